@@ -1,0 +1,153 @@
+package api
+
+import "time"
+
+// ServerEnrolment is POST /v1/servers/enrol: no token in the header, a proof by
+// the agent's key, the secret in the body.
+type ServerEnrolment struct {
+	Secret string `json:"secret"`
+	// Hostname and Address are proposals; the token's own values win.
+	Hostname string `json:"hostname,omitempty"`
+	Address  string `json:"address,omitempty"`
+	// HostLabels are the host's own; they are stored below host/.
+	HostLabels map[string]string `json:"host_labels,omitempty"`
+	Version    string            `json:"version,omitempty"`
+}
+
+// EnrolledServer answers it. PolicyKey is pinned from here on.
+type EnrolledServer struct {
+	Token
+	Server string `json:"server"`
+	Name   string `json:"name"`
+	// PolicyKey is the raw Ed25519 public key that signs desired state.
+	PolicyKey []byte `json:"policy_key"`
+}
+
+// StateVersion orders desired states; it never goes back.
+type StateVersion struct {
+	Epoch   int64 `json:"epoch"`
+	Counter int64 `json:"counter"`
+}
+
+// Less reports whether v is older than w.
+func (v StateVersion) Less(w StateVersion) bool {
+	return v.Epoch < w.Epoch || v.Epoch == w.Epoch && v.Counter < w.Counter
+}
+
+// SignedState answers GET /v1/agent/state?epoch=E&counter=C&wait=55; 304 when
+// nothing newer came within the wait. Signature is Ed25519 by the team's policy
+// key over StateDomain and then State, the exact bytes.
+type SignedState struct {
+	State     []byte `json:"state" doc:"JSON of DesiredState, base64"`
+	Signature []byte `json:"signature"`
+}
+
+// StateDomain separates signatures over desired state from all others.
+const StateDomain = "cardea desired state v1\x00"
+
+// DesiredState is everything that a server agent must make true.
+type DesiredState struct {
+	Team    string       `json:"team"`
+	Project string       `json:"project"`
+	Server  string       `json:"server"`
+	Name    string       `json:"name"`
+	Version StateVersion `json:"version"`
+	// IssuedAt is by the control plane's clock.
+	IssuedAt time.Time `json:"issued_at"`
+	// Complete is always true in a full state; an agent refuses one without it,
+	// so that a truncated or empty answer can never mean "nobody".
+	Complete bool      `json:"complete"`
+	Accounts []Account `json:"accounts"`
+	// Groups are the project's groups with central gids.
+	Groups []AccountGroup `json:"groups"`
+	// UserCAs are authorized_keys lines; more than one while a rotation runs.
+	UserCAs []string `json:"user_cas"`
+	// HostCAs are those of the team.
+	HostCAs []string `json:"host_cas"`
+	// Sources are the addresses from which managed users may come (from= in the
+	// principals file); empty means any. Set where a gateway is required.
+	Sources []string `json:"sources,omitempty"`
+	// PrincipalSeconds is how long the principals files stay valid without news.
+	PrincipalSeconds int `json:"principal_seconds"`
+}
+
+// Account is one person's Unix account on this server.
+type Account struct {
+	User  string `json:"user"`
+	Login string `json:"login"`
+	UID   int    `json:"uid"`
+	// GID is the gid of the account's own group, of the same name.
+	GID      int    `json:"gid"`
+	FullName string `json:"full_name,omitempty"`
+	// Shell is empty for the agent's default.
+	Shell string `json:"shell,omitempty"`
+	// State: active, locked (a signed tombstone: lock and end sessions at once).
+	State string `json:"state" enum:"active,locked"`
+	// Admin gives full sudo.
+	Admin bool `json:"admin,omitempty"`
+}
+
+// AccountGroup is a Unix group that the agent keeps.
+type AccountGroup struct {
+	Group   string   `json:"group"`
+	Name    string   `json:"name"`
+	GID     int      `json:"gid"`
+	Members []string `json:"members" doc:"logins"`
+}
+
+// AgentReport is POST /v1/agent/report, after each apply and every few minutes.
+type AgentReport struct {
+	// Confirmed is the version that is in force.
+	Confirmed StateVersion `json:"confirmed"`
+	// Problems are conflicts and failures, one sentence each; at most 100.
+	Problems []string `json:"problems,omitempty"`
+	// HostKey is sshd's Ed25519 host key in authorized_keys form.
+	HostKey string `json:"host_key,omitempty"`
+	// Addresses are proposals for the registered address.
+	Address string `json:"address,omitempty"`
+	Version string `json:"version,omitempty"`
+}
+
+// HostCertificateRequest is POST /v1/agent/host-certificate.
+type HostCertificateRequest struct {
+	PublicKey string `json:"public_key" doc:"authorized_keys form, ed25519"`
+}
+
+// HostCertificate answers it.
+type HostCertificate struct {
+	Certificate string    `json:"certificate" doc:"authorized_keys form"`
+	Serial      string    `json:"serial"`
+	ExpiresAt   time.Time `json:"expires_at"`
+}
+
+// CanaryRequest is POST /v1/agent/canary: a user certificate for the reserved
+// account cardea-canary on the calling server alone, with which the agent
+// proves a changed sshd. Answered by HostCertificate's shape.
+type CanaryRequest struct {
+	PublicKey string `json:"public_key"`
+}
+
+// AgentEvents is POST /v1/agent/events: what happened on the host, in order.
+// First is the sequence number of Events[0]; events that were stored before are
+// skipped, so a repeated post is harmless.
+type AgentEvents struct {
+	First  int64        `json:"first"`
+	Events []AgentEvent `json:"events" maxItems:"1000"`
+}
+
+// AgentEvent is one event of a host.
+type AgentEvent struct {
+	At   time.Time `json:"at"`
+	Kind string    `json:"kind" enum:"login,logout,sudo,alarm,account"`
+	// Login is the Unix account, Serial the certificate's (decimal), KeyID its id.
+	Login  string `json:"login,omitempty"`
+	Serial string `json:"serial,omitempty"`
+	KeyID  string `json:"key_id,omitempty"`
+	Source string `json:"source,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// AgentEventsAnswer says up to where events are durable.
+type AgentEventsAnswer struct {
+	Next int64 `json:"next" doc:"sequence number of the next event to send"`
+}

@@ -1,0 +1,224 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Prover makes a proof of possession (RFC 9449) for one request. Token is empty
+// for calls that come before there is one.
+type Prover interface {
+	Proof(method, url, nonce, token string) (string, error)
+}
+
+// Client speaks to one control plane. It is safe for concurrent use and keeps
+// its connections; make one and keep it. The zero values of the optional
+// fields work.
+type Client struct {
+	// URL is the public URL of the control plane, without a trailing slash.
+	URL string
+	// Prover proves every call; nil only for public ones.
+	Prover Prover
+	// Token is sent with each call; empty for public calls and enrolment.
+	Token string
+	// HTTP does the transport; nil means NewTransport's defaults.
+	HTTP *http.Client
+	// UserAgent names the program and version.
+	UserAgent string
+
+	once  sync.Once
+	mu    sync.Mutex
+	nonce string // the newest nonce of the server; guarded by mu
+}
+
+// dialTimeout bounds a connection attempt: a person waits behind it. Five
+// seconds is also the promise for "the control plane is down".
+const dialTimeout = 4 * time.Second
+
+// NewHTTP returns an HTTP client fit for the control plane: proxies from the
+// environment, bounded dialling, HTTP/2, no redirects (a proof is good for one
+// URL only, so a redirect is an error to be seen). Tune may be nil.
+func NewHTTP(tune func(*http.Transport)) *http.Client {
+	t := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: LongPoll + 15*time.Second,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       10 * time.Minute,
+		ForceAttemptHTTP2:     true,
+	}
+	if tune != nil {
+		tune(t)
+	}
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// CheckURL accepts https, and http for loopback alone: a token over an open
+// wire is an invitation even if it is bound to a key.
+func CheckURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
+	}
+	ip := net.ParseIP(u.Hostname())
+	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	switch {
+	case u.Scheme == "https", u.Scheme == "http" && loopback:
+		return nil
+	case u.Scheme == "http":
+		return fmt.Errorf("%q has no TLS; give it as https://%s", raw, u.Host)
+	}
+	return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
+}
+
+// Get reads path into out. A nil error with found false is 304 Not Modified or
+// 204: nothing new within the wait.
+func (c *Client) Get(ctx context.Context, path string, query url.Values, out any) (found bool, err error) {
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return c.call(ctx, http.MethodGet, path, nil, out)
+}
+
+// Send calls path with a method and a JSON body (nil for none) and reads the
+// answer into out (nil to ignore it). One idempotency key serves all tries of
+// this call.
+func (c *Client) Send(ctx context.Context, method, path string, in, out any) error {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("encode %s: %w", path, err)
+		}
+	}
+	_, err := c.call(ctx, method, path, body, out)
+	return err
+}
+
+// call tries once, and once more where the server asks for its newer nonce.
+func (c *Client) call(ctx context.Context, method, path string, body []byte, out any) (bool, error) {
+	c.once.Do(func() {
+		if c.HTTP == nil {
+			c.HTTP = NewHTTP(nil)
+		}
+	})
+	key := ""
+	if method != http.MethodGet {
+		key = rand.Text()
+	}
+	found, err := c.try(ctx, method, path, key, body, out)
+	if KindOf(err) == UseNonce {
+		found, err = c.try(ctx, method, path, key, body, out)
+	}
+	return found, err
+}
+
+func (c *Client) try(ctx context.Context, method, path, key string, body []byte, out any) (bool, error) {
+	req, err := c.request(ctx, method, path, key, body)
+	if err != nil {
+		return false, err
+	}
+	res, err := c.HTTP.Do(req)
+	if err != nil {
+		return false, unreachable(c.URL, err)
+	}
+	defer res.Body.Close()
+	if n := res.Header.Get(HeaderNonce); n != "" {
+		c.mu.Lock()
+		c.nonce = n
+		c.mu.Unlock()
+	}
+	raw, err := io.ReadAll(io.LimitReader(res.Body, MaxAnswer+1))
+	if err != nil {
+		return false, unreachable(c.URL, err)
+	}
+	if len(raw) > MaxAnswer {
+		return false, Errorf(Invalid, "%s answered more than %d bytes", c.URL, MaxAnswer)
+	}
+	switch {
+	case res.StatusCode == http.StatusNotModified, res.StatusCode == http.StatusNoContent:
+		return false, nil
+	case res.StatusCode >= 300:
+		return false, problem(res, raw)
+	case out == nil:
+		return true, nil
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return false, Errorf(Invalid, "%s did not answer as a control plane of Cardea does", c.URL).WithCause(err)
+	}
+	return true, nil
+}
+
+func (c *Client) request(ctx context.Context, method, path, key string, body []byte) (*http.Request, error) {
+	target := strings.TrimSuffix(c.URL, "/") + path
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("call %s: %w", target, err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if c.UserAgent != "" {
+		req.Header.Set("User-Agent", c.UserAgent)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		req.Header.Set(HeaderIdempotency, key)
+	}
+	if c.Token != "" {
+		req.Header.Set("Authorization", "DPoP "+c.Token)
+	}
+	if c.Prover == nil {
+		return req, nil
+	}
+	c.mu.Lock()
+	nonce := c.nonce
+	c.mu.Unlock()
+	bare, _, _ := strings.Cut(target, "?")
+	proof, err := c.Prover.Proof(method, bare, nonce, c.Token)
+	if err != nil {
+		return nil, fmt.Errorf("prove the device key: %w", err)
+	}
+	req.Header.Set(HeaderProof, proof)
+	return req, nil
+}
+
+// problem reads an error answer. What is not a problem document of ours came
+// from something in between, and is described, not quoted.
+func problem(res *http.Response, raw []byte) error {
+	var e Error
+	if err := json.Unmarshal(raw, &e); err != nil || e.Kind == "" {
+		kind := Internal
+		if res.StatusCode == http.StatusBadGateway || res.StatusCode == http.StatusServiceUnavailable || res.StatusCode == http.StatusGatewayTimeout {
+			kind = Unavailable
+		}
+		return Errorf(kind, "%s answered with status %d, and not as a control plane of Cardea does", res.Request.URL.Host, res.StatusCode).
+			WithHint("check the URL with `cardea status`")
+	}
+	e.StatusCode = res.StatusCode
+	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.RetryAfter = s
+	}
+	return &e
+}
+
+func unreachable(base string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return Errorf(Unavailable, "the control plane at %s cannot be reached", base).
+		WithHint("check the network, then try again").WithCause(err)
+}

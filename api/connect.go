@@ -1,0 +1,94 @@
+package api
+
+import "time"
+
+// Connect is POST /v1/connect: one certificate for one connection.
+type Connect struct {
+	// Server is an id, a name, or project/name.
+	Server string `json:"server"`
+	// Login is the Unix account; empty is the user's own.
+	Login string `json:"login,omitempty"`
+	// PublicKey is the fresh key of this connection in authorized_keys form.
+	PublicKey string `json:"public_key"`
+}
+
+// Connection answers it.
+type Connection struct {
+	Certificate string    `json:"certificate" doc:"authorized_keys form"`
+	Serial      string    `json:"serial"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	ServerID    string    `json:"server_id"`
+	ServerName  string    `json:"server_name"`
+	Login       string    `json:"login"`
+	// Routes are tried in order. Where the project needs no gateway the last
+	// one (the first, if there are no gateways) is direct: no recipients.
+	Routes []Route `json:"routes"`
+	// Ticket opens the gateways of Routes for this key; empty if all are direct.
+	Ticket []byte `json:"ticket,omitempty"`
+	// Notice is a sentence for the user: for example that the server has not
+	// yet confirmed the account.
+	Notice string `json:"notice,omitempty"`
+}
+
+// Route is one address to dial.
+type Route struct {
+	Address string `json:"address"`
+	// Recipients are the keys of every gateway that may answer at Address;
+	// empty means that this is the server's own sshd.
+	Recipients []Recipient `json:"recipients,omitempty"`
+}
+
+// Recipient is a gateway and one of its sealing keys.
+type Recipient struct {
+	Gateway string `json:"gateway"`
+	SealingKey
+}
+
+// Catalog is what a user may reach: GET /v1/catalog?version=V&wait=55, 304 when
+// the version is still V after the wait.
+type Catalog struct {
+	Version string         `json:"version"`
+	Session Session        `json:"session"`
+	Servers []CatalogEntry `json:"servers"`
+	// HostCAs are authorized_keys lines of the team's host CAs.
+	HostCAs []string `json:"host_cas"`
+}
+
+// CatalogEntry is one server that the user may reach.
+type CatalogEntry struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Project     string            `json:"project" doc:"id of the project"`
+	ProjectName string            `json:"project_name"`
+	Login       string            `json:"login"`
+	Role        string            `json:"role" enum:"user,admin"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	LastSeen    time.Time         `json:"last_seen,omitzero"`
+	// Gateway says whether the way leads through one.
+	Gateway string `json:"gateway" enum:"none,allowed,required"`
+}
+
+// Why answers GET /v1/why?server=…&login=…[&user=…]: what connect would say.
+type Why struct {
+	Allow  bool   `json:"allow"`
+	Reason string `json:"reason"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// AuditEvent is one row of GET /v1/audit, newest last.
+type AuditEvent struct {
+	Seq      int64             `json:"seq"`
+	Instance string            `json:"instance"`
+	At       time.Time         `json:"at"`
+	Action   string            `json:"action" doc:"for example connect, session.start, user.create"`
+	Outcome  string            `json:"outcome" enum:"allowed,denied,failed"`
+	Reason   string            `json:"reason,omitempty"`
+	Actor    string            `json:"actor,omitempty" doc:"id of the user, server or gateway"`
+	Session  string            `json:"session,omitempty"`
+	Source   string            `json:"source,omitempty" doc:"address of the peer"`
+	User     string            `json:"user,omitempty"`
+	Server   string            `json:"server,omitempty"`
+	Project  string            `json:"project,omitempty"`
+	Gateway  string            `json:"gateway,omitempty"`
+	Detail   map[string]string `json:"detail,omitempty"`
+}

@@ -1,0 +1,130 @@
+package api
+
+import "time"
+
+// User is a person. The identity is Issuer and Subject; Login is the Unix
+// name, derived by a separate strict rule and unchangeable once given.
+type User struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name" doc:"name to sign in with, unique in the team"`
+	FullName  string    `json:"full_name,omitempty"`
+	Email     string    `json:"email,omitempty"`
+	Login     string    `json:"login" doc:"Unix login"`
+	UID       int       `json:"uid" doc:"Unix uid, given by the control plane, never reused"`
+	Status    string    `json:"status" enum:"active,disabled,deleted"`
+	Admin     bool      `json:"admin" doc:"team administrator"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// NewUser asks for a user: POST /v1/users. An empty Login is Name if that is a
+// valid login, else an error. With an empty Password one is made and told once.
+type NewUser struct {
+	Name     string `json:"name"`
+	FullName string `json:"full_name,omitempty"`
+	Email    string `json:"email,omitempty"`
+	Login    string `json:"login,omitempty"`
+	Admin    bool   `json:"admin,omitempty"`
+	Password string `json:"password,omitempty"`
+}
+
+// CreatedUser is the answer of POST /v1/users and of a password reset.
+type CreatedUser struct {
+	User
+	// Password is set once, only when the control plane made it.
+	Password string `json:"password,omitempty"`
+}
+
+// UserPatch changes a user: PATCH /v1/users/{user}. Nil leaves a field alone.
+type UserPatch struct {
+	FullName *string `json:"full_name,omitempty"`
+	Email    *string `json:"email,omitempty"`
+	Status   *string `json:"status,omitempty" enum:"active,disabled"`
+	Admin    *bool   `json:"admin,omitempty"`
+	// Password sets a new one; the empty string has one made and told once.
+	Password *string `json:"password,omitempty"`
+}
+
+// Group is a set of users.
+type Group struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	GID       int       `json:"gid" doc:"Unix gid, given by the control plane, never reused"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// NewGroup asks for a group: POST /v1/groups.
+type NewGroup struct {
+	Name string `json:"name"`
+}
+
+// Member is one user's membership in a group.
+type Member struct {
+	Group    string `json:"group"`
+	User     string `json:"user"`
+	UserName string `json:"user_name"`
+	// Until ends the membership; zero means no end.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// NewMember puts a user into a group: PUT /v1/groups/{group}/members/{user}.
+type NewMember struct {
+	Until time.Time `json:"until,omitzero"`
+}
+
+// Project is the scope of a CA, of accounts and of rules.
+type Project struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	ProjectSettings
+	// UserCA is the project's user CA in authorized_keys form.
+	UserCA    string    `json:"user_ca"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// ProjectSettings are what an administrator may set on a project.
+type ProjectSettings struct {
+	// CertificateSeconds is the life of a user certificate; 60 to 600, 180 by default.
+	CertificateSeconds int `json:"certificate_seconds" minimum:"60" maximum:"600" default:"180"`
+	// Gateway says whether connections go through one.
+	Gateway string `json:"gateway" enum:"none,allowed,required" default:"allowed"`
+	// GatewaySelector picks the gateways, for example "region=eu"; empty is all.
+	GatewaySelector string `json:"gateway_selector,omitempty"`
+	// Forwarding permissions of certificates.
+	PortForwarding  bool `json:"port_forwarding"`
+	AgentForwarding bool `json:"agent_forwarding"`
+}
+
+// NewProject asks for a project: POST /v1/projects. Its user CA is made with it.
+type NewProject struct {
+	Name string `json:"name"`
+	ProjectSettings
+}
+
+// ProjectPatch changes a project: PATCH /v1/projects/{project}.
+type ProjectPatch struct {
+	CertificateSeconds *int    `json:"certificate_seconds,omitempty" minimum:"60" maximum:"600"`
+	Gateway            *string `json:"gateway,omitempty" enum:"none,allowed,required"`
+	GatewaySelector    *string `json:"gateway_selector,omitempty"`
+	PortForwarding     *bool   `json:"port_forwarding,omitempty"`
+	AgentForwarding    *bool   `json:"agent_forwarding,omitempty"`
+}
+
+// Grant gives a group access to a project's servers.
+type Grant struct {
+	ID        string    `json:"id"`
+	Project   string    `json:"project"`
+	Group     string    `json:"group"`
+	GroupName string    `json:"group_name"`
+	Role      string    `json:"role" enum:"user,admin" doc:"admin may use sudo"`
+	Selector  string    `json:"selector,omitempty" doc:"label selector of servers; empty is all"`
+	Until     time.Time `json:"until,omitzero"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// NewGrant asks for a grant: POST /v1/projects/{project}/grants.
+type NewGrant struct {
+	Group    string    `json:"group"`
+	Role     string    `json:"role" enum:"user,admin" default:"user"`
+	Selector string    `json:"selector,omitempty"`
+	Until    time.Time `json:"until,omitzero"`
+}

@@ -1,0 +1,182 @@
+package api
+
+import "time"
+
+// Server is a machine with a server agent.
+type Server struct {
+	ID      string `json:"id"`
+	Project string `json:"project"`
+	Name    string `json:"name" doc:"unique in its project"`
+	// Address is host:port of sshd as gateways and clients dial it.
+	Address string `json:"address"`
+	// Labels come from the administrator or the token; keys that start with
+	// host/ come from the host itself and never grant anything.
+	Labels map[string]string `json:"labels,omitempty"`
+	State  string            `json:"state" enum:"active,disabled"`
+	// Confirmed is the desired state that the agent has in force.
+	Confirmed StateVersion `json:"confirmed"`
+	LastSeen  time.Time    `json:"last_seen,omitzero"`
+	CreatedAt time.Time    `json:"created_at"`
+	// Problems are what the agent could not do, in its own sentences.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// ServerPatch changes a server: PATCH /v1/servers/{server}.
+type ServerPatch struct {
+	Name    *string            `json:"name,omitempty"`
+	Address *string            `json:"address,omitempty"`
+	Labels  *map[string]string `json:"labels,omitempty"`
+	State   *string            `json:"state,omitempty" enum:"active,disabled"`
+}
+
+// Gateway is a member of a pool. Its address, pool, labels and egress
+// addresses come from its enrolment token or an administrator.
+type Gateway struct {
+	ID      string            `json:"id"`
+	Name    string            `json:"name"`
+	Address string            `json:"address" doc:"host:port that clients dial; members of a pool may share it"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Egress  []string          `json:"egress,omitempty" doc:"addresses or prefixes from which it reaches servers"`
+	State   string            `json:"state" enum:"active,disabled"`
+	// Draining gateways take no new sessions.
+	Draining   bool      `json:"draining"`
+	Healthy    bool      `json:"healthy"`
+	Health     string    `json:"health,omitempty" doc:"why it is not healthy"`
+	Sessions   int       `json:"sessions"`
+	ReportedAt time.Time `json:"reported_at,omitzero"`
+	CreatedAt  time.Time `json:"created_at"`
+}
+
+// GatewayPatch changes a gateway: PATCH /v1/gateways/{gateway}.
+type GatewayPatch struct {
+	Name    *string            `json:"name,omitempty"`
+	Address *string            `json:"address,omitempty"`
+	Labels  *map[string]string `json:"labels,omitempty"`
+	Egress  *[]string          `json:"egress,omitempty"`
+	State   *string            `json:"state,omitempty" enum:"active,disabled"`
+}
+
+// EnrolmentToken lets a server or a gateway in. The secret is told once.
+type EnrolmentToken struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind" enum:"server,gateway"`
+	// Project is set for servers.
+	Project string `json:"project,omitempty"`
+	// Name is given to what enrols; empty lets a server propose its host name
+	// (never for a token of more than one use that also names).
+	Name string `json:"name,omitempty"`
+	// Address is host:port; for a server empty means the address that the agent proposes.
+	Address   string            `json:"address,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Egress    []string          `json:"egress,omitempty"`
+	UsesLeft  int               `json:"uses_left"`
+	ExpiresAt time.Time         `json:"expires_at"`
+	CreatedAt time.Time         `json:"created_at"`
+	// Secret is what goes into the token file; set only in the answer that made it.
+	Secret string `json:"secret,omitempty"`
+}
+
+// NewEnrolmentToken asks for one: POST /v1/enrolment-tokens.
+type NewEnrolmentToken struct {
+	Kind    string            `json:"kind" enum:"server,gateway"`
+	Project string            `json:"project,omitempty"`
+	Name    string            `json:"name,omitempty"`
+	Address string            `json:"address,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Egress  []string          `json:"egress,omitempty"`
+	// Uses is 1 by default.
+	Uses int `json:"uses,omitempty" minimum:"0" maximum:"10000"`
+	// Seconds until it is over; an hour by default, 30 days at most.
+	Seconds int `json:"seconds,omitempty" minimum:"0" maximum:"2592000"`
+}
+
+// GatewayEnrolment is POST /v1/gateways/enrol: no token in the header, a proof
+// by the gateway's identity key, the secret in the body.
+type GatewayEnrolment struct {
+	Secret  string `json:"secret"`
+	Version string `json:"version,omitempty"`
+}
+
+// EnrolledGateway answers it.
+type EnrolledGateway struct {
+	Token
+	Gateway Gateway `json:"gateway"`
+	GatewayKeys
+}
+
+// GatewayKeys are what a gateway must know to judge hellos.
+type GatewayKeys struct {
+	// TicketKeys verify tickets: key id to raw Ed25519 public key, base64.
+	TicketKeys map[string][]byte `json:"ticket_keys"`
+}
+
+// GatewayReport is POST /v1/gateway/report, every two minutes and at once when
+// something in it changes.
+type GatewayReport struct {
+	Healthy  bool   `json:"healthy"`
+	Health   string `json:"health,omitempty" doc:"why not, one sentence"`
+	Draining bool   `json:"draining"`
+	Sessions int    `json:"sessions"`
+	// SealingKeys are the X25519 public keys (32 bytes) at which hellos may be
+	// sealed, newest first; at most four.
+	SealingKeys []SealingKey `json:"sealing_keys"`
+	Version     string       `json:"version,omitempty"`
+}
+
+// SealingKey is one public key of a gateway.
+type SealingKey struct {
+	ID     []byte `json:"id" doc:"8 bytes, the start of SHA-256 of the key"`
+	Public []byte `json:"public" doc:"32 bytes X25519"`
+}
+
+// GatewayReportAnswer acknowledges the sealing keys: only those may be used.
+type GatewayReportAnswer struct {
+	Acknowledged [][]byte `json:"acknowledged"`
+	GatewayKeys
+}
+
+// GatewayWatch answers GET /v1/gateway/watch?after=N&wait=55: what the gateway
+// must do now. End lists sessions to cut (the user was disabled, the session
+// revoked). It answers at once when After is behind, else when something new comes.
+type GatewayWatch struct {
+	After int64    `json:"after"`
+	End   []string `json:"end,omitempty" doc:"ids of gateway sessions"`
+	GatewayKeys
+}
+
+// Claim is POST /v1/gateway/sessions: the opened hello, claimed exactly once.
+type Claim struct {
+	Hello []byte `json:"hello" doc:"the opened hello, as the protocol document's claim"`
+	// Source is the client's address as the gateway saw it, for the audit.
+	Source string `json:"source"`
+}
+
+// Claimed answers it.
+type Claimed struct {
+	Session string `json:"session" doc:"id of the gateway session"`
+	// EndsAt bounds the session; zero means none.
+	EndsAt time.Time `json:"ends_at,omitzero"`
+}
+
+// SessionEnd is POST /v1/gateway/sessions/{session}/end.
+type SessionEnd struct {
+	Cause string `json:"cause" doc:"client, server, revoked, drained, error"`
+	Up    int64  `json:"up" doc:"bytes from the client"`
+	Down  int64  `json:"down" doc:"bytes to the client"`
+}
+
+// GatewaySession is one connection through a gateway.
+type GatewaySession struct {
+	ID        string    `json:"id"`
+	Gateway   string    `json:"gateway"`
+	User      string    `json:"user"`
+	Server    string    `json:"server"`
+	Project   string    `json:"project"`
+	Login     string    `json:"login"`
+	Source    string    `json:"source"`
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
+	Cause     string    `json:"cause,omitempty"`
+	Up        int64     `json:"up"`
+	Down      int64     `json:"down"`
+}

@@ -1,0 +1,64 @@
+package api
+
+import "time"
+
+// Team is what anybody may know about a deployment: GET /v1/team.
+type Team struct {
+	Name string `json:"name"`
+	// URL is the configured public URL; proofs are made for it.
+	URL     string `json:"url"`
+	Version string `json:"version"`
+}
+
+// The browser part of signing in follows RFC 6749, 7636, 8252 and 9449:
+//
+//	GET  /oauth/authorize?response_type=code&client_id=cardea&redirect_uri=http://127.0.0.1:PORT/callback
+//	     &state=…&code_challenge=…&code_challenge_method=S256&dpop_jkt=…&device_name=…
+//	POST /oauth/token  grant_type=authorization_code&code=…&code_verifier=…&redirect_uri=…&client_id=cardea
+//	     with a proof whose key is the one that dpop_jkt named.
+
+// Token is the answer of POST /oauth/token, and the "token" part of an
+// enrolment. Errors of /oauth/token are OAuthError.
+type Token struct {
+	AccessToken string `json:"access_token"`
+	// TokenType is always DPoP (RFC 9449 section 5).
+	TokenType string `json:"token_type"`
+	// ExpiresIn is in seconds.
+	ExpiresIn int `json:"expires_in"`
+}
+
+// SignedIn is the answer of POST /oauth/token: the token and whose it is.
+type SignedIn struct {
+	Token
+	Session Session `json:"session"`
+}
+
+// OAuthError is the error shape of RFC 6749 section 5.2.
+type OAuthError struct {
+	Code        string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+}
+
+// Session describes one signed-in device: GET /v1/session for the caller's own.
+type Session struct {
+	ID        string    `json:"id"`
+	User      string    `json:"user" doc:"id of the user"`
+	UserName  string    `json:"user_name"`
+	Login     string    `json:"login" doc:"the user's Unix login"`
+	Admin     bool      `json:"admin" doc:"team administrator"`
+	Device    string    `json:"device" doc:"id of the device"`
+	DeviceTag string    `json:"device_name"`
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	RevokedAt time.Time `json:"revoked_at,omitzero"`
+}
+
+// Device is a laptop or other machine whose key signs requests.
+type Device struct {
+	ID         string    `json:"id"`
+	User       string    `json:"user"`
+	Name       string    `json:"name"`
+	Thumbprint string    `json:"thumbprint" doc:"RFC 7638, SHA-256, base64url"`
+	State      string    `json:"state" enum:"pending,active,revoked"`
+	CreatedAt  time.Time `json:"created_at"`
+}
