@@ -1,0 +1,112 @@
+package dpop
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const (
+	fileMode = 0o600
+	dirMode  = 0o700
+	// maxFile is far above the 241 bytes of a key: what is larger is no key.
+	maxFile = 16 << 10
+)
+
+// LoadOrCreate reads the key at path, or makes one there. The file is 0600 and
+// its folder, if it must be made, 0700. A symbolic link, a file of another
+// owner, one that others may read, or one in a folder that others may write is
+// refused: someone else may know or choose such a key.
+//
+// If two processes create the key at once, both get the same one.
+func LoadOrCreate(path string) (*Key, error) {
+	k, err := Load(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return nil, fmt.Errorf("make folder for identity key: %w", err)
+	}
+	if err := checkDir(dir); err != nil {
+		return nil, err
+	}
+	if k, err = NewKey(); err != nil {
+		return nil, err
+	}
+	err = create(path, k)
+	if errors.Is(err, fs.ErrExist) {
+		return Load(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write identity key: %w", err)
+	}
+	return k, nil
+}
+
+// Load reads the key at path. The error wraps fs.ErrNotExist if there is none.
+func Load(path string) (*Key, error) {
+	f, err := openKey(path)
+	if err != nil {
+		return nil, fmt.Errorf("open identity key: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open identity key: %w", err)
+	}
+	if err := checkFile(path, info); err != nil {
+		return nil, err
+	}
+	if err := checkDir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read identity key: %w", err)
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes and no identity key; move it away", path, maxFile)
+	}
+	k, err := ParseKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; move it away and enrol again", path, err)
+	}
+	return k, nil
+}
+
+// create writes beside path and links into place: link, unlike rename, never
+// replaces a key that another process has just made.
+func create(path string, k *Key) error {
+	text, err := k.MarshalPEM()
+	if err != nil {
+		return err
+	}
+	var tag [8]byte
+	rand.Read(tag[:])
+	temp := path + ".new-" + hex.EncodeToString(tag[:])
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Link(temp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
