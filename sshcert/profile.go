@@ -1,0 +1,162 @@
+package sshcert
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Permissions are what a user certificate allows beyond running a command.
+type Permissions struct {
+	PTY             bool `json:"pty"`
+	PortForwarding  bool `json:"port_forwarding"`
+	AgentForwarding bool `json:"agent_forwarding"`
+	X11             bool `json:"x11"`
+	UserRC          bool `json:"user_rc"`
+}
+
+// Profile is the facts that a certificate is made from: a User or a Host.
+type Profile interface {
+	lint(*ssh.Certificate) error
+}
+
+// User is the facts behind one user certificate: one login on one server, for one session
+// of one device. Every field but the subject key comes from the database.
+type User struct {
+	Login     string // Unix login, ^[a-z_][a-z0-9_-]{0,31}$
+	ServerID  string // srv_…
+	UserID    string // usr_…
+	SessionID string // ses_…
+	DeviceID  string // dev_…
+	ProjectID string // prj_…
+	Serial    uint64 // from NewSerial
+
+	// Issued is the instant of the decision; the certificate is valid from Backdate before it.
+	Issued time.Time
+	// Lifetime counts from Issued; zero means DefaultUserLifetime, and MaxUserLifetime bounds
+	// it. It is cut to whole seconds.
+	Lifetime    time.Duration
+	Permissions Permissions
+}
+
+// Host is the facts behind one host certificate.
+type Host struct {
+	ServerID string // srv_…
+	Serial   uint64 // from NewSerial
+	Issued   time.Time
+	// Lifetime counts from Issued; zero means HostLifetime, which also bounds it.
+	Lifetime time.Duration
+}
+
+// BuildUser makes the unsigned certificate of u for subject. The result still has to pass
+// Lint before it is signed.
+func BuildUser(u User, subject ssh.PublicKey) (*ssh.Certificate, error) {
+	if err := u.check(); err != nil {
+		return nil, fmt.Errorf("build user certificate: %w", err)
+	}
+	if err := CheckSubjectKey(subject); err != nil {
+		return nil, err
+	}
+	after, before := window(u.Issued, orDefault(u.Lifetime, DefaultUserLifetime))
+	return &ssh.Certificate{
+		Key:             subject,
+		Serial:          u.Serial,
+		CertType:        ssh.UserCert,
+		KeyId:           u.keyID(),
+		ValidPrincipals: []string{UserPrincipal(u.Login, u.ServerID)},
+		ValidAfter:      after,
+		ValidBefore:     before,
+		Permissions: ssh.Permissions{
+			CriticalOptions: map[string]string{},
+			Extensions:      u.extensions(),
+		},
+	}, nil
+}
+
+// BuildHost makes the unsigned certificate of h for subject, the server's own host key.
+func BuildHost(h Host, subject ssh.PublicKey) (*ssh.Certificate, error) {
+	if err := h.check(); err != nil {
+		return nil, fmt.Errorf("build host certificate: %w", err)
+	}
+	if err := CheckSubjectKey(subject); err != nil {
+		return nil, err
+	}
+	after, before := window(h.Issued, orDefault(h.Lifetime, HostLifetime))
+	return &ssh.Certificate{
+		Key:             subject,
+		Serial:          h.Serial,
+		CertType:        ssh.HostCert,
+		KeyId:           "cardea:host=" + h.ServerID,
+		ValidPrincipals: []string{HostPrincipal(h.ServerID)},
+		ValidAfter:      after,
+		ValidBefore:     before,
+	}, nil
+}
+
+func (u User) check() error {
+	if err := checkLogin(u.Login); err != nil {
+		return err
+	}
+	for _, id := range []struct{ prefix, id string }{
+		{"srv", u.ServerID}, {"usr", u.UserID}, {"ses", u.SessionID}, {"dev", u.DeviceID}, {"prj", u.ProjectID},
+	} {
+		if err := checkID(id.prefix, id.id); err != nil {
+			return err
+		}
+	}
+	return checkCommon(u.Serial, u.Issued, u.Lifetime, MaxUserLifetime)
+}
+
+func (h Host) check() error {
+	if err := checkID("srv", h.ServerID); err != nil {
+		return err
+	}
+	return checkCommon(h.Serial, h.Issued, h.Lifetime, HostLifetime)
+}
+
+func checkCommon(serial uint64, issued time.Time, lifetime, limit time.Duration) error {
+	if serial == 0 || serial > maxSerial {
+		return fmt.Errorf("serial %d is not within 1 to 2^63-1", serial)
+	}
+	if issued.Unix() <= int64(Backdate/time.Second) {
+		return fmt.Errorf("time of issue %s is not a time", issued.UTC().Format(time.RFC3339))
+	}
+	if lifetime != 0 && lifetime < time.Second || lifetime > limit {
+		return fmt.Errorf("lifetime %s is not within 1s to %s", lifetime, limit)
+	}
+	return nil
+}
+
+// keyID is what sshd writes into its log for every login: ids that the audit log explains,
+// and the login for whoever reads the server's log alone.
+func (u User) keyID() string {
+	return "cardea:user=" + u.UserID + ":session=" + u.SessionID + ":device=" + u.DeviceID + ":login=" + u.Login
+}
+
+func (u User) extensions() map[string]string {
+	ext := map[string]string{extProject: u.ProjectID}
+	for name, granted := range map[string]bool{
+		extPTY:             u.Permissions.PTY,
+		extPortForwarding:  u.Permissions.PortForwarding,
+		extAgentForwarding: u.Permissions.AgentForwarding,
+		extX11Forwarding:   u.Permissions.X11,
+		extUserRC:          u.Permissions.UserRC,
+	} {
+		if granted {
+			ext[name] = ""
+		}
+	}
+	return ext
+}
+
+func window(issued time.Time, lifetime time.Duration) (after, before uint64) {
+	return uint64(issued.Add(-Backdate).Unix()), uint64(issued.Add(lifetime).Unix())
+}
+
+func orDefault(d, byDefault time.Duration) time.Duration {
+	if d == 0 {
+		return byDefault
+	}
+	return d
+}

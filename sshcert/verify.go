@@ -1,0 +1,160 @@
+package sshcert
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// ErrRefused marks a certificate that VerifyUser or VerifyHost does not accept. The rest of
+// the text is for logs: it repeats what the certificate claims.
+var ErrRefused = errors.New("certificate refused")
+
+// ExpectUser is what a user certificate must prove. Every field is needed, so that a
+// forgotten one refuses instead of accepting anything.
+type ExpectUser struct {
+	CAs         []ssh.PublicKey // compared by bytes; empty is an error
+	Login       string
+	ServerID    string
+	ProjectID   string
+	MaxLifetime time.Duration // zero means MaxUserLifetime
+	Now         time.Time
+}
+
+// ExpectHost is what a host certificate must prove.
+type ExpectHost struct {
+	CAs      []ssh.PublicKey
+	ServerID string
+	Now      time.Time
+}
+
+// VerifyUser accepts cert only if it is, in every field, a user certificate that one of the
+// expected CAs could have signed for exactly this login on this server, valid now. All
+// components use it, in place of ssh.CertChecker alone. Errors wrap ErrRefused.
+//
+// It does not know whether the peer holds the private key: use it where the SSH library
+// has checked that (VerifiedPublicKeyCallback), or after checking a signature.
+func VerifyUser(cert *ssh.Certificate, e ExpectUser) error {
+	err := verifyUser(cert, e)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return nil
+}
+
+func verifyUser(cert *ssh.Certificate, e ExpectUser) error {
+	if err := errors.Join(checkLogin(e.Login), checkID("srv", e.ServerID), checkID("prj", e.ProjectID)); err != nil {
+		return fmt.Errorf("expectation: %w", err)
+	}
+	limit := orDefault(e.MaxLifetime, MaxUserLifetime)
+	if limit > MaxUserLifetime {
+		return fmt.Errorf("expectation: lifetime above %s", MaxUserLifetime)
+	}
+	principal := UserPrincipal(e.Login, e.ServerID)
+	if err := verifyShape(cert, ssh.UserCert, principal, limit); err != nil {
+		return err
+	}
+	if got := cert.Extensions[extProject]; got != e.ProjectID {
+		return fmt.Errorf("project %q, want %q", got, e.ProjectID)
+	}
+	for name, value := range cert.Extensions {
+		if !knownExtension(name, value) {
+			return fmt.Errorf("extension %q is not one that we issue", name)
+		}
+	}
+	return verifySignature(cert, e.CAs, principal, e.Now)
+}
+
+// VerifyHost accepts cert only if it is the host certificate of the expected server, signed
+// by one of the CAs and valid now. Errors wrap ErrRefused. There is no trust on first use:
+// without CAs nothing is accepted.
+func VerifyHost(cert *ssh.Certificate, e ExpectHost) error {
+	err := verifyHost(cert, e)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return nil
+}
+
+func verifyHost(cert *ssh.Certificate, e ExpectHost) error {
+	if err := checkID("srv", e.ServerID); err != nil {
+		return fmt.Errorf("expectation: %w", err)
+	}
+	principal := HostPrincipal(e.ServerID)
+	if err := verifyShape(cert, ssh.HostCert, principal, HostLifetime); err != nil {
+		return err
+	}
+	if len(cert.Extensions) != 0 {
+		return errors.New("host certificate with extensions")
+	}
+	return verifySignature(cert, e.CAs, principal, e.Now)
+}
+
+// verifyShape checks all that needs neither a key nor a clock.
+func verifyShape(cert *ssh.Certificate, certType uint32, principal string, limit time.Duration) error {
+	if cert == nil || cert.Key == nil || cert.SignatureKey == nil || cert.Signature == nil {
+		return errors.New("incomplete")
+	}
+	if cert.CertType != certType {
+		return fmt.Errorf("type %d, want %d", cert.CertType, certType)
+	}
+	if err := CheckSubjectKey(cert.Key); err != nil {
+		return err
+	}
+	if len(cert.ValidPrincipals) != 1 || cert.ValidPrincipals[0] != principal {
+		return fmt.Errorf("principals %.200q, want exactly %q", cert.ValidPrincipals, principal)
+	}
+	if cert.Serial == 0 || cert.Serial > maxSerial {
+		return fmt.Errorf("serial %d", cert.Serial)
+	}
+	if err := checkKeyID(cert.KeyId); err != nil {
+		return err
+	}
+	if len(cert.CriticalOptions) != 0 || len(cert.Reserved) != 0 {
+		return errors.New("critical options or reserved data that we never issue")
+	}
+	if cert.ValidBefore > maxSerial || cert.ValidAfter >= cert.ValidBefore {
+		return errors.New("validity is empty or unlimited")
+	}
+	if life := cert.ValidBefore - cert.ValidAfter; life > uint64((limit+Backdate)/time.Second) {
+		return fmt.Errorf("valid for %d s, more than %s", life, limit)
+	}
+	return nil
+}
+
+func verifySignature(cert *ssh.Certificate, cas []ssh.PublicKey, principal string, now time.Time) error {
+	if len(cas) == 0 || now.IsZero() {
+		return errors.New("expectation: no CA or no time given")
+	}
+	if !isOneOf(cert.SignatureKey, cas) {
+		return errors.New("signed by a CA that is not expected here")
+	}
+	checker := ssh.CertChecker{Clock: func() time.Time { return now }}
+	return checker.CheckCert(principal, cert)
+}
+
+func isOneOf(key ssh.PublicKey, cas []ssh.PublicKey) bool {
+	if _, nested := key.(*ssh.Certificate); nested {
+		return false
+	}
+	wire := key.Marshal()
+	for _, ca := range cas {
+		if ca != nil && bytes.Equal(ca.Marshal(), wire) {
+			return true
+		}
+	}
+	return false
+}
+
+func knownExtension(name, value string) bool {
+	switch name {
+	case extPTY, extPortForwarding, extAgentForwarding, extX11Forwarding, extUserRC:
+		return value == ""
+	case extProject:
+		return true // its value was compared by the caller
+	}
+	return false
+}
