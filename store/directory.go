@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// States of users, devices, servers and gateways.
+const (
+	Active   = "active"
+	Disabled = "disabled"
+	Deleted  = "deleted"
+	Pending  = "pending"
+	Revoked  = "revoked"
+)
+
+// FirstID is the first uid and gid that is given out. Users and groups share
+// one counter, which only rises: an id is never given twice, so files of a
+// removed user can never fall to a new one.
+const FirstID = 20000
+
+// User is a person; a deleted one stays as a tombstone that holds its name's
+// history, login and uid for ever.
+type User struct {
+	ID        string
+	Issuer    string // "local" for local accounts
+	Subject   string // unique with Issuer
+	Name      string // to sign in with; unique among users not deleted
+	FullName  string
+	Email     string
+	Login     string // unique for ever
+	UID       int    // given by the store
+	Status    string // Active, Disabled, Deleted
+	Admin     bool
+	Revision  int64 // of the last change that agents must know
+	CreatedAt time.Time
+}
+
+// UserChange changes what is not nil.
+type UserChange struct {
+	FullName, Email *string
+	Status          *string
+	Admin           *bool
+	PasswordHash    *string
+}
+
+// Group is a set of users with a Unix gid.
+type Group struct {
+	ID        string
+	Name      string // unique
+	GID       int    // given by the store
+	CreatedAt time.Time
+}
+
+// Member is a membership; Until zero has no end.
+type Member struct {
+	Group, User string
+	UserName    string // filled by reads
+	Until       time.Time
+	Revision    int64
+}
+
+// Project is the scope of a CA, of accounts and of rules.
+type Project struct {
+	ID                 string
+	Name               string // unique
+	CertificateSeconds int
+	Gateway            string // none, allowed, required
+	GatewaySelector    string
+	PortForwarding     bool
+	AgentForwarding    bool
+	// Revision is the team's revision at the last change that can alter the
+	// desired state of this project's servers or its users' catalogs.
+	Revision  int64
+	CreatedAt time.Time
+}
+
+// ProjectChange changes what is not nil.
+type ProjectChange struct {
+	CertificateSeconds              *int
+	Gateway, GatewaySelector        *string
+	PortForwarding, AgentForwarding *bool
+}
+
+// Grant gives a group access to a project's servers.
+type Grant struct {
+	ID, Project, Group string
+	GroupName          string // filled by reads
+	Role               string // user, admin
+	Selector           string
+	Until              time.Time
+	Revision           int64
+	CreatedAt          time.Time
+}
+
+// Directory keeps people and rules. Commands that can alter desired states
+// raise the team's revision and write it to the rows that they change and to
+// every project that has a grant for a group concerned.
+type Directory interface {
+	// CreateUser gives the uid. ErrExists for a taken name, login or identity.
+	CreateUser(ctx context.Context, u User, passwordHash string, m Meta) (User, error)
+	User(ctx context.Context, id string) (User, error)
+	// Credential returns a local user by name with the password hash ("" if there is none).
+	Credential(ctx context.Context, name string) (User, string, error)
+	// UserByName finds users that are not deleted.
+	UserByName(ctx context.Context, name string) (User, error)
+	Users(ctx context.Context, p Page) ([]User, string, error)
+	// UpdateUser: disabling or deleting revokes the user's sessions and orders
+	// the end of its gateway sessions in the same transaction; a new password
+	// revokes the browser sessions. Memberships stay, so that agents are told to
+	// lock the account. ErrLastAdmin where no active administrator would be
+	// left; ErrDenied for any change to a deleted user.
+	UpdateUser(ctx context.Context, id string, c UserChange, m Meta) (User, error)
+
+	CreateGroup(ctx context.Context, g Group, m Meta) (Group, error)
+	Group(ctx context.Context, id string) (Group, error)
+	GroupByName(ctx context.Context, name string) (Group, error)
+	Groups(ctx context.Context, p Page) ([]Group, string, error)
+	// DeleteGroup removes its memberships and grants with it.
+	DeleteGroup(ctx context.Context, id string, m Meta) error
+	// PutMember adds a membership or changes its end. ErrNotFound for an unknown
+	// group or user; ErrDenied for a deleted user.
+	PutMember(ctx context.Context, v Member, m Meta) error
+	RemoveMember(ctx context.Context, group, user string, m Meta) error
+	Members(ctx context.Context, group string, p Page) ([]Member, string, error)
+
+	// CreateProject stores the project with its user CA. ErrExists for a taken
+	// name or a key whose fingerprint is known.
+	CreateProject(ctx context.Context, v Project, ca Key, m Meta) (Project, error)
+	Project(ctx context.Context, id string) (Project, error)
+	ProjectByName(ctx context.Context, name string) (Project, error)
+	Projects(ctx context.Context, p Page) ([]Project, string, error)
+	UpdateProject(ctx context.Context, id string, c ProjectChange, m Meta) (Project, error)
+	// DeleteProject removes an empty project with its grants and enrolment
+	// tokens and retires its keys; ErrInUse while it has servers.
+	DeleteProject(ctx context.Context, id string, m Meta) error
+
+	// CreateGrant: ErrNotFound for an unknown project or group.
+	CreateGrant(ctx context.Context, g Grant, m Meta) (Grant, error)
+	Grants(ctx context.Context, project string, p Page) ([]Grant, string, error)
+	DeleteGrant(ctx context.Context, project, id string, m Meta) error
+}

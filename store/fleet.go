@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Server is a machine with a server agent.
+type Server struct {
+	ID, Project string
+	Name        string // unique in its project among servers
+	Address     string // host:port
+	Labels      map[string]string
+	HostLabels  map[string]string // the host's own, keys without host/
+	State       string            // Active, Disabled
+	HostKey     string            // authorized_keys form, as reported
+	// ConfirmedEpoch and ConfirmedCounter are the state that is in force.
+	ConfirmedEpoch, ConfirmedCounter int64
+	Problems                         []string
+	AgentVersion                     string
+	// EventsNext is the sequence number of the next host event.
+	EventsNext int64
+	LastSeen   time.Time
+	CreatedAt  time.Time
+}
+
+// ServerChange changes what is not nil.
+type ServerChange struct {
+	Name, Address, State *string
+	Labels               *map[string]string
+}
+
+// ServerReport is what an agent tells of itself.
+type ServerReport struct {
+	ConfirmedEpoch, ConfirmedCounter int64
+	Problems                         []string
+	HostKey, AgentVersion            string
+}
+
+// Gateway is a member of a pool.
+type Gateway struct {
+	ID      string
+	Name    string // unique
+	Address string
+	Labels  map[string]string
+	Egress  []string
+	State   string // Active, Disabled
+	// SealingKeys as last reported, newest first: pairs of id and public key.
+	SealingKeys []SealingKey
+	Healthy     bool
+	Health      string
+	Draining    bool
+	Sessions    int
+	Version     string
+	// EgressRevision is the revision at which Egress last changed: a server must
+	// have confirmed it before this gateway is a candidate where one is required.
+	EgressRevision int64
+	ReportedAt     time.Time // by the control plane's clock
+	CreatedAt      time.Time
+}
+
+// SealingKey is one public key of a gateway.
+type SealingKey struct {
+	ID, Public []byte
+}
+
+// GatewayChange changes what is not nil.
+type GatewayChange struct {
+	Name, Address, State *string
+	Labels               *map[string]string
+	Egress               *[]string
+}
+
+// GatewayReport is what a gateway tells of itself.
+type GatewayReport struct {
+	Healthy, Draining bool
+	Health            string
+	Sessions          int
+	SealingKeys       []SealingKey
+	Version           string
+}
+
+// Kinds of enrolment tokens and of machine credentials.
+const (
+	KindServer  = "server"
+	KindGateway = "gateway"
+	KindUser    = "user"
+)
+
+// EnrolmentToken lets servers or gateways in. Only the hash of the secret is kept.
+type EnrolmentToken struct {
+	ID         string
+	SecretHash []byte // SHA-256
+	Kind       string // KindServer, KindGateway
+	Project    string // for servers
+	Name       string
+	Address    string
+	Labels     map[string]string
+	Egress     []string
+	UsesLeft   int
+	ExpiresAt  time.Time
+	CreatedAt  time.Time
+}
+
+// Credential is a machine's token: hash, and the key that it is bound to.
+type Credential struct {
+	TokenHash  []byte // SHA-256
+	Thumbprint string
+	ExpiresAt  time.Time // zero: none
+}
+
+// Fleet keeps machines.
+type Fleet interface {
+	CreateEnrolmentToken(ctx context.Context, t EnrolmentToken, m Meta) error
+	// EnrolmentToken finds a usable one by hash, to read what it says. ErrUsed
+	// when it is used up or over at now, ErrNotFound when there is none.
+	EnrolmentToken(ctx context.Context, secretHash []byte, now time.Time) (EnrolmentToken, error)
+	EnrolmentTokens(ctx context.Context, p Page) ([]EnrolmentToken, string, error)
+	DeleteEnrolmentToken(ctx context.Context, id string, m Meta) error
+
+	// EnrolServer takes one use of the token and makes the server and its
+	// credential. The caller filled Server from the token and the proposal; the
+	// store checks the token's hash, kind, project, uses and end in the write.
+	// ErrUsed as above (also for a wrong kind); ErrExists for a taken name or a
+	// thumbprint that has a credential, and then no use is taken.
+	EnrolServer(ctx context.Context, secretHash []byte, s Server, c Credential, m Meta) (Server, error)
+	Server(ctx context.Context, id string) (Server, error)
+	// ServersByName finds the servers of that name in all projects.
+	ServersByName(ctx context.Context, name string) ([]Server, error)
+	// Servers lists those of a project, or all for "".
+	Servers(ctx context.Context, project string, p Page) ([]Server, string, error)
+	UpdateServer(ctx context.Context, id string, c ServerChange, m Meta) (Server, error)
+	// DeleteServer revokes its credential with it.
+	DeleteServer(ctx context.Context, id string, m Meta) error
+	// ReportServer stores a report; the confirmed version never goes back within
+	// an epoch.
+	ReportServer(ctx context.Context, id string, r ServerReport, m Meta) error
+	// SeenServer notes at most once a minute that a server polls.
+	SeenServer(ctx context.Context, id string, now time.Time) error
+	// AppendServerEvents stores the audit rows of m for the host's events first,
+	// first+1, …: rows whose number is below the server's next are dropped, and
+	// a gap is refused with ErrDenied. It returns the next number.
+	AppendServerEvents(ctx context.Context, id string, first int64, m Meta) (int64, error)
+
+	// EnrolGateway is to gateways what EnrolServer is to servers.
+	EnrolGateway(ctx context.Context, secretHash []byte, g Gateway, c Credential, m Meta) (Gateway, error)
+	Gateway(ctx context.Context, id string) (Gateway, error)
+	GatewayByName(ctx context.Context, name string) (Gateway, error)
+	Gateways(ctx context.Context, p Page) ([]Gateway, string, error)
+	// UpdateGateway: disabling one orders the end of its sessions.
+	UpdateGateway(ctx context.Context, id string, c GatewayChange, m Meta) (Gateway, error)
+	DeleteGateway(ctx context.Context, id string, m Meta) error
+	// ReportGateway stores a report with ReportedAt = m.Now. It raises no revision.
+	ReportGateway(ctx context.Context, id string, r GatewayReport, m Meta) error
+
+	// ProjectFacts reads, at one instant, all that the desired states of a
+	// project's servers and the catalogs of its users are made of.
+	ProjectFacts(ctx context.Context, project string) (ProjectFacts, error)
+}
+
+// ProjectFacts is one consistent read.
+type ProjectFacts struct {
+	Team     Team
+	Project  Project
+	UserCAs  []Key // of the project, not retired
+	HostCAs  []Key // of the team, not retired
+	Grants   []Grant
+	Groups   []Group  // those that have a grant here
+	Members  []Member // of those groups
+	Users    []User   // of those members, whatever their status
+	Gateways []Gateway
+}

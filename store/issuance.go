@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Facts is everything that a decision about one user and one server rests on,
+// read at one instant.
+type Facts struct {
+	Team        Team
+	Session     Session
+	Device      Device
+	User        User
+	Server      Server
+	Project     Project
+	Memberships []Member // of the user, all groups
+	Grants      []Grant  // of the project
+}
+
+// Kinds of issuance.
+const (
+	IssueUser   = "user"
+	IssueHost   = "host"
+	IssueCanary = "canary"
+)
+
+// Issued is the durable record of a certificate, written before the signature.
+type Issued struct {
+	Serial    uint64 // 63 bits, unique
+	Kind      string
+	CA        string // id of the key
+	Principal string
+	KeyID     string
+	PublicKey string // fingerprint of the subject key, SHA256:…
+	User      string
+	Session   string
+	Device    string
+	Server    string
+	Project   string
+	Login     string
+	Grant     string // that allowed it
+	Ticket    string
+	NotBefore time.Time
+	NotAfter  time.Time
+	CreatedAt time.Time
+}
+
+// Claim is a gateway's claim of a hello.
+type Claim struct {
+	Nonce       []byte // 32 bytes, unique for ever (kept until the ticket is long over)
+	Ticket      string
+	Fingerprint []byte // of the fresh key
+	Session     GatewaySession
+	UserSession string
+	ExpiresAt   time.Time // of the ticket; the claim is refused at or after it
+}
+
+// GatewaySession is one connection through a gateway.
+type GatewaySession struct {
+	ID, Gateway, User, Server, Project, Login string
+	UserSession                               string
+	Source                                    string
+	StartedAt, EndedAt                        time.Time
+	Cause                                     string
+	Up, Down                                  int64
+}
+
+// Issuance keeps certificates and sessions.
+type Issuance interface {
+	// Facts reads them. ErrNotFound for an unknown session or server.
+	Facts(ctx context.Context, session, server string) (Facts, error)
+	// CatalogFacts reads what a user's catalog is made of.
+	CatalogFacts(ctx context.Context, user string) (CatalogFacts, error)
+	// RecordIssuance writes the record if at m.Now: the user and the device are
+	// active, the session is neither over nor revoked, the server is active and
+	// in the project, and the named grant exists, is not over, and is for a
+	// group in which the user has a membership that is not over. Else
+	// ErrDenied. For IssueHost and IssueCanary only the server must be active.
+	// ErrExists for a serial in use (make another).
+	RecordIssuance(ctx context.Context, v Issued, m Meta) error
+	Issued(ctx context.Context, serial uint64) (Issued, error)
+
+	// ClaimHello claims the nonce and starts the session's record if at m.Now the
+	// gateway, user, device and server are active, the user session is neither
+	// over nor revoked, and an issuance with this ticket exists for the same user,
+	// server, login and key fingerprint. ErrReplayed for a nonce that was
+	// claimed, ErrDenied otherwise.
+	ClaimHello(ctx context.Context, c Claim, m Meta) error
+	// EndGatewaySession ends a session of this gateway once; a second end is nil.
+	EndGatewaySession(ctx context.Context, s GatewaySession, m Meta) error
+	// GatewaySessions lists those of a user ("" for all), newest first.
+	GatewaySessions(ctx context.Context, user string, live bool, p Page) ([]GatewaySession, string, error)
+	// EndOrders returns the ids of live sessions of the gateway that must end, with
+	// order numbers above after, and the highest number.
+	EndOrders(ctx context.Context, gateway string, after int64) ([]string, int64, error)
+}
+
+// CatalogFacts is one consistent read.
+type CatalogFacts struct {
+	User        User
+	Memberships []Member
+	Grants      []Grant   // of the user's groups
+	Projects    []Project // of those grants
+	Servers     []Server  // of those projects
+	HostCAs     []Key
+}

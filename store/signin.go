@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Device is a machine of a user, known by its key.
+type Device struct {
+	ID, User   string
+	Name       string
+	Thumbprint string // unique with User
+	State      string // Pending, Active, Revoked
+	CreatedAt  time.Time
+}
+
+// Session is a signed-in device of a user.
+type Session struct {
+	ID, User, Device string
+	TokenHash        []byte // SHA-256
+	Thumbprint       string // of the device key that it is bound to
+	AuthenticatedAt  time.Time
+	CreatedAt        time.Time
+	ExpiresAt        time.Time
+	RevokedAt        time.Time
+}
+
+// AuthRequest is one run through the browser (RFC 6749 section 4.1).
+type AuthRequest struct {
+	ID          string
+	RedirectURI string
+	State       string // the client's, given back unchanged
+	Challenge   string // S256 (RFC 7636)
+	Thumbprint  string // dpop_jkt (RFC 9449 section 10)
+	DeviceName  string
+	BrowserHash []byte // SHA-256 of the cookie of the browser that began it
+	User        string // set when a person has confirmed
+	Source      string // address of the browser
+	ExpiresAt   time.Time
+	CreatedAt   time.Time
+}
+
+// BrowserSession is a person signed in to the pages.
+type BrowserSession struct {
+	ID              string
+	User            string
+	TokenHash       []byte
+	AuthenticatedAt time.Time
+	ExpiresAt       time.Time
+}
+
+// Redemption trades a code for a session; all of it must match.
+type Redemption struct {
+	CodeHash    []byte
+	RedirectURI string
+	Challenge   string // computed from the verifier
+	Thumbprint  string // of the proof's key
+	Session     Session
+	Device      Device // ID and Name are used if the user has none with this key
+}
+
+// Subject is who a token belongs to.
+type Subject struct {
+	Kind       string // KindUser, KindServer, KindGateway
+	Thumbprint string // the proof must be by this key
+	ExpiresAt  time.Time
+	Session    Session // KindUser
+	Device     Device  // KindUser
+	User       User    // KindUser
+	Server     Server  // KindServer
+	Gateway    Gateway // KindGateway
+}
+
+// SignIn keeps sessions.
+type SignIn interface {
+	// Authenticate finds the subject of a token in one read: whatever its state,
+	// so that the caller can say why not. ErrNotFound for an unknown hash.
+	Authenticate(ctx context.Context, tokenHash []byte) (Subject, error)
+
+	CreateAuthRequest(ctx context.Context, r AuthRequest, m Meta) error
+	AuthRequest(ctx context.Context, id string) (AuthRequest, error)
+	// ApproveAuthRequest binds the request to the user and its one code, once.
+	// ErrUsed if it was approved, refused or is over; ErrDenied if the user is
+	// not active or BrowserHash differs.
+	ApproveAuthRequest(ctx context.Context, id string, browserHash []byte, user string, codeHash []byte, codeExpires time.Time, m Meta) (AuthRequest, error)
+	// RefuseAuthRequest ends it.
+	RefuseAuthRequest(ctx context.Context, id string, browserHash []byte, m Meta) (AuthRequest, error)
+	// Redeem consumes the code and makes the session, and the device where the
+	// user has none with this key. ErrUsed for an unknown, over or used code (a
+	// second use revokes the session of the first, and that is kept); ErrDenied
+	// for a mismatch (which consumes the code), a user that is not active or a
+	// device that is revoked.
+	Redeem(ctx context.Context, r Redemption, m Meta) (Subject, error)
+
+	CreateBrowserSession(ctx context.Context, b BrowserSession, m Meta) error
+	BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (BrowserSession, User, error)
+	DeleteBrowserSession(ctx context.Context, tokenHash []byte, m Meta) error
+
+	// Attempt counts a try under key within a window that begins with the first
+	// try. It returns how many tries there were, this one included, and when the
+	// window ends. Shared by all instances.
+	Attempt(ctx context.Context, key string, window time.Duration, now time.Time) (int, time.Time, error)
+	// ForgiveAttempts forgets them after a success.
+	ForgiveAttempts(ctx context.Context, key string) error
+
+	// Sessions lists those of a user, or all for "".
+	Sessions(ctx context.Context, user string, p Page) ([]Session, string, error)
+	Session(ctx context.Context, id string) (Session, error)
+	// RevokeSession also orders the end of the gateway sessions that it began.
+	RevokeSession(ctx context.Context, id string, m Meta) error
+	Devices(ctx context.Context, user string, p Page) ([]Device, string, error)
+	Device(ctx context.Context, id string) (Device, error)
+	// SetDeviceState: Revoked revokes its sessions as RevokeSession does.
+	SetDeviceState(ctx context.Context, id, state string, m Meta) (Device, error)
+}

@@ -1,0 +1,48 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Team is the one team of a deployment.
+type Team struct {
+	ID   string
+	Name string
+	// Epoch rises when a backup is restored, so that agents obey the restored
+	// state although its counter is older.
+	Epoch int64
+	// Revision counts the changes of the whole directory and fleet. Each change
+	// that can alter a desired state takes the next number, and marks the
+	// projects and rows that it touches with it.
+	Revision  int64
+	CreatedAt time.Time
+}
+
+// Key is a key pair or secret of the control plane, sealed.
+type Key struct {
+	ID      string
+	Scope   string // id of a project, or "team"
+	Purpose string // of package ca
+	State   string // next, active, retired
+	// Public is the public half: an authorized_keys line for SSH CAs, raw bytes
+	// otherwise, empty for symmetric secrets.
+	Public []byte
+	// Fingerprint is unique over all keys, so that one key can never be the CA
+	// of two projects.
+	Fingerprint string
+	Sealed      []byte
+	CreatedAt   time.Time
+}
+
+// Teams is the root of everything.
+type Teams interface {
+	// CreateTeam makes the team, its keys and the first administrator (who gets
+	// the first uid). ErrExists if there is a team.
+	CreateTeam(ctx context.Context, t Team, keys []Key, admin User, passwordHash string, m Meta) (User, error)
+	// Team returns it; ErrNotFound before CreateTeam.
+	Team(ctx context.Context) (Team, error)
+	// Keys returns the keys of a scope and purpose that are not retired, the
+	// active ones first, newest first. Empty arguments match all.
+	Keys(ctx context.Context, scope, purpose string) ([]Key, error)
+}
