@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 )
@@ -24,10 +23,6 @@ const (
 	// maxSerial keeps serials within 63 bits, because databases and JSON readers have signed
 	// 64-bit integers at best.
 	maxSerial = 1<<63 - 1
-	// maxLogin is Linux's limit for a user name that useradd and utmp agree on.
-	maxLogin = 32
-	// maxID bounds an opaque id. Ours have 24 characters; the rest is room.
-	maxID = 64
 )
 
 // Names of extensions. OpenSSH defines the permit-* ones (PROTOCOL.certkeys); a name with
@@ -66,33 +61,6 @@ func NewSerial() uint64 {
 			return n
 		}
 	}
-}
-
-// checkLogin holds a login to ^[a-z_][a-z0-9_-]{0,31}$.
-func checkLogin(login string) error {
-	if login == "" || len(login) > maxLogin {
-		return fmt.Errorf("login has %d characters, want 1 to %d", len(login), maxLogin)
-	}
-	if c := login[0]; c != '_' && (c < 'a' || c > 'z') {
-		return fmt.Errorf("login %q does not begin with a letter a-z or _", login)
-	}
-	if i := strings.IndexFunc(login, notIn("abcdefghijklmnopqrstuvwxyz0123456789_-")); i >= 0 {
-		return fmt.Errorf("login %q has a character other than a-z, 0-9, _ and -", login)
-	}
-	return nil
-}
-
-// checkID holds an opaque id to prefix + "_" + [a-z0-9]: nothing in it can end a field of
-// a key id, quote a log line, or begin a comment in a KRL specification.
-func checkID(prefix, id string) error {
-	rest, ok := strings.CutPrefix(id, prefix+"_")
-	if !ok {
-		return fmt.Errorf("id %q does not begin with %s_", id, prefix)
-	}
-	if rest == "" || len(id) > maxID || strings.IndexFunc(rest, notIn("abcdefghijklmnopqrstuvwxyz0123456789")) >= 0 {
-		return fmt.Errorf("id %q is not %s_ and up to %d of a-z and 0-9", id, prefix, maxID-len(prefix)-1)
-	}
-	return nil
 }
 
 // checkKeyID allows [a-z0-9:=_-] only: sshd copies the key id into its log between quotes.

@@ -1,9 +1,11 @@
 package sshcert
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -16,7 +18,7 @@ type Permissions struct {
 	UserRC          bool `json:"user_rc"`
 }
 
-// Profile is the facts that a certificate is made from: a User or a Host.
+// Profile is the facts that a certificate is made from: a User, a Host or a Canary.
 type Profile interface {
 	lint(*ssh.Certificate) error
 }
@@ -24,7 +26,7 @@ type Profile interface {
 // User is the facts behind one user certificate: one login on one server, for one session
 // of one device. Every field but the subject key comes from the database.
 type User struct {
-	Login     string // Unix login, ^[a-z_][a-z0-9_-]{0,31}$
+	Login     string // Unix login, as ident.Login allows
 	ServerID  string // srv_…
 	UserID    string // usr_…
 	SessionID string // ses_…
@@ -95,21 +97,19 @@ func BuildHost(h Host, subject ssh.PublicKey) (*ssh.Certificate, error) {
 }
 
 func (u User) check() error {
-	if err := checkLogin(u.Login); err != nil {
+	err := errors.Join(
+		ident.Login(u.Login),
+		ident.Check(u.ServerID, ident.Server), ident.Check(u.ProjectID, ident.Project),
+		ident.Check(u.UserID, ident.User), ident.Check(u.SessionID, ident.Session), ident.Check(u.DeviceID, ident.Device),
+	)
+	if err != nil {
 		return err
-	}
-	for _, id := range []struct{ prefix, id string }{
-		{"srv", u.ServerID}, {"usr", u.UserID}, {"ses", u.SessionID}, {"dev", u.DeviceID}, {"prj", u.ProjectID},
-	} {
-		if err := checkID(id.prefix, id.id); err != nil {
-			return err
-		}
 	}
 	return checkCommon(u.Serial, u.Issued, u.Lifetime, MaxUserLifetime)
 }
 
 func (h Host) check() error {
-	if err := checkID("srv", h.ServerID); err != nil {
+	if err := ident.Check(h.ServerID, ident.Server); err != nil {
 		return err
 	}
 	return checkCommon(h.Serial, h.Issued, h.Lifetime, HostLifetime)

@@ -50,9 +50,9 @@ func TestNoInputGivesACertificateOutsideTheProfile(t *testing.T) {
 
 // randomUser is right in each field about nine times of ten.
 func randomUser(r *rand.Rand) User {
-	id := func(prefix string) string { return prefix + "_" + randomText(r, "abc234", "=:_\"\n#,A@") }
+	id := func(prefix string) string { return prefix + "_" + randomText(r, 20, "abc234", "=:_\"\n#,A@") }
 	return User{
-		Login:    randomText(r, "abz_", "@,\n\"*A.-0$"),
+		Login:    randomText(r, 1+r.IntN(32), "abz_", "@,\n\"*A.-0$"),
 		ServerID: id("srv"), UserID: id("usr"), SessionID: id("ses"), DeviceID: id("dev"), ProjectID: id("prj"),
 		Serial:   r.Uint64() >> r.IntN(3),
 		Issued:   time.Unix(r.Int64N(4e9)-1e8, r.Int64N(1e9)),
@@ -63,8 +63,8 @@ func randomUser(r *rand.Rand) User {
 	}
 }
 
-func randomText(r *rand.Rand, good, bad string) string {
-	b := make([]byte, 1+r.IntN(20))
+func randomText(r *rand.Rand, n int, good, bad string) string {
+	b := make([]byte, n)
 	for i := range b {
 		b[i] = good[r.IntN(len(good))]
 	}
@@ -88,7 +88,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if cert, err := ParseCertificate(wire); err == nil {
 			_ = Describe(cert).String()
-			_ = VerifyUser(cert, ExpectUser{Login: "alice", ServerID: "srv_web1", ProjectID: "prj_a", Now: issued})
+			_ = VerifyUser(cert, ExpectUser{Login: "alice", ServerID: "srv_weboneaaaaaaaaaaaaaa", ProjectID: "prj_aaaaaaaaaaaaaaaaaaaa", Now: issued})
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -23,7 +24,7 @@ var issued = time.Date(2026, 3, 1, 12, 0, 0, 500e6, time.UTC)
 
 func aliceOnWeb1() User {
 	return User{
-		Login: "alice", ServerID: "srv_web1", UserID: "usr_alice", SessionID: "ses_1", DeviceID: "dev_1", ProjectID: "prj_a",
+		Login: "alice", ServerID: "srv_weboneaaaaaaaaaaaaaa", UserID: "usr_aliceaaaaaaaaaaaaaaa", SessionID: "ses_oneaaaaaaaaaaaaaaaaa", DeviceID: "dev_oneaaaaaaaaaaaaaaaaa", ProjectID: "prj_aaaaaaaaaaaaaaaaaaaa",
 		Serial: 42, Issued: issued, Permissions: Permissions{PTY: true, PortForwarding: true},
 	}
 }
@@ -59,7 +60,7 @@ func buildUser(t testing.TB, u User) *ssh.Certificate {
 }
 
 func expectAlice(ca ssh.Signer) ExpectUser {
-	return ExpectUser{CAs: []ssh.PublicKey{ca.PublicKey()}, Login: "alice", ServerID: "srv_web1", ProjectID: "prj_a", Now: issued}
+	return ExpectUser{CAs: []ssh.PublicKey{ca.PublicKey()}, Login: "alice", ServerID: "srv_weboneaaaaaaaaaaaaaa", ProjectID: "prj_aaaaaaaaaaaaaaaaaaaa", Now: issued}
 }
 
 func TestAUserCertificateIsWhatItsFactsSay(t *testing.T) {
@@ -72,7 +73,7 @@ func TestAUserCertificateIsWhatItsFactsSay(t *testing.T) {
 	if err := VerifyUser(cert, expectAlice(ca)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := cert.KeyId, "cardea:user=usr_alice:session=ses_1:device=dev_1:login=alice"; got != want {
+	if got, want := cert.KeyId, "cardea:user=usr_aliceaaaaaaaaaaaaaaa:session=ses_oneaaaaaaaaaaaaaaaaa:device=dev_oneaaaaaaaaaaaaaaaaa:login=alice"; got != want {
 		t.Errorf("key id %q, want %q", got, want)
 	}
 	if got := cert.ValidBefore - cert.ValidAfter; got != 240 {
@@ -88,7 +89,7 @@ func TestAUserCertificateIsWhatItsFactsSay(t *testing.T) {
 }
 
 func TestAHostCertificateIsWhatItsFactsSay(t *testing.T) {
-	ca, h := newSigner(t), Host{ServerID: "srv_web1", Serial: 7, Issued: issued}
+	ca, h := newSigner(t), Host{ServerID: "srv_weboneaaaaaaaaaaaaaa", Serial: 7, Issued: issued}
 	cert, err := BuildHost(h, newSigner(t).PublicKey())
 	if err != nil {
 		t.Fatal(err)
@@ -97,12 +98,12 @@ func TestAHostCertificateIsWhatItsFactsSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	sign(t, cert, ca)
-	e := ExpectHost{CAs: []ssh.PublicKey{ca.PublicKey()}, ServerID: "srv_web1", Now: issued}
+	e := ExpectHost{CAs: []ssh.PublicKey{ca.PublicKey()}, ServerID: "srv_weboneaaaaaaaaaaaaaa", Now: issued}
 	if err := VerifyHost(cert, e); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*ExpectHost){
-		"another server":       func(e *ExpectHost) { e.ServerID = "srv_web2" },
+		"another server":       func(e *ExpectHost) { e.ServerID = "srv_webtwoaaaaaaaaaaaaaa" },
 		"no CA at all":         func(e *ExpectHost) { e.CAs = nil },
 		"another CA":           func(e *ExpectHost) { e.CAs = []ssh.PublicKey{newSigner(t).PublicKey()} },
 		"the second it ends":   func(e *ExpectHost) { e.Now = issued.Add(HostLifetime) },
@@ -118,22 +119,42 @@ func TestAHostCertificateIsWhatItsFactsSay(t *testing.T) {
 	}
 }
 
+func TestACanaryCertificateOpensNothingElse(t *testing.T) {
+	ca, c := newSigner(t), Canary{ServerID: aliceOnWeb1().ServerID, ProjectID: aliceOnWeb1().ProjectID, Serial: 9, Issued: issued}
+	cert, err := BuildCanary(c, newSigner(t).PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Lint(cert, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := VerifyUser(sign(t, cert, ca), expectAlice(ca)); !errors.Is(err, ErrRefused) {
+		t.Errorf("as alice: got %v, want a refusal", err)
+	}
+	cert.Extensions[extPTY] = ""
+	if err := Lint(cert, c); err == nil {
+		t.Error("a canary with a terminal passed the lint")
+	}
+}
+
 // Mallory has certificates that a real CA signed, wrong in one respect each. ssh.CertChecker
 // alone takes several of them, which is why VerifyUser exists.
 func TestVerifyUserRefusesEachDeviation(t *testing.T) {
 	ca := newSigner(t)
 	for name, change := range map[string]func(*ssh.Certificate){
-		"no principals":                  func(c *ssh.Certificate) { c.ValidPrincipals = nil },
-		"the login without the server":   func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice"} },
-		"a star":                         func(c *ssh.Certificate) { c.ValidPrincipals = []string{"*"} },
-		"two logins in one":              func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice,root"} },
-		"a newline in the principal":     func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice@srv_web1\nroot"} },
-		"a quote in the principal":       func(c *ssh.Certificate) { c.ValidPrincipals = []string{`alice@srv_web1"`} },
-		"a second principal":             func(c *ssh.Certificate) { c.ValidPrincipals = append(c.ValidPrincipals, "root@srv_web1") },
+		"no principals":                func(c *ssh.Certificate) { c.ValidPrincipals = nil },
+		"the login without the server": func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice"} },
+		"a star":                       func(c *ssh.Certificate) { c.ValidPrincipals = []string{"*"} },
+		"two logins in one":            func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice,root"} },
+		"a newline in the principal":   func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice@srv_weboneaaaaaaaaaaaaaa\nroot"} },
+		"a quote in the principal":     func(c *ssh.Certificate) { c.ValidPrincipals = []string{`alice@srv_weboneaaaaaaaaaaaaaa"`} },
+		"a second principal": func(c *ssh.Certificate) {
+			c.ValidPrincipals = append(c.ValidPrincipals, "root@srv_weboneaaaaaaaaaaaaaa")
+		},
 		"the same principal twice":       func(c *ssh.Certificate) { c.ValidPrincipals = append(c.ValidPrincipals, c.ValidPrincipals[0]) },
 		"ten thousand principals":        func(c *ssh.Certificate) { c.ValidPrincipals = make([]string, 10000) },
-		"another server":                 func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice@srv_web2"} },
-		"another login":                  func(c *ssh.Certificate) { c.ValidPrincipals = []string{"bob@srv_web1"} },
+		"another server":                 func(c *ssh.Certificate) { c.ValidPrincipals = []string{"alice@srv_webtwoaaaaaaaaaaaaaa"} },
+		"another login":                  func(c *ssh.Certificate) { c.ValidPrincipals = []string{"bob@srv_weboneaaaaaaaaaaaaaa"} },
 		"a host certificate":             func(c *ssh.Certificate) { c.CertType = ssh.HostCert },
 		"a type that does not exist":     func(c *ssh.Certificate) { c.CertType = 3 },
 		"no end":                         func(c *ssh.Certificate) { c.ValidBefore = ssh.CertTimeInfinity },
@@ -147,7 +168,7 @@ func TestVerifyUserRefusesEachDeviation(t *testing.T) {
 		"source-address, never issued":   func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"source-address": "10.0.0.1"} },
 		"an unknown critical option":     func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"x@example.com": ""} },
 		"no project":                     func(c *ssh.Certificate) { delete(c.Extensions, extProject) },
-		"another project":                func(c *ssh.Certificate) { c.Extensions[extProject] = "prj_b" },
+		"another project":                func(c *ssh.Certificate) { c.Extensions[extProject] = "prj_bbbbbbbbbbbbbbbbbbbb" },
 		"no-touch-required":              func(c *ssh.Certificate) { c.Extensions["no-touch-required"] = "" },
 		"an extension with a value":      func(c *ssh.Certificate) { c.Extensions[extPTY] = "yes" },
 		"serial zero":                    func(c *ssh.Certificate) { c.Serial = 0 },
@@ -211,13 +232,15 @@ func TestBuildRefusesFactsOutsideTheGrammar(t *testing.T) {
 		"a digit first":       func(u *User) { u.Login = "0" },
 		"a dash first":        func(u *User) { u.Login = "-oProxyCommand" },
 		"a capital":           func(u *User) { u.Login = "ALL" },
-		"an at sign":          func(u *User) { u.Login = "root@srv_web2" },
+		"an at sign":          func(u *User) { u.Login = "root@srv_webtwoaaaaaaaaaaaaaa" },
 		"a NUL":               func(u *User) { u.Login = "alice\x00" },
 		"another alphabet":    func(u *User) { u.Login = "aé" },
-		"a project as server": func(u *User) { u.ServerID = "prj_a" },
+		"a project as server": func(u *User) { u.ServerID = "prj_aaaaaaaaaaaaaaaaaaaa" },
 		"an empty id":         func(u *User) { u.UserID = "usr_" },
-		"a colon in an id":    func(u *User) { u.SessionID = "ses_1:login=root" },
-		"an id too long":      func(u *User) { u.DeviceID = "dev_" + strings.Repeat("a", maxID-3) },
+		"a colon in an id":    func(u *User) { u.SessionID = "ses_oneaaaaaaaaaaaaaaaaa:login=roota" },
+		"an id too long":      func(u *User) { u.DeviceID += "a" },
+		"root":                func(u *User) { u.Login = "root" },
+		"the canary":          func(u *User) { u.Login = ident.Canary },
 		"no project":          func(u *User) { u.ProjectID = "" },
 		"serial zero":         func(u *User) { u.Serial = 0 },
 		"a serial of 64 bits": func(u *User) { u.Serial = 1 << 63 },
@@ -232,7 +255,7 @@ func TestBuildRefusesFactsOutsideTheGrammar(t *testing.T) {
 		}
 	}
 	atLimit := aliceOnWeb1()
-	atLimit.Login, atLimit.DeviceID, atLimit.Lifetime = strings.Repeat("a", 32), "dev_"+strings.Repeat("a", maxID-4), MaxUserLifetime
+	atLimit.Login, atLimit.Lifetime = strings.Repeat("a", 32), MaxUserLifetime
 	cert, err := BuildUser(atLimit, key)
 	if err != nil {
 		t.Fatalf("at every limit: %v", err)
@@ -402,7 +425,7 @@ func TestDescribeTellsAProgramAndAPerson(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"serial":"9223372036854775807"`, `"principals":["alice@srv_web1"]`, `"project":"prj_a"`, `"type":"user"`} {
+	for _, want := range []string{`"serial":"9223372036854775807"`, `"principals":["alice@srv_weboneaaaaaaaaaaaaaa"]`, `"project":"prj_aaaaaaaaaaaaaaaaaaaa"`, `"type":"user"`} {
 		if !strings.Contains(string(js), want) {
 			t.Errorf("%s is not in %s", want, js)
 		}
@@ -434,8 +457,8 @@ func TestSSHKeygenReadsOurCertificates(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"user certificate", `Key ID: "cardea:user=usr_alice:session=ses_1:device=dev_1:login=alice"`, "Serial: 42",
-		"from 2026-03-01T11:59:00 to 2026-03-01T12:03:00", "alice@srv_web1", "permit-pty", "permit-port-forwarding", extProject,
+		"user certificate", `Key ID: "cardea:user=usr_aliceaaaaaaaaaaaaaaa:session=ses_oneaaaaaaaaaaaaaaaaa:device=dev_oneaaaaaaaaaaaaaaaaa:login=alice"`, "Serial: 42",
+		"from 2026-03-01T11:59:00 to 2026-03-01T12:03:00", "alice@srv_weboneaaaaaaaaaaaaaa", "permit-pty", "permit-port-forwarding", extProject,
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("ssh-keygen -L does not say %q:\n%s", want, out)

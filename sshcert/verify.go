@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -46,7 +47,7 @@ func VerifyUser(cert *ssh.Certificate, e ExpectUser) error {
 }
 
 func verifyUser(cert *ssh.Certificate, e ExpectUser) error {
-	if err := errors.Join(checkLogin(e.Login), checkID("srv", e.ServerID), checkID("prj", e.ProjectID)); err != nil {
+	if err := errors.Join(ident.Login(e.Login), ident.Check(e.ServerID, ident.Server), ident.Check(e.ProjectID, ident.Project)); err != nil {
 		return fmt.Errorf("expectation: %w", err)
 	}
 	limit := orDefault(e.MaxLifetime, MaxUserLifetime)
@@ -80,7 +81,7 @@ func VerifyHost(cert *ssh.Certificate, e ExpectHost) error {
 }
 
 func verifyHost(cert *ssh.Certificate, e ExpectHost) error {
-	if err := checkID("srv", e.ServerID); err != nil {
+	if err := ident.Check(e.ServerID, ident.Server); err != nil {
 		return fmt.Errorf("expectation: %w", err)
 	}
 	principal := HostPrincipal(e.ServerID)
