@@ -1,0 +1,162 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// Decide applies every rule in turn; the first that fails gives the reason. What would
+// tell something about the server comes after the grant: a user without one must learn
+// nothing, not even that the server exists.
+func Decide(f Facts) Decision {
+	for _, rule := range []func(Facts) (Decision, bool){consistent, userActive, deviceActive, sessionValid} {
+		if d, ok := rule(f); !ok {
+			return d
+		}
+	}
+	decision := granted(f)
+	if !decision.Allow {
+		return decision
+	}
+	for _, rule := range []func(Facts) (Decision, bool){serverReady, ownLogin} {
+		if d, ok := rule(f); !ok {
+			return d
+		}
+	}
+	return decision
+}
+
+func deny(r Reason, hint, sentence string, args ...any) (Decision, bool) {
+	return Decision{Reason: r, Sentence: fmt.Sprintf(sentence, args...), Hint: hint}, false
+}
+
+// consistent refuses rows that belong to different people, devices or projects: whoever
+// gathered the facts made a mistake, and a mistake must not open a server.
+func consistent(f Facts) (Decision, bool) {
+	ok := !f.Now.IsZero() &&
+		f.User.ID != "" && f.User.Login != "" && f.Device.ID != "" && f.Session.ID != "" && f.Project.ID != "" && f.Server.ID != "" &&
+		f.Session.UserID == f.User.ID && f.Device.UserID == f.User.ID && f.Session.DeviceID == f.Device.ID &&
+		f.Server.ProjectID == f.Project.ID
+	if !ok {
+		return deny(FactsMismatch, "tell your administrator", "the control plane's records do not fit together")
+	}
+	return Decision{}, true
+}
+
+func userActive(f Facts) (Decision, bool) {
+	if !f.User.Active {
+		return deny(UserInactive, "ask your administrator", "your user is disabled")
+	}
+	return Decision{}, true
+}
+
+func deviceActive(f Facts) (Decision, bool) {
+	switch f.Device.State {
+	case DeviceActive:
+		return Decision{}, true
+	case DevicePending:
+		return deny(DevicePendingNo, "ask your administrator to approve it", "this device waits for approval")
+	default: // revoked, and any state that this code does not know
+		return deny(DeviceRevokedNo, "ask your administrator", "this device is revoked")
+	}
+}
+
+func sessionValid(f Facts) (Decision, bool) {
+	const hint = "type: cardea login"
+	if !f.Session.RevokedAt.IsZero() {
+		return deny(SessionRevoked, hint, "your session was ended")
+	}
+	if !f.Now.Before(f.Session.ExpiresAt) {
+		return deny(SessionExpired, hint, "your session is over")
+	}
+	return Decision{}, true
+}
+
+func serverReady(f Facts) (Decision, bool) {
+	if !f.Server.Active {
+		return deny(ServerInactive, "ask your administrator", "server %s is disabled", f.Server.Name)
+	}
+	if !f.Server.Enrolled {
+		return deny(ServerNotEnrolled, "ask your administrator to enrol it", "server %s has not enrolled yet", f.Server.Name)
+	}
+	return Decision{}, true
+}
+
+func ownLogin(f Facts) (Decision, bool) {
+	if f.Login != "" && f.Login != f.User.Login {
+		return deny(OtherLogin, fmt.Sprintf("type: cardea ssh %s", f.Server.Name), "your login is %s, not %q", f.User.Login, f.Login)
+	}
+	return Decision{}, true
+}
+
+// granted looks for the strongest grant that is in force; of equals, the one that lasts
+// longest, then the one with the smallest id, so that the same facts give the same answer.
+func granted(f Facts) Decision {
+	member := f.membershipEnds()
+	var best Decision
+	over := false
+	for _, g := range f.Grants {
+		until, isMember := member[g.GroupID]
+		if !isMember || g.ID == "" || g.ProjectID != f.Project.ID || !known(g.Role) || !g.Selector.Matches(f.Server.Labels) {
+			continue
+		}
+		end := earlier(earlier(until, g.Until), f.Session.ExpiresAt)
+		if ended(until, f.Now) || ended(g.Until, f.Now) {
+			over = true
+			continue
+		}
+		d := Decision{Allow: true, Reason: Allowed, Sentence: "a grant allows it", Login: f.User.Login, Role: g.Role, GrantID: g.ID, Expires: end}
+		if !best.Allow || better(d, best) {
+			best = d
+		}
+	}
+	if best.Allow {
+		return best
+	}
+	if over {
+		d, _ := deny(GrantOver, "ask your administrator to renew it", "your access to server %s is over", f.Server.Name)
+		return d
+	}
+	d, _ := deny(NoGrant, "ask your administrator for a grant in project "+f.Project.Name, "you have no grant for server %s", f.Server.Name)
+	return d
+}
+
+// membershipEnds maps each of the user's groups to the end of his membership, the latest
+// where the facts have several.
+func (f Facts) membershipEnds() map[string]time.Time {
+	ends := make(map[string]time.Time, len(f.Memberships))
+	for _, m := range f.Memberships {
+		if m.UserID != f.User.ID || m.GroupID == "" {
+			continue
+		}
+		if old, seen := ends[m.GroupID]; !seen || later(m.Until, old) {
+			ends[m.GroupID] = m.Until
+		}
+	}
+	return ends
+}
+
+func known(r Role) bool { return r == RoleUser || r == RoleAdmin }
+
+func better(a, b Decision) bool {
+	if a.Role != b.Role {
+		return a.Role == RoleAdmin
+	}
+	if !a.Expires.Equal(b.Expires) {
+		return a.Expires.After(b.Expires)
+	}
+	return a.GrantID < b.GrantID
+}
+
+// ended: the end itself is outside, so nothing is allowed at the instant it ends.
+func ended(until, now time.Time) bool { return !until.IsZero() && !now.Before(until) }
+
+// later and earlier treat zero as "no end".
+func later(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.After(b)) }
+
+func earlier(a, b time.Time) time.Time {
+	if later(a, b) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,139 @@
+// Package policy decides who may enter which server under which login, and says why.
+//
+// Decide is a pure function: facts in, decision out, no clock and no store. So the same
+// code answers a connection, `cardea why`, and an administrator's question "what if", and
+// every rule has a line in a table of tests. What the facts do not say is a no: the zero
+// value of Facts is denied, and so is any mixture of facts that do not belong together.
+package policy
+
+import "time"
+
+// Role is what a grant gives on a server.
+type Role string
+
+// The roles, weaker first.
+const (
+	RoleUser  Role = "user"
+	RoleAdmin Role = "admin" // may use sudo
+)
+
+// Facts are all that a decision depends on, as the database has them at one instant.
+type Facts struct {
+	Now     time.Time
+	User    User
+	Device  Device
+	Session Session
+	Project Project
+	Server  Server
+	// Memberships are the user's; Grants are the project's. Rows of others do no harm: they
+	// are ignored.
+	Memberships []Membership
+	Grants      []Grant
+	// Login is the account that is asked for; empty means the user's own.
+	Login string
+}
+
+// User is a person.
+type User struct {
+	ID     string
+	Login  string // the Unix login that is his own
+	Active bool
+}
+
+// Device is what holds the key of the session.
+type Device struct {
+	ID     string
+	UserID string
+	State  DeviceState
+}
+
+// DeviceState is the state of a device; the zero value is not active.
+type DeviceState string
+
+// The states of a device.
+const (
+	DevicePending DeviceState = "pending" // waits for an administrator
+	DeviceActive  DeviceState = "active"
+	DeviceRevoked DeviceState = "revoked"
+)
+
+// Session is a sign-in. It is over at ExpiresAt exactly, and once RevokedAt is set.
+type Session struct {
+	ID        string
+	UserID    string
+	DeviceID  string
+	ExpiresAt time.Time
+	RevokedAt time.Time
+}
+
+// Project is the scope of grants and servers.
+type Project struct {
+	ID   string
+	Name string // for sentences
+}
+
+// Server is where the user wants to go.
+type Server struct {
+	ID        string
+	ProjectID string
+	Name      string // for sentences
+	Active    bool
+	Enrolled  bool // its agent has a credential
+	// Labels are those of the administrator or the enrolment token. Keys that begin with
+	// host/ are the server's own word and never grant anything.
+	Labels map[string]string
+}
+
+// Membership is one user in one group. It is over at Until exactly; zero has no end.
+type Membership struct {
+	UserID  string
+	GroupID string
+	Until   time.Time
+}
+
+// Grant lets a group into a project's servers. It is over at Until exactly; zero has no end.
+type Grant struct {
+	ID        string
+	ProjectID string
+	GroupID   string
+	Selector  Selector // the zero value selects every server
+	Role      Role
+	Until     time.Time
+}
+
+// Decision is the answer. Only Allow opens anything; the rest explains it.
+type Decision struct {
+	Allow  bool
+	Reason Reason
+	// Sentence may be shown to the user: it tells about his own standing, the server he
+	// named and nothing else. Lower case, no full stop.
+	Sentence string
+	// Hint is what to type or do next; empty when allowed.
+	Hint string
+
+	// Login is the account to enter. The fields from here on are set when allowed only.
+	Login   string
+	Role    Role
+	GrantID string // the grant that gave Role
+	// Expires is when the first of session, membership and grant ends.
+	Expires time.Time
+}
+
+// Reason is the stable name of why, for programs, audit and metrics.
+type Reason string
+
+// The reasons, in the order in which Decide looks.
+const (
+	Allowed           Reason = "allowed"
+	FactsMismatch     Reason = "facts-mismatch" // rows that do not belong together: a bug or an attack
+	UserInactive      Reason = "user-inactive"
+	DevicePendingNo   Reason = "device-pending"
+	DeviceRevokedNo   Reason = "device-revoked"
+	SessionRevoked    Reason = "session-revoked"
+	SessionExpired    Reason = "session-expired"
+	NoGrant           Reason = "no-grant" // show it as "not found": the user may not see the server
+	GrantOver         Reason = "grant-over"
+	ServerInactive    Reason = "server-disabled"
+	ServerNotEnrolled Reason = "server-not-enrolled"
+	OtherLogin        Reason = "other-login"
+)

@@ -1,0 +1,212 @@
+package policy
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// alice has a grant for web-1 by the group ops, and everything about her is in order.
+func alice() Facts {
+	return Facts{
+		Now:         now,
+		User:        User{ID: "usr_alice", Login: "alice", Active: true},
+		Device:      Device{ID: "dev_1", UserID: "usr_alice", State: DeviceActive},
+		Session:     Session{ID: "ses_1", UserID: "usr_alice", DeviceID: "dev_1", ExpiresAt: now.Add(12 * time.Hour)},
+		Project:     Project{ID: "prj_web", Name: "web"},
+		Server:      Server{ID: "srv_1", ProjectID: "prj_web", Name: "web-1", Active: true, Enrolled: true, Labels: map[string]string{"env": "prod"}},
+		Memberships: []Membership{{UserID: "usr_alice", GroupID: "grp_ops"}},
+		Grants:      []Grant{{ID: "grt_1", ProjectID: "prj_web", GroupID: "grp_ops", Role: RoleUser}},
+	}
+}
+
+func TestEveryRuleAndItsBoundary(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Facts)
+		want   Reason
+	}{
+		"everything in order":                        {func(*Facts) {}, Allowed},
+		"her own login asked for":                    {func(f *Facts) { f.Login = "alice" }, Allowed},
+		"another login":                              {func(f *Facts) { f.Login = "root" }, OtherLogin},
+		"a login in capitals":                        {func(f *Facts) { f.Login = "Alice" }, OtherLogin},
+		"another login and no grant":                 {func(f *Facts) { f.Login, f.Grants = "root", nil }, NoGrant},
+		"user disabled":                              {func(f *Facts) { f.User.Active = false }, UserInactive},
+		"device pending":                             {func(f *Facts) { f.Device.State = DevicePending }, DevicePendingNo},
+		"device revoked":                             {func(f *Facts) { f.Device.State = DeviceRevoked }, DeviceRevokedNo},
+		"device in no known state":                   {func(f *Facts) { f.Device.State = "" }, DeviceRevokedNo},
+		"session in its last nanosecond":             {func(f *Facts) { f.Session.ExpiresAt = now.Add(1) }, Allowed},
+		"session at its end":                         {func(f *Facts) { f.Session.ExpiresAt = now }, SessionExpired},
+		"session without an end":                     {func(f *Facts) { f.Session.ExpiresAt = time.Time{} }, SessionExpired},
+		"session revoked":                            {func(f *Facts) { f.Session.RevokedAt = now.Add(time.Hour) }, SessionRevoked},
+		"server disabled":                            {func(f *Facts) { f.Server.Active = false }, ServerInactive},
+		"server disabled and no grant":               {func(f *Facts) { f.Server.Active, f.Grants = false, nil }, NoGrant},
+		"server not enrolled":                        {func(f *Facts) { f.Server.Enrolled = false }, ServerNotEnrolled},
+		"no grant":                                   {func(f *Facts) { f.Grants = nil }, NoGrant},
+		"grant of a group she is not in":             {func(f *Facts) { f.Grants[0].GroupID = "grp_db" }, NoGrant},
+		"grant of another project":                   {func(f *Facts) { f.Grants[0].ProjectID = "prj_db" }, NoGrant},
+		"grant of a role that does not exist":        {func(f *Facts) { f.Grants[0].Role = "root" }, NoGrant},
+		"grant in its last nanosecond":               {func(f *Facts) { f.Grants[0].Until = now.Add(1) }, Allowed},
+		"grant at its end":                           {func(f *Facts) { f.Grants[0].Until = now }, GrantOver},
+		"no membership":                              {func(f *Facts) { f.Memberships = nil }, NoGrant},
+		"somebody else's membership":                 {func(f *Facts) { f.Memberships[0].UserID = "usr_bob" }, NoGrant},
+		"membership in its last nanosecond":          {func(f *Facts) { f.Memberships[0].Until = now.Add(1) }, Allowed},
+		"membership at its end":                      {func(f *Facts) { f.Memberships[0].Until = now }, GrantOver},
+		"a group without a name on both sides":       {func(f *Facts) { f.Grants[0].GroupID, f.Memberships[0].GroupID = "", "" }, NoGrant},
+		"selector that matches":                      {func(f *Facts) { f.Grants[0].Selector = selector(t, "env=prod") }, Allowed},
+		"selector that does not":                     {func(f *Facts) { f.Grants[0].Selector = selector(t, "env=dev") }, NoGrant},
+		"over, and for servers that are not this":    {func(f *Facts) { f.Grants[0].Selector, f.Grants[0].Until = selector(t, "env=dev"), now }, NoGrant},
+		"a session of somebody else":                 {func(f *Facts) { f.Session.UserID = "usr_bob" }, FactsMismatch},
+		"a session of another device":                {func(f *Facts) { f.Session.DeviceID = "dev_2" }, FactsMismatch},
+		"a device of somebody else":                  {func(f *Facts) { f.Device.UserID = "usr_bob" }, FactsMismatch},
+		"a server of another project":                {func(f *Facts) { f.Server.ProjectID = "prj_db" }, FactsMismatch},
+		"no time":                                    {func(f *Facts) { f.Now = time.Time{} }, FactsMismatch},
+		"no facts at all":                            {func(f *Facts) { *f = Facts{} }, FactsMismatch},
+		"a user without a login":                     {func(f *Facts) { f.User.Login = "" }, FactsMismatch},
+		"disabled user on a revoked device, no more": {func(f *Facts) { f.User.Active, f.Device.State = false, DeviceRevoked }, UserInactive},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := alice()
+			c.change(&f)
+			d := Decide(f)
+			if d.Reason != c.want || d.Allow != (c.want == Allowed) {
+				t.Fatalf("got %+v, want %s", d, c.want)
+			}
+			if !d.Allow && (d.Hint == "" || d.Role != "" || d.GrantID != "" || d.Login != "") {
+				t.Errorf("a denial must say what to do and give nothing: %+v", d)
+			}
+			if s := d.Sentence; s == "" || strings.HasSuffix(s, ".") || strings.Contains(s, "%!") {
+				t.Errorf("sentence %q", s)
+			}
+		})
+	}
+}
+
+func selector(t testing.TB, s string) Selector {
+	t.Helper()
+	sel, err := ParseSelector(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sel
+}
+
+func TestTheStrongestGrantGivesTheRole(t *testing.T) {
+	f := alice()
+	f.Memberships = append(f.Memberships, Membership{UserID: "usr_alice", GroupID: "grp_db", Until: now.Add(time.Hour)})
+	f.Grants = append(f.Grants,
+		Grant{ID: "grt_2", ProjectID: "prj_web", GroupID: "grp_db", Role: RoleAdmin},
+		Grant{ID: "grt_3", ProjectID: "prj_web", GroupID: "grp_ops", Role: RoleAdmin, Until: now.Add(30 * time.Minute)},
+		Grant{ID: "grt_4", ProjectID: "prj_web", GroupID: "grp_ops", Role: RoleAdmin, Until: now},
+	)
+	d := Decide(f)
+	if d.Role != RoleAdmin || d.GrantID != "grt_2" || !d.Expires.Equal(now.Add(time.Hour)) {
+		t.Errorf("got %+v, want admin by grt_2 until the membership ends", d)
+	}
+	f.Memberships[1].Until = now
+	if d := Decide(f); d.Role != RoleAdmin || d.GrantID != "grt_3" {
+		t.Errorf("after that membership: got %+v, want admin by grt_3", d)
+	}
+	f.Grants = f.Grants[:1]
+	if d := Decide(f); d.Role != RoleUser || !d.Expires.Equal(f.Session.ExpiresAt) {
+		t.Errorf("without them: got %+v, want user until the session ends", d)
+	}
+}
+
+func TestTheLongerOfTwoMembershipsCounts(t *testing.T) {
+	for name, m := range map[string][]Membership{
+		"short one first": {{UserID: "usr_alice", GroupID: "grp_ops", Until: now}, {UserID: "usr_alice", GroupID: "grp_ops"}},
+		"long one first":  {{UserID: "usr_alice", GroupID: "grp_ops"}, {UserID: "usr_alice", GroupID: "grp_ops", Until: now}},
+	} {
+		f := alice()
+		f.Memberships = m
+		if d := Decide(f); !d.Allow {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
+// Whatever order the database returns rows in, the answer is the same.
+func TestTheOrderOfRowsDoesNotMatter(t *testing.T) {
+	f := alice()
+	for i := range 20 {
+		role := RoleUser
+		if i%2 == 0 {
+			role = RoleAdmin
+		}
+		f.Grants = append(f.Grants, Grant{ID: "grt_" + string(rune('a'+i)), ProjectID: "prj_web", GroupID: "grp_ops", Role: role})
+	}
+	want := Decide(f)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		rnd.Shuffle(len(f.Grants), func(i, j int) { f.Grants[i], f.Grants[j] = f.Grants[j], f.Grants[i] })
+		if got := Decide(f); got != want {
+			t.Fatalf("got %+v, then %+v", want, got)
+		}
+	}
+}
+
+func TestSelectors(t *testing.T) {
+	labels := map[string]string{"env": "prod", "tier": "web", "host/os": "debian"}
+	for text, want := range map[string]bool{
+		"":                        true,
+		"env=prod":                true,
+		"env=dev":                 false,
+		"env!=dev":                true,
+		"env!=prod":               false,
+		"missing=x":               false,
+		"missing!=x":              true,
+		"env=prod,tier=web":       true,
+		"env=prod,tier=db":        false,
+		" env = prod , tier!=db ": true,
+	} {
+		if got := selector(t, text).Matches(labels); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestSelectorsThatAreRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"a label of the host":          "host/os=debian",
+		"a label the host must not be": "host/os!=debian",
+		"no operator":                  "env",
+		"no key":                       "=prod",
+		"no value":                     "env=",
+		"two operators":                "env==prod",
+		"an empty part":                "env=prod,",
+		"blanks alone":                 " ",
+		"a newline":                    "env=prod\ntier=db",
+		"one part too many":            strings.Repeat("env=prod,", MaxRequirements) + "env=prod",
+	} {
+		if s, err := ParseSelector(text); err == nil {
+			t.Errorf("%s: %q was read as %q", name, text, s)
+		}
+		if Select(text, map[string]string{"env": "prod", "host/os": "debian"}) {
+			t.Errorf("%s: %q selects something", name, text)
+		}
+	}
+	if _, err := ParseSelector(strings.Repeat("env=prod,", MaxRequirements-1) + "env=prod"); err != nil {
+		t.Errorf("at the limit: %v", err)
+	}
+}
+
+func FuzzParseSelector(f *testing.F) {
+	f.Add("env=prod,tier!=db")
+	f.Add("host/a=b")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := ParseSelector(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseSelector(s.String())
+		if err != nil || again.String() != s.String() {
+			t.Fatalf("%q is written as %q, which reads as %q, %v", text, s, again, err)
+		}
+		if strings.Contains(s.String(), "host/") {
+			t.Fatalf("%q selects by what a host says", text)
+		}
+	})
+}
