@@ -12,7 +12,7 @@
 //	err := loader.Load(os.LookupEnv)
 //
 // One name gives all three: dial-timeout is --dial-timeout,
-// CARDEA_DIAL_TIMEOUT and the key dial-timeout. No program needs the file, but
+// CARDEA_DIAL_TIMEOUT and the key dial_timeout. No program needs the file, but
 // a key in it that means nothing is fatal, because a misspelt limit is a limit
 // that does not hold.
 package config
@@ -131,24 +131,21 @@ func (l *Loader) File() string { return l.loaded }
 
 // Source says where the value of the option called name came from.
 func (l *Loader) Source(name string) Source {
-	if o := l.find(name); o != nil {
-		return o.source
+	for _, o := range l.options {
+		if o.name == name {
+			return o.source
+		}
 	}
 	return ""
-}
-
-func (l *Loader) find(name string) *option {
-	i := slices.IndexFunc(l.options, func(o *option) bool { return o.name == name })
-	if i < 0 {
-		return nil
-	}
-	return l.options[i]
 }
 
 // EnvName is the variable of the option called name.
 func EnvName(name string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
+
+// key is the option's key in the file.
+func (o *option) key() string { return strings.ReplaceAll(o.name, "-", "_") }
 
 // String is the option's value as pflag shows it for the default.
 func (o *option) String() string {

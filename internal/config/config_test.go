@@ -90,9 +90,9 @@ func TestEveryTypeFromEverySource(t *testing.T) {
 	for k, v := range texts {
 		env[EnvName(k)] = v
 		args = append(args, "--"+k+"="+v)
-		file += k + ": " + v + "\n"
+		file += strings.ReplaceAll(k, "-", "_") + ": " + v + "\n"
 	}
-	yamlForms := "# a comment\nlog-level: debug\nlisten: 'x'\ndial-timeout: 90s\nverify: true\nlimit: -3\nport: 65535\n" +
+	yamlForms := "# a comment\nlog_level: debug\nlisten: 'x'\ndial_timeout: 90s\nverify: true\nlimit: -3\nport: 65535\n" +
 		"peers:\n  - a\n  - b\nlabels:\n  env: prod\n  tier: 1\naddr: \"10.0.0.1\"\n"
 	for name, run := range map[string]func() (options, *Loader, error){
 		"flags":                     func() (options, *Loader, error) { return load(t, args, nil, "") },
@@ -131,13 +131,14 @@ func TestMistakesAreFatalAndSayWhere(t *testing.T) {
 	}{
 		{"an unknown key names its line and the nearest key", nil, nil, "listen: a\n\nlisen: b\n", []string{"c.yaml:3:", `"lisen"`, `did you mean "listen"?`}},
 		{"an unknown key far from all others has no hint", nil, nil, "zzzzzzzz: b\n", []string{"c.yaml:1:", `unknown key "zzzzzzzz"`}},
+		{"a key written like its flag", nil, nil, "dial-timeout: 5s\n", []string{"did you mean \"dial_timeout\"?"}},
 		{"a key written twice", nil, nil, "listen: a\nlisten: b\n", []string{"line 2", "listen"}},
 		{"a broken file", nil, nil, "listen: 'a\n", []string{"c.yaml: line 1"}},
 		{"a list where one value belongs", nil, nil, "listen: [a, b]\n", []string{"c.yaml:1:", "not a list"}},
 		{"keys where one value belongs", nil, nil, "listen:\n  a: b\n", []string{"c.yaml:", "listen"}},
 		{"a key without a value", nil, nil, "listen:\n", []string{"c.yaml:1:", "no value"}},
 		{"an alias", nil, nil, "listen: &a x\n", []string{"plain value"}},
-		{"a bad duration in the file", nil, nil, "dial-timeout: 5\n", []string{"c.yaml:1:", "dial-timeout", "90s"}},
+		{"a bad duration in the file", nil, nil, "dial_timeout: 5\n", []string{"c.yaml:1:", "dial_timeout", "90s"}},
 		{"a number that does not fit", nil, nil, "port: 65536\n", []string{"c.yaml:1:", "out of range"}},
 		{"a number with something behind it", nil, nil, "limit: 3 apples\n", []string{"3 apples"}},
 		{"a bad variable names itself", nil, map[string]string{"CARDEA_VERIFY": "perhaps"}, "", []string{"CARDEA_VERIFY", "perhaps"}},

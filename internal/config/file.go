@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -67,10 +68,11 @@ func (l *Loader) apply(body ast.Node) error {
 	}
 	for entries := mapping.MapRange(); entries.Next(); {
 		key := entries.Key().String()
-		o := l.find(key)
-		if o == nil {
+		i := slices.IndexFunc(l.options, func(o *option) bool { return o.key() == key })
+		if i < 0 {
 			return l.at(entries.Key(), fmt.Sprintf("unknown key %q%s", key, l.hint(key)))
 		}
+		o := l.options[i]
 		texts, err := o.texts(entries.Value())
 		if err == nil {
 			err = o.set(FromFile, texts)
@@ -91,8 +93,8 @@ func (l *Loader) at(node ast.Node, message string) error {
 func (l *Loader) hint(key string) string {
 	best, distance := "", len(key)/2+1
 	for _, o := range l.options {
-		if d := editDistance(key, o.name); d < distance {
-			best, distance = o.name, d
+		if d := editDistance(key, o.key()); d < distance {
+			best, distance = o.key(), d
 		}
 	}
 	if best == "" {

@@ -15,21 +15,23 @@ import (
 	"strings"
 )
 
-// Prefixes of the ids of Cardea's objects.
+// Prefixes of ids; each ends with its separator.
 const (
-	User    = "usr"
-	Members = "grp" // a group of users
-	Project = "prj"
-	Server  = "srv"
-	Gateway = "gw"
-	Device  = "dev"
-	Session = "ses"
-	Grant   = "gnt"
-	Token   = "tok" // an enrolment token
-	CA      = "ca"
-	Team    = "tm"
-	Issue   = "iss" // the record of a certificate
-	Event   = "evt" // an audit event
+	Team           = "tm_"
+	User           = "usr_"
+	UserGroup      = "grp_"
+	Project        = "prj_"
+	Grant          = "grt_"
+	Server         = "srv_"
+	Gateway        = "gw_"
+	Device         = "dev_"
+	Session        = "ses_" // a user's signed-in session
+	BrowserSession = "bse_"
+	GatewaySession = "gse_" // one connection through a gateway
+	Enrolment      = "enr_" // an enrolment token
+	Key            = "key_" // of a certificate authority or for tickets, policy, …
+	AuthRequest    = "req_"
+	Ticket         = "tkt_"
 )
 
 // randomLen is the number of base32 characters behind the prefix: 100 bits,
@@ -38,18 +40,18 @@ const randomLen = 20
 
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// New makes an id: prefix, underscore and 20 characters of [a-z2-7].
+// New makes an id: the prefix ("usr_") and 20 characters of [a-z2-7].
 func New(prefix string) string {
 	var b [(randomLen*5 + 7) / 8]byte
 	rand.Read(b[:]) // never fails: it ends the process if the kernel cannot
-	return prefix + "_" + encoding.EncodeToString(b[:])[:randomLen]
+	return prefix + encoding.EncodeToString(b[:])[:randomLen]
 }
 
 // Check reports whether id is one that New(prefix) could have made.
 func Check(id, prefix string) error {
-	random, ok := strings.CutPrefix(id, prefix+"_")
+	random, ok := strings.CutPrefix(id, prefix)
 	if !ok || len(random) != randomLen || strings.Trim(random, "abcdefghijklmnopqrstuvwxyz234567") != "" {
-		return fmt.Errorf("%s is not an id of the form %s_ and %d letters or digits", quote(id), prefix, randomLen)
+		return fmt.Errorf("%s is not an id of the form %s and %d letters or digits", quote(id), prefix, randomLen)
 	}
 	return nil
 }
