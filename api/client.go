@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,6 +48,11 @@ type Client struct {
 // seconds is also the promise for "the control plane is down".
 const dialTimeout = 4 * time.Second
 
+// pingAfter is how long a connection may be silent before it is asked whether
+// it lives: a laptop that changed its network must not send the next call, or
+// wait out a long poll, on a connection that leads nowhere.
+const pingAfter = 15 * time.Second
+
 // NewHTTP returns an HTTP client fit for the control plane: proxies from the
 // environment, bounded dialling, HTTP/2, no redirects (a proof is good for one
 // URL only, so a redirect is an error to be seen). Tune may be nil.
@@ -59,6 +65,7 @@ func NewHTTP(tune func(*http.Transport)) *http.Client {
 		MaxIdleConnsPerHost:   16,
 		IdleConnTimeout:       10 * time.Minute,
 		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: dialTimeout},
 	}
 	if tune != nil {
 		tune(t)
@@ -84,13 +91,13 @@ func CheckURL(raw string) error {
 	return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
 }
 
-// Get reads path into out. A nil error with found false is 304 Not Modified or
+// Get reads path into out (nil to ignore it). A nil error with found false is 304 Not Modified or
 // 204: nothing new within the wait.
 func (c *Client) Get(ctx context.Context, path string, query url.Values, out any) (found bool, err error) {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
-	return c.call(ctx, http.MethodGet, path, nil, out)
+	return c.call(ctx, outgoing{method: http.MethodGet, path: path}, out)
 }
 
 // Send calls path with a method and a JSON body (nil for none) and reads the
@@ -104,30 +111,52 @@ func (c *Client) Send(ctx context.Context, method, path string, in, out any) err
 			return fmt.Errorf("encode %s: %w", path, err)
 		}
 	}
-	_, err := c.call(ctx, method, path, body, out)
+	_, err := c.call(ctx, outgoing{method: method, path: path, mediaType: "application/json", body: body}, out)
 	return err
 }
 
+// Redeem trades an authorization code for a session: POST /oauth/token, whose
+// body is a form (RFC 6749 section 4.1.3). The prover's key must be the one
+// that the authorization request named.
+func (c *Client) Redeem(ctx context.Context, form url.Values) (SignedIn, error) {
+	var in SignedIn
+	found, err := c.call(ctx, outgoing{
+		method: http.MethodPost, path: "/oauth/token",
+		mediaType: "application/x-www-form-urlencoded", body: []byte(form.Encode()),
+	}, &in)
+	if err == nil && (!found || in.AccessToken == "" || !strings.EqualFold(in.TokenType, "DPoP")) {
+		err = Errorf(Invalid, "%s did not answer the sign-in as a control plane of Cardea does", c.URL)
+	}
+	return in, err
+}
+
+// outgoing is one call; all its tries are alike but for the proof.
+type outgoing struct {
+	method, path string
+	mediaType    string
+	body         []byte // nil for none
+	key          string // of idempotency
+}
+
 // call tries once, and once more where the server asks for its newer nonce.
-func (c *Client) call(ctx context.Context, method, path string, body []byte, out any) (bool, error) {
+func (c *Client) call(ctx context.Context, o outgoing, out any) (bool, error) {
 	c.once.Do(func() {
 		if c.HTTP == nil {
 			c.HTTP = NewHTTP(nil)
 		}
 	})
-	key := ""
-	if method != http.MethodGet {
-		key = rand.Text()
+	if o.method != http.MethodGet {
+		o.key = rand.Text()
 	}
-	found, err := c.try(ctx, method, path, key, body, out)
+	found, err := c.try(ctx, o, out)
 	if KindOf(err) == UseNonce {
-		found, err = c.try(ctx, method, path, key, body, out)
+		found, err = c.try(ctx, o, out)
 	}
 	return found, err
 }
 
-func (c *Client) try(ctx context.Context, method, path, key string, body []byte, out any) (bool, error) {
-	req, err := c.request(ctx, method, path, key, body)
+func (c *Client) try(ctx context.Context, o outgoing, out any) (bool, error) {
+	req, err := c.request(ctx, o)
 	if err != nil {
 		return false, err
 	}
@@ -162,9 +191,9 @@ func (c *Client) try(ctx context.Context, method, path, key string, body []byte,
 	return true, nil
 }
 
-func (c *Client) request(ctx context.Context, method, path, key string, body []byte) (*http.Request, error) {
-	target := strings.TrimSuffix(c.URL, "/") + path
-	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+func (c *Client) request(ctx context.Context, o outgoing) (*http.Request, error) {
+	target := strings.TrimSuffix(c.URL, "/") + o.path
+	req, err := http.NewRequestWithContext(ctx, o.method, target, bytes.NewReader(o.body))
 	if err != nil {
 		return nil, fmt.Errorf("call %s: %w", target, err)
 	}
@@ -172,11 +201,11 @@ func (c *Client) request(ctx context.Context, method, path, key string, body []b
 	if c.UserAgent != "" {
 		req.Header.Set("User-Agent", c.UserAgent)
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if o.body != nil {
+		req.Header.Set("Content-Type", o.mediaType)
 	}
-	if key != "" {
-		req.Header.Set(HeaderIdempotency, key)
+	if o.key != "" {
+		req.Header.Set(HeaderIdempotency, o.key)
 	}
 	if c.Token != "" {
 		req.Header.Set("Authorization", "DPoP "+c.Token)
@@ -188,7 +217,7 @@ func (c *Client) request(ctx context.Context, method, path, key string, body []b
 	nonce := c.nonce
 	c.mu.Unlock()
 	bare, _, _ := strings.Cut(target, "?")
-	proof, err := c.Prover.Proof(method, bare, nonce, c.Token)
+	proof, err := c.Prover.Proof(o.method, bare, nonce, c.Token)
 	if err != nil {
 		return nil, fmt.Errorf("prove the device key: %w", err)
 	}
@@ -201,6 +230,9 @@ func (c *Client) request(ctx context.Context, method, path, key string, body []b
 func problem(res *http.Response, raw []byte) error {
 	var e Error
 	if err := json.Unmarshal(raw, &e); err != nil || e.Kind == "" {
+		if o, ok := oauthProblem(raw); ok {
+			return o
+		}
 		kind := Internal
 		if res.StatusCode == http.StatusBadGateway || res.StatusCode == http.StatusServiceUnavailable || res.StatusCode == http.StatusGatewayTimeout {
 			kind = Unavailable
@@ -215,9 +247,45 @@ func problem(res *http.Response, raw []byte) error {
 	return &e
 }
 
+// oauthProblem reads the error shape that RFC 6749 section 5.2 demands of the
+// token endpoint.
+func oauthProblem(raw []byte) (*Error, bool) {
+	var o OAuthError
+	if err := json.Unmarshal(raw, &o); err != nil || o.Code == "" {
+		return nil, false
+	}
+	kind, hint := Denied, "begin again with `cardea login`"
+	switch o.Code {
+	case "use_dpop_nonce":
+		kind, hint = UseNonce, ""
+	case "invalid_grant":
+		kind = Gone
+	case "invalid_request", "unsupported_grant_type":
+		kind = Invalid
+	case "temporarily_unavailable", "server_error":
+		kind, hint = Unavailable, "try again in a minute"
+	}
+	detail := o.Description
+	if detail == "" {
+		detail = "the control plane refused the sign-in: " + o.Code
+	}
+	e := Errorf(kind, "%s", detail)
+	e.Hint = hint
+	return e, true
+}
+
+// unreachable says why there was no answer, as far as a person can act on it.
 func unreachable(base string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
+	}
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &untrusted):
+		return Errorf(Unavailable, "the TLS certificate of %s is not one to trust", base).
+			WithHint("check the URL, or name its private root with --ca-file").WithCause(err)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return Errorf(Unavailable, "%s does not speak TLS", base).WithHint("check the URL").WithCause(err)
 	}
 	return Errorf(Unavailable, "the control plane at %s cannot be reached", base).
 		WithHint("check the network, then try again").WithCause(err)

@@ -1,0 +1,252 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/dpop"
+)
+
+func TestClientProvesEveryCall(t *testing.T) {
+	s := apitest.New(t)
+	c := s.Client()
+	s.Reply("POST", "/v1/users", api.User{ID: "usr_x"})
+
+	var session api.Session
+	if found, err := c.Get(t.Context(), "/v1/session", nil, &session); err != nil || !found || session.UserName != "alice" {
+		t.Fatalf("session %+v, found %v, %v", session, found, err)
+	}
+	s.ForgetNonces()
+	var user api.User
+	if err := c.Send(t.Context(), "POST", "/v1/users", api.NewUser{Name: "bob"}, &user); err != nil || user.ID != "usr_x" {
+		t.Fatalf("user %+v, %v; want the call repeated with the new nonce", user, err)
+	}
+	calls := s.Calls("POST", "/v1/users")
+	if len(calls) != 1 {
+		t.Fatalf("%d calls passed, want one", len(calls))
+	}
+	var in api.NewUser
+	calls[0].Into(t, &in)
+	if in.Name != "bob" || calls[0].Header.Get(api.HeaderIdempotency) == "" {
+		t.Errorf("the repeated call has body %+v and idempotency key %q", in, calls[0].Header.Get(api.HeaderIdempotency))
+	}
+}
+
+// One idempotency key serves both tries, else a server that did the first
+// would do it twice.
+func TestClientKeepsTheIdempotencyKeyOverARepeat(t *testing.T) {
+	var keys []string
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		keys = append(keys, r.Header.Get(api.HeaderIdempotency))
+		w.Header().Set(api.HeaderNonce, "n")
+		w.WriteHeader(http.StatusUnauthorized)
+		io.WriteString(w, `{"kind":"use-dpop-nonce","detail":"again"}`)
+	}))
+	defer hs.Close()
+	c := &api.Client{URL: hs.URL}
+	if err := c.Send(t.Context(), "POST", "/v1/users", nil, nil); api.KindOf(err) != api.UseNonce {
+		t.Errorf("error %v; want the server's own after one repeat", err)
+	}
+	if len(keys) != 2 || keys[0] == "" || keys[0] != keys[1] {
+		t.Errorf("keys of the tries %q; want two tries with one key", keys)
+	}
+}
+
+func TestClientRefusesATokenOfAnotherKey(t *testing.T) {
+	s := apitest.New(t)
+	stolen := s.Client()
+	key, err := dpop.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	thief := &api.Client{URL: s.URL, Prover: key, Token: stolen.Token}
+	if _, err := thief.Get(t.Context(), "/v1/session", nil, nil); api.KindOf(err) != api.SignIn {
+		t.Errorf("error %v; want a sign-in to be needed", err)
+	}
+}
+
+func TestClientReadsAnswers(t *testing.T) {
+	long := strings.Repeat("x", api.MaxAnswer-2)
+	for _, tc := range []struct {
+		name   string
+		status int
+		body   string
+		found  bool
+		kind   api.Kind
+		says   string
+	}{
+		{"200 with the value", 200, `{"id":"a"}`, true, "", ""},
+		{"204 is nothing new", 204, "", false, "", ""},
+		{"304 is nothing new", 304, "", false, "", ""},
+		{"a problem keeps its kind, sentence and hint", 403, `{"kind":"denied","detail":"no grant","hint":"ask an administrator"}`, false, api.Denied, "no grant; ask an administrator"},
+		{"an OAuth error becomes one of ours", 400, `{"error":"invalid_grant","error_description":"the code is over"}`, false, api.Gone, "the code is over"},
+		{"an unknown OAuth error is a refusal", 400, `{"error":"unauthorized_client"}`, false, api.Denied, "unauthorized_client"},
+		{"a page of a proxy is not quoted", 502, "<html>secret</html>", false, api.Unavailable, "status 502"},
+		{"a page of another program", 404, "<html>", false, api.Internal, "not as a control plane"},
+		{"a redirect is not followed", 302, "", false, api.Internal, "status 302"},
+		{"200 without JSON", 200, "<html>", false, api.Invalid, "not answer as a control plane"},
+		{"200 with JSON that is cut off", 200, `{"id":"a`, false, api.Invalid, "not answer as a control plane"},
+		{"an answer at the limit", 200, `"` + long + `"`, false, api.Invalid, "not answer as a control plane"},
+		{"an answer over the limit", 200, `"` + long + `" `, false, api.Invalid, "more than"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(tc.status)
+				io.WriteString(w, tc.body)
+			}))
+			defer hs.Close()
+			c := &api.Client{URL: hs.URL + "/"}
+			var out api.Named
+			found, err := c.Get(t.Context(), "/v1/x", nil, &out)
+			if found != tc.found || api.KindOf(err) != tc.kind {
+				t.Fatalf("found %v, error %v of kind %q; want %v and %q", found, err, api.KindOf(err), tc.found, tc.kind)
+			}
+			if err != nil && (!strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "secret")) {
+				t.Errorf("error %q; want %q in it", err, tc.says)
+			}
+			if tc.found && out.ID != "a" {
+				t.Errorf("value %+v", out)
+			}
+		})
+	}
+}
+
+func TestClientSaysWhyThereIsNoAnswer(t *testing.T) {
+	tls := apitest.NewTLS(t)
+	plain := apitest.New(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := "http://" + l.Addr().String()
+	l.Close()
+	for _, tc := range []struct{ name, url, says string }{
+		{"nobody listens", closed, "cannot be reached; check the network"},
+		{"a certificate of an unknown root", tls.URL, "--ca-file"},
+		{"https to a port without TLS", strings.Replace(plain.URL, "http:", "https:", 1), "does not speak TLS"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := (&api.Client{URL: tc.url}).Get(t.Context(), "/v1/team", nil, nil)
+			if api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("error %v of kind %q; want %q", err, api.KindOf(err), tc.says)
+			}
+		})
+	}
+	t.Run("the caller gave up", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := (&api.Client{URL: plain.URL}).Get(ctx, "/v1/team", nil, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v; want the cancellation itself", err)
+		}
+	})
+	t.Run("the deadline passed", func(t *testing.T) {
+		plain.On("GET", "/v1/team", func(apitest.Call) (any, error) { time.Sleep(200 * time.Millisecond); return nil, nil })
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := (&api.Client{URL: plain.URL}).Get(ctx, "/v1/team", nil, nil); api.KindOf(err) != api.Unavailable {
+			t.Errorf("error %v; want unavailable", err)
+		}
+	})
+}
+
+func TestClientSpeaksHTTP2ToATrustedRoot(t *testing.T) {
+	s := apitest.NewTLS(t)
+	if _, err := s.Client().Get(t.Context(), "/v1/session", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.HTTP().Get(s.URL + "/v1/team")
+	if err != nil || res.ProtoMajor != 2 {
+		t.Fatalf("%v, %v", res, err)
+	}
+	res.Body.Close()
+}
+
+func TestClientServesManyAtOnce(t *testing.T) {
+	s := apitest.New(t)
+	c := s.Client()
+	c.HTTP = nil
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := c.Get(t.Context(), "/v1/session", nil, &api.Session{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestCheckURL(t *testing.T) {
+	for raw, ok := range map[string]bool{
+		"https://access.example.com":       true,
+		"https://access.example.com:8443":  true,
+		"http://127.0.0.1:7080":            true,
+		"http://[::1]:7080":                true,
+		"http://localhost:7080":            true,
+		"http://access.example.com":        false,
+		"http://localhost.example.com":     false,
+		"http://127.0.0.1.example.com":     false,
+		"ftp://access.example.com":         false,
+		"https://":                         false,
+		"https://alice@access.example.com": false,
+		"https://access.example.com/?a=b":  false,
+		"https://access.example.com/#a":    false,
+		"access.example.com":               false,
+		"https://a b":                      false,
+		"":                                 false,
+	} {
+		if err := api.CheckURL(raw); (err == nil) != ok {
+			t.Errorf("CheckURL(%q) = %v, want ok %v", raw, err, ok)
+		}
+	}
+}
+
+func TestAllReadsEveryPage(t *testing.T) {
+	s := apitest.New(t)
+	s.On("GET", "/v1/groups", func(c apitest.Call) (any, error) {
+		if c.Query.Get("limit") != strconv.Itoa(api.MaxPageSize) || c.Query.Get("project") != "web" {
+			t.Errorf("query %v", c.Query)
+		}
+		n, _ := strconv.Atoi(c.Query.Get("cursor"))
+		page := api.List[api.Group]{Items: []api.Group{{Name: strconv.Itoa(n)}}}
+		if n < 2 {
+			page.Next = strconv.Itoa(n + 1)
+		}
+		return page, nil
+	})
+	rows, err := api.All[api.Group](t.Context(), s.Client(), "/v1/groups", url.Values{"project": {"web"}})
+	if err != nil || len(rows) != 3 || rows[2].Name != "2" {
+		t.Fatalf("rows %v, %v", rows, err)
+	}
+	s.Reply("GET", "/v1/groups", api.List[api.Group]{Next: "again"})
+	if _, err := api.All[api.Group](t.Context(), s.Client(), "/v1/groups", nil); api.KindOf(err) != api.Invalid {
+		t.Errorf("a list without an end gives %v", err)
+	}
+}
+
+func TestErrorCrossesTheWireWithoutItsCause(t *testing.T) {
+	s := apitest.New(t)
+	s.Fail("GET", "/v1/x", api.Errorf(api.Limited, "too many tries").WithRetry(90*time.Second).WithCause(errors.New("secret")))
+	_, err := s.Client().Get(t.Context(), "/v1/x", nil, nil)
+	var e *api.Error
+	if !errors.As(err, &e) || e.Kind != api.Limited || e.RetryAfter != 90 || e.StatusCode != http.StatusTooManyRequests || errors.Unwrap(e) != nil {
+		t.Errorf("error %+v", err)
+	}
+	s.Fail("GET", "/v1/x", errors.New("secret"))
+	if _, err := s.Client().Get(t.Context(), "/v1/x", nil, nil); api.KindOf(err) != api.Internal || strings.Contains(err.Error(), "secret") {
+		t.Errorf("error %v", err)
+	}
+}
