@@ -86,7 +86,10 @@ func Check(values []string, e Expect) (Proof, error) {
 	if e.Thumbprint != "" && p.Thumbprint != e.Thumbprint { // point 12
 		return Proof{}, invalid("made with another key than the token is bound to")
 	}
-	return p, c.fresh(e, p.IssuedAt)
+	if err := c.fresh(e, p.IssuedAt); err != nil {
+		return Proof{}, err
+	}
+	return p, nil
 }
 
 // parse covers points 2, 4, 5 and 7: form, type, algorithm and key.

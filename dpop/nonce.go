@@ -61,6 +61,10 @@ func (n *Nonces) Issue(now time.Time) string {
 
 // Check returns an error unless nonce was issued no more than ttl ago.
 func (n *Nonces) Check(nonce string, now time.Time) error {
+	// The length first: the decoder skips line ends.
+	if len(nonce) != base64.RawURLEncoding.EncodedLen(nonceSize) {
+		return errNonce
+	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(nonce)
 	if err != nil || len(b) != nonceSize {
 		return errNonce
