@@ -1,0 +1,74 @@
+package audit
+
+// Actions. A name is forever: what it meant when a row was written it means
+// when the row is read, years later.
+const (
+	// Issuing.
+	Connect     = "connect" // a user asked for a certificate for one connection
+	IssueHost   = "issue.host"
+	IssueCanary = "issue.canary"
+
+	// Signing in.
+	SignIn         = "signin" // a device got its session
+	SignInPassword = "signin.password"
+	SignInFailed   = "signin.failed"
+	SignInApprove  = "signin.approve" // a person confirmed the device
+	SignInRefuse   = "signin.refuse"
+	SignInReuse    = "signin.reuse" // a code came twice
+	SignInLimited  = "signin.limited"
+	SignOut        = "signout"
+	SessionRevoke  = "session.revoke"
+	DeviceCreate   = "device.create"
+	DeviceApprove  = "device.approve"
+	DeviceRevoke   = "device.revoke"
+	ProofRefused   = "proof.refused" // a proof of possession that is wrong or replayed
+	AccessDenied   = "access.denied" // a call that the caller may not make
+
+	// Team and directory.
+	TeamCreate    = "team.create"
+	KeyCreate     = "key.create"
+	KeyRetire     = "key.retire"
+	UserCreate    = "user.create"
+	UserUpdate    = "user.update"
+	UserPassword  = "user.password"
+	UserDisable   = "user.disable"
+	UserEnable    = "user.enable"
+	UserDelete    = "user.delete"
+	GroupCreate   = "group.create"
+	GroupDelete   = "group.delete"
+	MemberPut     = "member.put"
+	MemberRemove  = "member.remove"
+	MemberEnd     = "member.end" // its time was over
+	ProjectCreate = "project.create"
+	ProjectUpdate = "project.update"
+	ProjectDelete = "project.delete"
+	GrantCreate   = "grant.create"
+	GrantDelete   = "grant.delete"
+	GrantEnd      = "grant.end" // its time was over
+
+	// Fleet.
+	TokenCreate         = "enrolment-token.create"
+	TokenDelete         = "enrolment-token.delete"
+	ServerEnrol         = "server.enrol"
+	ServerUpdate        = "server.update"
+	ServerDelete        = "server.delete"
+	ServerReport        = "server.report" // only where it tells of problems
+	GatewayEnrol        = "gateway.enrol"
+	GatewayUpdate       = "gateway.update"
+	GatewayDelete       = "gateway.delete"
+	GatewayClaim        = "gateway.claim" // a hello was claimed: a session begins
+	GatewaySessionEnd   = "gateway.session.end"
+	GatewaySessionOrder = "gateway.session.order" // its end was ordered
+	GatewayMisuse       = "gateway.misuse"        // a claim that an honest gateway never makes
+
+	// What a server agent tells of its host.
+	HostLogin   = "host.login"
+	HostLogout  = "host.logout"
+	HostSudo    = "host.sudo"
+	HostAlarm   = "host.alarm"
+	HostAccount = "host.account"
+
+	// The control plane itself.
+	InstanceStart = "instance.start"
+	InstanceStop  = "instance.stop"
+)
