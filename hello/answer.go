@@ -55,20 +55,20 @@ type Answer struct {
 }
 
 // Accept returns the answer that lets SSH begin.
-func (o *Opened) Accept() []byte { return o.seal(Answer{Accepted: true}) }
+func (o *Opened) Accept() []byte { return o.sealText(Answer{Accepted: true}.text()) }
 
 // Refuse returns the answer that says why not. Kind and sentence are cut to
 // their limits, and control characters are dropped.
 func (o *Opened) Refuse(kind, sentence string) []byte {
-	return o.seal(Answer{Kind: clean(kind, MaxKind), Sentence: clean(sentence, MaxSentence)})
+	return o.sealText(Answer{Kind: clean(kind, MaxKind), Sentence: clean(sentence, MaxSentence)}.text())
 }
 
-func (o *Opened) seal(a Answer) []byte {
+func (o *Opened) sealText(text []byte) []byte {
 	frame := append([]byte(magicAnswer), o.Key[:]...)
 	nonce := make([]byte, nonceSize)
 	rand.Read(nonce)
 	aad := append(frame[:answerHead:answerHead], o.message[:]...)
-	return gcm(o.answer).Seal(append(frame, nonce...), nonce, a.text(), aad)
+	return gcm(o.answer).Seal(append(frame, nonce...), nonce, text, aad)
 }
 
 func (a Answer) text() []byte {
@@ -123,8 +123,11 @@ func openAnswer(frame []byte, keys AnswerKeys) (Answer, error) {
 			return Answer{}, ErrImpostor
 		}
 		a, err := parseText(text)
+		if err != nil {
+			return Answer{}, err
+		}
 		a.Gateway = k.Gateway
-		return a, err
+		return a, nil
 	}
 	return Answer{}, ErrImpostor
 }
