@@ -1,0 +1,45 @@
+package caller
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Explain turns a sentinel of the store into an error that the caller may read;
+// what names the thing concerned, for example "user alice". An error that is
+// one already, or that is a fault of ours, comes back as it is: the HTTP layer
+// shows nothing of the latter. A domain explains first what it knows better.
+func Explain(err error, what string) error {
+	var known *api.Error
+	switch {
+	case err == nil, errors.As(err, &known):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, store.ErrNotFound):
+		return api.Errorf(api.NotFound, "there is no %s", what).WithCause(err)
+	case errors.Is(err, store.ErrExists):
+		return api.Errorf(api.Conflict, "%s exists already", what).WithCause(err)
+	case errors.Is(err, store.ErrInUse):
+		return api.Errorf(api.Conflict, "%s is in use", what).WithCause(err)
+	case errors.Is(err, store.ErrUsed):
+		return api.Errorf(api.Gone, "%s was used or is over", what).WithCause(err)
+	case errors.Is(err, store.ErrLastAdmin):
+		return api.Errorf(api.Conflict, "%s is the last active administrator", what).
+			WithHint("make another user an administrator first").WithCause(err)
+	case errors.Is(err, store.ErrDenied):
+		return api.Errorf(api.Denied, "%s may not be changed like this", what).WithCause(err)
+	case errors.Is(err, store.ErrReplayed):
+		// A transport may send a request again after a broken connection. With this
+		// kind an honest client makes a new proof and comes again at once; for
+		// whoever replays another's proof it is a refusal like any other.
+		return api.Errorf(api.UseNonce, "the proof of this call was used before").WithCause(err)
+	case errors.Is(err, store.ErrMismatch):
+		return api.Errorf(api.Conflict, "the idempotency key was used for another request").
+			WithHint("use a new key for each new request").WithCause(err)
+	}
+	return err
+}

@@ -1,0 +1,188 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
+)
+
+// Access says who may call a route. The zero value is nobody: such a route
+// cannot be registered.
+type Access int
+
+const (
+	// Public routes need nothing.
+	Public Access = iota + 1
+	// Proof routes need a proof of possession without a token: first contact.
+	Proof
+	// User routes need an active user, device and session.
+	User
+	// Admin routes need a User who administers the team.
+	Admin
+	// Agent routes need a server agent.
+	Agent
+	// Gateway routes need a gateway.
+	Gateway
+)
+
+var accessNames = [...]string{"nobody", "public", "proof", "user", "admin", "agent", "gateway"}
+
+func (a Access) String() string {
+	if a < 0 || int(a) >= len(accessNames) {
+		return fmt.Sprintf("access(%d)", int(a))
+	}
+	return accessNames[a]
+}
+
+// route is one entry of the table.
+type route struct {
+	Method, Path string
+	Access       Access
+	// Poll marks a GET that may wait up to api.LongPoll for something new: it is
+	// counted apart from short calls and ends at once when the server stops.
+	Poll bool
+	// Doc is one line for the API's documentation.
+	Doc string
+}
+
+func (r route) String() string { return r.Method + " " + r.Path }
+
+// check refuses entries that would be open, unreachable or undocumented.
+func (r route) check() error {
+	switch {
+	case r.Access < Public || r.Access > Gateway:
+		return fmt.Errorf("route %s has no access rule", r)
+	case r.Doc == "":
+		return fmt.Errorf("route %s has no documentation", r)
+	case !strings.HasPrefix(r.Path, "/"):
+		return fmt.Errorf("route %s has no absolute path", r)
+	case r.Poll && r.Method != http.MethodGet:
+		return fmt.Errorf("route %s polls, but is no GET", r)
+	}
+	return nil
+}
+
+// tag groups the routes of the documentation by what they are about.
+func (r route) tag() string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.Path, api.PathPrefix+"/"), "/")
+	return first
+}
+
+// mutates reports whether a call may change something: then its proof is
+// claimed once, and an idempotency key is honoured.
+func (r route) mutates() bool { return r.Method != http.MethodGet }
+
+// body is the input of a route that takes nothing but a JSON body.
+type body[T any] struct{ Body T }
+
+// none is the input of a route that takes nothing.
+type none struct{}
+
+// answer is what huma writes: nothing but the body and its status.
+type answer[Out any] struct {
+	Status int
+	Body   *Out
+}
+
+// table is the route table while it is being filled, and the HTTP server's
+// parts that a route needs. Registering happens in New alone, so faults in it
+// are collected for New to return.
+type table struct {
+	server *Server
+	huma   huma.API
+	routes []route
+	errs   []error
+}
+
+// handle adds a route. The package comment tells what In, Out and errors mean.
+func handle[In, Out any](t *table, r route, do func(ctx context.Context, by caller.Caller, in *In) (*Out, error)) {
+	if err := r.check(); err != nil {
+		t.errs = append(t.errs, err)
+		return
+	}
+	t.routes = append(t.routes, r)
+	op := huma.Operation{
+		OperationID: operationID(r),
+		Method:      r.Method,
+		Path:        r.Path,
+		Summary:     r.Doc,
+		Tags:        []string{r.tag()},
+		Responses:   map[string]*huma.Response{"default": t.problemDoc()},
+		Security:    security(r.Access),
+		// The body is read and bounded before authentication is done with it.
+		MaxBodyBytes: api.MaxBody + 1,
+		Middlewares:  huma.Middlewares{t.server.gate(r)},
+	}
+	huma.Register(t.huma, op, func(ctx context.Context, in *In) (*answer[Out], error) {
+		by, ok := caller.From(ctx)
+		if !ok { // cannot be: gate puts one there
+			return nil, t.server.public(ctx, by, errors.New("no caller in context"))
+		}
+		out, err := do(ctx, by, in)
+		if err != nil {
+			return nil, t.server.public(ctx, by, err)
+		}
+		return &answer[Out]{Status: statusOf(r, out == nil), Body: out}, nil
+	})
+}
+
+func statusOf(r route, empty bool) int {
+	switch {
+	case !empty:
+		return http.StatusOK
+	case r.mutates():
+		return http.StatusNoContent
+	default:
+		return http.StatusNotModified
+	}
+}
+
+// operationID is a stable name for generated clients: "get-v1-users-user".
+func operationID(r route) string {
+	path := strings.NewReplacer("{", "", "}", "", "/", "-", ".", "-").Replace(r.Path)
+	return strings.ToLower(r.Method) + path
+}
+
+// security is the documentation's word for Access.
+func security(a Access) []map[string][]string {
+	if a == Public || a == Proof {
+		return []map[string][]string{}
+	}
+	return []map[string][]string{{"dpop": {a.String()}}}
+}
+
+// newTable makes the table that writes its routes to mux. Everything that huma
+// would serve by itself (documents, schemas, docs from a CDN) is off; we serve
+// our own.
+func newTable(s *Server, mux *http.ServeMux) *table {
+	config := huma.DefaultConfig("Cardea", s.options.Version)
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil // it would add $schema links to every answer
+	config.Transformers = []huma.Transformer{s.problemOf}
+	config.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
+	// A query parameter that we do not know could be a misspelt restriction.
+	config.RejectUnknownQueryParameters = true
+	config.Servers = []*huma.Server{{URL: s.options.PublicURL}}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"dpop": {
+		Type: "http", Scheme: "dpop",
+		Description: "An access token in `Authorization: DPoP …` with a proof of possession in `DPoP` (RFC 9449).",
+	}}
+	return &table{server: s, huma: humago.New(mux, config)}
+}
+
+// problemDoc describes error answers.
+func (t *table) problemDoc() *huma.Response {
+	registry := t.huma.OpenAPI().Components.Schemas
+	return &huma.Response{
+		Description: "what went wrong, as problem details (RFC 9457)",
+		Content:     map[string]*huma.MediaType{problemType: {Schema: registry.Schema(errorType, true, "Error")}},
+	}
+}
