@@ -57,6 +57,7 @@ var floors = map[string]int{
 	"policy":    1,
 	"recording": 1,
 	"audit":     1,
+	"password":  1,
 
 	"internal/atomicfile": 0,
 	"internal/browse":     0,
