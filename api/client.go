@@ -81,6 +81,9 @@ func CheckURL(raw string) error {
 		return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
 	}
 	ip := net.ParseIP(u.Hostname())
+	if ip == nil && !hostName(u.Hostname()) {
+		return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
+	}
 	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	switch {
 	case u.Scheme == "https", u.Scheme == "http" && loopback:
@@ -89,6 +92,13 @@ func CheckURL(raw string) error {
 		return fmt.Errorf("%q has no TLS; give it as https://%s", raw, u.Host)
 	}
 	return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
+}
+
+// hostName accepts what DNS does, without a first hyphen: a URL that somebody
+// else proposed ends up in sentences that say what to type next.
+func hostName(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-."
+	return s != "" && s[0] != '-' && strings.Trim(s, letters) == ""
 }
 
 // Get reads path into out (nil to ignore it). A nil error with found false is 304 Not Modified or

@@ -206,6 +206,10 @@ func TestCheckURL(t *testing.T) {
 		"https://access.example.com/#a":    false,
 		"access.example.com":               false,
 		"https://a b":                      false,
+		"https://-oProxyCommand=x":         false,
+		"https://-access.example.com":      false,
+		"https://access$(id).example.com":  false,
+		"https://аccess.example.com":       false, // a Cyrillic а
 		"":                                 false,
 	} {
 		if err := api.CheckURL(raw); (err == nil) != ok {
