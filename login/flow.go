@@ -1,0 +1,205 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/dpop"
+)
+
+// Patience is how long the loopback listener waits for the browser.
+const Patience = 5 * time.Minute
+
+// maxDeviceName is how much of the host's name the confirmation page gets, in
+// characters: that of a DNS label.
+const maxDeviceName = 63
+
+// Flow is one sign-in through a browser.
+type Flow struct {
+	// URL is the control plane's, as CleanURL gives it.
+	URL string
+	// Key is the device key.
+	Key *dpop.Key
+	// DeviceName is shown on the confirmation page; empty means the host's name.
+	DeviceName string
+	// HTTP is the transport; nil means api.NewHTTP's.
+	HTTP *http.Client
+	// UserAgent names the program and version.
+	UserAgent string
+	// Tell shows where to go and the code that the page must show.
+	Tell func(url, code string)
+	// Open shows the URL in a browser; OpenBrowser as a rule. It runs beside
+	// the flow, and may outlast it as a browser does.
+	Open func(url string) error
+	// Unopened is told why Open failed, if the flow should wait on for a person
+	// who opens the URL by hand. Nil ends the flow with that error.
+	Unopened func(error)
+	// Patience bounds the wait; zero means the constant.
+	Patience time.Duration
+}
+
+// CleanURL takes the URL of a control plane as people type it: https:// may be
+// missing, and a slash may stand at the end.
+func CleanURL(raw string) (string, error) {
+	raw = strings.TrimSpace(raw)
+	if raw != "" && !strings.Contains(raw, "://") {
+		raw = "https://" + raw
+	}
+	if err := api.CheckURL(raw); err != nil {
+		return "", err
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", err
+	}
+	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if port := u.Port(); port == "443" && u.Scheme == "https" || port == "80" && u.Scheme == "http" {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// Run signs in and returns the session with its token, not yet saved.
+func (f Flow) Run(ctx context.Context) (Saved, error) {
+	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent}
+	team, err := f.team(ctx, client)
+	if err != nil {
+		return Saved{}, err
+	}
+	state, verifier := rand.Text(), rand.Text()+rand.Text() // 128 and 256 bits
+	back, err := listen(state, team.URL)
+	if err != nil {
+		return Saved{}, fmt.Errorf("wait for the browser: %w", err)
+	}
+	challenge := s256(verifier)
+	address := f.URL + "/oauth/authorize?" + url.Values{
+		"response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {back.redirectURI()},
+		"state": {state}, "code_challenge": {challenge}, "code_challenge_method": {"S256"},
+		"dpop_jkt": {f.Key.Thumbprint()}, "device_name": {f.deviceName()},
+	}.Encode()
+	if f.Tell != nil {
+		f.Tell(address, api.ConfirmationCode(challenge, f.Key.Thumbprint()))
+	}
+	code, err := f.visit(ctx, back, address)
+	if err != nil {
+		return Saved{}, err
+	}
+	in, err := client.Redeem(ctx, url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {code},
+		"code_verifier": {verifier}, "redirect_uri": {back.redirectURI()},
+	})
+	if err != nil {
+		return Saved{}, err
+	}
+	return Saved{URL: f.URL, Team: team.Name, Token: in.AccessToken, Session: in.Session}, nil
+}
+
+// team makes sure that a control plane of that very URL is there, before a
+// person is sent anywhere: proofs are made for the URL that it knows itself by.
+func (f Flow) team(ctx context.Context, client *api.Client) (api.Team, error) {
+	var team api.Team
+	if _, err := client.Get(ctx, "/v1/team", nil, &team); err != nil {
+		return team, err
+	}
+	own, err := CleanURL(team.URL)
+	if err != nil || team.Name == "" {
+		return team, api.Errorf(api.Invalid, "%s did not answer as a control plane of Cardea does", f.URL).WithHint("check the URL")
+	}
+	if own != f.URL {
+		return team, api.Errorf(api.Invalid, "the control plane at %s is called %s", f.URL, own).WithHint("type: cardea login %s", own)
+	}
+	return team, nil
+}
+
+// visit sends the person to the browser and waits for the code.
+func (f Flow) visit(ctx context.Context, back *callback, address string) (string, error) {
+	patience := f.Patience
+	if patience == 0 {
+		patience = Patience
+	}
+	ctx, late := context.WithTimeoutCause(ctx, patience, errLate)
+	defer late()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() { // not waited for: a browser may stay open all day
+		if err := f.Open(address); err != nil {
+			if f.Unopened == nil {
+				stop(err)
+			} else if ctx.Err() == nil {
+				f.Unopened(err)
+			}
+		}
+	}()
+	o, err := back.wait(ctx)
+	switch cause := context.Cause(ctx); {
+	case err == nil && o.refused != "":
+		return "", api.Errorf(api.Denied, "the sign-in was refused in the browser").WithHint("to try again type: cardea login")
+	case err == nil:
+		return o.code, nil
+	case errors.Is(cause, errLate):
+		return "", needed("nobody came back from the browser within %s", patience)
+	case cause != nil:
+		return "", cause
+	default:
+		return "", err
+	}
+}
+
+func (f Flow) deviceName() string {
+	name := f.DeviceName
+	if name == "" {
+		name, _ = os.Hostname()
+	}
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, name)
+	if r := []rune(name); len(r) > maxDeviceName {
+		name = string(r[:maxDeviceName])
+	}
+	if name == "" {
+		return "unnamed"
+	}
+	return name
+}
+
+// s256 is the code challenge of RFC 7636 section 4.2.
+func s256(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// HTTP is a client for a control plane whose certificate comes from the roots
+// in caFile alone; those of the system if it is empty.
+func HTTP(caFile string) (*http.Client, error) {
+	if caFile == "" {
+		return api.NewHTTP(nil), nil
+	}
+	text, err := os.ReadFile(filepath.Clean(caFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the TLS root: %w; check --ca-file", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form; check --ca-file", caFile)
+	}
+	return api.NewHTTP(func(t *http.Transport) {
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}), nil
+}
