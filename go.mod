@@ -1,6 +1,6 @@
 module github.com/cardea-ssh/cardea
 
-go 1.26.0
+go 1.26.6
 
 require (
 	github.com/creack/pty v1.1.24

@@ -27,7 +27,6 @@ type options struct {
 	Peers   []string          `name:"peers" help:"who"`
 	Labels  map[string]string `name:"labels" help:"labels"`
 	Addr    netip.Addr        `name:"addr" help:"address"`
-	private int               // no option
 }
 
 // load runs one start of a program: its flags, its variables, its file.

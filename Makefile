@@ -1,0 +1,58 @@
+# Everything a developer types. `make help` lists it.
+
+GO ?= go
+# A release is named by its tag; any other build is "devel" with its commit.
+VERSION := $(shell git describe --tags --exact-match 2>/dev/null)
+LDFLAGS := -s -w $(if $(VERSION),-X github.com/cardea-ssh/cardea/internal/version.version=$(VERSION))
+BINARIES := $(notdir $(wildcard cmd/*))
+
+# The same matrix as goreleaser.yaml; house_test.go compares them.
+PLATFORMS := linux/amd64 linux/arm64
+PLATFORMS_cardea := $(PLATFORMS) darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+# Built with the Go toolchain at hand, at exactly this version.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# How long `make fuzz` spends on each fuzz test.
+FUZZTIME ?= 10s
+
+.PHONY: help build demo test check cross bench fuzz clean
+.DEFAULT_GOAL := build
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## build the programs into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+demo: build ## walk the whole path, from sign-in to a shell, on this machine
+	$(GO) run ./demo
+
+test: ## install what the tests need, then run them all with the race detector
+	packaging/install-test-needs
+	$(GO) test -race -timeout 10m ./...
+
+check: ## format, vet, static analysis, module sums, floors, and every platform's build
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted, run gofmt -w on: $$bad"; exit 1; }
+	$(GO) mod verify
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test .
+	$(MAKE) --no-print-directory cross
+
+# The binaries are thrown away: what counts is that they build.
+cross: $(foreach b,$(BINARIES),$(foreach p,$(or $(PLATFORMS_$(b)),$(PLATFORMS)),cross/$(b)/$(p)))
+
+cross/%:
+	CGO_ENABLED=0 GOOS=$(word 2,$(subst /, ,$*)) GOARCH=$(word 3,$(subst /, ,$*)) \
+		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/$(word 1,$(subst /, ,$*))
+
+bench: build ## measure against plain ssh and ssh -J, side by side
+	$(GO) run ./bench
+
+fuzz: ## fuzz every parser for FUZZTIME (10s) each
+	GO=$(GO) FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+clean: ## remove what build made
+	rm -rf bin dist
