@@ -56,7 +56,8 @@ const (
 	GatewayEnrol        = "gateway.enrol"
 	GatewayUpdate       = "gateway.update"
 	GatewayDelete       = "gateway.delete"
-	GatewayClaim        = "gateway.claim" // a hello was claimed: a session begins
+	GatewayReport       = "gateway.report" // only where its fitness changes
+	GatewayClaim        = "gateway.claim"  // a hello was claimed: a session begins
 	GatewaySessionEnd   = "gateway.session.end"
 	GatewaySessionOrder = "gateway.session.order" // its end was ordered
 	GatewayMisuse       = "gateway.misuse"        // a claim that an honest gateway never makes
