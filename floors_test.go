@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"proxycmd":          3,
 
 	"control/caller":        2,
+	"control/lookup":        2,
 	"control/sso":           2,
 	"control/web":           2,
 	"control/scim":          2,
