@@ -1,0 +1,126 @@
+package directory
+
+import (
+	"context"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/policy"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// CreateGrant lets a group into a project's servers.
+func (s *Service) CreateGrant(ctx context.Context, by caller.Caller, project string, in api.NewGrant) (*api.Grant, error) {
+	now := s.now()
+	role := in.Role
+	if role == "" {
+		role = string(policy.RoleUser)
+	}
+	if role != string(policy.RoleUser) && role != string(policy.RoleAdmin) {
+		return nil, api.Errorf(api.Invalid, "a role is %s or %s", policy.RoleUser, policy.RoleAdmin)
+	}
+	selector, err := policy.ParseSelector(in.Selector)
+	if err != nil {
+		return nil, lookup.Invalid(err)
+	}
+	if err := checkUntil(in.Until, now); err != nil {
+		return nil, err
+	}
+	p, err := s.project(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	group, err := s.group(ctx, in.Group)
+	if err != nil {
+		return nil, err
+	}
+	g := store.Grant{
+		ID: ident.New(ident.Grant), Project: p.ID, Group: group.ID, GroupName: group.Name, Role: role,
+		Selector: selector.String(), Until: in.Until.UTC(), CreatedAt: now,
+	}
+	e := by.Event(s.now(), audit.GrantCreate)
+	e.Project, e.Detail = p.ID, grantDetail(g)
+	created, err := s.Store.CreateGrant(ctx, g, by.MetaFor(now, g.ID, audit.Encode(e)))
+	if ref, again := lookup.Repeated(err); again {
+		created, err = s.grant(ctx, p.ID, ref)
+	}
+	if err != nil {
+		return nil, caller.Explain(err, "project "+p.Name+" or group "+group.Name)
+	}
+	created.GroupName = group.Name
+	out := grantOf(created)
+	return &out, nil
+}
+
+func grantDetail(g store.Grant) map[string]string {
+	d := map[string]string{"grant": g.ID, "group": g.Group, "name": g.GroupName, "role": g.Role}
+	if g.Selector != "" {
+		d["selector"] = g.Selector
+	}
+	if !g.Until.IsZero() {
+		d["until"] = g.Until.Format(time.RFC3339)
+	}
+	return d
+}
+
+// Grants lists those of a project.
+func (s *Service) Grants(ctx context.Context, project string, pg api.Page) (*api.List[api.Grant], error) {
+	p, err := s.project(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := s.Store.Grants(ctx, p.ID, lookup.Page(pg))
+	if err != nil {
+		return nil, caller.Explain(err, "such page of grants")
+	}
+	return lookup.List(rows, next, grantOf), nil
+}
+
+// DeleteGrant takes it back.
+func (s *Service) DeleteGrant(ctx context.Context, by caller.Caller, project, id string) (*api.Named, error) {
+	p, err := s.project(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	if ident.Check(id, ident.Grant) != nil {
+		return nil, noGrant(id, p.Name)
+	}
+	e := by.Event(s.now(), audit.GrantDelete)
+	e.Project, e.Detail = p.ID, map[string]string{"grant": id}
+	err = s.Store.DeleteGrant(ctx, p.ID, id, by.MetaFor(s.now(), id, audit.Encode(e)))
+	return lookup.Named(id, caller.Explain(err, "grant "+id+" in project "+p.Name))
+}
+
+// grant finds one of a project for a repeated call; there are few.
+func (s *Service) grant(ctx context.Context, project, id string) (store.Grant, error) {
+	found, err := store.Grant{}, store.ErrNotFound
+	read := func(ctx context.Context, p store.Page) ([]store.Grant, string, error) {
+		return s.Store.Grants(ctx, project, p)
+	}
+	fault := lookup.All(ctx, read, func(g store.Grant) bool {
+		if g.ID == id {
+			found, err = g, nil
+		}
+		return err != nil
+	})
+	if fault != nil {
+		return store.Grant{}, fault
+	}
+	return found, err
+}
+
+func noGrant(id, project string) error {
+	return api.Errorf(api.NotFound, "there is no grant %q in project %s", ident.Text(lookup.Shown(id)), project).
+		WithHint("`cardea admin grant list --project %s` shows them", project)
+}
+
+func grantOf(g store.Grant) api.Grant {
+	return api.Grant{
+		ID: g.ID, Project: g.Project, Group: g.Group, GroupName: g.GroupName, Role: g.Role,
+		Selector: g.Selector, Until: g.Until, CreatedAt: g.CreatedAt,
+	}
+}

@@ -1,0 +1,217 @@
+package directory
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/ca"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/policy"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// The bounds and the default of a certificate's life, in seconds. The longest is
+// how long a disabled user could still open a session with what he holds.
+const (
+	minCertificate, maxCertificate, defaultCertificate = 60, 600, 180
+)
+
+// Ways of a project, from the laptop to the server.
+const (
+	gatewayNone, gatewayAllowed, gatewayRequired = "none", "allowed", "required"
+)
+
+// CreateProject makes a project and, with it, its user CA. The CA's private key
+// is sealed to the project's id, so that it opens in no other row.
+func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.NewProject) (*api.Project, error) {
+	p := store.Project{
+		ID: ident.New(ident.Project), Name: in.Name, CertificateSeconds: in.CertificateSeconds,
+		Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
+		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, CreatedAt: s.now(),
+	}
+	if p.CertificateSeconds == 0 {
+		p.CertificateSeconds = defaultCertificate
+	}
+	if p.Gateway == "" {
+		p.Gateway = gatewayAllowed
+	}
+	if err := cmp.Or(checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector)); err != nil {
+		return nil, lookup.Invalid(err)
+	}
+	key, err := s.userCA(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	e := by.Event(s.now(), audit.ProjectCreate)
+	e.Project, e.Detail = p.ID, map[string]string{
+		"name": p.Name, "gateway": p.Gateway, "certificate_seconds": strconv.Itoa(p.CertificateSeconds), "user_ca": key.Fingerprint,
+	}
+	created, err := s.Store.CreateProject(ctx, p, key, by.MetaFor(p.CreatedAt, p.ID, audit.Encode(e)))
+	if ref, again := lookup.Repeated(err); again {
+		return s.Project(ctx, ref)
+	}
+	if err != nil {
+		return nil, caller.Explain(err, "project "+p.Name)
+	}
+	out := projectOf(created, string(bytes.TrimSpace(key.Public)))
+	return &out, nil
+}
+
+func checkProjectName(name string) error {
+	if err := ident.ProjectName(name); err != nil {
+		return err
+	}
+	if ident.Check(name, ident.Project) == nil {
+		return fmt.Errorf("%q is no project name: it has the form of an id", name)
+	}
+	return nil
+}
+
+// checkSettings checks those that are given.
+func checkSettings(seconds *int, gateway, selector *string) error {
+	if seconds != nil && (*seconds < minCertificate || *seconds > maxCertificate) {
+		return fmt.Errorf("a certificate lives %d to %d seconds, not %d", minCertificate, maxCertificate, *seconds)
+	}
+	if gateway != nil && *gateway != gatewayNone && *gateway != gatewayAllowed && *gateway != gatewayRequired {
+		return fmt.Errorf("gateway is %s, %s or %s", gatewayNone, gatewayAllowed, gatewayRequired)
+	}
+	if selector != nil {
+		if _, err := policy.ParseSelector(*selector); err != nil {
+			return fmt.Errorf("gateway selector: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) userCA(ctx context.Context, p store.Project) (store.Key, error) {
+	r, err := ca.Create(ctx, s.Keeper, ca.Ref{ID: ident.New(ident.Key), Scope: p.ID, Purpose: ca.UserCA})
+	if err != nil {
+		return store.Key{}, fmt.Errorf("make the user CA of project %s: %w", p.ID, err)
+	}
+	return store.Key{
+		ID: r.ID, Scope: r.Scope, Purpose: string(r.Purpose), State: store.Active, Public: r.Public,
+		Fingerprint: r.Fingerprint, Sealed: r.Sealed, CreatedAt: p.CreatedAt,
+	}, nil
+}
+
+// Project finds one by id or name.
+func (s *Service) Project(ctx context.Context, ref string) (*api.Project, error) {
+	p, err := s.project(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	cas, err := s.userCAs(ctx, p.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := projectOf(p, cas[p.ID])
+	return &out, nil
+}
+
+// Projects lists them.
+func (s *Service) Projects(ctx context.Context, p api.Page) (*api.List[api.Project], error) {
+	rows, next, err := s.Store.Projects(ctx, lookup.Page(p))
+	if err != nil {
+		return nil, caller.Explain(err, "such page of projects")
+	}
+	cas, err := s.userCAs(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	return lookup.List(rows, next, func(p store.Project) api.Project { return projectOf(p, cas[p.ID]) }), nil
+}
+
+// userCAs maps projects to the CA that signs for them now. The store lists the
+// active and newest key first.
+func (s *Service) userCAs(ctx context.Context, project string) (map[string]string, error) {
+	keys, err := s.Store.Keys(ctx, project, string(ca.UserCA))
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(keys))
+	for _, k := range keys {
+		if _, seen := out[k.Scope]; !seen && k.State == store.Active {
+			out[k.Scope] = string(bytes.TrimSpace(k.Public))
+		}
+	}
+	return out, nil
+}
+
+// UpdateProject changes what the patch names.
+func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref string, in api.ProjectPatch) (*api.Project, error) {
+	p, err := s.project(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector); err != nil {
+		return nil, lookup.Invalid(err)
+	}
+	e := by.Event(s.now(), audit.ProjectUpdate)
+	e.Project, e.Detail = p.ID, map[string]string{"name": p.Name}
+	maps.Copy(e.Detail, settings(in))
+	_, err = s.Store.UpdateProject(ctx, p.ID, store.ProjectChange{
+		CertificateSeconds: in.CertificateSeconds, Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
+		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding,
+	}, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
+	if _, again := lookup.Repeated(err); err != nil && !again {
+		return nil, caller.Explain(err, "project "+p.Name)
+	}
+	return s.Project(ctx, p.ID)
+}
+
+func settings(in api.ProjectPatch) map[string]string {
+	d := map[string]string{}
+	if in.CertificateSeconds != nil {
+		d["certificate_seconds"] = strconv.Itoa(*in.CertificateSeconds)
+	}
+	for name, v := range map[string]*string{"gateway": in.Gateway, "gateway_selector": in.GatewaySelector} {
+		if v != nil {
+			d[name] = *v
+		}
+	}
+	for name, v := range map[string]*bool{"port_forwarding": in.PortForwarding, "agent_forwarding": in.AgentForwarding} {
+		if v != nil {
+			d[name] = strconv.FormatBool(*v)
+		}
+	}
+	return d
+}
+
+// DeleteProject removes an empty project with its grants and retires its CA.
+func (s *Service) DeleteProject(ctx context.Context, by caller.Caller, ref string) (*api.Named, error) {
+	p, err := s.project(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	e := by.Event(s.now(), audit.ProjectDelete)
+	e.Project, e.Detail = p.ID, map[string]string{"name": p.Name}
+	err = s.Store.DeleteProject(ctx, p.ID, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
+	if errors.Is(err, store.ErrInUse) {
+		return nil, api.Errorf(api.Conflict, "project %s still has servers", p.Name).
+			WithHint("see `cardea admin server list --project %s`, and delete them first", p.Name).WithCause(err)
+	}
+	return lookup.Named(p.ID, caller.Explain(err, "project "+p.Name))
+}
+
+func (s *Service) project(ctx context.Context, ref string) (store.Project, error) {
+	return lookup.Find(ctx, lookup.Kind[store.Project]{Name: "project", Prefix: ident.Project, ByID: s.Store.Project, ByName: s.Store.ProjectByName}, ref)
+}
+
+func projectOf(p store.Project, userCA string) api.Project {
+	return api.Project{
+		ID: p.ID, Name: p.Name, UserCA: userCA, CreatedAt: p.CreatedAt,
+		ProjectSettings: api.ProjectSettings{
+			CertificateSeconds: p.CertificateSeconds, Gateway: p.Gateway, GatewaySelector: p.GatewaySelector,
+			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding,
+		},
+	}
+}
