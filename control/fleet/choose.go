@@ -1,0 +1,181 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/policy"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Values of a project's gateway setting.
+const (
+	gatewayNone     = "none"
+	gatewayRequired = "required"
+)
+
+const (
+	// freshReport is how young a report must be: two of them may be lost, since
+	// gateways report every two minutes.
+	freshReport = 5 * time.Minute
+	// lastResort is how old the newest report may be when nobody has a fresh one:
+	// the reports may be at fault, and not the gateways.
+	lastResort = 24 * time.Hour
+	// maxRoutes bounds how many addresses a client tries, with 250 ms between
+	// them: nobody waits longer for a fourth.
+	maxRoutes = 4
+)
+
+// errUnconfirmed: there would be a gateway, but the server has not confirmed
+// yet that it lets connections from there in.
+var errUnconfirmed = errors.New("no gateway whose egress addresses the server has confirmed")
+
+// Choice is what the choice of gateways rests on. All times are by the control
+// plane's clock, also that of reports.
+type Choice struct {
+	Now      time.Time
+	Epoch    int64 // of the team
+	Project  store.Project
+	Server   store.Server
+	Gateways []store.Gateway
+	// Shuffle puts n things in random order; nil means rand.Shuffle.
+	Shuffle func(n int, swap func(i, j int))
+}
+
+// Choose returns the addresses to dial, in order.
+//
+// A candidate is active, not draining and healthy, has a sealing key, and
+// matches the project's selector; where the project requires a gateway, the
+// server must have confirmed its egress addresses. Those with a fresh report
+// come in random order; if there is none, the candidate with the newest report
+// within the last resort. If there is none either, a project that requires a
+// gateway gets an error and never a direct route. Where gateways are only
+// allowed the direct route comes last; where there are to be none, it is alone.
+//
+// Gateways at one address stand behind one balancer, so they are one route with
+// a recipient each.
+func Choose(c Choice) ([]api.Route, error) {
+	direct := api.Route{Address: c.Server.Address}
+	if c.Project.Gateway == gatewayNone {
+		return []api.Route{direct}, nil
+	}
+	candidates, unconfirmed := c.candidates()
+	limit := maxRoutes
+	if c.Project.Gateway != gatewayRequired {
+		limit-- // the last one is direct
+	}
+	routes := routesOf(c.order(candidates), candidates, limit)
+	switch {
+	case c.Project.Gateway != gatewayRequired:
+		return append(routes, direct), nil
+	case len(routes) > 0:
+		return routes, nil
+	case unconfirmed:
+		return nil, noGateway("server %s has not yet confirmed the addresses of its gateways", c.Server.Name).WithCause(errUnconfirmed)
+	}
+	return nil, noGateway("project %s requires a gateway, and none reported in time", c.Project.Name)
+}
+
+func noGateway(format string, args ...any) *api.Error {
+	return api.Errorf(api.NoGateway, format, args...).
+		WithHint("try again in a minute; an administrator sees more with `cardea admin gateway list`")
+}
+
+// candidates are the gateways that might take the connection. Unconfirmed tells
+// that others would, if the server had confirmed them.
+func (c Choice) candidates() (out []store.Gateway, unconfirmed bool) {
+	for _, g := range c.Gateways {
+		able := g.State == store.Active && !g.Draining && g.Healthy && len(g.SealingKeys) > 0 &&
+			!g.ReportedAt.IsZero() && c.Now.Sub(g.ReportedAt) <= lastResort &&
+			policy.Select(c.Project.GatewaySelector, g.Labels)
+		switch {
+		case !able:
+		case c.Project.Gateway == gatewayRequired && !c.confirmed(g):
+			unconfirmed = true
+		default:
+			out = append(out, g)
+		}
+	}
+	return out, unconfirmed
+}
+
+// confirmed tells whether the server lets in what comes from the gateway.
+// Without egress addresses it cannot know where that would be.
+func (c Choice) confirmed(g store.Gateway) bool {
+	return len(g.Egress) > 0 && c.Server.ConfirmedEpoch == c.Epoch && c.Server.ConfirmedCounter >= g.EgressRevision
+}
+
+// order returns the gateways to try: the fresh ones by chance, else the newest.
+func (c Choice) order(candidates []store.Gateway) []store.Gateway {
+	var fresh []store.Gateway
+	for _, g := range candidates {
+		if c.Now.Sub(g.ReportedAt) < freshReport {
+			fresh = append(fresh, g)
+		}
+	}
+	if len(fresh) > 0 {
+		shuffle := c.Shuffle
+		if shuffle == nil {
+			shuffle = rand.Shuffle
+		}
+		shuffle(len(fresh), func(i, j int) { fresh[i], fresh[j] = fresh[j], fresh[i] })
+		return fresh
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	return []store.Gateway{slices.MaxFunc(candidates, func(a, b store.Gateway) int { return a.ReportedAt.Compare(b.ReportedAt) })}
+}
+
+// routesOf makes one route of each address, at most limit. Every candidate at
+// an address may be the one that answers there, so each is a recipient. A
+// hello has room for so many; a route that would break that is left out.
+func routesOf(order, candidates []store.Gateway, limit int) []api.Route {
+	var routes []api.Route
+	members := 0
+	for _, g := range order {
+		if len(routes) == limit {
+			break
+		}
+		if slices.ContainsFunc(routes, func(r api.Route) bool { return r.Address == g.Address }) {
+			continue
+		}
+		r := api.Route{Address: g.Address}
+		for _, m := range candidates {
+			if m.Address == g.Address {
+				// The newest key: the control plane acknowledged it with the report.
+				key := m.SealingKeys[0]
+				r.Recipients = append(r.Recipients, api.Recipient{Gateway: m.ID, SealingKey: api.SealingKey{ID: key.ID, Public: key.Public}})
+			}
+		}
+		if members += len(r.Recipients); members > hello.MaxRecipients {
+			members -= len(r.Recipients)
+			continue
+		}
+		routes = append(routes, r)
+	}
+	return routes
+}
+
+// Routes chooses for a connection whose facts were read. Unconfirmed tells that
+// another try is worth while when the server has confirmed its newest state.
+func (s *Service) Routes(ctx context.Context, f store.Facts) (routes []api.Route, unconfirmed bool, err error) {
+	c := Choice{Now: s.now(), Epoch: f.Team.Epoch, Project: f.Project, Server: f.Server}
+	if f.Project.Gateway != gatewayNone {
+		err := lookup.All(ctx, s.Store.Gateways, func(g store.Gateway) bool {
+			c.Gateways = append(c.Gateways, g)
+			return true
+		})
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	routes, err = Choose(c)
+	return routes, errors.Is(err, errUnconfirmed), err
+}

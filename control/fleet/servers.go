@@ -1,0 +1,186 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Servers lists those of a project, or all.
+func (s *Service) Servers(ctx context.Context, project string, pg api.Page) (*api.List[api.Server], error) {
+	id := ""
+	if project != "" {
+		p, err := s.project(ctx, project)
+		if err != nil {
+			return nil, err
+		}
+		id = p.ID
+	}
+	rows, next, err := s.Store.Servers(ctx, id, lookup.Page(pg))
+	if err != nil {
+		return nil, caller.Explain(err, "such page of servers")
+	}
+	return lookup.List(rows, next, serverOf), nil
+}
+
+// Server finds one by id, name, or project/name.
+func (s *Service) Server(ctx context.Context, ref string) (*api.Server, error) {
+	row, err := s.server(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	out := serverOf(row)
+	return &out, nil
+}
+
+func (s *Service) server(ctx context.Context, ref string) (store.Server, error) {
+	project, name, qualified := strings.Cut(ref, "/")
+	find := s.serverByName
+	if qualified {
+		p, err := s.project(ctx, project)
+		if err != nil {
+			return store.Server{}, err
+		}
+		find = func(ctx context.Context, name string) (store.Server, error) { return s.serverIn(ctx, p, name) }
+	} else {
+		name = ref
+	}
+	return lookup.Find(ctx, lookup.Kind[store.Server]{Name: "server", Prefix: ident.Server, ByID: s.Store.Server, ByName: find}, name)
+}
+
+func (s *Service) serverIn(ctx context.Context, p store.Project, name string) (store.Server, error) {
+	rows, err := s.Store.ServersByName(ctx, name)
+	for _, r := range rows {
+		if err == nil && r.Project == p.ID {
+			return r, nil
+		}
+	}
+	if err == nil {
+		err = store.ErrNotFound
+	}
+	return store.Server{}, err
+}
+
+func (s *Service) serverByName(ctx context.Context, name string) (store.Server, error) {
+	rows, err := s.Store.ServersByName(ctx, name)
+	switch {
+	case err != nil:
+		return store.Server{}, err
+	case len(rows) == 0:
+		return store.Server{}, store.ErrNotFound
+	case len(rows) == 1:
+		return rows[0], nil
+	}
+	full := make([]string, 0, len(rows))
+	for _, r := range rows {
+		p, err := s.Store.Project(ctx, r.Project)
+		if err != nil {
+			return store.Server{}, err
+		}
+		full = append(full, p.Name+"/"+r.Name)
+	}
+	return store.Server{}, api.Errorf(api.Ambiguous, "%s is the name of %d servers: %s", name, len(rows), strings.Join(full, ", ")).
+		WithHint("name one of them, with its project")
+}
+
+// UpdateServer changes what the patch names.
+func (s *Service) UpdateServer(ctx context.Context, by caller.Caller, ref string, in api.ServerPatch) (*api.Server, error) {
+	row, err := s.server(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	detail, err := checkMachine(in.Name, in.Address, in.State, in.Labels)
+	if err != nil {
+		return nil, lookup.Invalid(err)
+	}
+	e := by.Event(s.now(), audit.ServerUpdate)
+	e.Server, e.Project, e.Detail = row.ID, row.Project, detail
+	changed, err := s.Store.UpdateServer(ctx, row.ID, store.ServerChange{
+		Name: in.Name, Address: in.Address, State: in.State, Labels: in.Labels,
+	}, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
+	if _, again := lookup.Repeated(err); again {
+		changed, err = s.Store.Server(ctx, row.ID)
+	}
+	if err != nil {
+		return nil, explainName(err, "server", row.Name, in.Name)
+	}
+	out := serverOf(changed)
+	return &out, nil
+}
+
+// explainName says which name was taken.
+func explainName(err error, kind, name string, asked *string) error {
+	if errors.Is(err, store.ErrExists) && asked != nil {
+		name = *asked
+	}
+	return caller.Explain(err, kind+" "+name)
+}
+
+// checkMachine checks a patch of a server or gateway, makes its address
+// canonical, and tells what it changes.
+func checkMachine(name, address, state *string, labels *map[string]string) (map[string]string, error) {
+	detail := map[string]string{}
+	if name != nil {
+		if err := ident.ServerName(*name); err != nil {
+			return nil, err
+		}
+		detail["name"] = *name
+	}
+	if address != nil {
+		canonical, err := checkAddress(*address)
+		if err != nil {
+			return nil, err
+		}
+		*address = canonical
+		detail["address"] = canonical
+	}
+	if state != nil {
+		if *state != store.Active && *state != store.Disabled {
+			return nil, fmt.Errorf("a state is %s or %s", store.Active, store.Disabled)
+		}
+		detail["state"] = *state
+	}
+	if labels != nil {
+		if err := checkLabels(*labels); err != nil {
+			return nil, err
+		}
+		for k, v := range *labels {
+			detail["label "+k] = v
+		}
+	}
+	return detail, nil
+}
+
+// DeleteServer forgets a server and revokes its credential.
+func (s *Service) DeleteServer(ctx context.Context, by caller.Caller, ref string) (*api.Named, error) {
+	row, err := s.server(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	e := by.Event(s.now(), audit.ServerDelete)
+	e.Server, e.Project, e.Detail = row.ID, row.Project, map[string]string{"name": row.Name}
+	err = s.Store.DeleteServer(ctx, row.ID, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
+	return lookup.Named(row.ID, caller.Explain(err, "server "+row.Name))
+}
+
+func serverOf(r store.Server) api.Server {
+	labels := make(map[string]string, len(r.Labels)+len(r.HostLabels))
+	for k, v := range r.HostLabels {
+		labels[hostPrefix+k] = v
+	}
+	maps.Copy(labels, r.Labels)
+	return api.Server{
+		ID: r.ID, Project: r.Project, Name: r.Name, Address: r.Address, Labels: labels, State: r.State,
+		Confirmed: api.StateVersion{Epoch: r.ConfirmedEpoch, Counter: r.ConfirmedCounter},
+		LastSeen:  r.LastSeen, CreatedAt: r.CreatedAt, Problems: r.Problems,
+	}
+}
