@@ -3,6 +3,7 @@ package sshcert
 import (
 	"bytes"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -156,4 +157,49 @@ func cutString(b []byte) (s string, rest []byte, ok bool) {
 		return "", nil, false
 	}
 	return string(b[4 : 4+n]), b[4+n:], true
+}
+
+// ParseLine reads one public key in authorized_keys form, as the wire has them: a subject
+// key or a CA, under the rules of ParseSubjectKey. There is nothing before the type; a
+// comment after the key is ignored.
+func ParseLine(line string) (ssh.PublicKey, error) {
+	wire, err := decodeLine(line)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeyRefused, err)
+	}
+	key, err := ParseSubjectKey(wire)
+	if err != nil {
+		return nil, err
+	}
+	if typ, _, _ := strings.Cut(line, " "); typ != key.Type() {
+		return nil, fmt.Errorf("%w: the line does not begin with the type of its key", ErrKeyRefused)
+	}
+	return key, nil
+}
+
+// ParseCertificateLine is ParseCertificate for a certificate in authorized_keys form.
+func ParseCertificateLine(line string) (*ssh.Certificate, error) {
+	wire, err := decodeLine(line)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCertificate(wire)
+}
+
+// decodeLine takes the second word of a line. It bounds the line before it decodes.
+func decodeLine(line string) ([]byte, error) {
+	const maxLine = 2 * MaxCertificate
+	line = strings.TrimRight(line, "\r\n")
+	if len(line) > maxLine || strings.ContainsAny(line, "\r\n") {
+		return nil, fmt.Errorf("not one line of at most %d bytes", maxLine)
+	}
+	fields := strings.SplitN(line, " ", 3)
+	if len(fields) < 2 {
+		return nil, errors.New("not a type and a key in base64")
+	}
+	wire, err := base64.StdEncoding.DecodeString(fields[1])
+	if err != nil {
+		return nil, errors.New("not a type and a key in base64")
+	}
+	return wire, nil
 }

@@ -406,6 +406,41 @@ func TestParseCertificateRefusesWhatItWouldNotWrite(t *testing.T) {
 	}
 }
 
+func TestKeysAndCertificatesComeAsLines(t *testing.T) {
+	cert := sign(t, buildUser(t, aliceOnWeb1()), newSigner(t))
+	line := func(k ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) }
+	good := line(cert.Key)
+	for name, c := range map[string]struct {
+		line string
+		ok   bool
+	}{
+		"a key": {good, true}, "with a line end": {good + "\r\n", true}, "with a comment": {good + " alice at home", true},
+		"options before it": {"no-pty " + good, false}, "two lines": {good + "\n" + good, false}, "nothing": {"", false}, "the type alone": {"ssh-ed25519", false},
+		"another type before it": {strings.Replace(good, "ssh-ed25519", "ssh-rsa", 1), false}, "no base64": {"ssh-ed25519 !!!!", false},
+		"a certificate": {line(cert), false}, "a megabyte": {"ssh-ed25519 " + strings.Repeat("A", 1<<20), false},
+	} {
+		if _, err := ParseLine(c.line); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrKeyRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := ParseCertificateLine(line(cert)); err != nil {
+		t.Error(err)
+	}
+	if _, err := ParseCertificateLine(good); err == nil {
+		t.Error("a plain key was read as a certificate")
+	}
+	host, err := BuildHost(Host{ServerID: aliceOnWeb1().ServerID, Serial: 1, Issued: issued}, cert.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, ok := ServerOf(host); !ok || id != aliceOnWeb1().ServerID {
+		t.Errorf("server of a host certificate: %q, %v", id, ok)
+	}
+	if id, ok := ServerOf(cert); ok {
+		t.Errorf("a user certificate is for server %q", id)
+	}
+}
+
 func TestSerialsAre63BitsAndNeverZero(t *testing.T) {
 	seen := map[uint64]bool{}
 	for range 1000 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -158,4 +159,13 @@ func knownExtension(name, value string) bool {
 		return true // its value was compared by the caller
 	}
 	return false
+}
+
+// ServerOf reads which server a host certificate claims to be for. It is a claim until
+// VerifyHost has confirmed it for that very id.
+func ServerOf(cert *ssh.Certificate) (serverID string, ok bool) {
+	if cert == nil || cert.CertType != ssh.HostCert || len(cert.ValidPrincipals) != 1 {
+		return "", false
+	}
+	return strings.CutSuffix(cert.ValidPrincipals[0], hostSuffix)
 }
