@@ -1,0 +1,149 @@
+package signin
+
+import (
+	"context"
+	"crypto/subtle"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// maxState bounds the client's state, in bytes: we keep it for ten minutes.
+const maxState = 512
+
+// loopback is the only place where a browser is ever sent: a listener of the
+// device itself, on the address and not the name (RFC 8252 section 7.3 and
+// 8.3), on one fixed path.
+var loopback = regexp.MustCompile(`^http://(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4})/callback$`)
+
+// digest is SHA-256 in base64url without padding: a challenge or a thumbprint.
+var digest = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+
+// Refusal is an authorization request that cannot be taken (RFC 6749 section
+// 4.1.2.1). If Redirect is empty it must be shown to the person instead: it is
+// not known to whom the browser would be sent.
+type Refusal struct {
+	Code, Reason string
+	Redirect     string
+}
+
+func (r *Refusal) Error() string { return r.Reason }
+
+// Begin takes the authorization request of a device and returns the id under
+// which it is kept. A *Refusal says why it is not taken.
+func (s *Service) Begin(ctx context.Context, q url.Values, b Browser) (id string, err error) {
+	r, refusal := s.parse(q)
+	if refusal != nil {
+		return "", refusal
+	}
+	r.ID, r.CreatedAt = ident.New(ident.AuthRequest), s.now()
+	r.ExpiresAt = r.CreatedAt.Add(RequestLife)
+	r.BrowserHash, r.Source = hashOf(b.Token), b.Source
+	// No audit row: anybody may follow a link, and nothing was asked of us yet.
+	if err := s.Store.CreateAuthRequest(ctx, r, store.Meta{Now: r.CreatedAt}); err != nil {
+		return "", err
+	}
+	return r.ID, nil
+}
+
+// parse checks the request in the order of RFC 6749: first whom it is from and
+// where it would go, which is never answered with a redirect.
+func (s *Service) parse(q url.Values) (store.AuthRequest, *Refusal) {
+	one := func(name string) string {
+		if len(q[name]) != 1 {
+			return "" // section 3.1: at most once
+		}
+		return q[name][0]
+	}
+	redirect := one("redirect_uri")
+	m := loopback.FindStringSubmatch(redirect)
+	if m == nil {
+		return store.AuthRequest{}, &Refusal{Code: "invalid_request", Reason: "the link does not lead back to a program on this computer"}
+	}
+	if port, err := strconv.Atoi(m[1]); err != nil || port > 65535 {
+		return store.AuthRequest{}, &Refusal{Code: "invalid_request", Reason: "the link has an impossible port"}
+	}
+	if one("client_id") != api.ClientID {
+		return store.AuthRequest{}, &Refusal{Code: "unauthorized_client", Reason: "the link is of a program that is not known here"}
+	}
+	r := store.AuthRequest{
+		RedirectURI: redirect, State: one("state"), Challenge: one("code_challenge"),
+		Thumbprint: one("dpop_jkt"), DeviceName: deviceName(one("device_name")),
+	}
+	code, reason := "invalid_request", ""
+	switch {
+	case r.State == "" || len(r.State) > maxState:
+		r.State, reason = "", "state is missing or longer than "+strconv.Itoa(maxState)+" bytes"
+	case one("response_type") != "code":
+		code, reason = "unsupported_response_type", "response_type is not code"
+	case one("code_challenge_method") != "S256" || !digest.MatchString(r.Challenge):
+		reason = "code_challenge is not one of the method S256"
+	case !digest.MatchString(r.Thumbprint):
+		reason = "dpop_jkt is not the thumbprint of a key"
+	case len(q["device_name"]) > 1 || len(one("device_name")) > maxDevice:
+		reason = "device_name is longer than " + strconv.Itoa(maxDevice) + " bytes"
+	}
+	if reason != "" {
+		return r, &Refusal{Code: code, Reason: reason, Redirect: s.back(r, url.Values{"error": {code}, "error_description": {reason}})}
+	}
+	return r, nil
+}
+
+// deviceName makes what the device calls itself fit for a page and a log.
+func deviceName(s string) string {
+	if s = strings.TrimSpace(s); s == "" {
+		return "unnamed device"
+	}
+	return ident.Text(s)
+}
+
+// back is the way back to the device: state and issuer go with every answer,
+// so that it can tell this answer from one to another question (RFC 9207).
+func (s *Service) back(r store.AuthRequest, answer url.Values) string {
+	if r.State != "" {
+		answer.Set("state", r.State)
+	}
+	answer.Set("iss", s.PublicURL)
+	return r.RedirectURI + "?" + answer.Encode()
+}
+
+// Request is what a person is shown of a request.
+type Request struct {
+	ID, DeviceName, Source, Code string
+	// Redirect is where the browser will be sent, without the answer.
+	Redirect string
+}
+
+// Show returns a request to the browser that began it. In another browser it
+// is as if it were not there.
+func (s *Service) Show(ctx context.Context, id string, b Browser) (Request, error) {
+	r, err := s.request(ctx, id, b)
+	if err != nil {
+		return Request{}, err
+	}
+	return Request{
+		ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Redirect: r.RedirectURI,
+		Code: api.ConfirmationCode(r.Challenge, r.Thumbprint),
+	}, nil
+}
+
+func (s *Service) request(ctx context.Context, id string, b Browser) (store.AuthRequest, error) {
+	if ident.Check(id, ident.AuthRequest) != nil {
+		return store.AuthRequest{}, gone(store.ErrNotFound)
+	}
+	r, err := s.Store.AuthRequest(ctx, id)
+	switch {
+	case err != nil:
+		return r, gone(err)
+	case subtle.ConstantTimeCompare(r.BrowserHash, hashOf(b.Token)) != 1:
+		return r, gone(store.ErrNotFound)
+	case r.User != "", !s.now().Before(r.ExpiresAt):
+		return r, gone(store.ErrUsed)
+	}
+	return r, nil
+}

@@ -1,0 +1,177 @@
+package signin
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/password"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Password checks a person's name and password and signs him in at this
+// browser. It returns the browser's new login secret. An unknown name, a wrong
+// password and an account without one get one answer, after the same work.
+func (s *Service) Password(ctx context.Context, name, secret string, b Browser) (login string, err error) {
+	now := s.now()
+	name = strings.TrimSpace(name)
+	if len(name) > maxName {
+		name = name[:maxName] // no account has it; the work is done all the same
+	}
+	tries := tryKey(name, b.Source)
+	if err := s.countTry(ctx, tries, name, b, now); err != nil {
+		return "", err
+	}
+	user, hash, err := s.Store.Credential(ctx, name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", err
+	}
+	ok, err := s.Passwords.Verify(ctx, hash, secret)
+	switch {
+	case errors.Is(err, password.ErrBusy):
+		return "", api.Errorf(api.Limited, "many people sign in right now").WithHint("try again in a moment").WithRetry(2 * time.Second)
+	case err != nil:
+		return "", err
+	case !ok:
+		s.record(ctx, s.event(now, audit.SignInFailed, audit.Denied, "wrong name or password", user, b, map[string]string{"name": ident.Text(name)}))
+		return "", api.Errorf(api.SignIn, "the name or the password is wrong")
+	case user.Status != store.Active:
+		s.record(ctx, s.event(now, audit.SignInFailed, audit.Denied, "account is "+user.Status, user, b, nil))
+		return "", api.Errorf(api.Denied, "this account is %s", user.Status).WithHint("ask your administrator")
+	}
+	login = NewSecret()
+	session := store.BrowserSession{
+		ID: ident.New(ident.BrowserSession), User: user.ID, TokenHash: hashOf(login),
+		AuthenticatedAt: now, ExpiresAt: now.Add(BrowserLife),
+	}
+	e := s.event(now, audit.SignInPassword, audit.Allowed, "", user, b, nil)
+	if err := s.Store.CreateBrowserSession(ctx, session, store.Meta{Now: now, Audit: audit.EncodeAll(e)}); err != nil {
+		return "", err
+	}
+	return login, s.Store.ForgiveAttempts(ctx, tries)
+}
+
+// countTry counts before the password is looked at, so that any number of
+// instances together allow no more than Tries.
+func (s *Service) countTry(ctx context.Context, key, name string, b Browser, now time.Time) error {
+	n, until, err := s.Store.Attempt(ctx, key, TryWindow, now)
+	if err != nil || n <= Tries {
+		return err
+	}
+	if n == Tries+1 { // once for each window
+		s.record(ctx, s.event(now, audit.SignInLimited, audit.Denied, "too many tries", store.User{}, b, map[string]string{"name": ident.Text(name)}))
+	}
+	return api.Errorf(api.Limited, "too many tries for this account from here").
+		WithHint("try again after %s", until.UTC().Format("15:04 UTC")).WithRetry(until.Sub(now))
+}
+
+// tryKey is for one account and one source: a person who has forgotten his
+// password locks out neither himself elsewhere nor others here.
+func tryKey(name, source string) string {
+	return "signin/" + hex.EncodeToString(hashOf(strings.ToLower(name) + "\x00" + source)[:16])
+}
+
+// Person returns who is signed in at this browser; ok is false for nobody.
+func (s *Service) Person(ctx context.Context, b Browser) (user store.User, since time.Time, ok bool, err error) {
+	if len(b.Login) != SecretLen {
+		return user, since, false, nil
+	}
+	session, user, err := s.Store.BrowserSession(ctx, hashOf(b.Login), s.now())
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrDenied):
+		return store.User{}, since, false, nil
+	case err != nil:
+		return store.User{}, since, false, err
+	}
+	live := user.Status == store.Active && s.now().Before(session.ExpiresAt)
+	return user, session.AuthenticatedAt, live, nil
+}
+
+// Forget signs the person out of this browser.
+func (s *Service) Forget(ctx context.Context, b Browser) error {
+	if len(b.Login) != SecretLen {
+		return nil
+	}
+	err := s.Store.DeleteBrowserSession(ctx, hashOf(b.Login), store.Meta{Now: s.now()})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Decide ends a request with the person's yes or no and returns where to send
+// the browser. ErrUsed and its like come as an *api.Error.
+func (s *Service) Decide(ctx context.Context, id string, b Browser, yes bool) (redirect string, err error) {
+	r, err := s.request(ctx, id, b)
+	if err != nil {
+		return "", err
+	}
+	user, since, ok, err := s.Person(ctx, b)
+	switch {
+	case err != nil:
+		return "", err
+	case !ok:
+		return "", api.Errorf(api.SignIn, "you are not signed in here any more")
+	case !yes:
+		return s.refuse(ctx, r, user, b)
+	}
+	return s.approve(ctx, r, user, since, b)
+}
+
+func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.User, since time.Time, b Browser) (string, error) {
+	now := s.now()
+	code := newCode(r.ID, since)
+	e := s.event(now, audit.SignInApprove, audit.Allowed, "", user, b, map[string]string{"request": r.ID, "device": r.DeviceName})
+	r, err := s.Store.ApproveAuthRequest(ctx, r.ID, hashOf(b.Token), user.ID, hashOf(code), now.Add(CodeLife),
+		store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+	if errors.Is(err, store.ErrDenied) {
+		return "", api.Errorf(api.Denied, "this account may not sign in").WithHint("ask your administrator").WithCause(err)
+	}
+	if err != nil {
+		return "", gone(err)
+	}
+	return s.back(r, url.Values{"code": {code}}), nil
+}
+
+func (s *Service) refuse(ctx context.Context, r store.AuthRequest, user store.User, b Browser) (string, error) {
+	now := s.now()
+	e := s.event(now, audit.SignInRefuse, audit.Denied, "the person said no", user, b, map[string]string{"request": r.ID, "device": r.DeviceName})
+	r, err := s.Store.RefuseAuthRequest(ctx, r.ID, hashOf(b.Token), store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+	if err != nil {
+		return "", gone(err)
+	}
+	return s.back(r, url.Values{"error": {"access_denied"}, "error_description": {"the sign-in was cancelled"}}), nil
+}
+
+// event is one of this browser about this user, who may be nobody.
+func (s *Service) event(now time.Time, action, outcome, reason string, user store.User, b Browser, detail map[string]string) audit.Event {
+	return audit.Event{
+		Time: now, Action: action, Outcome: outcome, Reason: reason,
+		Actor: user.ID, User: user.ID, Source: b.Source, Detail: detail,
+	}
+}
+
+// A code is the id of its request, the time at which the person showed who he
+// is, and a secret. The store keeps the hash of all of it, so none of it can be
+// changed, and the token endpoint needs no other state.
+func newCode(request string, since time.Time) string {
+	return request + "." + strconv.FormatInt(since.Unix(), 10) + "." + NewSecret()
+}
+
+// parseCode takes a code apart. What it returns is true only once the store
+// has accepted the hash.
+func parseCode(code string) (request string, since time.Time, ok bool) {
+	parts := strings.Split(code, ".")
+	if len(parts) != 3 || ident.Check(parts[0], ident.AuthRequest) != nil || len(parts[2]) != SecretLen {
+		return "", time.Time{}, false
+	}
+	unix, err := strconv.ParseInt(parts[1], 10, 64)
+	return parts[0], time.Unix(unix, 0).UTC(), err == nil
+}

@@ -1,0 +1,148 @@
+// Package web is the look of the control plane's few pages: templates and one
+// style sheet. A view model goes in, HTML comes out; it knows no request, no
+// store and no session.
+//
+// Pages hold no script and no inline style, so that the content security
+// policy can forbid both, and text of strangers (names of users, devices) that
+// slipped through the escaping of html/template would still be inert.
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+)
+
+//go:embed templates static
+var files embed.FS
+
+// SignIn asks for name and password.
+type SignIn struct {
+	Team, Request string
+	// Device and Code say what the sign-in is for.
+	Device, Code string
+	// Name is filled in already after a failed try.
+	Name string
+	// Problem is what went wrong before; empty at first.
+	Problem string
+}
+
+// Confirm asks whether a device may be signed in.
+type Confirm struct {
+	Team, Request string
+	User          string // who is signed in at this browser
+	Login         string // his Unix login
+	Device        string
+	Source        string // address of the browser
+	Code          string // the terminal shows the same
+}
+
+// Message is a page with nothing to do on it.
+type Message struct {
+	Team, Title, Text string
+	Hint              string // what to do next
+	ID                string // finds the cause in the log
+}
+
+// Docs is the documentation of the API.
+type Docs struct {
+	Team, URL, Version string
+	Groups             []Group
+	Types              []Type
+}
+
+// Group is the calls about one kind of thing.
+type Group struct {
+	Name  string
+	Calls []Call
+}
+
+// Call is one route.
+type Call struct {
+	ID, Method, Path, Doc, Access string
+	Parameters                    []Field
+	In, Out                       string // names of Types; empty for none
+	List                          bool   // Out is a page of them
+}
+
+// Type is one JSON object of the wire.
+type Type struct {
+	Name   string
+	Fields []Field
+}
+
+// Field is one member of an object, or a parameter.
+type Field struct {
+	Name, Type, Doc string
+	Ref             string // name of a Type, if it is one
+	Needed          bool
+}
+
+// Pages renders. Make it with New; it is safe for concurrent use.
+type Pages struct {
+	templates *template.Template
+	static    map[string]Static
+}
+
+// Static is a file that browsers may keep: its path has its hash.
+type Static struct {
+	Type string
+	Body []byte
+}
+
+// New reads the templates. They are part of the program, so that an error is a
+// mistake of ours.
+func New() (*Pages, error) {
+	p := &Pages{static: map[string]Static{}}
+	paths := map[string]string{}
+	for name, media := range map[string]string{"cardea.css": "text/css; charset=utf-8", "cardea.svg": "image/svg+xml"} {
+		body, err := fs.ReadFile(files, "static/"+name)
+		if err != nil {
+			return nil, fmt.Errorf("read style: %w", err)
+		}
+		sum := sha256.Sum256(body)
+		paths[name] = "/static/" + hex.EncodeToString(sum[:8]) + "/" + name
+		p.static[paths[name]] = Static{media, body}
+	}
+	t, err := template.New("").Funcs(template.FuncMap{
+		"static": func(name string) string { return paths[name] },
+	}).ParseFS(files, "templates/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("read pages: %w", err)
+	}
+	p.templates = t
+	return p, nil
+}
+
+// Static returns the file at a path that a page names.
+func (p *Pages) Static(path string) (Static, bool) {
+	f, ok := p.static[path]
+	return f, ok
+}
+
+// SignIn writes the page that asks for name and password.
+func (p *Pages) SignIn(w io.Writer, v SignIn) error { return p.render(w, "signin.html", v) }
+
+// Confirm writes the page that asks whether to sign the device in.
+func (p *Pages) Confirm(w io.Writer, v Confirm) error { return p.render(w, "confirm.html", v) }
+
+// Message writes a page that tells something.
+func (p *Pages) Message(w io.Writer, v Message) error { return p.render(w, "message.html", v) }
+
+// Docs writes the documentation of the API.
+func (p *Pages) Docs(w io.Writer, v Docs) error { return p.render(w, "docs.html", v) }
+
+// render writes nothing unless the whole page came out.
+func (p *Pages) render(w io.Writer, name string, v any) error {
+	var b bytes.Buffer
+	if err := p.templates.ExecuteTemplate(&b, name, v); err != nil {
+		return fmt.Errorf("render %s: %w", name, err)
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
