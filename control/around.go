@@ -38,7 +38,7 @@ func (s *Server) headers(h http.Header) {
 	h.Set("X-Frame-Options", "DENY")
 	// With no-referrer a browser would send "Origin: null" with our own forms.
 	h.Set("Referrer-Policy", "same-origin")
-	if strings.HasPrefix(s.origin, "https:") {
+	if s.secure() {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 }

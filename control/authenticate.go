@@ -31,16 +31,27 @@ func (s *Server) gate(r route) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		req, w := humago.Unwrap(ctx)
 		by, _ := caller.From(ctx.Context())
-		err := s.admit(req, r, &by)
-		if err == nil && r.mutates() {
-			err = s.takeBody(w, req, &by)
-		}
+		raw, err := s.enter(w, req, r, &by)
 		if err != nil {
 			writeProblem(w, s.public(ctx.Context(), by, err))
 			return
 		}
+		req.Body = io.NopCloser(bytes.NewReader(raw))
 		next(huma.WithContext(ctx, caller.With(ctx.Context(), by)))
 	}
+}
+
+// enter authenticates the call and then reads its body, in that order: so
+// strangers cannot have us keep bodies.
+func (s *Server) enter(w http.ResponseWriter, req *http.Request, r route, by *caller.Caller) (raw []byte, err error) {
+	if err := s.admit(req, r, by); err != nil || !r.mutates() {
+		return nil, err
+	}
+	if raw, err = readBody(w, req); err != nil {
+		return nil, err
+	}
+	by.Idempotency, err = idempotency(req, *by, raw)
+	return raw, err
 }
 
 // admit authenticates the request as far as the route demands and fills by.
@@ -137,23 +148,19 @@ func (s *Server) unknownToken(cause error) *api.Error {
 	return s.signIn("this session is not known here, or it is over").WithCause(cause)
 }
 
-// takeBody reads the body of a mutation, and ties it to the idempotency key if
-// there is one. It comes after authentication, so that strangers cannot have
-// us keep bodies.
-func (s *Server) takeBody(w http.ResponseWriter, req *http.Request, by *caller.Caller) error {
+// readBody reads the body of a mutation.
+func readBody(w http.ResponseWriter, req *http.Request) ([]byte, error) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, req.Body, api.MaxBody))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
 		e := api.Errorf(api.Invalid, "the request is larger than %d bytes", large.Limit)
 		e.StatusCode = http.StatusRequestEntityTooLarge
-		return e
+		return nil, e
 	case err != nil:
-		return api.Errorf(api.Invalid, "the request ended early").WithCause(err)
+		return nil, api.Errorf(api.Invalid, "the request ended early").WithCause(err)
 	}
-	req.Body = io.NopCloser(bytes.NewReader(raw))
-	by.Idempotency, err = idempotency(req, *by, raw)
-	return err
+	return raw, nil
 }
 
 // maxIdempotencyKey is room for a UUID and more; the store keeps it for a day.

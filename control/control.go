@@ -11,7 +11,10 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/control/web"
 	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -34,6 +37,10 @@ type Options struct {
 	Now func() time.Time
 	// Version of this build, shown at /v1/team.
 	Version string
+	// Passwords is shared by everything of this process that hashes; nil makes one.
+	Passwords *password.Queue
+	// SessionLife is that of a device's session, 1 to 25 hours; zero means 12.
+	SessionLife time.Duration
 }
 
 // Server is one instance of the control plane.
@@ -42,6 +49,8 @@ type Server struct {
 	origin  string // PublicURL in the form in which paths are put behind it
 	routes  []route
 	handler http.Handler
+	signin  *signin.Service
+	web     *web.Pages
 }
 
 // New makes a Server. It fails on options that cannot work and on a faulty
@@ -51,13 +60,22 @@ func New(o Options) (*Server, error) { return build(o, register) }
 // register fills the table: one line for each file routes_NAME.go.
 func register(t *table) {
 	teamRoutes(t)
+	pageRoutes(t)
+	signinRoutes(t)
 }
 
 func build(o Options, register func(*table)) (*Server, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, origin: o.PublicURL}
+	look, err := web.New()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{options: o, origin: o.PublicURL, web: look, signin: signin.New(signin.Options{
+		Store: o.Store, Passwords: o.Passwords, PublicURL: o.PublicURL,
+		SessionLife: o.SessionLife, Logger: o.Logger, Now: o.Now,
+	})}
 	mux := http.NewServeMux()
 	t := newTable(s, mux)
 	register(t)
@@ -68,6 +86,10 @@ func build(o Options, register func(*table)) (*Server, error) {
 	s.handler = s.around(mux)
 	return s, nil
 }
+
+// Bounds of a session's life: a working day and its evening. Who may go on is
+// asked anew at each connection; this is about how long a lost laptop is good.
+const minSession, maxSession = time.Hour, 25 * time.Hour
 
 // complete checks o and fills in defaults.
 func (o *Options) complete() error {
@@ -82,6 +104,12 @@ func (o *Options) complete() error {
 	if u, err := url.Parse(o.PublicURL); err != nil || u.Path != "" {
 		return fmt.Errorf("public URL %q has a path; give the control plane a host name of its own", o.PublicURL)
 	}
+	if o.SessionLife != 0 && (o.SessionLife < minSession || o.SessionLife > maxSession) {
+		return fmt.Errorf("a session lives %s to %s, not %s", minSession, maxSession, o.SessionLife)
+	}
+	if o.Passwords == nil {
+		o.Passwords = password.NewQueue()
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -90,6 +118,9 @@ func (o *Options) complete() error {
 	}
 	return nil
 }
+
+// secure reports whether browsers and clients come by TLS.
+func (s *Server) secure() bool { return strings.HasPrefix(s.origin, "https:") }
 
 // Handler serves everything: the API, the sign-in pages, documentation and
 // health.

@@ -20,7 +20,12 @@ import (
 
 const problemType = "application/problem+json"
 
-var errorType = reflect.TypeFor[api.Error]()
+// Types that the documentation names outside of handle.
+var (
+	errorType      = reflect.TypeFor[api.Error]()
+	signedInType   = reflect.TypeFor[api.SignedIn]()
+	oauthErrorType = reflect.TypeFor[api.OAuthError]()
+)
 
 // public makes an error fit for the peer. What is not marked as readable stays
 // here: the peer gets an id, the log the cause under the same id.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -97,6 +98,7 @@ type answer[Out any] struct {
 // are collected for New to return.
 type table struct {
 	server *Server
+	mux    *http.ServeMux
 	huma   huma.API
 	routes []route
 	errs   []error
@@ -117,6 +119,7 @@ func handle[In, Out any](t *table, r route, do func(ctx context.Context, by call
 		Tags:        []string{r.tag()},
 		Responses:   map[string]*huma.Response{"default": t.problemDoc()},
 		Security:    security(r.Access),
+		Extensions:  map[string]any{accessExtension: r.Access.String()},
 		// The body is read and bounded before authentication is done with it.
 		MaxBodyBytes: api.MaxBody + 1,
 		Middlewares:  huma.Middlewares{t.server.gate(r)},
@@ -134,6 +137,34 @@ func handle[In, Out any](t *table, r route, do func(ctx context.Context, by call
 	})
 }
 
+// plain adds a route that writes its own answers: pages, health, and what a
+// standard gives another shape. It goes through no gate; a handler whose Access
+// is not Public calls enter itself.
+func (t *table) plain(r route, h http.HandlerFunc) {
+	if err := r.check(); err != nil {
+		t.errs = append(t.errs, err)
+		return
+	}
+	t.routes = append(t.routes, r)
+	t.mux.HandleFunc(r.Method+" "+r.Path, h)
+}
+
+// document describes a plain route: what it takes and answers.
+func (t *table) document(r route, media string, in *huma.Schema, out, problem reflect.Type) {
+	registry := t.huma.OpenAPI().Components.Schemas
+	answer := func(description string, of reflect.Type) *huma.Response {
+		return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
+			"application/json": {Schema: registry.Schema(of, true, of.Name())},
+		}}
+	}
+	t.huma.OpenAPI().AddOperation(&huma.Operation{
+		OperationID: operationID(r), Method: r.Method, Path: r.Path, Summary: r.Doc, Tags: []string{r.tag()},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{media: {Schema: in}}},
+		Responses:   map[string]*huma.Response{"200": answer("OK", out), "default": answer("what went wrong", problem)},
+		Security:    security(r.Access), Extensions: map[string]any{accessExtension: r.Access.String()},
+	})
+}
+
 func statusOf(r route, empty bool) int {
 	switch {
 	case !empty:
@@ -144,6 +175,9 @@ func statusOf(r route, empty bool) int {
 		return http.StatusNotModified
 	}
 }
+
+// accessExtension tells in the OpenAPI document who may call.
+const accessExtension = "x-cardea-access"
 
 // operationID is a stable name for generated clients: "get-v1-users-user".
 func operationID(r route) string {
@@ -175,7 +209,7 @@ func newTable(s *Server, mux *http.ServeMux) *table {
 		Type: "http", Scheme: "dpop",
 		Description: "An access token in `Authorization: DPoP …` with a proof of possession in `DPoP` (RFC 9449).",
 	}}
-	return &table{server: s, huma: humago.New(mux, config)}
+	return &table{server: s, mux: mux, huma: humago.New(mux, config)}
 }
 
 // problemDoc describes error answers.

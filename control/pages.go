@@ -1,0 +1,330 @@
+package control
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/control/web"
+)
+
+// maxForm bounds what a page may post, in bytes: a password of 1,024 and an id.
+const maxForm = 8 << 10
+
+// pagePolicy is the content security policy of pages. What a form may be sent
+// to is added to it: browsers apply form-action to the redirect that follows,
+// too, so the page that sends the browser back to the device has to name it.
+const pagePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+
+// pages are what a person sees in a browser.
+type pages struct {
+	server *Server
+	signin *signin.Service
+	web    *web.Pages
+}
+
+// pageRoutes registers them. They are public in the sense of Access: who sits
+// there is shown by cookies, which count here and nowhere else.
+func pageRoutes(t *table) {
+	p := &pages{server: t.server, signin: t.server.signin, web: t.server.web}
+	t.plain(route{Method: "GET", Path: "/{$}", Access: Public, Doc: "What this is"}, p.home)
+	t.plain(route{Method: "GET", Path: "/static/", Access: Public, Doc: "Style"}, p.static)
+	t.plain(route{Method: "GET", Path: "/oauth/authorize", Access: Public, Doc: "A device sends the browser here (RFC 6749 section 4.1.1)"}, p.authorize)
+	t.plain(route{Method: "GET", Path: "/signin", Access: Public, Doc: "Asks for name and password"}, p.signIn)
+	t.plain(route{Method: "POST", Path: "/signin", Access: Public, Doc: "Takes name and password"}, p.form(p.password))
+	t.plain(route{Method: "GET", Path: "/confirm", Access: Public, Doc: "Asks whether to sign the device in"}, p.confirm)
+	t.plain(route{Method: "POST", Path: "/confirm", Access: Public, Doc: "Takes yes or no"}, p.form(p.decide))
+	t.plain(route{Method: "POST", Path: "/signout", Access: Public, Doc: "Signs the person out of this browser"}, p.form(p.signOut))
+}
+
+func (p *pages) home(w http.ResponseWriter, r *http.Request) {
+	p.show(w, http.StatusOK, "", func(w io.Writer) error {
+		return p.web.Message(w, web.Message{
+			Team: p.team(r), Title: "This is Cardea", Text: "Reach your servers by SSH with the identity you already have.",
+			Hint: "In a terminal, type: cardea login " + p.server.options.PublicURL,
+		})
+	})
+}
+
+func (p *pages) static(w http.ResponseWriter, r *http.Request) {
+	f, ok := p.web.Static(r.URL.Path)
+	if !ok {
+		p.fail(w, r, api.Errorf(api.NotFound, "there is no such page"))
+		return
+	}
+	w.Header().Set("Content-Type", f.Type)
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable") // the path has the hash
+	w.Write(f.Body)
+}
+
+// authorize takes a device's request and begins a sign-in in this browser.
+func (p *pages) authorize(w http.ResponseWriter, r *http.Request) {
+	b := p.browser(r)
+	if b.Token == "" {
+		b.Token = signin.NewSecret()
+		p.setCookie(w, browserCookie, b.Token, 0)
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		p.fail(w, r, api.Errorf(api.Invalid, "the link is broken").WithHint("Type cardea login again"))
+		return
+	}
+	id, err := p.signin.Begin(r.Context(), q, b)
+	var refusal *signin.Refusal
+	switch {
+	case errors.As(err, &refusal) && refusal.Redirect != "":
+		http.Redirect(w, r, refusal.Redirect, http.StatusSeeOther)
+	case errors.As(err, &refusal):
+		p.fail(w, r, api.Errorf(api.Invalid, "%s", refusal.Reason).WithHint("Type cardea login in a terminal, and open no links of others"))
+	case err != nil:
+		p.fail(w, r, err)
+	default:
+		p.to(w, r, "/confirm", id)
+	}
+}
+
+// signIn asks for name and password.
+func (p *pages) signIn(w http.ResponseWriter, r *http.Request) {
+	p.askPassword(w, r, r.URL.Query().Get("request"), "", nil)
+}
+
+// askPassword shows the form, after a failed try with what went wrong.
+func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name string, problem *api.Error) {
+	req, err := p.signin.Show(r.Context(), id, p.browser(r))
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name}
+	status := http.StatusOK
+	if problem != nil {
+		v.Problem, status = sentence(problem), problem.StatusCode
+		problemHeaders(w.Header().Set, problem)
+	}
+	p.show(w, status, "", func(w io.Writer) error { return p.web.SignIn(w, v) })
+}
+
+// password takes name and password.
+func (p *pages) password(w http.ResponseWriter, r *http.Request) {
+	id, name := r.PostForm.Get("request"), r.PostForm.Get("name")
+	b := p.browser(r)
+	if _, err := p.signin.Show(r.Context(), id, b); err != nil {
+		p.fail(w, r, err) // no request of this browser: not one password is looked at
+		return
+	}
+	login, err := p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b)
+	var told *api.Error
+	switch {
+	case errors.As(err, &told):
+		p.askPassword(w, r, id, name, told)
+	case err != nil:
+		p.fail(w, r, err)
+	default:
+		// Whoever was signed in here before is not any more.
+		if err := p.signin.Forget(r.Context(), b); err != nil {
+			p.fail(w, r, err)
+			return
+		}
+		p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
+		p.to(w, r, "/confirm", id)
+	}
+}
+
+// confirm shows what is about to happen.
+func (p *pages) confirm(w http.ResponseWriter, r *http.Request) {
+	b := p.browser(r)
+	req, err := p.signin.Show(r.Context(), r.URL.Query().Get("request"), b)
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	user, _, ok, err := p.signin.Person(r.Context(), b)
+	switch {
+	case err != nil:
+		p.fail(w, r, err)
+	case !ok:
+		p.to(w, r, "/signin", req.ID)
+	default:
+		p.show(w, http.StatusOK, req.Redirect, func(w io.Writer) error {
+			return p.web.Confirm(w, web.Confirm{
+				Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
+				Device: req.DeviceName, Source: req.Source, Code: req.Code,
+			})
+		})
+	}
+}
+
+// decide takes yes or no and sends the browser back to the device. Anything
+// but a clear yes is no.
+func (p *pages) decide(w http.ResponseWriter, r *http.Request) {
+	id := r.PostForm.Get("request")
+	redirect, err := p.signin.Decide(r.Context(), id, p.browser(r), r.PostForm.Get("decision") == "approve")
+	if api.KindOf(err) == api.SignIn {
+		p.to(w, r, "/signin", id)
+		return
+	}
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	http.Redirect(w, r, redirect, http.StatusSeeOther)
+}
+
+// signOut lets another person sign in, for the same request.
+func (p *pages) signOut(w http.ResponseWriter, r *http.Request) {
+	if err := p.signin.Forget(r.Context(), p.browser(r)); err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	p.setCookie(w, loginCookie, "", -1)
+	p.to(w, r, "/signin", r.PostForm.Get("request"))
+}
+
+// form lets in what one of our own pages sent, and nothing else: the browser
+// says so itself, by Sec-Fetch-Site or at least by Origin. A request with
+// neither is no browser's, or an old one's that cannot be told from an attack.
+func (p *pages) form(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !p.ownOrigin(r) {
+			p.fail(w, r, api.Errorf(api.Denied, "this form was sent by another site").WithHint("Type cardea login again"))
+			return
+		}
+		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err != nil || media != "application/x-www-form-urlencoded" || r.ParseForm() != nil {
+			p.fail(w, r, api.Errorf(api.Invalid, "the form could not be read").WithHint("Go back and try again"))
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (p *pages) ownOrigin(r *http.Request) bool {
+	site, origin := r.Header.Values("Sec-Fetch-Site"), r.Header.Values("Origin")
+	switch {
+	case len(site) == 0 && len(origin) == 0, len(site) > 1, len(origin) > 1:
+		return false
+	case len(site) == 1 && site[0] != "same-origin":
+		return false
+	}
+	return len(origin) == 0 || origin[0] == p.server.origin
+}
+
+// show writes a page. redirect is where its form's answer will lead; empty for
+// forms that stay here.
+func (p *pages) show(w http.ResponseWriter, status int, redirect string, render func(io.Writer) error) {
+	policy := pagePolicy
+	switch u, err := url.Parse(redirect); {
+	case redirect == "" || err != nil:
+	case strings.HasPrefix(u.Host, "["):
+		policy += " http:" // a policy cannot name an IPv6 address
+	default:
+		policy += " http://" + u.Host
+	}
+	var page strings.Builder
+	if err := render(&page); err != nil {
+		panic(err) // a template of ours that does not fit its model
+	}
+	w.Header().Set("Content-Security-Policy", policy)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	io.WriteString(w, page.String())
+}
+
+// fail is a page for an error.
+func (p *pages) fail(w http.ResponseWriter, r *http.Request, err error) {
+	by, _ := caller.From(r.Context())
+	e := p.server.public(r.Context(), by, err)
+	problemHeaders(w.Header().Set, e)
+	w.Header().Del("WWW-Authenticate") // no browser could answer it
+	title := map[api.Kind]string{
+		api.Gone: "This sign-in is over", api.Denied: "That is not allowed", api.Limited: "Too many tries",
+		api.NotFound: "There is nothing here", api.Internal: "Something went wrong", api.Unavailable: "Try again in a moment",
+	}[e.Kind]
+	if title == "" {
+		title = "That did not work"
+	}
+	m := web.Message{Team: p.team(r), Title: title, Text: capital(e.Detail) + ".", Hint: capital(e.Hint)}
+	if e.Kind == api.Internal {
+		m.ID = e.ID
+	}
+	p.show(w, e.StatusCode, "", func(w io.Writer) error { return p.web.Message(w, m) })
+}
+
+// to sends the browser to another of our pages.
+func (p *pages) to(w http.ResponseWriter, r *http.Request, path, request string) {
+	http.Redirect(w, r, path+"?"+url.Values{"request": {request}}.Encode(), http.StatusSeeOther)
+}
+
+// team is the team's name for the top of a page; a page that tells of a broken
+// store has none.
+func (p *pages) team(r *http.Request) string {
+	team, err := p.server.options.Store.Team(r.Context())
+	if err != nil {
+		return ""
+	}
+	return team.Name
+}
+
+// sentence is an error as a page says it.
+func sentence(e *api.Error) string {
+	s := capital(e.Detail) + "."
+	if e.Hint != "" {
+		s += " " + capital(e.Hint) + "."
+	}
+	return s
+}
+
+func capital(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// The two cookies. The browser's is from before anybody signed in, and ties a
+// request to the browser that began it; the login's is new at each sign-in.
+const (
+	browserCookie = "browser"
+	loginCookie   = "login"
+)
+
+// cookieName has the prefix that keeps other hosts of the domain from setting
+// it, where there is TLS; without TLS browsers do not take it.
+func (p *pages) cookieName(kind string) string {
+	name := "cardea-" + kind
+	if p.server.secure() {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// setCookie sets a cookie for maxAge seconds, until the browser is closed for
+// 0, or removes it for -1.
+func (p *pages) setCookie(w http.ResponseWriter, kind, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: p.cookieName(kind), Value: value, Path: "/", MaxAge: maxAge,
+		Secure: p.server.secure(), HttpOnly: true,
+		// Lax, not Strict: the link from a terminal must find the browser's cookie.
+		SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// browser reads what the browser sent. A value that is not of our making
+// counts as none.
+func (p *pages) browser(r *http.Request) signin.Browser {
+	by, _ := caller.From(r.Context())
+	b := signin.Browser{Source: by.Source}
+	for kind, to := range map[string]*string{browserCookie: &b.Token, loginCookie: &b.Login} {
+		if c, err := r.Cookie(p.cookieName(kind)); err == nil && len(c.Value) == signin.SecretLen {
+			*to = c.Value
+		}
+	}
+	return b
+}
