@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/config"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/term"
+	"github.com/cardea-ssh/cardea/internal/version"
+	"github.com/cardea-ssh/cardea/login"
+)
+
+// options are what a flag, a CARDEA_… variable or a line of config.yaml may
+// say, in that order of precedence.
+type options struct {
+	URL       string `name:"url" help:"the control plane, for example https://access.example.com"`
+	CAFile    string `name:"ca-file" help:"PEM file with the only TLS root that the control plane may have"`
+	NoKeyring bool   `name:"no-keyring" help:"keep the session in a 0600 file even where there is a keyring"`
+}
+
+// quick bounds a call that is nice to have, and one that a person waits for
+// while nothing depends on it.
+const quick = 5 * time.Second
+
+// app is what the verbs share.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	// person reports whether somebody reads err and could sign in.
+	person bool
+	lookup func(string) (string, bool)
+	now    func() time.Time
+
+	opt    options
+	loader *config.Loader
+	output outputFormat
+	home   *login.Home
+	acct   *login.Account
+	local  localAgent // nil where there is none
+}
+
+func processApp() *app {
+	return &app{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, person: term.IsTerminal(os.Stderr),
+		lookup: os.LookupEnv, now: time.Now,
+	}
+}
+
+// bind adds the flags that every verb has.
+func (a *app) bind(root *cobra.Command) {
+	file := ""
+	if dir, err := login.ConfigDir(); err == nil {
+		file = filepath.Join(dir, "config.yaml")
+	}
+	flags := root.PersistentFlags()
+	a.loader = config.Bind(flags, &a.opt, file)
+	flags.VarP(&a.output, "output", "o", "how to print data: table or json")
+	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// configure reads the configuration, before the verb runs.
+func (a *app) configure() error {
+	if err := a.loader.Load(a.lookup); err != nil {
+		hint := "correct it and try again"
+		if f := a.loader.File(); f != "" {
+			hint = "to look at it type: cat " + f
+		}
+		return &usageError{err.Error(), hint}
+	}
+	dir, err := login.ConfigDir()
+	if err != nil {
+		return err
+	}
+	a.home = &login.Home{Dir: dir, NoKeyring: a.opt.NoKeyring, Warn: func(s string) { a.say("note: %s", s) }}
+	a.acct = &login.Account{Home: a.home, UserAgent: version.UserAgent("cardea")}
+	return nil
+}
+
+// client speaks to the control plane as the person who is signed in.
+func (a *app) client(ctx context.Context) (*api.Client, error) {
+	saved, err := a.acct.Saved(ctx)
+	if err != nil {
+		return nil, a.whereToSignIn(saved, err)
+	}
+	if a.opt.URL != "" {
+		url, err := login.CleanURL(a.opt.URL)
+		if err != nil {
+			return nil, err
+		}
+		if url != saved.URL {
+			return nil, api.Errorf(api.SignIn, "signed in at %s, not at %s", saved.URL, url).WithHint("type: cardea login %s", url)
+		}
+	}
+	return a.acct.Client(ctx)
+}
+
+// whereToSignIn adds the URL to what to type, where nothing is known that could
+// be the default.
+func (a *app) whereToSignIn(saved login.Saved, err error) error {
+	var e *api.Error
+	if errors.As(err, &e) && e.Kind == api.SignIn && saved.URL == "" && a.opt.URL == "" {
+		return e.WithHint("type: cardea login https://YOUR-CONTROL-PLANE")
+	}
+	return err
+}
+
+// say tells the person something that is not the product.
+func (a *app) say(format string, args ...any) {
+	lines := strings.Split(fmt.Sprintf(format, args...), "\n")
+	for i := range lines {
+		lines[i] = ident.Text(lines[i])
+	}
+	fmt.Fprintln(a.err, strings.Join(lines, "\n"))
+}
+
+// env is a variable, "" if it is not set.
+func (a *app) env(name string) string {
+	v, _ := a.lookup(name)
+	return v
+}

@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
+)
+
+// catalog is what the person may reach, and how old that knowledge is: from the
+// local agent, which keeps it, else from the control plane.
+func (a *app) catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
+	if a.local != nil {
+		if c, age, err := a.local.Catalog(ctx); err == nil {
+			return c, age, nil
+		}
+	}
+	var c api.Catalog
+	client, err := a.client(ctx)
+	if err != nil {
+		return c, 0, err
+	}
+	_, err = client.Get(ctx, "/v1/catalog", nil, &c)
+	return c, 0, err
+}
+
+// server finds the one server that a person means by a name: its id, its name,
+// or project/name. A name that means two is never guessed.
+func (a *app) server(ctx context.Context, name string) (api.CatalogEntry, error) {
+	if err := checkServer(name); err != nil {
+		return api.CatalogEntry{}, err
+	}
+	c, _, err := a.catalog(ctx)
+	if err != nil {
+		return api.CatalogEntry{}, err
+	}
+	return pick(c.Servers, name)
+}
+
+// checkServer refuses what can be no server, before anything else sees it.
+func checkServer(name string) error {
+	var err error
+	switch project, server, two := strings.Cut(name, "/"); {
+	case ident.Check(name, ident.Server) == nil:
+	case two:
+		if err = ident.ProjectName(project); err == nil {
+			err = ident.ServerName(server)
+		}
+	default:
+		err = ident.ServerName(name)
+	}
+	if err != nil {
+		return &usageError{err.Error(), "to see what there is type: cardea ls"}
+	}
+	return nil
+}
+
+func pick(servers []api.CatalogEntry, name string) (api.CatalogEntry, error) {
+	var found []api.CatalogEntry
+	for _, s := range servers {
+		if name == s.ID || name == s.Name || name == s.ProjectName+"/"+s.Name {
+			found = append(found, s)
+		}
+	}
+	switch len(found) {
+	case 1:
+		// The control plane refuses such names when they are written; a client
+		// that runs programs with them does not rely on it.
+		if err := checkEntry(found[0]); err != nil {
+			return api.CatalogEntry{}, err
+		}
+		return found[0], nil
+	case 0:
+		return api.CatalogEntry{}, unknownServer(servers, name)
+	}
+	var full []string
+	for _, s := range found {
+		full = append(full, s.ProjectName+"/"+s.Name)
+	}
+	slices.Sort(full)
+	return api.CatalogEntry{}, api.Errorf(api.Ambiguous, "%s is the name of %d servers: %s", name, len(found), strings.Join(full, ", ")).
+		WithHint("type one of them in place of %s", name)
+}
+
+func checkEntry(s api.CatalogEntry) error {
+	for _, err := range []error{
+		ident.Check(s.ID, ident.Server), ident.ServerName(s.Name), ident.ProjectName(s.ProjectName), ident.Login(s.Login),
+	} {
+		if err != nil {
+			return api.Errorf(api.Invalid, "the control plane names a server as it must not: %v", err).
+				WithHint("tell an administrator; nothing was run")
+		}
+	}
+	return nil
+}
+
+func unknownServer(servers []api.CatalogEntry, name string) error {
+	var names []string
+	for _, s := range servers {
+		names = append(names, s.Name, s.ProjectName+"/"+s.Name)
+	}
+	e := api.Errorf(api.NotFound, "there is no server %s that you may reach", name)
+	if near := nearest(name, names); near != "" {
+		return e.WithHint("did you mean %s? to see all type: cardea ls", near)
+	}
+	return e.WithHint("to see what there is type: cardea ls")
+}
+
+// nearest is the known word that a mistyped one most likely meant: at most one
+// edit for every three letters; "" if there is none.
+func nearest(word string, known []string) string {
+	best, least := "", max(1, len(word)/3)+1
+	for _, k := range known {
+		if d := editDistance(word, k); d < least || d == least && best != "" && k < best {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// maxWord bounds the work on what somebody pasted, in bytes; no name is longer.
+const maxWord = ident.MaxServerName + 1 + ident.MaxProject
+
+// editDistance is Levenshtein's, with two exchanged letters as one edit.
+func editDistance(a, b string) int {
+	if len(a) > maxWord || len(b) > maxWord {
+		return maxWord
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}
+
+// staleAfter is the age from which a list says how old it is.
+const staleAfter = 2 * time.Minute
+
+func (a *app) noteAge(age time.Duration) {
+	if age > staleAfter {
+		a.say("note: this is %s old; the control plane cannot be reached now", roughly(age))
+	}
+}
+
+func serverColumns(a *app) []column[api.CatalogEntry] {
+	return []column[api.CatalogEntry]{
+		{"name", func(s api.CatalogEntry) string { return s.Name }},
+		{"project", func(s api.CatalogEntry) string { return s.ProjectName }},
+		{"login", func(s api.CatalogEntry) string { return s.Login }},
+		{"role", func(s api.CatalogEntry) string { return s.Role }},
+		{"gateway", func(s api.CatalogEntry) string { return s.Gateway }},
+		{"seen", func(s api.CatalogEntry) string { return a.ago(s.LastSeen) }},
+		{"labels", func(s api.CatalogEntry) string { return labels(s.Labels) }},
+		{"id", func(s api.CatalogEntry) string { return s.ID }},
+	}
+}
+
+func fullName(s api.CatalogEntry) string { return fmt.Sprintf("%s/%s", s.ProjectName, s.Name) }

@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
+)
+
+// ExitCode is how the program ends; scripts branch on it.
+type ExitCode int
+
+// The codes. ssh's own code passes through `cardea ssh` unchanged.
+const (
+	ExitOK          ExitCode = 0
+	ExitFailed      ExitCode = 1
+	ExitUsage       ExitCode = 2
+	ExitSignIn      ExitCode = 4
+	ExitDenied      ExitCode = 5
+	ExitInterrupted ExitCode = 130
+)
+
+// errInterrupted ends a verb that Ctrl-C or a signal cut short.
+var errInterrupted = errors.New("interrupted")
+
+// usageError is a mistake in the command line or the configuration.
+type usageError struct{ text, hint string }
+
+func (e *usageError) Error() string {
+	if e.hint == "" {
+		return e.text
+	}
+	return e.text + "; " + e.hint
+}
+
+// usageErrorf says what is wrong and where to read how it is right.
+func usageErrorf(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...), "type: " + cmd.CommandPath() + " --help"}
+}
+
+// exitOf maps an error to its code.
+func exitOf(err error) ExitCode {
+	var usage *usageError
+	var child *exec.ExitError
+	var silent silentError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &silent):
+		return silent.code
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return ExitInterrupted
+	case errors.As(err, &usage):
+		return ExitUsage
+	case errors.As(err, &child):
+		return ExitCode(child.ExitCode())
+	}
+	switch api.KindOf(err) {
+	case api.SignIn:
+		return ExitSignIn
+	case api.Denied:
+		return ExitDenied
+	default:
+		return ExitFailed
+	}
+}
+
+// silentError carries a code for a verb whose output has said why.
+type silentError struct{ code ExitCode }
+
+func (e silentError) Error() string { return fmt.Sprintf("ended with code %d", e.code) }
+
+// tell shows an error on one line and returns its code.
+func (a *app) tell(err error) ExitCode {
+	code := exitOf(err)
+	var silent silentError
+	if err == nil || errors.As(err, &silent) {
+		return code
+	}
+	fmt.Fprintf(a.err, "cardea: %s\n", ident.Text(sentence(err)))
+	return code
+}
+
+// sentence is the error with what to type next. A control plane that has a
+// better idea has put it into the hint.
+func sentence(err error) string {
+	var e *api.Error
+	if !errors.As(err, &e) || e.Hint != "" {
+		return err.Error()
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return err.Error()
+	}
+	hint := ""
+	switch e.Kind {
+	case api.SignIn:
+		hint = "type: cardea login"
+	case api.Denied:
+		hint = "ask an administrator, or type: cardea ls"
+	case api.NotFound:
+		hint = "to see what there is type: cardea ls"
+	case api.Ambiguous:
+		hint = "name it as project/name"
+	case api.Limited:
+		hint = "wait a minute, then try again"
+		if e.RetryAfter > 0 {
+			hint = fmt.Sprintf("wait %d s, then try again", e.RetryAfter)
+		}
+	case api.Unavailable, api.NoGateway:
+		hint = "try again in a minute; to see the state type: cardea status"
+	case api.Internal:
+		hint = "try again"
+		if e.ID != "" {
+			hint = "the log of the control plane tells more under " + e.ID
+		}
+	}
+	if hint == "" {
+		return err.Error()
+	}
+	return err.Error() + "; " + hint
+}

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/version"
+	"github.com/cardea-ssh/cardea/login"
+)
+
+type loginOptions struct {
+	url, caFile string
+	deviceName  string
+}
+
+func newLogin(a *app) *cobra.Command {
+	var o loginOptions
+	cmd := &cobra.Command{
+		Use: "login [URL]", GroupID: groupAccount,
+		Short: "Sign in through your browser",
+		Long: `Sign in through your browser. The URL of the control plane is remembered, so the
+next time a plain "cardea login" is enough.
+
+The page asks to confirm this device, and shows the same code as the terminal.`,
+		Example: "  cardea login https://access.example.com\n  cardea login",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.url = args[0]
+			}
+			return a.login(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&o.deviceName, "device-name", "", "what this device is called (default the host's name)")
+	return cmd
+}
+
+// login signs in and replaces the session, if there is one.
+func (a *app) login(ctx context.Context, o loginOptions) error {
+	old, _ := a.home.Load() // what is damaged is replaced; what is unsafe Check tells
+	url, caFile, err := a.where(o, old)
+	if err != nil {
+		return err
+	}
+	browser := a.env(login.BrowserVariable)
+	if browser == "" && !a.person {
+		return api.Errorf(api.SignIn, "nobody is here to sign in").WithHint("type in a terminal: cardea login")
+	}
+	if err := a.home.Check(); err != nil {
+		return err
+	}
+	key, err := a.home.DeviceKey()
+	if err != nil {
+		return err
+	}
+	hc, err := login.HTTP(caFile)
+	if err != nil {
+		return err
+	}
+	flow := login.Flow{
+		URL: url, Key: key, HTTP: hc, DeviceName: o.deviceName, UserAgent: version.UserAgent("cardea"),
+		Open: func(u string) error { return login.OpenBrowser(browser, u) },
+		Tell: func(u, code string) {
+			a.say("To sign in, open this page (it should open by itself):\n\n  %s\n\nIt must show the code %s\n", u, code)
+		},
+	}
+	if a.person {
+		flow.Unopened = func(err error) { a.say("note: %v; open the page above by hand", err) }
+	}
+	saved, err := flow.Run(ctx)
+	if err != nil {
+		return err
+	}
+	saved.CAFile = caFile
+	if err := a.home.Save(saved); err != nil {
+		a.revoke(ctx, saved)
+		return err
+	}
+	if old.Token != "" && old.Token != saved.Token {
+		a.revoke(ctx, old) // best effort: it dies by itself
+	}
+	if a.local != nil {
+		a.local.SignInChanged(ctx)
+	}
+	if a.output == asJSON {
+		return printJSON(a.out, saved.Session)
+	}
+	a.say("Signed in to %s as %s until %s.", saved.Team, saved.Session.UserName, stamp(saved.Session.ExpiresAt))
+	return nil
+}
+
+// where is the control plane to sign in at: what was typed, else configured,
+// else used before.
+func (a *app) where(o loginOptions, old login.Saved) (url, caFile string, err error) {
+	raw := o.url
+	if raw == "" {
+		raw = a.opt.URL
+	}
+	if raw == "" {
+		raw = old.URL
+	}
+	if raw == "" {
+		return "", "", &usageError{"no control plane is known here", "type: cardea login https://access.example.com"}
+	}
+	if url, err = login.CleanURL(raw); err != nil {
+		return "", "", &usageError{text: err.Error()}
+	}
+	if caFile = a.opt.CAFile; caFile == "" && url == old.URL {
+		caFile = old.CAFile
+	}
+	if caFile != "" {
+		// The agent that reads it later stands in another folder.
+		if caFile, err = filepath.Abs(caFile); err != nil {
+			return "", "", err
+		}
+	}
+	return url, caFile, nil
+}
+
+// revoke ends a session at its control plane, if that can be reached.
+func (a *app) revoke(ctx context.Context, s login.Saved) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
+	defer cancel()
+	key, err := a.home.DeviceKey()
+	if err != nil {
+		return err
+	}
+	hc, err := login.HTTP(s.CAFile)
+	if err != nil {
+		return err
+	}
+	c := &api.Client{URL: s.URL, Prover: key, Token: s.Token, HTTP: hc, UserAgent: version.UserAgent("cardea")}
+	err = c.Send(ctx, "POST", "/v1/logout", nil, nil)
+	if api.KindOf(err) == api.SignIn {
+		return nil // it was over already
+	}
+	return err
+}
+
+// left is how long a session still lasts, as people say it.
+func (a *app) left(until time.Time) string {
+	if d := until.Sub(a.now()); d > 0 {
+		return roughly(d) + " left"
+	}
+	return "over"
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/policy"
+)
+
+type lsOptions struct {
+	word, selector, project string
+	quiet                   bool
+}
+
+func newLs(a *app) *cobra.Command {
+	var o lsOptions
+	cmd := &cobra.Command{
+		Use: "list-servers [WORD]", Aliases: []string{"ls"}, GroupID: groupAccess,
+		Short:   "List the servers that you may reach",
+		Example: "  cardea ls\n  cardea ls web\n  cardea ls -l env=prod,tier!=db -o json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.word = args[0]
+			}
+			return a.ls(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVarP(&o.selector, "selector", "l", "", "labels that must fit, for example env=prod,tier!=db")
+	cmd.Flags().StringVar(&o.project, "project", "", "servers of this project alone")
+	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print names alone, as ssh takes them")
+	return cmd
+}
+
+func (a *app) ls(ctx context.Context, o lsOptions) error {
+	selector, err := policy.ParseSelector(o.selector)
+	if err != nil {
+		return &usageError{err.Error(), "for example: cardea ls -l env=prod"}
+	}
+	c, age, err := a.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	a.noteAge(age)
+	rows := slices.DeleteFunc(slices.Clone(c.Servers), func(s api.CatalogEntry) bool {
+		return o.project != "" && o.project != s.ProjectName && o.project != s.Project ||
+			!selector.Matches(s.Labels) || !mentions(s, o.word)
+	})
+	slices.SortFunc(rows, func(x, y api.CatalogEntry) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ProjectName, y.ProjectName))
+	})
+	if o.quiet {
+		return printLines(a.out, namesFor(rows))
+	}
+	if len(rows) == 0 && a.output != asJSON {
+		a.say("no server; a grant in a project gives access: ask an administrator, or type: cardea admin grants create --help")
+		return nil
+	}
+	return show(a, rows, serverColumns(a))
+}
+
+// mentions reports whether a word that a person typed is in what names a server.
+func mentions(s api.CatalogEntry, word string) bool {
+	return strings.Contains(strings.ToLower(fullName(s)+" "+labels(s.Labels)), strings.ToLower(word))
+}
+
+// namesFor are the shortest names that mean one server each.
+func namesFor(rows []api.CatalogEntry) []string {
+	count := map[string]int{}
+	for _, s := range rows {
+		count[s.Name]++
+	}
+	var names []string
+	for _, s := range rows {
+		if count[s.Name] == 1 {
+			names = append(names, s.Name)
+		} else {
+			names = append(names, fullName(s))
+		}
+	}
+	return names
+}

@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
+)
+
+// outputFormat is the value of --output.
+type outputFormat string
+
+const (
+	asTable outputFormat = "table"
+	asJSON  outputFormat = "json"
+)
+
+func (f *outputFormat) String() string { return string(*f) }
+func (f *outputFormat) Type() string   { return "format" }
+
+func (f *outputFormat) Set(s string) error {
+	switch outputFormat(s) {
+	case asTable, asJSON:
+		*f = outputFormat(s)
+		return nil
+	}
+	return fmt.Errorf("%q is neither table nor json", s)
+}
+
+// column is one fact about a T as a person reads it; the text may hold
+// anything, it is escaped when it is printed.
+type column[T any] struct {
+	name string
+	text func(T) string
+}
+
+// show prints rows: an array in JSON, a table with a heading for people.
+func show[T any](a *app, rows []T, columns []column[T]) error {
+	if a.output == asJSON {
+		if rows == nil {
+			rows = []T{} // an empty list is [], not null
+		}
+		return printJSON(a.out, rows)
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', tabwriter.TabIndent)
+	var heads []string
+	for _, c := range columns {
+		heads = append(heads, strings.ToUpper(c.name))
+	}
+	writeRow(w, heads)
+	for _, r := range rows {
+		var cells []string
+		for _, c := range columns {
+			cells = append(cells, cell(c.text(r)))
+		}
+		writeRow(w, cells)
+	}
+	return w.Flush()
+}
+
+// showOne prints one value: an object in JSON, a line for each fact that there
+// is for people.
+func showOne[T any](a *app, v T, columns []column[T]) error {
+	if a.output == asJSON {
+		return printJSON(a.out, v)
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', tabwriter.TabIndent)
+	for _, c := range columns {
+		if text := c.text(v); text != "" {
+			fmt.Fprintf(w, "%s:\t%s\n", c.name, ident.Text(text))
+		}
+	}
+	return w.Flush()
+}
+
+func writeRow(w io.Writer, cells []string) {
+	fmt.Fprintln(w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+}
+
+// cell keeps a table readable for awk: nothing is a dash.
+func cell(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return ident.Text(text)
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// printLines is for programs that read names one by one.
+func printLines(w io.Writer, lines []string) error {
+	for _, l := range lines {
+		if _, err := fmt.Fprintln(w, ident.Text(l)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// labels are written as they are typed.
+func labels(m map[string]string) string {
+	var pairs []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		pairs = append(pairs, k+"="+m[k])
+	}
+	return strings.Join(pairs, ",")
+}
+
+// stamp is a time to the minute, where the reader is.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}
+
+// ago is how long something is past, as roughly as people say it.
+func (a *app) ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return roughly(a.now().Sub(t)) + " ago"
+}
+
+func roughly(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s" // two clocks never agree
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	default:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

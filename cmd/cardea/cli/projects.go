@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+// reachable is a project as one of its users sees it.
+type reachable struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Login   string `json:"login"`
+	Servers int    `json:"servers"`
+}
+
+func newListProjects(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list-projects", GroupID: groupAccess,
+		Short: "List the projects in which you may reach servers",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.listProjects(cmd.Context()) },
+	}
+}
+
+func (a *app) listProjects(ctx context.Context) error {
+	c, age, err := a.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	a.noteAge(age)
+	return show(a, projectsOf(c.Servers), []column[reachable]{
+		{"name", func(p reachable) string { return p.Name }},
+		{"login", func(p reachable) string { return p.Login }},
+		{"servers", func(p reachable) string { return strconv.Itoa(p.Servers) }},
+		{"id", func(p reachable) string { return p.ID }},
+	})
+}
+
+func projectsOf(servers []api.CatalogEntry) []reachable {
+	at := map[string]int{}
+	var rows []reachable
+	for _, s := range servers {
+		i, known := at[s.Project]
+		if !known {
+			i = len(rows)
+			at[s.Project] = i
+			rows = append(rows, reachable{ID: s.Project, Name: s.ProjectName, Login: s.Login})
+		}
+		rows[i].Servers++
+	}
+	slices.SortFunc(rows, func(x, y reachable) int { return cmp.Compare(x.Name, y.Name) })
+	return rows
+}

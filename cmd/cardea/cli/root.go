@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Main runs the program with its arguments, on the process's own streams.
+func Main(args []string) ExitCode {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return processApp().run(ctx, args)
+}
+
+// Groups of the help text.
+const (
+	groupAccess  = "access"
+	groupAccount = "account"
+	groupSetup   = "setup"
+	groupAdmin   = "admin"
+)
+
+// rawKey marks verbs that run without the configuration: they must start
+// within milliseconds, or work although it is broken.
+const rawKey = "cardea/raw"
+
+// cobraVerbs are those that cobra adds by itself; they need no configuration.
+var cobraVerbs = []string{"help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "cardea",
+		Short: "Reach your servers by ssh, with the identity you already have",
+		Example: `  cardea login https://access.example.com
+  cardea ssh-config --install
+  ssh web-1`,
+		SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			for c := cmd; c != nil; c = c.Parent() {
+				if _, raw := c.Annotations[rawKey]; raw || slices.Contains(cobraVerbs, c.Name()) {
+					return nil
+				}
+			}
+			return a.configure()
+		},
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupAccess, Title: "Reach servers:"},
+		&cobra.Group{ID: groupAccount, Title: "Your account:"},
+		&cobra.Group{ID: groupSetup, Title: "This machine:"},
+		&cobra.Group{ID: groupAdmin, Title: "Administration:"},
+	)
+	root.SetHelpCommandGroupID(groupSetup)
+	root.SetCompletionCommandGroupID(groupSetup)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if errors.Is(err, pflag.ErrHelp) {
+			return err
+		}
+		return usageErrorf(cmd, "%v", err)
+	})
+	a.bind(root)
+	root.AddCommand(
+		newLogin(a), newLogout(a), newStatus(a),
+		newLs(a), newListProjects(a), newResolve(a), newWhy(a),
+		newVersion(a),
+	)
+	finish(root)
+	return root
+}
+
+// finish makes every mistake in the arguments a usage error that shows how the
+// verb is used, and has a verb that only groups others name the nearest.
+func finish(cmd *cobra.Command) {
+	if cmd.RunE == nil && cmd.Run == nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return unknownVerb(cmd, args[0])
+		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	} else if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if check(cmd, args) == nil {
+				return nil
+			}
+			line := strings.TrimSuffix(cmd.UseLine(), " [flags]")
+			return &usageError{fmt.Sprintf("%s was given %d arguments", cmd.CommandPath(), len(args)), "type: " + line}
+		}
+	}
+	for _, c := range cmd.Commands() {
+		finish(c)
+	}
+}
+
+// unknownVerb names the nearest one, as the root does.
+func unknownVerb(cmd *cobra.Command, word string) error {
+	names := []string{}
+	for _, c := range cmd.Commands() {
+		names = append(append(names, c.Name()), c.Aliases...)
+	}
+	if near := nearest(word, names); near != "" {
+		return usageErrorf(cmd, "%q is not a verb of %s (did you mean %s?)", word, cmd.CommandPath(), near)
+	}
+	return usageErrorf(cmd, "%q is not a verb of %s", word, cmd.CommandPath())
+}
+
+// run runs one command line to its end and says what went wrong.
+func (a *app) run(ctx context.Context, args []string) ExitCode {
+	root := newRoot(a)
+	// nil would make cobra read the process's own arguments.
+	root.SetArgs(slices.Clip(append([]string{}, args...)))
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = errInterrupted
+	}
+	return a.tell(err)
+}
