@@ -60,6 +60,8 @@ var floors = map[string]int{
 	"audit":     1,
 	"password":  1,
 
+	"server-agent/program": 1,
+
 	"internal/atomicfile": 0,
 	"internal/browse":     0,
 	"internal/config":     0,
