@@ -1,0 +1,140 @@
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/server-agent/program"
+)
+
+// Applier takes the steps of a plan. Use one at a time.
+type Applier struct {
+	// Register is the path of the register.
+	Register string
+	// Run runs programs; nil means program.Run.
+	Run program.Runner
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Before is called before every step, for tests that stop in the middle.
+	Before func(Step)
+}
+
+// Result is what came of an Apply.
+type Result struct {
+	Plan
+	// Failed are the subjects of which a step failed; their sentences are among
+	// the problems.
+	Failed map[string]bool
+	// LockFailed is set if somebody who should be locked may not be.
+	LockFailed bool
+}
+
+// Sweep removes what a killed run left behind. Call it once at the start.
+func (a *Applier) Sweep() error { return sweepHomes() }
+
+// Read gives the host as the planner wants it.
+func (a *Applier) Read(want Want) (Host, error) {
+	reg, err := LoadRegister(a.Register)
+	if err != nil {
+		return Host{}, err
+	}
+	h, err := ReadHost("/", reg, want.Logins(), a.now())
+	if err != nil {
+		return h, err
+	}
+	locked := map[int]bool{}
+	for uid, o := range reg.Accounts {
+		if s, ok := h.Shadow[o.Login]; ok && s.Expires >= 0 && s.Expires <= h.Today && uid >= MinID {
+			locked[uid] = true
+		}
+	}
+	h.Busy, err = busy("/", locked)
+	return h, err
+}
+
+// Apply makes the host what is wanted: read, decide, act. An error means that
+// nothing could be decided or that ctx is over; failures of single steps are
+// problems, and the steps of other subjects go on.
+func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
+	host, err := a.Read(want)
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{Plan: Decide(host, want), Failed: map[string]bool{}}
+	for _, s := range res.Steps {
+		if ctx.Err() != nil {
+			return res, ctx.Err()
+		}
+		if res.Failed[s.Subject] && s.Op != OpEnd {
+			continue // but whoever could not be locked is at least thrown out
+		}
+		if a.Before != nil {
+			a.Before(s)
+		}
+		// A step is finished also when the agent shall stop: a killed useradd
+		// leaves its lock behind.
+		if err := a.step(context.WithoutCancel(ctx), s); err != nil {
+			res.fail(s, err)
+			if s.Op == OpRecord {
+				return res, fmt.Errorf("write the register of accounts: %w", err)
+			}
+		}
+	}
+	res.dropFailed()
+	return res, nil
+}
+
+func (r *Result) fail(s Step, err error) {
+	r.Failed[s.Subject] = true
+	r.Problems = append(r.Problems, fmt.Sprintf("could not %s: %s", s, ident.Text(err.Error())))
+	if s.Op == OpEnd || s.Op == OpRun && len(s.Argv) == 4 && s.Argv[0] == usermod && s.Argv[1] == "-e" && s.Argv[2] == "1" {
+		r.LockFailed = true
+	}
+}
+
+// dropFailed takes those from the usable whose account could not be made fit.
+func (r *Result) dropFailed() {
+	usable := r.Usable[:0:0]
+	for _, login := range r.Usable {
+		if !r.Failed[login] {
+			usable = append(usable, login)
+		}
+	}
+	r.Usable = usable
+	r.CanaryReady = r.CanaryReady && !r.Failed[ident.Canary] && !r.Failed["group "+Managed]
+}
+
+func (a *Applier) step(ctx context.Context, s Step) error {
+	switch s.Op {
+	case OpRun:
+		_, err := a.run(ctx, s.Argv...)
+		return err
+	case OpRecord:
+		return s.Register.save(a.Register)
+	case OpHome:
+		return a.makeHome(ctx, s.Login, s.UID, s.GID)
+	case OpSudo:
+		return a.installSudo(ctx, s.Login, s.UID)
+	case OpUnsudo:
+		return a.removeSudo(s.UID)
+	case OpEnd:
+		return a.endProcesses(ctx, s.Login, s.UID)
+	}
+	return fmt.Errorf("step %q is not known", s.Op)
+}
+
+func (a *Applier) run(ctx context.Context, argv ...string) ([]byte, error) {
+	if a.Run != nil {
+		return a.Run(ctx, argv...)
+	}
+	return program.Run(ctx, argv...)
+}
+
+func (a *Applier) now() time.Time {
+	if a.Now != nil {
+		return a.Now()
+	}
+	return time.Now()
+}

@@ -1,0 +1,159 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	skeleton = "/etc/skel"
+	// homeMode keeps a home to its owner; newer login.defs say the same.
+	homeMode = 0o700
+	// homeTemp begins the name of a home that is being made. No login begins
+	// with a dot.
+	homeTemp = ".cardea-new-"
+	// maxSkelEntries and maxSkelFile bound what is copied from /etc/skel: number
+	// of files, and bytes of each.
+	maxSkelEntries, maxSkelFile = 1000, 1 << 20
+)
+
+// makeHome makes the home of a new account whole and then moves it into
+// place: beside its place, in a folder that only root may enter until the end.
+// Nobody else ever had access to what is written and chowned here, and a run
+// that was cut off leaves no half a home.
+func (a *Applier) makeHome(ctx context.Context, login string, uid, gid int) (err error) {
+	final := path.Join(HomeBase, login)
+	temp := path.Join(HomeBase, homeTemp+rand.Text()[:16])
+	if err := os.Mkdir(temp, 0o700); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(temp)
+		}
+	}()
+	if err := copySkeleton(skeleton, temp, uid, gid); err != nil {
+		return fmt.Errorf("copy %s: %w", skeleton, err)
+	}
+	if err := os.Chmod(temp, homeMode); err != nil {
+		return err
+	}
+	if err := os.Chown(temp, uid, gid); err != nil {
+		return err
+	}
+	if err := renameNew(temp, final); err != nil {
+		return err
+	}
+	// On a host with SELinux the copy has the labels of /home. The account does
+	// not exist yet, or nobody can enter it: nobody can play with links.
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
+		if _, err := a.run(ctx, restorecon, "-R", final); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renameNew moves the home into place without replacing anything. A file
+// system that cannot promise that (NFS) gets the same by looking first: only
+// root can put something there in between.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is there already", to)
+	}
+	return os.Rename(from, to)
+}
+
+// copySkeleton copies plain files and folders; links and devices in /etc/skel
+// are left out. Both folders are opened as roots that nothing leads out of.
+func copySkeleton(from, to string, uid, gid int) error {
+	src, err := os.OpenRoot(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	entries := 0
+	return fs.WalkDir(src.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		if entries++; entries > maxSkelEntries {
+			return fmt.Errorf("it has more than %d entries", maxSkelEntries)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir():
+			err = dst.Mkdir(name, info.Mode().Perm())
+		case info.Mode().IsRegular():
+			err = copyFile(src, dst, name, info)
+		default:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return dst.Lchown(name, uid, gid)
+	})
+}
+
+func copyFile(src, dst *os.Root, name string, info fs.FileInfo) error {
+	if info.Size() > maxSkelFile {
+		return fmt.Errorf("%s is larger than %d bytes", name, maxSkelFile)
+	}
+	in, err := src.Open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := dst.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, io.LimitReader(in, maxSkelFile))
+	return errors.Join(err, out.Chmod(info.Mode().Perm()), out.Close())
+}
+
+// sweepHomes removes what a killed run left. Such a folder was root's own
+// until the moment of its renaming.
+func sweepHomes() error {
+	entries, err := os.ReadDir(HomeBase)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), homeTemp) {
+			if err := os.RemoveAll(filepath.Join(HomeBase, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package accounts
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Op is what a step does.
+type Op string
+
+// The operations.
+const (
+	OpRun    Op = "run"    // a program of shadow-utils
+	OpRecord Op = "record" // write the register; nothing goes on without it
+	OpHome   Op = "home"   // make the home of a new account
+	OpSudo   Op = "sudo"   // install the sudo rule of an administrator
+	OpUnsudo Op = "unsudo" // remove it
+	OpEnd    Op = "end"    // end the sessions and processes of a locked account
+)
+
+// Step is one change of the host, whole in itself: the host is consistent
+// after each, and a plan that was cut off anywhere is finished by the next one.
+type Step struct {
+	Op Op
+	// Subject is the login or "group NAME" it is about. When a step fails, the
+	// later ones of its subject are left out.
+	Subject  string
+	Argv     []string
+	Login    string
+	UID, GID int
+	Register *Register
+}
+
+// String is the step as `plan` prints it.
+func (s Step) String() string {
+	switch s.Op {
+	case OpRun:
+		words := make([]string, len(s.Argv))
+		for i, a := range s.Argv {
+			words[i] = a
+			if a == "" || strings.ContainsAny(a, " \t'\"\\$&;|<>()*?#~`!{}[]") {
+				words[i] = strconv.Quote(a)
+			}
+		}
+		return "run " + strings.Join(words, " ")
+	case OpRecord:
+		return "record " + s.Register.summary()
+	case OpHome:
+		return fmt.Sprintf("make %s/%s for uid %d, gid %d", HomeBase, s.Login, s.UID, s.GID)
+	case OpSudo:
+		return fmt.Sprintf("let %s use sudo by %s", s.Login, sudoersPath(s.UID))
+	case OpUnsudo:
+		return fmt.Sprintf("remove %s", sudoersPath(s.UID))
+	case OpEnd:
+		return fmt.Sprintf("end the sessions and processes of uid %d", s.UID)
+	}
+	return string(s.Op)
+}
+
+// summary lists the entries in the order of their ids.
+func (r Register) summary() string {
+	var parts []string
+	for _, uid := range slices.Sorted(maps.Keys(r.Accounts)) {
+		parts = append(parts, fmt.Sprintf("%s=%d", r.Accounts[uid].Login, uid))
+	}
+	for _, gid := range slices.Sorted(maps.Keys(r.Groups)) {
+		parts = append(parts, fmt.Sprintf("%s:%s=%d", r.Groups[gid].Kind, r.Groups[gid].Name, gid))
+	}
+	return strings.Join(parts, " ")
+}
