@@ -1,0 +1,127 @@
+package sshd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cardea-ssh/cardea/sshcert"
+	"golang.org/x/crypto/ssh"
+)
+
+// HostKey is sshd's Ed25519 host key as one authorized_keys line without
+// comment. It is made if sshd names the usual file and there is none.
+func (m *Manager) HostKey(ctx context.Context) (string, error) {
+	out, err := m.run(ctx, sshdProgram, "-T")
+	if err != nil {
+		return "", fmt.Errorf("sshd's configuration is broken, mend it first: %w", err)
+	}
+	files := parseEffective(out)["hostkey"]
+	for _, file := range files {
+		if key, err := readPublicKey(file + ".pub"); err == nil && key.Type() == ssh.KeyAlgoED25519 {
+			return marshal(key), nil
+		}
+	}
+	if !slices.Contains(files, defaultHostKey) {
+		return "", fmt.Errorf("sshd has no ed25519 host key; add to its configuration: HostKey %s", defaultHostKey)
+	}
+	if _, err := os.Lstat(defaultHostKey); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s.pub cannot be read; write it with: ssh-keygen -y -f %s", defaultHostKey, defaultHostKey)
+	}
+	if _, err := m.run(ctx, keygen, "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", defaultHostKey); err != nil {
+		return "", err
+	}
+	key, err := readPublicKey(defaultHostKey + ".pub")
+	if err != nil {
+		return "", err
+	}
+	return marshal(key), nil
+}
+
+// marshal is a key as one line without comment.
+func marshal(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
+func readPublicKey(path string) (ssh.PublicKey, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, fmt.Errorf("%s is not a key", path)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(raw)
+	return key, err
+}
+
+// CheckCertificate reports whether a host certificate is what this server must
+// show: for its host key, signed by the team, valid now.
+func CheckCertificate(line, hostKey, server string, hostCAs []string, now time.Time) error {
+	cas, err := ParseCAs(hostCAs)
+	if err != nil {
+		return err
+	}
+	cert, err := parseCertificate(line)
+	if err != nil {
+		return err
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(hostKey))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(cert.Key.Marshal(), key.Marshal()) {
+		return errors.New("the host certificate is for another host key")
+	}
+	return sshcert.VerifyHost(cert, sshcert.ExpectHost{CAs: cas, ServerID: server, Now: now})
+}
+
+// Current is the host certificate in use, or "" if there is none that will do
+// for longer than a third of its life.
+func (m *Manager) Current(hostKey, server string, hostCAs []string) string {
+	raw, err := os.ReadFile(CertificateFile)
+	if err != nil {
+		return ""
+	}
+	line := strings.TrimSpace(string(raw))
+	if CheckCertificate(line, hostKey, server, hostCAs, m.now()) != nil {
+		return ""
+	}
+	cert, err := parseCertificate(line)
+	if err != nil {
+		return ""
+	}
+	left := time.Unix(int64(cert.ValidBefore), 0).Sub(m.now())
+	if left <= time.Duration(cert.ValidBefore-cert.ValidAfter)*time.Second/3 {
+		return ""
+	}
+	return line
+}
+
+// foreignCertificates names a host certificate of somebody else's for the same
+// host key: sshd shows only one, so that ours would take its place.
+func foreignCertificates(files []string, hostKey ssh.PublicKey) string {
+	for _, file := range files {
+		if file == CertificateFile || file == "none" {
+			continue
+		}
+		key, err := readPublicKey(file)
+		if err != nil {
+			continue
+		}
+		if cert, ok := key.(*ssh.Certificate); ok && bytes.Equal(cert.Key.Marshal(), hostKey.Marshal()) {
+			return file
+		}
+	}
+	return ""
+}
