@@ -1,0 +1,25 @@
+// Package logins tells who logged in and out of a host's sshd, by which
+// certificate, out of the journal or the auth log.
+//
+// Everything in those lines that a stranger could choose (user names above
+// all) is escaped by sshd, but other programs write to the same log. So lines
+// are taken only where they have sshd's exact form from beginning to end; from
+// the journal only if the kernel says that root's sshd wrote them. The auth log
+// has no such field: any local user can forge a line there by logger(1), which
+// is why the control plane believes a login only if it issued the certificate
+// with that serial for that login on that server.
+package logins
+
+import "time"
+
+const (
+	// maxLine bounds a line in bytes; sshd's own stay below 2 KiB.
+	maxLine = 8 << 10
+	// maxOpen bounds the sessions that wait for their end.
+	maxOpen = 10000
+	// pollEvery is how often the auth log is looked at. One stat(2) in two
+	// seconds costs nothing that could be measured.
+	pollEvery = 2 * time.Second
+	// maxBatch bounds what is read of the log at one look, in bytes.
+	maxBatch = 1 << 20
+)

@@ -1,0 +1,141 @@
+package logins
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
+)
+
+const journalctl = "/usr/bin/journalctl"
+
+// Journal follows systemd's journal by journalctl. Fields that begin with an
+// underscore are the kernel's word (systemd.journal-fields(7)).
+type Journal struct {
+	// Position is the file that remembers the cursor.
+	Position string
+
+	tracker Tracker
+}
+
+// entry is what matters of one line of `journalctl -o json`.
+type entry struct {
+	Cursor    string `json:"__CURSOR"`
+	Micros    string `json:"__REALTIME_TIMESTAMP"`
+	UID       string `json:"_UID"`
+	PID       string `json:"_PID"`
+	Comm      string `json:"_COMM"`
+	Exe       string `json:"_EXE"`
+	Message   any    `json:"MESSAGE"` // a list of bytes if it is not UTF-8
+	Transport string `json:"_TRANSPORT"`
+}
+
+// Follow calls tell for every event until ctx ends or journalctl does; then it
+// says why, and may be called again.
+func (j *Journal) Follow(ctx context.Context, tell func(api.AgentEvent)) error {
+	args := []string{"--follow", "--output=json", "--no-pager", "--quiet", "--all", "_COMM=sshd", "+", "_COMM=sshd-session"}
+	if cursor := j.load(); cursor != "" {
+		args = append([]string{"--after-cursor=" + cursor, "--lines=all"}, args...)
+	} else {
+		args = append([]string{"--lines=0"}, args...)
+	}
+	cmd := exec.CommandContext(ctx, journalctl, args...)
+	cmd.Env, cmd.Dir = []string{}, "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = time.Second
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("follow the journal: %w", err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(make([]byte, 0, maxLine), 64<<10)
+	for lines.Scan() {
+		j.line(lines.Bytes(), tell)
+	}
+	waited := cmd.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("journalctl ended: %w", errors.Join(lines.Err(), waited, errors.New("it should go on for ever")))
+}
+
+func (j *Journal) line(raw []byte, tell func(api.AgentEvent)) {
+	r, cursor, ok := parseEntry(raw)
+	if !ok {
+		return
+	}
+	if e, ok := j.tracker.see(r); ok {
+		tell(e)
+		j.save(cursor)
+	}
+}
+
+// parseEntry takes entries of root's sshd alone.
+func parseEntry(raw []byte) (r record, cursor string, ok bool) {
+	var e entry
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return r, "", false
+	}
+	message, isText := e.Message.(string)
+	pid, err := strconv.Atoi(e.PID)
+	micros, err2 := strconv.ParseInt(e.Micros, 10, 64)
+	trusted := e.UID == "0" && isSSHD(e.Comm) && (e.Exe == "" || strings.HasSuffix(e.Exe, "/"+e.Comm))
+	if !isText || err != nil || err2 != nil || pid < 1 || !trusted {
+		return r, "", false
+	}
+	return record{at: time.UnixMicro(micros), program: e.Comm, pid: pid, message: message}, e.Cursor, true
+}
+
+func (j *Journal) load() string {
+	raw, err := os.ReadFile(j.Position)
+	if err != nil || len(raw) > 1024 || strings.ContainsAny(string(raw), "\x00\n") {
+		return ""
+	}
+	return string(raw)
+}
+
+// save is best effort: a lost cursor tells some logins twice.
+func (j *Journal) save(cursor string) {
+	if cursor != "" {
+		atomicfile.Write(j.Position, []byte(cursor), atomicfile.Options{Mode: 0o600})
+	}
+}
+
+// Source is where logins are read from.
+type Source interface {
+	Follow(ctx context.Context, tell func(api.AgentEvent)) error
+}
+
+// Find picks the source of this host: the log that was configured, else the
+// journal where systemd runs the host, else the usual auth log.
+func Find(configured, stateDir string) Source {
+	if configured != "" {
+		return &AuthLog{Path: configured, Position: stateDir + "/authlog-position.json"}
+	}
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		if _, err := os.Stat(journalctl); err == nil {
+			return &Journal{Position: stateDir + "/journal-cursor"}
+		}
+	}
+	path := "/var/log/auth.log"
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat("/var/log/secure"); err == nil {
+			path = "/var/log/secure"
+		}
+	}
+	return &AuthLog{Path: path, Position: stateDir + "/authlog-position.json"}
+}
