@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/gateway"
+	"github.com/cardea-ssh/cardea/internal/config"
+	"github.com/cardea-ssh/cardea/internal/daemon"
+	"github.com/cardea-ssh/cardea/internal/version"
+)
+
+const (
+	configFile = "/etc/cardea/gateway.yaml"
+	// healthGrace is how long an answer to a balancer may take at the end.
+	healthGrace = time.Second
+)
+
+// options are those of serve; each is a flag, a variable and a key.
+type options struct {
+	daemon.LogOptions
+	Listen       string        `name:"listen" help:"address and port that clients dial"`
+	HealthListen string        `name:"health-listen" help:"address and port of /healthz and /readyz; empty for none"`
+	ControlURL   string        `name:"control-url" help:"URL of the control plane; needed to enrol, remembered afterwards"`
+	StateDir     string        `name:"state-dir" help:"folder of this gateway's identity"`
+	TokenFile    string        `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
+	AllowTargets []string      `name:"allow-targets" help:"prefixes that may be dialled although they are loopback, link-local or a cloud's own, such as 127.0.0.0/8"`
+	DrainTime    time.Duration `name:"drain-time" help:"how long live sessions run on after SIGTERM"`
+}
+
+func defaults() options {
+	return options{
+		Listen:       ":7234",
+		HealthListen: "127.0.0.1:7235",
+		StateDir:     gateway.DefaultStateDir,
+		DrainTime:    gateway.DefaultDrain,
+	}
+}
+
+func serveCommand(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
+	opt := defaults()
+	cmd := &cobra.Command{Use: "serve", Short: "Run the gateway", Args: noArgs}
+	loader := config.Bind(cmd.Flags(), &opt, configFile)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := loader.Load(env); err != nil {
+			return usageError{err, "serve "}
+		}
+		targets, err := opt.targets()
+		if err != nil {
+			return usageError{err, "serve "}
+		}
+		log, err := opt.Logger(stderr)
+		if err != nil {
+			return usageError{err, "serve "}
+		}
+		return serve(cmd.Context(), opt, targets, log)
+	}
+	return cmd
+}
+
+func (o options) targets() (out []netip.Prefix, err error) {
+	if o.DrainTime < 0 {
+		return nil, fmt.Errorf("drain-time: %s is negative", o.DrainTime)
+	}
+	for _, text := range o.AllowTargets {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("allow-targets: %q is no prefix such as 127.0.0.0/8", text)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// serve enrols if need be, opens both listeners before it says that it is
+// ready, and runs until it is stopped.
+func serve(ctx context.Context, opt options, targets []netip.Prefix, log *slog.Logger) error {
+	cred, client, err := gateway.Enrolment{
+		StateDir: opt.StateDir, URL: opt.ControlURL, TokenFile: opt.TokenFile,
+		UserAgent: version.UserAgent("cardea-gateway"), Version: version.Get().Version, Log: log,
+	}.Load(ctx)
+	if err != nil {
+		return err
+	}
+	g, err := gateway.New(gateway.Options{
+		Credential: cred, Client: client, StateDir: opt.StateDir, AllowTargets: targets,
+		DrainTime: opt.DrainTime, Version: version.Get().Version, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := gateway.Listen(ctx, opt.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for clients: %w", err)
+	}
+	health, err := healthListener(ctx, opt.HealthListen)
+	if err != nil {
+		return fmt.Errorf("listen for health checks: %w", err)
+	}
+	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", listener.Addr().String(), "health", opt.HealthListen)
+	daemon.Notify("READY=1")
+	return runAll(ctx, g, listener, health, log)
+}
+
+func healthListener(ctx context.Context, address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "tcp", address)
+}
+
+// runAll keeps the health port open while the gateway drains: that is when a
+// balancer must hear that it should send nobody.
+func runAll(ctx context.Context, g *gateway.Gateway, listener *net.TCPListener, health net.Listener, log *slog.Logger) error {
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	parts := daemon.NewGroup(life)
+	if health != nil {
+		mux := http.NewServeMux()
+		g.Health(mux)
+		parts.Go("health", func(ctx context.Context) error {
+			return daemon.Serve(ctx, daemon.NewServer(mux, log), health, healthGrace)
+		})
+	}
+	parts.Go("gateway", func(life context.Context) error {
+		defer stop()
+		both, cancel := context.WithCancel(life)
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { daemon.Notify("STOPPING=1"); cancel() })()
+		return g.Run(both, listener)
+	})
+	return parts.Wait()
+}

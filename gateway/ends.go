@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+const (
+	// maxEnds bounds what waits while the control plane is away; beyond it the
+	// oldest are dropped, and the log still has them.
+	maxEnds = 50000
+	// flushTime bounds the last try when the gateway stops.
+	flushTime = 5 * time.Second
+)
+
+type ended struct {
+	session string
+	end     api.SessionEnd
+}
+
+// ends are the ends of sessions that the control plane has not heard of yet,
+// in order.
+type ends struct {
+	mu    sync.Mutex
+	queue []ended
+	lost  int
+	wake  chan struct{}
+}
+
+func newEnds() *ends { return &ends{wake: make(chan struct{}, 1)} }
+
+func (e *ends) add(x ended) {
+	e.mu.Lock()
+	if len(e.queue) >= maxEnds {
+		e.queue = e.queue[1:]
+		e.lost++
+	}
+	e.queue = append(e.queue, x)
+	e.mu.Unlock()
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (e *ends) first() (ended, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) == 0 {
+		return ended{}, false
+	}
+	return e.queue[0], true
+}
+
+// done forgets x, unless it was dropped meanwhile.
+func (e *ends) done(x ended) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) > 0 && e.queue[0] == x {
+		e.queue = e.queue[1:]
+	}
+}
+
+// endLoop reports ends in order and retries for ever.
+func (g *Gateway) endLoop(ctx context.Context) error {
+	retry := retryMin
+	for ctx.Err() == nil {
+		x, ok := g.ends.first()
+		if !ok {
+			select {
+			case <-ctx.Done():
+			case <-g.ends.wake:
+			}
+			continue
+		}
+		if !g.sendEnd(ctx, x) {
+			sleep(ctx, jitter(retry))
+			retry = min(2*retry, retryMax)
+			continue
+		}
+		retry = retryMin
+	}
+	return nil
+}
+
+// sendEnd reports whether x is settled: told, or refused for good.
+func (g *Gateway) sendEnd(ctx context.Context, x ended) bool {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/sessions/"+url.PathEscape(x.session)+"/end", x.end, nil)
+	switch api.KindOf(err) {
+	case "":
+	case api.Invalid, api.NotFound, api.Conflict, api.Gone:
+		g.log.Error("the control plane does not take the end of a session", "session", x.session, "error", err)
+	default:
+		return false
+	}
+	g.ends.done(x)
+	return true
+}
+
+// flushEnds is the last try of a gateway that stops.
+func (g *Gateway) flushEnds() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	for {
+		x, ok := g.ends.first()
+		if !ok || !g.sendEnd(ctx, x) {
+			return
+		}
+	}
+}

@@ -1,0 +1,192 @@
+// Package gateway is the SSH gateway: it opens a sealed hello, checks the
+// ticket within, lets the control plane claim it, dials the server that the
+// ticket names, and from then on passes bytes and nothing else.
+//
+// A gateway holds no power of its own. It sees no plaintext, issues nothing,
+// and starts no session that the control plane has not recorded. Sessions that
+// are open live on while the control plane is away; new ones are refused, with
+// that reason.
+//
+// docs/protocol.md says what passes between a client and a gateway.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/daemon"
+)
+
+// Options are what a gateway runs with. Zero values of the optional fields work.
+type Options struct {
+	// Credential and Client are what Enrol or Load returned.
+	Credential Credential
+	Client     *api.Client
+	// StateDir is watched for free space.
+	StateDir string
+	// AllowTargets lists addresses that may be dialled although they are
+	// loopback, link-local or another cloud's metadata service.
+	AllowTargets []netip.Prefix
+	// DrainTime is how long live sessions may run on after the gateway was told
+	// to stop; zero means DefaultDrain.
+	DrainTime time.Duration
+	// Version is told to the control plane.
+	Version string
+	Log     *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+
+	// helloTimeout is the constant, but for tests that cannot wait for it.
+	helloTimeout time.Duration
+}
+
+// DefaultDrain lets most sessions end by themselves and still lets an
+// upgrade of a pool be done in an afternoon.
+const DefaultDrain = 30 * time.Minute
+
+// Gateway is a running gateway. Make it with New, run it with Run.
+type Gateway struct {
+	opt      Options
+	log      *slog.Logger
+	clock    *clock
+	opener   hello.Opener
+	tickets  atomic.Pointer[hello.TicketKeys]
+	sealing  *sealing
+	gate     *gate
+	sessions *sessions
+	ends     *ends
+	target   target
+	health   *health
+
+	draining atomic.Bool
+	report   chan struct{} // wakes the reporter; holds one
+	handlers sync.WaitGroup
+}
+
+// New makes a gateway that has no sealing key yet.
+func New(opt Options) (*Gateway, error) {
+	if opt.Client == nil || opt.Credential.Gateway == "" {
+		return nil, fmt.Errorf("make gateway: it is not enrolled")
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.DrainTime == 0 {
+		opt.DrainTime = DefaultDrain
+	}
+	if opt.helloTimeout == 0 {
+		opt.helloTimeout = helloTimeout
+	}
+	g := &Gateway{
+		opt:      opt,
+		log:      opt.Log.With("gateway", opt.Credential.Gateway),
+		clock:    newClock(opt.Now),
+		sealing:  new(sealing),
+		sessions: newSessions(),
+		ends:     newEnds(),
+		target:   newTarget(opt.AllowTargets),
+		report:   make(chan struct{}, 1),
+		gate:     newGate(DefaultLimits()),
+	}
+	g.health = newHealth(opt.StateDir)
+	g.health.checks.Ready("control", g.acknowledged)
+	if opt.Client.HTTP == nil {
+		opt.Client.HTTP = api.NewHTTP(nil)
+	}
+	inner := *opt.Client.HTTP
+	inner.Transport = g.clock.watch(inner.Transport)
+	opt.Client.HTTP = &inner
+	return g, nil
+}
+
+// Health answers /healthz and /readyz.
+func (g *Gateway) Health(mux *http.ServeMux) { g.health.checks.Register(mux) }
+
+// Run serves clients on listener until ctx ends. Then it drains: it takes no
+// new sessions, lets the live ones run on for DrainTime, cuts the rest, and
+// reports their ends.
+func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
+	// What tells the control plane must outlive ctx by the time of draining.
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if err := g.sealing.renew(g.clock.local(), &g.opener); err != nil {
+		return err
+	}
+	g.health.look(life)
+	parts := daemon.NewGroup(life)
+	parts.Go("report", g.reportLoop)
+	parts.Go("watch", g.watchLoop)
+	parts.Go("ends", g.endLoop)
+	parts.Go("health", g.healthLoop)
+	parts.Go("listen", func(context.Context) error { return g.accept(listener) })
+	parts.Go("stop", func(life context.Context) error {
+		defer stop()
+		defer listener.Close()
+		select {
+		case <-ctx.Done():
+			g.drain()
+			return nil
+		case <-life.Done():
+			return nil
+		}
+	})
+	err := parts.Wait()
+	g.gate.closeAll()
+	g.sessions.close()
+	g.handlers.Wait()
+	g.flushEnds()
+	return err
+}
+
+// drain returns when no session is left, or DrainTime is over.
+func (g *Gateway) drain() {
+	g.log.Info("draining", "sessions", g.sessions.count(), "limit", g.opt.DrainTime)
+	g.draining.Store(true)
+	g.health.checks.Drain()
+	// Here and not by the loop: without a session to wait for, the loop might
+	// end before it has said so.
+	if err := g.reportOnce(context.Background()); err != nil {
+		g.log.Warn("cannot tell the control plane that this gateway drains", "error", err)
+	}
+	limit := time.NewTimer(g.opt.DrainTime)
+	defer limit.Stop()
+	look := time.NewTicker(drainLook)
+	defer look.Stop()
+	for g.gate.starting() > 0 || g.sessions.count() > 0 {
+		select {
+		case <-limit.C:
+			g.log.Warn("cutting what has not ended", "sessions", g.sessions.count())
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// drainLook is how soon a drained gateway notices that it may go.
+const drainLook = 100 * time.Millisecond
+
+// acknowledged fails until the control plane has heard of this gateway once.
+// Later it may be away: whoever comes then is told so.
+func (g *Gateway) acknowledged(context.Context) error {
+	if g.tickets.Load() == nil {
+		return errors.New("not yet in touch with the control plane")
+	}
+	return nil
+}
+
+func (g *Gateway) wakeReport() {
+	select {
+	case g.report <- struct{}{}:
+	default: // it is awake already
+	}
+}

@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cardea-ssh/cardea/internal/daemon"
+)
+
+const (
+	// healthEvery is how soon a change of health is seen, and so reported.
+	healthEvery = 5 * time.Second
+	// minDisk is what the state folder must have free, for credential and log.
+	minDisk = 64 << 20
+	// minMemory is what the machine must have available: below it the kernel
+	// is about to kill somebody.
+	minMemory = 64 << 20
+	// acceptGrace is how long a failed accept counts, if none succeeds since.
+	acceptGrace = 30 * time.Second
+)
+
+// health is what this gateway says of itself.
+type health struct {
+	checks   daemon.Health
+	stateDir string
+	files    int // limit on open files; 0 unknown
+
+	mu        sync.Mutex
+	acceptErr error
+	acceptAt  time.Time
+	last      string // what look found last
+}
+
+func newHealth(stateDir string) *health {
+	h := &health{stateDir: stateDir, files: fileLimit()}
+	h.checks.Ready("listening", h.listening)
+	h.checks.Ready("disk", h.disk)
+	h.checks.Ready("memory", memory)
+	h.checks.Ready("descriptors", h.descriptors)
+	return h
+}
+
+// look runs the checks and says whether the outcome has changed.
+func (h *health) look(ctx context.Context) (changed bool) {
+	failing := h.checks.Failing(ctx, true)
+	delete(failing, "draining") // told by itself
+	delete(failing, "control")  // whoever hears it knows
+	var parts []string
+	for name, why := range failing {
+		parts = append(parts, name+": "+why)
+	}
+	slices.Sort(parts)
+	text := strings.Join(parts, "; ")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	changed, h.last = h.last != text, text
+	return changed
+}
+
+// why is empty for a healthy gateway.
+func (h *health) why() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.acceptErr != nil {
+		return "listening: " + h.acceptErr.Error()
+	}
+	return h.last
+}
+
+// acceptFailed notes a failed accept and says whether it is the first of a row.
+func (h *health) acceptFailed(err error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first := h.acceptErr == nil
+	h.acceptErr, h.acceptAt = err, time.Now()
+	return first
+}
+
+// accepted notes a good accept and says whether it ends a row of failed ones.
+func (h *health) accepted() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ends := h.acceptErr != nil
+	h.acceptErr = nil
+	return ends
+}
+
+func (h *health) listening(context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.acceptErr != nil && time.Since(h.acceptAt) > acceptGrace {
+		h.acceptErr = nil // nobody came since; the next one will show
+	}
+	return h.acceptErr
+}
+
+func (h *health) disk(context.Context) error {
+	if h.stateDir == "" {
+		return nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(h.stateDir, &st); err != nil {
+		return err
+	}
+	if free := uint64(st.Bavail) * uint64(st.Bsize); free < minDisk {
+		return fmt.Errorf("%d MiB free below %s, want %d", free>>20, h.stateDir, minDisk>>20)
+	}
+	return nil
+}
+
+// descriptors leaves room for those that are reserved.
+func (h *health) descriptors(context.Context) error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil || h.files == 0 {
+		return nil // not Linux: accept will tell
+	}
+	if len(open) > h.files-reservedDescriptors/2 {
+		return fmt.Errorf("%d of %d files are open", len(open), h.files)
+	}
+	return nil
+}
+
+// memory reads what the kernel thinks can still be had.
+func memory(context.Context) error {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return nil // not Linux
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		fields := strings.Fields(s.Text())
+		if len(fields) < 2 || fields[0] != "MemAvailable:" {
+			continue
+		}
+		kib, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			return errors.New("/proc/meminfo is malformed")
+		}
+		if kib<<10 < minMemory {
+			return fmt.Errorf("%d MiB of memory are left, want %d", kib>>10, minMemory>>20)
+		}
+	}
+	return nil
+}
+
+// fileLimit is the limit on open files of this process, which the Go runtime
+// has raised to the hard one.
+func fileLimit() int {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	return int(min(l.Cur, 1<<20))
+}

@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"container/list"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Times of one connection.
+const (
+	// helloTimeout bounds the whole hello. A client has it ready when it dials.
+	helloTimeout = 10 * time.Second
+	// startTimeout bounds dialling and claim together, which run at once.
+	startTimeout = 10 * time.Second
+	// claimTimeout is below what the client waits, so that it still hears why.
+	claimTimeout = 5 * time.Second
+	// answerTimeout bounds the writing of 512 bytes into an empty buffer.
+	answerTimeout = 5 * time.Second
+)
+
+// Limits bound what strangers can hold.
+type Limits struct {
+	// Pending connections have not yet sent a good hello. Each costs about
+	// 40 KiB at most. When all are taken the oldest makes room: an honest
+	// client sends its hello at once, so the oldest is the one that stalls.
+	Pending int
+	// PendingPerSource lets a storm of 200 connections of one host in, and
+	// leaves an attacker's host an eighth of all.
+	PendingPerSource int
+	// Sessions are those that begin or run. Each holds two sockets and two
+	// pipes for splicing: descriptorsPerSession.
+	Sessions int
+}
+
+const (
+	maxPending          = 2048
+	maxPendingPerSource = 256
+	// maxSessions is what 25 MB idle and some KiB for each session come to on a
+	// small machine; the limit on open files usually binds first.
+	maxSessions           = 20000
+	descriptorsPerSession = 6
+	// reservedDescriptors are for the listeners, the control plane, log and
+	// health, whatever the sessions take.
+	reservedDescriptors = 64
+)
+
+// DefaultLimits are the limits that this process can keep: its limit on open
+// files may allow fewer sessions than maxSessions.
+func DefaultLimits() Limits {
+	l := Limits{Pending: maxPending, PendingPerSource: maxPendingPerSource, Sessions: maxSessions}
+	if files := fileLimit(); files > 0 {
+		room := max(files-reservedDescriptors, descriptorsPerSession)
+		l.Pending = min(l.Pending, max(1, room/4))
+		l.Sessions = min(l.Sessions, max(1, (room-l.Pending)/descriptorsPerSession))
+	}
+	return l
+}
+
+// gate counts connections before they are sessions, and sessions.
+type gate struct {
+	limits Limits
+
+	mu      sync.Mutex
+	pending *list.List // of *visitor, oldest first; guarded by mu
+	sources map[netip.Addr]int
+	running int // begin or run
+	begin   int // of these, begin
+}
+
+// visitor is a connection that has not sent a good hello.
+type visitor struct {
+	conn   net.Conn
+	source netip.Addr
+	place  *list.Element // nil once it has left; guarded by gate.mu
+}
+
+func newGate(l Limits) *gate {
+	return &gate{limits: l, pending: list.New(), sources: map[netip.Addr]int{}}
+}
+
+// enter admits a connection, or returns nil: then close it without a word.
+func (g *gate) enter(conn net.Conn, from netip.Addr) *visitor {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := &visitor{conn: conn, source: sourceOf(from)}
+	if g.sources[v.source] >= g.limits.PendingPerSource {
+		return nil
+	}
+	if g.pending.Len() >= g.limits.Pending {
+		oldest := g.pending.Front().Value.(*visitor)
+		g.remove(oldest)
+		oldest.conn.Close()
+	}
+	v.place = g.pending.PushBack(v)
+	g.sources[v.source]++
+	return v
+}
+
+// leave forgets a visitor; it may be called twice.
+func (g *gate) leave(v *visitor) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.remove(v)
+}
+
+func (g *gate) remove(v *visitor) {
+	if v.place == nil {
+		return
+	}
+	g.pending.Remove(v.place)
+	v.place = nil
+	if g.sources[v.source]--; g.sources[v.source] == 0 {
+		delete(g.sources, v.source)
+	}
+}
+
+// closeAll ends every pending connection.
+func (g *gate) closeAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for e := g.pending.Front(); e != nil; e = e.Next() {
+		e.Value.(*visitor).conn.Close()
+	}
+}
+
+// beginSession takes a place for a session, or says that there is none.
+func (g *gate) beginSession() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running >= g.limits.Sessions {
+		return false
+	}
+	g.running++
+	g.begin++
+	return true
+}
+
+// began: the session is in the table now.
+func (g *gate) began() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.begin--
+}
+
+func (g *gate) endSession() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running--
+}
+
+// starting is how many sessions begin.
+func (g *gate) starting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.begin
+}
+
+// sourceOf is what one party can have many of: an IPv6 host has a whole /64.
+func sourceOf(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return a
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}

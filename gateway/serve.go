@@ -1,0 +1,256 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/hello"
+)
+
+// Kinds of refusal, as docs/protocol.md lists them.
+const (
+	kindTicket   = "ticket"
+	kindMode     = "mode"
+	kindClaim    = "claim"
+	kindControl  = "control"
+	kindAddress  = "address"
+	kindServer   = "server"
+	kindDraining = "draining"
+	kindBusy     = "busy"
+)
+
+// refusal is what the client is told, and the cause for our log.
+type refusal struct {
+	kind, sentence string
+	cause          error
+}
+
+// Back-off after a failed accept, as net/http has it.
+const (
+	acceptPauseMin = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+)
+
+// Listen listens for clients. Dead ones are found by keep-alive.
+func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// accept hands connections out until the listener is closed. Running out of
+// descriptors is no reason to end: what runs goes on, and the health says so.
+func (g *Gateway) accept(listener *net.TCPListener) error {
+	pause := acceptPauseMin
+	for {
+		conn, err := listener.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			if g.health.acceptFailed(err) {
+				g.log.Error("cannot take connections", "error", err)
+				g.wakeReport()
+			}
+			time.Sleep(pause)
+			pause = min(2*pause, acceptPauseMax)
+			continue
+		}
+		pause = acceptPauseMin
+		if g.health.accepted() {
+			g.wakeReport()
+		}
+		g.handlers.Go(func() { g.serve(conn) })
+	}
+}
+
+// serve is one connection from its first byte to its last.
+func (g *Gateway) serve(conn *net.TCPConn) {
+	defer conn.Close()
+	defer func() {
+		if p := recover(); p != nil {
+			g.log.Error("a connection panicked", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	v := g.gate.enter(conn, from.Addr())
+	if v == nil {
+		g.log.Debug("too many connections of one source", "source", from)
+		return
+	}
+	defer g.gate.leave(v) // not before a stranger has his refusal
+	opened := g.receive(conn, from)
+	if opened == nil {
+		return
+	}
+	ticket, no := g.judge(opened)
+	log := []any{"source", from, "user", ticket.User, "server", ticket.Server}
+	if no != nil {
+		g.refuse(conn, opened, no, log...)
+		return
+	}
+	g.gate.leave(v)
+	if !g.gate.beginSession() {
+		g.refuse(conn, opened, &refusal{kindBusy, "this gateway has no room for another session", nil}, log...)
+		return
+	}
+	defer g.gate.endSession()
+	s, no := g.start(conn, from, ticket, opened)
+	if no != nil {
+		g.refuse(conn, opened, no, log...)
+		return
+	}
+	g.carry(s, opened, log)
+}
+
+// receive reads and opens the hello. What is wrong with it is nobody's
+// business but ours: there is no secret yet under which to answer.
+func (g *Gateway) receive(conn *net.TCPConn, from netip.AddrPort) *hello.Opened {
+	conn.SetDeadline(time.Now().Add(g.opt.helloTimeout))
+	message, err := hello.ReadMessage(conn)
+	if err != nil {
+		g.log.Debug("no hello", "source", from, "error", err)
+		return nil
+	}
+	opened, err := g.opener.Open(message)
+	if err != nil {
+		g.log.Info("cannot open a hello", "source", from, "error", err)
+		return nil
+	}
+	return opened
+}
+
+// judge says whether an opened hello may go on, by what this gateway knows.
+func (g *Gateway) judge(opened *hello.Opened) (hello.Ticket, *refusal) {
+	keys := g.tickets.Load()
+	if keys == nil {
+		return hello.Ticket{}, &refusal{kindControl, "this gateway has not reached the control plane yet", nil}
+	}
+	ticket, err := opened.VerifyTicket(*keys, g.clock.Now())
+	switch {
+	case errors.Is(err, hello.ErrExpired):
+		return ticket, &refusal{kindTicket, "the ticket is over; try again", err}
+	case err != nil:
+		return hello.Ticket{}, &refusal{kindTicket, "the ticket is not good", err}
+	case !slices.Contains(ticket.Gateways, g.opt.Credential.Gateway):
+		return ticket, &refusal{kindTicket, "the ticket is for other gateways", nil}
+	case ticket.Mode != hello.Relay:
+		return ticket, &refusal{kindMode, "this gateway cannot record, which the project demands", nil}
+	case g.draining.Load():
+		return ticket, &refusal{kindDraining, "this gateway is being stopped", nil}
+	}
+	return ticket, nil
+}
+
+// start dials the server and claims the hello, both at once, and returns a live
+// session when both have succeeded.
+func (g *Gateway) start(conn *net.TCPConn, from netip.AddrPort, ticket hello.Ticket, opened *hello.Opened) (*session, *refusal) {
+	defer g.gate.began()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	type dialled struct {
+		conn *net.TCPConn
+		err  error
+	}
+	server := make(chan dialled, 1)
+	go func() {
+		c, err := g.target.dial(ctx, ticket.Address)
+		server <- dialled{c, err}
+	}()
+	claimed, claimErr := g.claim(ctx, opened.Claim, from)
+	if claimErr != nil {
+		cancel() // a refused user makes us dial no longer than this
+	}
+	d := <-server
+	switch {
+	case claimErr != nil:
+		if d.conn != nil {
+			d.conn.Close()
+		}
+		return nil, refusedClaim(claimErr)
+	case d.err != nil:
+		g.ends.add(ended{claimed.Session, api.SessionEnd{Cause: causeError}})
+		return nil, failedDial(d.err, ticket)
+	}
+	s := &session{id: claimed.Session, client: conn, server: d.conn}
+	if !g.sessions.add(s, claimed.EndsAt, g.clock.Now()) {
+		d.conn.Close()
+		g.ends.add(ended{claimed.Session, api.SessionEnd{Cause: causeRevoked}})
+		return nil, &refusal{kindClaim, "the session was ended before it began", nil}
+	}
+	return s, nil
+}
+
+func refusedClaim(err error) *refusal {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		return &refusal{kindControl, "this gateway cannot reach the control plane", err}
+	}
+	switch e.Kind {
+	case api.Unavailable, api.Internal, api.SignIn, api.UseNonce:
+		return &refusal{kindControl, "the control plane does not answer this gateway now", err}
+	case api.Limited:
+		return &refusal{kindBusy, "the control plane has too much to do now", err}
+	}
+	return &refusal{kindClaim, e.Detail, err}
+}
+
+func failedDial(err error, ticket hello.Ticket) *refusal {
+	if errors.Is(err, errForbidden) {
+		return &refusal{kindAddress, errForbidden.Error(), err}
+	}
+	sentence := "the server at " + ticket.Address + " does not answer"
+	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
+		sentence = "the server at " + ticket.Address + " did not answer in time"
+	}
+	return &refusal{kindServer, sentence, err}
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+// refuse answers and closes. It waits for the client to have taken the answer:
+// closing with unread bytes would send a reset, which could overtake it.
+func (g *Gateway) refuse(conn *net.TCPConn, opened *hello.Opened, no *refusal, log ...any) {
+	g.log.Warn("refused", append(log, "kind", no.kind, "reason", no.sentence, "error", no.cause)...)
+	conn.SetDeadline(time.Now().Add(answerTimeout))
+	if _, err := conn.Write(opened.Refuse(no.kind, no.sentence)); err != nil {
+		return
+	}
+	conn.CloseWrite()
+	var rest [1]byte
+	conn.Read(rest[:]) // an honest client sends nothing more and closes
+}
+
+// carry accepts the client and relays until the end.
+func (g *Gateway) carry(s *session, opened *hello.Opened, log []any) {
+	log = append(log, "session", s.id)
+	began := time.Now()
+	var up, down int64
+	defer func() {
+		g.sessions.remove(s)
+		cause := s.ended(causeError)
+		g.ends.add(ended{s.id, api.SessionEnd{Cause: cause, Up: up, Down: down}})
+		g.log.Info("session ended", append(log, "cause", cause, "up", up, "down", down, "seconds", int(time.Since(began).Seconds()))...)
+	}()
+	defer s.server.Close()
+	s.client.SetWriteDeadline(time.Now().Add(answerTimeout))
+	if _, err := s.client.Write(opened.Accept()); err != nil {
+		s.ended(causeClient)
+		return
+	}
+	s.client.SetDeadline(time.Time{})
+	g.log.Info("session started", log...)
+	up, down = s.relay()
+}

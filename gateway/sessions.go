@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// Causes of a session's end, as api.SessionEnd has them.
+const (
+	causeClient  = "client"
+	causeServer  = "server"
+	causeRevoked = "revoked"
+	causeDrained = "drained"
+	causeError   = "error"
+)
+
+// orderLife is how long an order to end a session that is not known here is
+// remembered. It can overtake the answer to the claim that starts the session,
+// but not by more than claimTimeout.
+const orderLife = time.Minute
+
+// session is one live connection.
+type session struct {
+	id             string
+	client, server *net.TCPConn
+
+	mu    sync.Mutex
+	cause string // the first one holds; guarded by mu
+	timer *time.Timer
+}
+
+// cut ends a session from outside: both copies return.
+func (s *session) cut(cause string) {
+	s.ended(cause)
+	s.client.Close()
+	s.server.Close()
+}
+
+// ended notes the cause, if none was noted before, and returns the one that holds.
+func (s *session) ended(cause string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == "" {
+		s.cause = cause
+	}
+	return s.cause
+}
+
+// sessions are all that live, by the id the control plane gave.
+type sessions struct {
+	mu      sync.Mutex
+	live    map[string]*session
+	ordered map[string]time.Time // ends that came before their sessions
+	closed  bool                 // no session begins any more
+}
+
+func newSessions() *sessions {
+	return &sessions{live: map[string]*session{}, ordered: map[string]time.Time{}}
+}
+
+// add makes a session live, or returns false if it was ordered to end already,
+// or all were.
+// endsAt bounds it unless it is zero.
+func (t *sessions) add(s *session, endsAt, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ordered := t.ordered[s.id]; ordered || t.closed {
+		return false
+	}
+	t.live[s.id] = s
+	if !endsAt.IsZero() {
+		s.timer = time.AfterFunc(endsAt.Sub(now), func() { s.cut(causeRevoked) })
+	}
+	return true
+}
+
+func (t *sessions) remove(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.live, s.id)
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// end obeys the control plane's orders and returns how many sessions it cut.
+func (t *sessions) end(ids []string, now time.Time) (cut int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, at := range t.ordered {
+		if now.Sub(at) > orderLife {
+			delete(t.ordered, id)
+		}
+	}
+	for _, id := range ids {
+		if s, ok := t.live[id]; ok {
+			s.cut(causeRevoked)
+			cut++
+			continue
+		}
+		t.ordered[id] = now
+	}
+	return cut
+}
+
+func (t *sessions) cutAll(cause string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.live {
+		s.cut(cause)
+	}
+}
+
+// close cuts all and lets none begin any more.
+func (t *sessions) close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.cutAll(causeDrained)
+}
+
+func (t *sessions) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.live)
+}
