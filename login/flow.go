@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,7 +26,7 @@ import (
 const Patience = 5 * time.Minute
 
 // maxDeviceName is how much of the host's name the confirmation page gets, in
-// characters: that of a DNS label.
+// bytes: that of a DNS label.
 const maxDeviceName = 63
 
 // Flow is one sign-in through a browser.
@@ -146,6 +147,9 @@ func (f Flow) visit(ctx context.Context, back *callback, address string) (string
 	}()
 	o, err := back.wait(ctx)
 	switch cause := context.Cause(ctx); {
+	case err == nil && o.refused != "" && o.refused != "access_denied":
+		return "", api.Errorf(api.Invalid, "the control plane refused the sign-in: %s", cmp.Or(o.reason, o.refused)).
+			WithHint("check that both are of one version: cardea version")
 	case err == nil && o.refused != "":
 		return "", api.Errorf(api.Denied, "the sign-in was refused in the browser").WithHint("to try again type: cardea login")
 	case err == nil:
@@ -170,8 +174,8 @@ func (f Flow) deviceName() string {
 		}
 		return -1
 	}, name)
-	if r := []rune(name); len(r) > maxDeviceName {
-		name = string(r[:maxDeviceName])
+	if len(name) > maxDeviceName {
+		name = strings.ToValidUTF8(name[:maxDeviceName], "")
 	}
 	if name == "" {
 		return "unnamed"

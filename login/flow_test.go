@@ -131,6 +131,14 @@ func TestRefusalInTheBrowser(t *testing.T) {
 	if _, err := flow(t, s).Run(t.Context()); api.KindOf(err) != api.Denied {
 		t.Errorf("error %v; want denied", err)
 	}
+	s.Tamper = func(v url.Values) {
+		v.Del("code")
+		v.Set("error", "invalid_request")
+		v.Set("error_description", "device_name is too long")
+	}
+	if _, err := flow(t, s).Run(t.Context()); api.KindOf(err) != api.Invalid || !strings.Contains(err.Error(), "device_name is too long") {
+		t.Errorf("error %v; want the reason", err)
+	}
 }
 
 func TestTheServerMustBeTheOneThatWasMeant(t *testing.T) {

@@ -43,7 +43,8 @@ type callback struct {
 // outcome is what a valid callback brought: a code, or the refusal.
 type outcome struct {
 	code    string
-	refused string
+	refused string // the error code of RFC 6749 section 4.1.2.1
+	reason  string // its description
 }
 
 // listen opens a random port on 127.0.0.1 (RFC 8252 section 7.3).
@@ -138,7 +139,8 @@ func (c *callback) judge(r *http.Request) (outcome, bool) {
 	if isCode == isError {
 		return outcome{}, false
 	}
-	return outcome{code: code, refused: refused}, true
+	reason, _ := single(q, "error_description")
+	return outcome{code: code, refused: refused, reason: reason}, true
 }
 
 // single returns the value of a parameter that is given exactly once.
