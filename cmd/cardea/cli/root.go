@@ -74,7 +74,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newLogin(a), newLogout(a), newStatus(a),
 		newLs(a), newListProjects(a), newResolve(a), newWhy(a),
-		newVersion(a),
+		newVersion(a), newAdmin(a),
 	)
 	finish(root)
 	return root

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func gatewayColumns(a *app) []column[api.Gateway] {
+	return []column[api.Gateway]{
+		{"name", func(g api.Gateway) string { return g.Name }},
+		{"address", func(g api.Gateway) string { return g.Address }},
+		{"state", func(g api.Gateway) string { return g.State }},
+		{"health", func(g api.Gateway) string { return healthOf(g) }},
+		{"sessions", func(g api.Gateway) string { return strconv.Itoa(g.Sessions) }},
+		{"reported", func(g api.Gateway) string { return a.ago(g.ReportedAt) }},
+		{"egress", func(g api.Gateway) string { return strings.Join(g.Egress, ",") }},
+		{"labels", func(g api.Gateway) string { return labels(g.Labels) }},
+		{"id", func(g api.Gateway) string { return g.ID }},
+	}
+}
+
+func healthOf(g api.Gateway) string {
+	switch {
+	case g.ReportedAt.IsZero():
+		return "unknown"
+	case g.Draining:
+		return "draining"
+	case g.Healthy:
+		return "healthy"
+	case g.Health != "":
+		return g.Health
+	}
+	return "unhealthy"
+}
+
+func adminGateways(a *app) *cobra.Command {
+	disabled, active := "disabled", "active"
+	return noun("gateways", "Members of the pools that carry connections",
+		listVerb(a, "/v1/gateways", "List gateways", gatewayColumns(a), nil),
+		showVerb(a, "gateways", "GATEWAY", gatewayColumns(a)),
+		gatewayUpdate(a),
+		onOff(a, "disable", "GATEWAY", "Give a gateway no more sessions", "gateways", api.GatewayPatch{State: &disabled}),
+		onOff(a, "enable", "GATEWAY", "Give a disabled gateway sessions again", "gateways", api.GatewayPatch{State: &active}),
+		deleteVerb(a, "gateways", "GATEWAY", "Forget a gateway; it must enrol again"),
+	)
+}
+
+func gatewayUpdate(a *app) *cobra.Command {
+	var name, address string
+	var label map[string]string
+	var egress []string
+	cmd := &cobra.Command{
+		Use: "update GATEWAY", Aliases: []string{"set"}, Short: "Change a gateway", Args: cobra.ExactArgs(1),
+		Example: "  cardea admin gateways update gw-1 --address gw.example.com:7234 --egress 10.0.9.1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := anyChanged(cmd, "name", "address", "label", "egress"); err != nil {
+				return err
+			}
+			path, err := pathOf("gateways", args[0])
+			if err != nil {
+				return err
+			}
+			g, err := call[api.Gateway](cmd.Context(), a, "PATCH", path, api.GatewayPatch{
+				Name: changed(cmd, "name", &name), Address: changed(cmd, "address", &address),
+				Labels: changed(cmd, "label", &label), Egress: changed(cmd, "egress", &egress),
+			})
+			if err != nil {
+				return err
+			}
+			return showOne(a, g, gatewayColumns(a))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&name, "name", "", "new name")
+	f.StringVar(&address, "address", "", "host:port that clients dial")
+	f.StringToStringVar(&label, "label", nil, "labels in place of all that it has, key=value")
+	f.StringSliceVar(&egress, "egress", nil, "addresses or prefixes from which it reaches servers")
+	return cmd
+}

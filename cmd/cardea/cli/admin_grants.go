@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func grantColumns() []column[api.Grant] {
+	return []column[api.Grant]{
+		{"group", func(g api.Grant) string { return g.GroupName }},
+		{"role", func(g api.Grant) string { return g.Role }},
+		{"selector", func(g api.Grant) string { return g.Selector }},
+		{"until", func(g api.Grant) string { return stamp(g.Until) }},
+		{"created", func(g api.Grant) string { return stamp(g.CreatedAt) }},
+		{"id", func(g api.Grant) string { return g.ID }},
+	}
+}
+
+func adminGrants(a *app) *cobra.Command {
+	return noun("grants", "Which group may enter which servers of a project", grantList(a), grantCreate(a), grantDelete(a))
+}
+
+func grantList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list PROJECT", Aliases: []string{"ls"}, Short: "List the grants of a project", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("projects", args[0], "grants")
+			if err != nil {
+				return err
+			}
+			return listRows(cmd.Context(), a, path, nil, grantColumns())
+		},
+	}
+}
+
+func grantCreate(a *app) *cobra.Command {
+	var in api.NewGrant
+	until := untilFlag{now: a.now}
+	cmd := &cobra.Command{
+		Use: "create PROJECT GROUP", Aliases: []string{"add"}, Short: "Give a group access to a project's servers", Args: cobra.ExactArgs(2),
+		Example: "  cardea admin grants create web ops --role admin\n  cardea admin grants create web dev --selector env=staging --until 8h",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("projects", args[0], "grants")
+			if err != nil {
+				return err
+			}
+			in.Group, in.Until = args[1], until.time
+			g, err := call[api.Grant](cmd.Context(), a, "POST", path, in)
+			if err != nil {
+				return err
+			}
+			return showOne(a, g, grantColumns())
+		},
+	}
+	cmd.Flags().StringVar(&in.Role, "role", "user", "user, or admin, who may use sudo")
+	cmd.Flags().StringVarP(&in.Selector, "selector", "l", "", "labels of the servers, for example env=prod,tier!=db (default all)")
+	cmd.Flags().Var(&until, "until", "when the grant ends: 8h, 2026-12-31, or a time")
+	return cmd
+}
+
+func grantDelete(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "delete PROJECT GRANT", Aliases: []string{"rm", "remove", "revoke"}, Short: "Take a grant back", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("projects", args[0], "grants", args[1])
+			if err != nil {
+				return err
+			}
+			return a.act(cmd.Context(), "DELETE", path, nil, "deleted "+args[1])
+		},
+	}
+}

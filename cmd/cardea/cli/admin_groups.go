@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func groupColumns() []column[api.Group] {
+	return []column[api.Group]{
+		{"name", func(g api.Group) string { return g.Name }},
+		{"gid", func(g api.Group) string { return strconv.Itoa(g.GID) }},
+		{"created", func(g api.Group) string { return stamp(g.CreatedAt) }},
+		{"id", func(g api.Group) string { return g.ID }},
+	}
+}
+
+func memberColumns() []column[api.Member] {
+	return []column[api.Member]{
+		{"user", func(m api.Member) string { return m.UserName }},
+		{"until", func(m api.Member) string { return stamp(m.Until) }},
+		{"id", func(m api.Member) string { return m.User }},
+	}
+}
+
+func adminGroups(a *app) *cobra.Command {
+	return noun("groups", "Sets of users, to which grants give access",
+		listVerb(a, "/v1/groups", "List groups", groupColumns(), nil),
+		showVerb(a, "groups", "GROUP", groupColumns()),
+		groupCreate(a),
+		deleteVerb(a, "groups", "GROUP", "Delete a group and the access that its grants gave"),
+		noun("members", "Who is in a group", memberList(a), memberAdd(a), memberRemove(a)),
+	)
+}
+
+func groupCreate(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "create NAME", Aliases: []string{"add"}, Short: "Create a group", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			g, err := call[api.Group](cmd.Context(), a, "POST", "/v1/groups", api.NewGroup{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			return showOne(a, g, groupColumns())
+		},
+	}
+}
+
+func memberList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list GROUP", Aliases: []string{"ls"}, Short: "List the members of a group", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("groups", args[0], "members")
+			if err != nil {
+				return err
+			}
+			return listRows(cmd.Context(), a, path, nil, memberColumns())
+		},
+	}
+}
+
+func memberAdd(a *app) *cobra.Command {
+	until := untilFlag{now: a.now}
+	cmd := &cobra.Command{
+		Use: "add GROUP USER...", Short: "Put users into a group", Args: cobra.MinimumNArgs(2),
+		Example: "  cardea admin groups members add ops alice bob\n  cardea admin groups members add oncall alice --until 8h",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var rows []api.Member
+			for _, user := range args[1:] {
+				path, err := pathOf("groups", args[0], "members", user)
+				if err != nil {
+					return err
+				}
+				m, err := call[api.Member](cmd.Context(), a, "PUT", path, api.NewMember{Until: until.time})
+				if err != nil {
+					return fmt.Errorf("put %s into %s: %w", user, args[0], err)
+				}
+				rows = append(rows, m)
+			}
+			return show(a, rows, memberColumns())
+		},
+	}
+	cmd.Flags().Var(&until, "until", "when the membership ends: 8h, 2026-12-31, or a time")
+	return cmd
+}
+
+func memberRemove(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "remove GROUP USER...", Aliases: []string{"rm", "delete"}, Short: "Take users out of a group", Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, user := range args[1:] {
+				path, err := pathOf("groups", args[0], "members", user)
+				if err != nil {
+					return err
+				}
+				if err := a.act(cmd.Context(), "DELETE", path, nil, "removed "+user+" from "+args[0]); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}

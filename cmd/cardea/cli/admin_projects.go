@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func projectColumns() []column[api.Project] {
+	return []column[api.Project]{
+		{"name", func(p api.Project) string { return p.Name }},
+		{"certificates", func(p api.Project) string { return (time.Duration(p.CertificateSeconds) * time.Second).String() }},
+		{"gateway", func(p api.Project) string { return p.Gateway }},
+		{"gateway selector", func(p api.Project) string { return p.GatewaySelector }},
+		{"port forwarding", func(p api.Project) string { return yesNo(p.PortForwarding) }},
+		{"agent forwarding", func(p api.Project) string { return yesNo(p.AgentForwarding) }},
+		{"created", func(p api.Project) string { return stamp(p.CreatedAt) }},
+		{"id", func(p api.Project) string { return p.ID }},
+	}
+}
+
+func projectShowColumns() []column[api.Project] {
+	return append(projectColumns(), column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }})
+}
+
+func adminProjects(a *app) *cobra.Command {
+	return noun("projects", "Scopes of a certificate authority, of accounts and of rules",
+		listVerb(a, "/v1/projects", "List projects", projectColumns(), nil),
+		showVerb(a, "projects", "PROJECT", projectShowColumns()),
+		projectCreate(a), projectUpdate(a),
+		deleteVerb(a, "projects", "PROJECT", "Delete a project that has no servers"),
+	)
+}
+
+// projectFlags are the settings of a project, as flags with their defaults.
+func projectFlags(f *pflag.FlagSet, s *api.ProjectSettings, life *time.Duration) {
+	f.DurationVar(life, "certificate-life", 3*time.Minute, "life of a user certificate, 1m to 10m")
+	f.StringVar(&s.Gateway, "gateway", "allowed", "whether connections go through one: none, allowed or required")
+	f.StringVar(&s.GatewaySelector, "gateway-selector", "", "labels of the gateways, for example region=eu (default all)")
+	f.BoolVar(&s.PortForwarding, "port-forwarding", true, "certificates allow to forward ports")
+	f.BoolVar(&s.AgentForwarding, "agent-forwarding", false, "certificates allow to forward the user's own agent")
+}
+
+func wholeSeconds(life time.Duration) (int, error) {
+	if life%time.Second != 0 || life < 0 {
+		return 0, &usageError{text: fmt.Sprintf("%s is no number of whole seconds", life)}
+	}
+	return int(life / time.Second), nil
+}
+
+func projectCreate(a *app) *cobra.Command {
+	var in api.NewProject
+	var life time.Duration
+	cmd := &cobra.Command{
+		Use: "create NAME", Aliases: []string{"add"}, Short: "Create a project with its certificate authority", Args: cobra.ExactArgs(1),
+		Example: "  cardea admin projects create web\n  cardea admin projects create db --gateway required --gateway-selector region=eu",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			in.Name = args[0]
+			if in.CertificateSeconds, err = wholeSeconds(life); err != nil {
+				return err
+			}
+			p, err := call[api.Project](cmd.Context(), a, "POST", "/v1/projects", in)
+			if err != nil {
+				return err
+			}
+			return showOne(a, p, projectShowColumns())
+		},
+	}
+	projectFlags(cmd.Flags(), &in.ProjectSettings, &life)
+	return cmd
+}
+
+func projectUpdate(a *app) *cobra.Command {
+	var s api.ProjectSettings
+	var life time.Duration
+	cmd := &cobra.Command{
+		Use: "update PROJECT", Aliases: []string{"set"}, Short: "Change the settings of a project", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := anyChanged(cmd, "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding"); err != nil {
+				return err
+			}
+			path, err := pathOf("projects", args[0])
+			if err != nil {
+				return err
+			}
+			if s.CertificateSeconds, err = wholeSeconds(life); err != nil {
+				return err
+			}
+			p, err := call[api.Project](cmd.Context(), a, "PATCH", path, api.ProjectPatch{
+				CertificateSeconds: changed(cmd, "certificate-life", &s.CertificateSeconds),
+				Gateway:            changed(cmd, "gateway", &s.Gateway),
+				GatewaySelector:    changed(cmd, "gateway-selector", &s.GatewaySelector),
+				PortForwarding:     changed(cmd, "port-forwarding", &s.PortForwarding),
+				AgentForwarding:    changed(cmd, "agent-forwarding", &s.AgentForwarding),
+			})
+			if err != nil {
+				return err
+			}
+			return showOne(a, p, projectShowColumns())
+		},
+	}
+	projectFlags(cmd.Flags(), &s, &life)
+	return cmd
+}

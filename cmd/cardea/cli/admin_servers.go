@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func machineColumns(a *app) []column[api.Server] {
+	return []column[api.Server]{
+		{"name", func(s api.Server) string { return s.Name }},
+		{"address", func(s api.Server) string { return s.Address }},
+		{"state", func(s api.Server) string { return s.State }},
+		{"confirmed", func(s api.Server) string { return fmt.Sprintf("%d.%d", s.Confirmed.Epoch, s.Confirmed.Counter) }},
+		{"seen", func(s api.Server) string { return a.ago(s.LastSeen) }},
+		{"labels", func(s api.Server) string { return labels(s.Labels) }},
+		{"problems", func(s api.Server) string { return strings.Join(s.Problems, "; ") }},
+		{"project", func(s api.Server) string { return s.Project }},
+		{"id", func(s api.Server) string { return s.ID }},
+	}
+}
+
+func adminServers(a *app) *cobra.Command {
+	disabled, active := "disabled", "active"
+	return noun("servers", "Machines with a server agent",
+		serverList(a),
+		showVerb(a, "servers", "SERVER", machineColumns(a)),
+		serverUpdate(a),
+		onOff(a, "disable", "SERVER", "Let nobody enter a server", "servers", api.ServerPatch{State: &disabled}),
+		onOff(a, "enable", "SERVER", "Let people enter a disabled server again", "servers", api.ServerPatch{State: &active}),
+		deleteVerb(a, "servers", "SERVER", "Forget a server; its agent must enrol again"),
+	)
+}
+
+func serverList(a *app) *cobra.Command {
+	project := ""
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List servers", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := url.Values{}
+			if project != "" {
+				q.Set("project", project)
+			}
+			return listRows(cmd.Context(), a, "/v1/servers", q, machineColumns(a))
+		},
+	}
+	cmd.Flags().StringVar(&project, "project", "", "those of one project")
+	return cmd
+}
+
+func serverUpdate(a *app) *cobra.Command {
+	var name, address string
+	var label map[string]string
+	cmd := &cobra.Command{
+		Use: "update SERVER", Aliases: []string{"set"}, Short: "Change a server", Args: cobra.ExactArgs(1),
+		Example: "  cardea admin servers update web-1 --address 10.0.0.7:22 --label env=prod --label tier=web",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := anyChanged(cmd, "name", "address", "label"); err != nil {
+				return err
+			}
+			path, err := pathOf("servers", args[0])
+			if err != nil {
+				return err
+			}
+			s, err := call[api.Server](cmd.Context(), a, "PATCH", path, api.ServerPatch{
+				Name: changed(cmd, "name", &name), Address: changed(cmd, "address", &address), Labels: changed(cmd, "label", &label),
+			})
+			if err != nil {
+				return err
+			}
+			return showOne(a, s, machineColumns(a))
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "new name, unique in its project")
+	cmd.Flags().StringVar(&address, "address", "", "host:port of sshd")
+	cmd.Flags().StringToStringVar(&label, "label", nil, "labels in place of all that it has, key=value")
+	return cmd
+}

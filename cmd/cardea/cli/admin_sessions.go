@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func adminSessions(a *app) *cobra.Command {
+	return noun("sessions", "Signed-in devices",
+		ofUser(a, "/v1/sessions", "List sessions", []column[api.Session]{
+			{"user", func(s api.Session) string { return s.UserName }},
+			{"device", func(s api.Session) string { return s.DeviceTag }},
+			{"created", func(s api.Session) string { return stamp(s.CreatedAt) }},
+			{"expires", func(s api.Session) string { return stamp(s.ExpiresAt) }},
+			{"revoked", func(s api.Session) string { return stamp(s.RevokedAt) }},
+			{"id", func(s api.Session) string { return s.ID }},
+		}),
+		revokeVerb(a, "sessions", "SESSION", "End a session and the connections that it began"),
+	)
+}
+
+func adminDevices(a *app) *cobra.Command {
+	return noun("devices", "Machines of users, known by their keys",
+		ofUser(a, "/v1/devices", "List devices", []column[api.Device]{
+			{"name", func(d api.Device) string { return d.Name }},
+			{"user", func(d api.Device) string { return d.User }},
+			{"state", func(d api.Device) string { return d.State }},
+			{"created", func(d api.Device) string { return stamp(d.CreatedAt) }},
+			{"key", func(d api.Device) string { return d.Thumbprint }},
+			{"id", func(d api.Device) string { return d.ID }},
+		}),
+		revokeVerb(a, "devices", "DEVICE", "Let a device never sign in again, and end its sessions"),
+	)
+}
+
+func adminConnections(a *app) *cobra.Command {
+	return noun("connections", "Connections through gateways",
+		listVerb(a, "/v1/gateway-sessions", "List connections, open and ended", []column[api.GatewaySession]{
+			{"started", func(s api.GatewaySession) string { return stamp(s.StartedAt) }},
+			{"ended", func(s api.GatewaySession) string { return stamp(s.EndedAt) }},
+			{"cause", func(s api.GatewaySession) string { return s.Cause }},
+			{"login", func(s api.GatewaySession) string { return s.Login }},
+			{"source", func(s api.GatewaySession) string { return s.Source }},
+			{"up", func(s api.GatewaySession) string { return strconv.FormatInt(s.Up, 10) }},
+			{"down", func(s api.GatewaySession) string { return strconv.FormatInt(s.Down, 10) }},
+			{"user", func(s api.GatewaySession) string { return s.User }},
+			{"server", func(s api.GatewaySession) string { return s.Server }},
+			{"gateway", func(s api.GatewaySession) string { return s.Gateway }},
+			{"id", func(s api.GatewaySession) string { return s.ID }},
+		}, nil),
+	)
+}
+
+// ofUser is a list that may be of one user alone.
+func ofUser[T any](a *app, path, short string, columns []column[T]) *cobra.Command {
+	user := ""
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := url.Values{}
+			if user != "" {
+				q.Set("user", user)
+			}
+			return listRows(cmd.Context(), a, path, q, columns)
+		},
+	}
+	cmd.Flags().StringVar(&user, "user", "", "those of one user, by id or name")
+	return cmd
+}
+
+func revokeVerb(a *app, collection, what, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: "revoke " + what, Aliases: []string{"delete", "rm"}, Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf(collection, args[0], "revoke")
+			if err != nil {
+				return err
+			}
+			return a.act(cmd.Context(), "POST", path, nil, "revoked "+args[0])
+		},
+	}
+}

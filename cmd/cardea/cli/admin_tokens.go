@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
+)
+
+func tokenColumns() []column[api.EnrolmentToken] {
+	return []column[api.EnrolmentToken]{
+		{"id", func(t api.EnrolmentToken) string { return t.ID }},
+		{"kind", func(t api.EnrolmentToken) string { return t.Kind }},
+		{"project", func(t api.EnrolmentToken) string { return t.Project }},
+		{"name", func(t api.EnrolmentToken) string { return t.Name }},
+		{"address", func(t api.EnrolmentToken) string { return t.Address }},
+		{"uses left", func(t api.EnrolmentToken) string { return strconv.Itoa(t.UsesLeft) }},
+		{"expires", func(t api.EnrolmentToken) string { return stamp(t.ExpiresAt) }},
+		{"labels", func(t api.EnrolmentToken) string { return labels(t.Labels) }},
+	}
+}
+
+func adminTokens(a *app) *cobra.Command {
+	remove := deleteVerb(a, "enrolment-tokens", "TOKEN", "Make an enrolment token worthless")
+	remove.Aliases = append(remove.Aliases, "revoke")
+	return noun("tokens", "Enrolment tokens, which let servers and gateways in",
+		listVerb(a, "/v1/enrolment-tokens", "List enrolment tokens", tokenColumns(), nil),
+		tokenCreate(a), remove,
+	)
+}
+
+func tokenCreate(a *app) *cobra.Command {
+	var in api.NewEnrolmentToken
+	var life time.Duration
+	quiet := false
+	cmd := &cobra.Command{
+		Use: "create", Aliases: []string{"add"}, Short: "Create an enrolment token; its secret is printed once", Args: cobra.NoArgs,
+		Example: `  cardea admin tokens create --kind server --project web -q >enrollment.token
+  cardea admin tokens create --kind gateway --name gw-1 --address gw-1.example.com:7234`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if in.Seconds, err = wholeSeconds(life); err != nil {
+				return err
+			}
+			t, err := call[api.EnrolmentToken](cmd.Context(), a, "POST", "/v1/enrolment-tokens", in)
+			if err != nil {
+				return err
+			}
+			if quiet {
+				_, err = fmt.Fprintln(a.out, ident.Text(t.Secret))
+				return err
+			}
+			return showOne(a, t, append(tokenColumns(),
+				column[api.EnrolmentToken]{"secret (told once)", func(t api.EnrolmentToken) string { return t.Secret }}))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.Kind, "kind", "server", "server or gateway")
+	f.StringVar(&in.Project, "project", "", "project of the servers")
+	f.StringVar(&in.Name, "name", "", "name of what enrols (default a server's own host name)")
+	f.StringVar(&in.Address, "address", "", "host:port to dial (default what a server proposes)")
+	f.StringToStringVar(&in.Labels, "label", nil, "labels of what enrols, key=value")
+	f.StringSliceVar(&in.Egress, "egress", nil, "addresses from which a gateway reaches servers")
+	f.IntVar(&in.Uses, "uses", 1, "how often it is good")
+	f.DurationVar(&life, "life", time.Hour, "how long it is good, 720h at most")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print the secret alone")
+	return cmd
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func userColumns() []column[api.User] {
+	return []column[api.User]{
+		{"name", func(u api.User) string { return u.Name }},
+		{"login", func(u api.User) string { return u.Login }},
+		{"uid", func(u api.User) string { return strconv.Itoa(u.UID) }},
+		{"status", func(u api.User) string { return u.Status }},
+		{"admin", func(u api.User) string { return yesNo(u.Admin) }},
+		{"full name", func(u api.User) string { return u.FullName }},
+		{"email", func(u api.User) string { return u.Email }},
+		{"created", func(u api.User) string { return stamp(u.CreatedAt) }},
+		{"id", func(u api.User) string { return u.ID }},
+	}
+}
+
+// createdColumns also show the password that was made; it is told once.
+func createdColumns() []column[api.CreatedUser] {
+	columns := []column[api.CreatedUser]{
+		{"password (told once)", func(u api.CreatedUser) string { return u.Password }},
+	}
+	for _, c := range userColumns() {
+		columns = append(columns, column[api.CreatedUser]{c.name, func(u api.CreatedUser) string { return c.text(u.User) }})
+	}
+	return columns
+}
+
+func adminUsers(a *app) *cobra.Command {
+	disabled, active := "disabled", "active"
+	return noun("users", "People",
+		listVerb(a, "/v1/users", "List users", userColumns(), nil),
+		showVerb(a, "users", "USER", userColumns()),
+		userCreate(a), userUpdate(a),
+		onOff(a, "disable", "USER", "End all access of a user", "users", api.UserPatch{Status: &disabled}),
+		onOff(a, "enable", "USER", "Give a disabled user access again", "users", api.UserPatch{Status: &active}),
+		deleteVerb(a, "users", "USER", "Delete a user; the name and uid are never given again"),
+	)
+}
+
+func userCreate(a *app) *cobra.Command {
+	var in api.NewUser
+	stdin := false
+	cmd := &cobra.Command{
+		Use: "create NAME", Aliases: []string{"add"}, Short: "Create a user", Args: cobra.ExactArgs(1),
+		Long:    "Create a user. Without --password-stdin a password is made and printed, once.",
+		Example: "  cardea admin users create alice --full-name 'Alice Ang'\n  pass show alice | cardea admin users create alice --password-stdin",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			in.Name = args[0]
+			if stdin {
+				if in.Password, err = passwordFrom(a.in); err != nil {
+					return err
+				}
+			}
+			u, err := call[api.CreatedUser](cmd.Context(), a, "POST", "/v1/users", in)
+			if err != nil {
+				return err
+			}
+			return showOne(a, u, createdColumns())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.Login, "login", "", "Unix login (default the name); it cannot be changed later")
+	f.StringVar(&in.FullName, "full-name", "", "name as people know it")
+	f.StringVar(&in.Email, "email", "", "address")
+	f.BoolVar(&in.Admin, "admin", false, "may administer the team")
+	f.BoolVar(&stdin, "password-stdin", false, "read the password from stdin")
+	return cmd
+}
+
+func userUpdate(a *app) *cobra.Command {
+	var fullName, email, password string
+	var admin, stdin, reset bool
+	cmd := &cobra.Command{
+		Use: "update USER", Aliases: []string{"set"}, Short: "Change a user", Args: cobra.ExactArgs(1),
+		Example: "  cardea admin users update alice --admin\n  cardea admin users update alice --reset-password",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := anyChanged(cmd, "full-name", "email", "admin", "password-stdin", "reset-password"); err != nil {
+				return err
+			}
+			path, err := pathOf("users", args[0])
+			if err != nil {
+				return err
+			}
+			patch := api.UserPatch{
+				FullName: changed(cmd, "full-name", &fullName), Email: changed(cmd, "email", &email), Admin: changed(cmd, "admin", &admin),
+			}
+			if stdin {
+				if password, err = passwordFrom(a.in); err != nil {
+					return err
+				}
+			}
+			if stdin || reset {
+				patch.Password = &password // empty: one is made
+			}
+			u, err := call[api.CreatedUser](cmd.Context(), a, "PATCH", path, patch)
+			if err != nil {
+				return err
+			}
+			return showOne(a, u, createdColumns())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&fullName, "full-name", "", "name as people know it")
+	f.StringVar(&email, "email", "", "address")
+	f.BoolVar(&admin, "admin", false, "may administer the team")
+	f.BoolVar(&stdin, "password-stdin", false, "read a new password from stdin")
+	f.BoolVar(&reset, "reset-password", false, "have a new password made and printed, once")
+	cmd.MarkFlagsMutuallyExclusive("password-stdin", "reset-password")
+	return cmd
+}
