@@ -1,0 +1,168 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// head is the end of this instance's chain in its epoch.
+type head struct {
+	seq   int64
+	batch int64 // rises with every commit, with or without audit rows
+	hash  []byte
+}
+
+type auditRow struct {
+	seq           int64
+	at            time.Time
+	payload, hash []byte
+}
+
+// add takes over what a command changed.
+func (b *batch) add(w *writer, t *tx) {
+	b.kept++
+	b.topics = append(b.topics, t.topics...)
+	for _, payload := range t.audit {
+		b.head.seq++
+		b.head.hash = audit.Link(b.head.hash, w.instance, w.epoch, b.head.seq, payload)
+		b.rows = append(b.rows, auditRow{seq: b.head.seq, at: t.now, payload: payload, hash: b.head.hash})
+	}
+}
+
+// takeEpoch fences off any process that runs under this name: from here on its
+// commits fail. The chain goes on from the last hash of the epoch before.
+func (w *writer) takeEpoch(ctx context.Context) error {
+	rows, err := w.conn.query(ctx, `INSERT INTO audit_chains (instance, epoch, seq, batch, hash) VALUES (?, 1, 0, 0, ?)
+		ON CONFLICT (instance) DO UPDATE SET epoch = audit_chains.epoch + 1, seq = 0, batch = 0
+		RETURNING epoch, hash`, w.instance, []byte{})
+	if err != nil {
+		return fmt.Errorf("take the next epoch: %w", err)
+	}
+	defer rows.Close()
+	rows.Next()
+	if err := scan(rows, []any{&w.epoch, &w.head.hash}); err != nil {
+		return fmt.Errorf("take the next epoch: %w", err)
+	}
+	w.known = true
+	return rows.Close()
+}
+
+// reload reads the head after a commit whose outcome was not heard.
+func (w *writer) reload(ctx context.Context) error {
+	rows, err := w.conn.query(ctx, `SELECT epoch, seq, batch, hash FROM audit_chains WHERE instance = ?`, w.instance)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var epoch int64
+	var h head
+	if !rows.Next() {
+		return fmt.Errorf("the audit chain of instance %q is gone", w.instance)
+	}
+	if err := scan(rows, []any{&epoch, &h.seq, &h.batch, &h.hash}); err != nil {
+		return err
+	}
+	if epoch != w.epoch {
+		return ErrFenced
+	}
+	w.head, w.known = h, true
+	return rows.Close()
+}
+
+// auditChunk rows go into the table with one statement.
+const auditChunk = 16
+
+var (
+	insertAudit      = insertAuditRows(1)
+	insertAuditChunk = insertAuditRows(auditChunk)
+)
+
+func insertAuditRows(n int) string {
+	return "INSERT INTO audit (id, instance, epoch, seq, at, payload, hash) VALUES " +
+		strings.Join(slices.Repeat([]string{"(?, ?, ?, ?, ?, ?, ?)"}, n), ", ")
+}
+
+// seal ends a transaction: it moves the head (which fails for a fenced
+// instance), appends the audit rows and tells the other instances. The row that
+// gives out ids is held until the commit, so ids rise in the order of commits.
+func (w *writer) seal(ctx context.Context, b *batch) error {
+	b.head.batch++
+	n, err := w.conn.exec(ctx, `UPDATE audit_chains SET seq = ?, batch = ?, hash = ? WHERE instance = ? AND epoch = ?`,
+		b.head.seq, b.head.batch, b.head.hash, w.instance, w.epoch)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return ErrFenced
+	}
+	if len(b.rows) > 0 {
+		b.topics = append(b.topics, store.AuditTopic)
+		if err := w.appendAudit(ctx, b.rows); err != nil {
+			return err
+		}
+	}
+	slices.Sort(b.topics)
+	b.topics = slices.Compact(b.topics)
+	if w.eng.postgres == nil {
+		return nil
+	}
+	return w.notify(ctx, b.topics)
+}
+
+func (w *writer) appendAudit(ctx context.Context, rows []auditRow) error {
+	last, err := w.lastID(ctx, len(rows))
+	if err != nil {
+		return err
+	}
+	id := last - int64(len(rows))
+	for len(rows) > 0 {
+		n, q := 1, insertAudit
+		if len(rows) >= auditChunk {
+			n, q = auditChunk, insertAuditChunk
+		}
+		values := make([]any, 0, 7*n)
+		for _, r := range rows[:n] {
+			id++
+			values = append(values, id, w.instance, w.epoch, r.seq, r.at, r.payload, r.hash)
+		}
+		if _, err := w.conn.exec(ctx, q, values...); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+func (w *writer) lastID(ctx context.Context, n int) (int64, error) {
+	rows, err := w.conn.query(ctx, `UPDATE counters SET value = value + ? WHERE name = 'audit' RETURNING value`, n)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	var last int64
+	if !rows.Next() {
+		return 0, fmt.Errorf("the audit counter is gone: %v", rows.Err())
+	}
+	if err := scan(rows, []any{&last}); err != nil {
+		return 0, err
+	}
+	return last, rows.Close()
+}
+
+// AppendAudit implements store.AuditLog.
+func (s *Store) AppendAudit(ctx context.Context, m store.Meta) error {
+	return s.do(ctx, m, func(*tx) error { return nil })
+}
+
+// AuditRows implements store.AuditLog.
+func (s *Store) AuditRows(ctx context.Context, after int64, limit int) ([]store.AuditRow, error) {
+	return all(s.reader(ctx), func(r *store.AuditRow) []any {
+		return []any{&r.ID, &r.Instance, &r.Epoch, &r.Seq, &r.At, &r.Payload, &r.Hash}
+	}, `SELECT id, instance, epoch, seq, at, payload, hash FROM audit WHERE id > ? ORDER BY id LIMIT ?`, after, clamp(limit))
+}

@@ -1,0 +1,126 @@
+package sqlstore
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const gatewaySessionColumns = "h.id, h.gateway_id, h.user_id, h.server_id, h.project_id, h.login, h.user_session, h.source, h.started_at, h.ended_at, h.cause, h.up, h.down"
+
+func gatewaySessionInto(h *store.GatewaySession) []any {
+	return []any{&h.ID, &h.Gateway, &h.User, &h.Server, &h.Project, &h.Login, &h.UserSession, &h.Source, &h.StartedAt, &h.EndedAt, &h.Cause, &h.Up, &h.Down}
+}
+
+// nonceTime is how long a nonce is kept beyond its ticket: more than the clocks
+// of two instances may differ.
+const nonceTime = time.Hour
+
+const insertGatewaySession = `INSERT INTO gateway_sessions (id, gateway_id, user_id, server_id, project_id, login, user_session, source, started_at, ended_at, cause, up, down, end_order)
+	SELECT ?, w.id, u.id, s.id, s.project_id, ?, x.id, ?, ?, 0, '', 0, 0, 0
+	FROM gateways w CROSS JOIN servers s CROSS JOIN users u JOIN sessions x ON x.user_id = u.id JOIN devices d ON d.id = x.device_id
+	WHERE w.id = ? AND w.state = 'active' AND s.id = ? AND s.state = 'active' AND u.id = ? AND u.status = 'active'
+	AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.state = 'active'
+	AND EXISTS (SELECT 1 FROM issuances i WHERE i.ticket = ? AND i.ticket <> '' AND i.kind = 'user' AND i.user_id = u.id AND i.server_id = s.id
+		AND i.login = ? AND i.public_key = ?) /*share*/`
+
+// ClaimHello implements store.Issuance. The rows that allow it are held until
+// the commit: whoever disables the user at the same time finds the session and
+// orders its end, or the claim finds the user disabled.
+func (s *Store) ClaimHello(ctx context.Context, c store.Claim, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		err := t.must(store.ErrReplayed, `INSERT INTO nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING`,
+			c.Nonce, c.ExpiresAt.Add(nonceTime))
+		if err != nil {
+			return err
+		}
+		if !t.now.Before(c.ExpiresAt) {
+			return fmt.Errorf("the ticket is over: %w", store.ErrDenied)
+		}
+		h := c.Session
+		t.touch(store.UserTopic(h.User))
+		return t.must(store.ErrDenied, insertGatewaySession,
+			h.ID, h.Login, h.Source, created(h.StartedAt, t), h.Gateway, h.Server, h.User, c.UserSession, t.now, c.Ticket, h.Login, fingerprint(c.Fingerprint))
+	})
+}
+
+// fingerprint writes a SHA-256 hash of a key as OpenSSH does.
+func fingerprint(sum []byte) string {
+	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum)
+}
+
+// EndGatewaySession implements store.Issuance. A second end leaves no audit row.
+func (s *Store) EndGatewaySession(ctx context.Context, h store.GatewaySession, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		n, err := t.exec(`UPDATE gateway_sessions SET ended_at = ?, cause = ?, up = ?, down = ? WHERE id = ? AND gateway_id = ? AND ended_at = 0`,
+			created(h.EndedAt, t), h.Cause, h.Up, h.Down, h.ID, h.Gateway)
+		if err != nil || n == 1 {
+			return err
+		}
+		t.audit = nil
+		var id string
+		return one(t, []any{&id}, `SELECT id FROM gateway_sessions WHERE id = ? AND gateway_id = ?`, h.ID, h.Gateway)
+	})
+}
+
+// GatewaySessions implements store.Issuance.
+func (s *Store) GatewaySessions(ctx context.Context, user string, live bool, p store.Page) ([]store.GatewaySession, string, error) {
+	l := list[store.GatewaySession]{
+		query: `SELECT ` + gatewaySessionColumns + ` FROM gateway_sessions h WHERE true`,
+		order: "h.started_at", id: "h.id", newest: true, into: gatewaySessionInto,
+		key: func(h *store.GatewaySession) (any, string) { return h.StartedAt, h.ID },
+	}
+	if live {
+		l.query += ` AND h.ended_at = 0`
+	}
+	if user == "" {
+		return l.page(ctx, s, p)
+	}
+	l.query += ` AND h.user_id = ?`
+	return l.page(ctx, s, p, user)
+}
+
+// orderEnd orders the end of the live sessions that the condition selects and
+// that have no order yet. A gateway's orders are numbered by its own row, which
+// is held until the commit: so their numbers rise in the order of commits, and
+// a gateway that has seen one has missed none below.
+func (t *tx) orderEnd(condition string, vs ...any) error {
+	where := ` WHERE ended_at = 0 AND end_order = 0 AND ` + condition
+	gateways, err := texts(t, `UPDATE gateways SET orders = orders + 1 WHERE id IN (SELECT gateway_id FROM gateway_sessions`+where+`) RETURNING id`, vs...)
+	if err != nil {
+		return err
+	}
+	for _, id := range gateways {
+		t.touch(store.GatewayTopic(id))
+	}
+	_, err = t.exec(`UPDATE gateway_sessions SET end_order = (SELECT orders FROM gateways w WHERE w.id = gateway_sessions.gateway_id)`+where+
+		` AND gateway_id IN (SELECT id FROM gateways)`, vs...)
+	return err
+}
+
+// EndOrders implements store.Issuance.
+func (s *Store) EndOrders(ctx context.Context, gateway string, after int64) ([]string, int64, error) {
+	type order struct {
+		highest int64
+		session string
+	}
+	rows, err := all(s.reader(ctx), func(o *order) []any { return []any{&o.highest, &o.session} },
+		`SELECT w.orders, h.id FROM gateways w LEFT JOIN gateway_sessions h ON h.gateway_id = w.id AND h.ended_at = 0 AND h.end_order > ?
+		WHERE w.id = ? ORDER BY h.end_order, h.id`, after, gateway)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(rows) == 0 {
+		return nil, 0, fmt.Errorf("gateway: %w", store.ErrNotFound)
+	}
+	var ids []string
+	for _, o := range rows {
+		if o.session != "" {
+			ids = append(ids, o.session)
+		}
+	}
+	return ids, rows[0].highest, nil
+}

@@ -1,0 +1,138 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Bounds of one engine's connections and statements.
+const (
+	// maxReaders bounds connections for reads: two cores gain nothing by more.
+	maxReaders = 8
+	// statementTime ends a statement, waiting for a lock included.
+	statementTime = 10 * time.Second
+)
+
+// engine is an open database: one pool for reads, one for the writer.
+type engine struct {
+	*dialect
+	reads  *sql.DB
+	writes *sql.DB
+	// prepare: database/sql prepares statements (pgx does so by itself).
+	prepare  bool
+	postgres *pgx.ConnConfig // nil with SQLite
+	classify func(error) failure
+	lock     io.Closer // of the SQLite file
+
+	mu       sync.Mutex
+	prepared map[string]*sql.Stmt // guarded by mu; on reads
+}
+
+// failure is what an engine's error means to the writer.
+type failure int
+
+const (
+	failed   failure = iota // this statement cannot succeed
+	exists                  // a unique value is taken
+	conflict                // a race with another instance: run the command again
+	lost                    // the connection is gone
+)
+
+func openEngine(ctx context.Context, o Options) (*engine, error) {
+	if strings.HasPrefix(o.URL, "postgres://") || strings.HasPrefix(o.URL, "postgresql://") {
+		return openPostgres(ctx, o)
+	}
+	return openSQLite(ctx, o)
+}
+
+func (e *engine) close() error {
+	e.mu.Lock()
+	for _, st := range e.prepared {
+		st.Close()
+	}
+	e.prepared = nil
+	e.mu.Unlock()
+	err := errors.Join(e.reads.Close(), e.writes.Close())
+	if e.lock != nil {
+		err = errors.Join(err, e.lock.Close())
+	}
+	return err
+}
+
+// stmt returns the prepared form of a read.
+func (e *engine) stmt(ctx context.Context, q string) (*sql.Stmt, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if st, ok := e.prepared[q]; ok {
+		return st, nil
+	}
+	st, err := e.reads.PrepareContext(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if e.prepared == nil {
+		e.prepared = make(map[string]*sql.Stmt)
+	}
+	e.prepared[q] = st
+	return st, nil
+}
+
+// reader runs reads: single statements, or several in one snapshot (tx set).
+type reader struct {
+	ctx context.Context
+	eng *engine
+	tx  *sql.Tx
+}
+
+func (s *Store) reader(ctx context.Context) reader { return reader{ctx: ctx, eng: s.eng} }
+
+func (r reader) query(q string, vs ...any) (*sql.Rows, error) {
+	rows, err := r.run(r.eng.sql(q), args(vs))
+	if err != nil && r.ctx.Err() != nil {
+		return nil, r.ctx.Err()
+	}
+	return rows, err
+}
+
+func (r reader) run(q string, vs []any) (*sql.Rows, error) {
+	if !r.eng.prepare {
+		if r.tx != nil {
+			return r.tx.QueryContext(r.ctx, q, vs...)
+		}
+		return r.eng.reads.QueryContext(r.ctx, q, vs...)
+	}
+	st, err := r.eng.stmt(r.ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if r.tx != nil {
+		st = r.tx.StmtContext(r.ctx, st)
+	}
+	return st.QueryContext(r.ctx, vs...)
+}
+
+// snapshot runs several reads that all see one instant.
+func (s *Store) snapshot(ctx context.Context, read func(reader) error) error {
+	tx, err := s.eng.reads.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return orContext(ctx, fmt.Errorf("begin read: %w", err))
+	}
+	defer tx.Rollback()
+	return orContext(ctx, read(reader{ctx: ctx, eng: s.eng, tx: tx}))
+}
+
+// orContext prefers the context's own error over what it made of the driver.
+func orContext(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}

@@ -1,0 +1,140 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const (
+	groupColumns  = "g.id, g.name, g.gid, g.created_at"
+	memberColumns = "m.group_id, m.user_id, u.name, m.until, m.revision"
+)
+
+func groupInto(g *store.Group) []any { return []any{&g.ID, &g.Name, &g.GID, &g.CreatedAt} }
+
+func memberInto(m *store.Member) []any {
+	return []any{&m.Group, &m.User, &m.UserName, &m.Until, &m.Revision}
+}
+
+// projectsOfGroup are those that have a grant for it.
+const projectsOfGroup = `SELECT project_id FROM grants WHERE group_id = ?`
+
+// CreateGroup implements store.Directory.
+func (s *Store) CreateGroup(ctx context.Context, g store.Group, m store.Meta) (store.Group, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Group, error) {
+		var err error
+		if g.GID, err = t.unixID(); err != nil {
+			return g, err
+		}
+		g.CreatedAt = created(g.CreatedAt, t)
+		_, err = t.exec(`INSERT INTO user_groups (id, name, gid, created_at) VALUES (?, ?, ?, ?)`, g.ID, g.Name, g.GID, g.CreatedAt)
+		return g, err
+	})
+}
+
+// Group implements store.Directory.
+func (s *Store) Group(ctx context.Context, id string) (store.Group, error) {
+	var g store.Group
+	err := one(s.reader(ctx), groupInto(&g), `SELECT `+groupColumns+` FROM user_groups g WHERE g.id = ?`, id)
+	return g, err
+}
+
+// GroupByName implements store.Directory.
+func (s *Store) GroupByName(ctx context.Context, name string) (store.Group, error) {
+	var g store.Group
+	err := one(s.reader(ctx), groupInto(&g), `SELECT `+groupColumns+` FROM user_groups g WHERE g.name = ?`, name)
+	return g, err
+}
+
+// Groups implements store.Directory: by name.
+func (s *Store) Groups(ctx context.Context, p store.Page) ([]store.Group, string, error) {
+	return list[store.Group]{
+		query: `SELECT ` + groupColumns + ` FROM user_groups g WHERE true`,
+		order: "g.name", id: "g.id", into: groupInto,
+		key: func(g *store.Group) (any, string) { return g.Name, g.ID },
+	}.page(ctx, s, p)
+}
+
+// DeleteGroup implements store.Directory.
+func (s *Store) DeleteGroup(ctx context.Context, id string, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		if err := t.lockGroup(id); err != nil {
+			return err
+		}
+		if err := t.mark(projectsOfGroup, id); err != nil {
+			return err
+		}
+		if _, err := t.exec(`DELETE FROM grants WHERE group_id = ?`, id); err != nil {
+			return err
+		}
+		users, err := texts(t, `DELETE FROM members WHERE group_id = ? RETURNING user_id`, id)
+		if err != nil {
+			return err
+		}
+		for _, u := range users {
+			t.touch(store.UserTopic(u))
+		}
+		_, err = t.exec(`DELETE FROM user_groups WHERE id = ?`, id)
+		return err
+	})
+}
+
+func (t *tx) lockGroup(id string) error {
+	var found string
+	if err := one(t, []any{&found}, `SELECT id FROM user_groups WHERE id = ? /*lock*/`, id); err != nil {
+		return fmt.Errorf("group: %w", err)
+	}
+	return nil
+}
+
+// PutMember implements store.Directory.
+func (s *Store) PutMember(ctx context.Context, v store.Member, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		if err := t.lockGroup(v.Group); err != nil {
+			return err
+		}
+		var status string
+		if err := one(t, []any{&status}, `SELECT status FROM users WHERE id = ? /*share*/`, v.User); err != nil {
+			return fmt.Errorf("user: %w", err)
+		}
+		if status == store.Deleted {
+			return store.ErrDenied
+		}
+		rev, err := t.revision()
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`INSERT INTO members (group_id, user_id, until, revision) VALUES (?, ?, ?, ?)
+			ON CONFLICT (group_id, user_id) DO UPDATE SET until = excluded.until, revision = excluded.revision`,
+			v.Group, v.User, v.Until, rev)
+		if err != nil {
+			return err
+		}
+		t.touch(store.UserTopic(v.User))
+		return t.mark(projectsOfGroup, v.Group)
+	})
+}
+
+// RemoveMember implements store.Directory.
+func (s *Store) RemoveMember(ctx context.Context, group, user string, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error { return t.removeMember(group, user) })
+}
+
+func (t *tx) removeMember(group, user string) error {
+	if err := t.must(store.ErrNotFound, `DELETE FROM members WHERE group_id = ? AND user_id = ?`, group, user); err != nil {
+		return err
+	}
+	t.touch(store.UserTopic(user))
+	return t.mark(projectsOfGroup, group)
+}
+
+// Members implements store.Directory: by user name.
+func (s *Store) Members(ctx context.Context, group string, p store.Page) ([]store.Member, string, error) {
+	return list[store.Member]{
+		query: `SELECT ` + memberColumns + ` FROM members m JOIN users u ON u.id = m.user_id WHERE m.group_id = ?`,
+		order: "u.name", id: "u.id", into: memberInto,
+		key: func(m *store.Member) (any, string) { return m.UserName, m.User },
+	}.page(ctx, s, p, group)
+}

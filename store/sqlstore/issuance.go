@@ -1,0 +1,168 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// jsonRows decodes what JSON_ROWS(JSON_ROW(…)) gave; into gives the pointers of
+// one row, times as *jsonTime.
+type jsonRows[T any] struct {
+	out  *[]T
+	into func(*T) []any
+}
+
+func (r *jsonRows[T]) UnmarshalJSON(b []byte) error {
+	var raw []json.RawMessage
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	out := make([]T, len(raw))
+	for i := range raw {
+		into := r.into(&out[i])
+		if err := json.Unmarshal(raw[i], &into); err != nil {
+			return err
+		}
+	}
+	*r.out = out
+	return nil
+}
+
+// jsonTime is a time in JSON as the tables keep it.
+type jsonTime time.Time
+
+func (t *jsonTime) UnmarshalJSON(b []byte) error {
+	var n int64
+	err := json.Unmarshal(b, &n)
+	*t = jsonTime(moment(n))
+	return err
+}
+
+// factsQuery is one statement, so that all of it is seen at one instant without
+// a transaction around it: this is on the path of every connection.
+const factsQuery = `SELECT ` + teamColumns + `, ` + sessionColumns + `, ` + deviceColumns + `, ` + userColumns + `, ` + serverColumns + `, ` + projectColumns + `,
+	(SELECT JSON_ROWS(JSON_ROW(m.group_id, m.until, m.revision)) FROM members m WHERE m.user_id = u.id),
+	(SELECT JSON_ROWS(JSON_ROW(a.id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at))
+		FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = p.id)
+	FROM sessions x JOIN devices d ON d.id = x.device_id JOIN users u ON u.id = x.user_id
+	CROSS JOIN servers s JOIN projects p ON p.id = s.project_id CROSS JOIN team t
+	WHERE x.id = ? AND s.id = ?`
+
+// Facts implements store.Issuance.
+func (s *Store) Facts(ctx context.Context, session, server string) (store.Facts, error) {
+	var f store.Facts
+	into := append(teamInto(&f.Team), sessionInto(&f.Session)...)
+	into = append(into, deviceInto(&f.Device)...)
+	into = append(into, userInto(&f.User)...)
+	into = append(into, serverInto(&f.Server)...)
+	into = append(into, projectInto(&f.Project)...)
+	into = append(into,
+		&jsonRows[store.Member]{&f.Memberships, func(m *store.Member) []any {
+			return []any{&m.Group, (*jsonTime)(&m.Until), &m.Revision}
+		}},
+		&jsonRows[store.Grant]{&f.Grants, func(g *store.Grant) []any {
+			return []any{&g.ID, &g.Group, &g.GroupName, &g.Role, &g.Selector, (*jsonTime)(&g.Until), &g.Revision, (*jsonTime)(&g.CreatedAt)}
+		}})
+	if err := one(s.reader(ctx), into, factsQuery, session, server); err != nil {
+		return store.Facts{}, fmt.Errorf("session or server: %w", err)
+	}
+	for i := range f.Memberships {
+		f.Memberships[i].User, f.Memberships[i].UserName = f.User.ID, f.User.Name
+	}
+	for i := range f.Grants {
+		f.Grants[i].Project = f.Project.ID
+	}
+	slices.SortFunc(f.Grants, func(a, b store.Grant) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	slices.SortFunc(f.Memberships, func(a, b store.Member) int { return cmp.Compare(a.Group, b.Group) })
+	return f, nil
+}
+
+// CatalogFacts implements store.Issuance.
+func (s *Store) CatalogFacts(ctx context.Context, user string) (store.CatalogFacts, error) {
+	var f store.CatalogFacts
+	err := s.snapshot(ctx, func(r reader) (err error) {
+		f, err = catalogFacts(r, user)
+		return err
+	})
+	return f, err
+}
+
+func catalogFacts(r reader, user string) (f store.CatalogFacts, err error) {
+	if err = one(r, userInto(&f.User), `SELECT `+userColumns+` FROM users u WHERE u.id = ?`, user); err != nil {
+		return f, fmt.Errorf("user: %w", err)
+	}
+	const groups = `(SELECT group_id FROM members WHERE user_id = ?)`
+	const projects = `(SELECT project_id FROM grants WHERE group_id IN ` + groups + `)`
+	f.Memberships, err = all(r, memberInto, `SELECT `+memberColumns+` FROM members m JOIN users u ON u.id = m.user_id WHERE m.user_id = ? ORDER BY m.group_id`, user)
+	if err != nil {
+		return f, err
+	}
+	f.Grants, err = all(r, grantInto, `SELECT `+grantColumns+` FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.group_id IN `+groups+` ORDER BY a.created_at, a.id`, user)
+	if err != nil {
+		return f, err
+	}
+	f.Projects, err = all(r, projectInto, `SELECT `+projectColumns+` FROM projects p WHERE p.id IN `+projects+` ORDER BY p.name`, user)
+	if err != nil {
+		return f, err
+	}
+	f.Servers, err = all(r, serverInto, `SELECT `+serverColumns+` FROM servers s WHERE s.project_id IN `+projects+` ORDER BY s.name, s.id`, user)
+	if err != nil {
+		return f, err
+	}
+	f.HostCAs, err = keys(r, teamScope, hostCAPurpose)
+	return f, err
+}
+
+const (
+	issuedColumns = "i.serial, i.kind, i.ca, i.principal, i.key_id, i.public_key, i.user_id, i.session_id, i.device_id, i.server_id, i.project_id, i.login, " +
+		"i.grant_id, i.ticket, i.not_before, i.not_after, i.created_at"
+
+	insertIssued = `INSERT INTO issuances (serial, kind, ca, principal, key_id, public_key, user_id, session_id, device_id, server_id, project_id, login,
+		grant_id, ticket, not_before, not_after, created_at) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? `
+
+	// forUser holds every row that allows it until the commit, so that whoever
+	// takes the permission away comes before or after the whole of it.
+	forUser = `FROM users u JOIN sessions x ON x.user_id = u.id JOIN devices d ON d.id = x.device_id
+		CROSS JOIN servers s JOIN grants a ON a.project_id = s.project_id JOIN members m ON m.group_id = a.group_id
+		WHERE u.id = ? AND u.status = 'active' AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.id = ? AND d.state = 'active'
+		AND s.id = ? AND s.project_id = ? AND s.state = 'active' AND a.id = ? AND (a.until = 0 OR a.until > ?)
+		AND m.user_id = u.id AND (m.until = 0 OR m.until > ?) /*share*/`
+
+	forServer = `FROM servers s WHERE s.id = ? AND s.state = 'active' /*share*/`
+)
+
+// RecordIssuance implements store.Issuance.
+func (s *Store) RecordIssuance(ctx context.Context, v store.Issued, m store.Meta) error {
+	if v.Serial == 0 || v.Serial > math.MaxInt64 {
+		return fmt.Errorf("serial %d has not 63 bits", v.Serial)
+	}
+	return s.do(ctx, m, func(t *tx) error {
+		values := []any{v.Serial, v.Kind, v.CA, v.Principal, v.KeyID, v.PublicKey, v.User, v.Session, v.Device, v.Server, v.Project, v.Login,
+			v.Grant, v.Ticket, v.NotBefore, v.NotAfter, created(v.CreatedAt, t)}
+		switch v.Kind {
+		case store.IssueUser:
+			return t.must(store.ErrDenied, insertIssued+forUser, append(values,
+				v.User, v.Session, t.now, v.Device, v.Server, v.Project, v.Grant, t.now, t.now)...)
+		case store.IssueHost, store.IssueCanary:
+			return t.must(store.ErrDenied, insertIssued+forServer, append(values, v.Server)...)
+		}
+		return fmt.Errorf("issuance of kind %q: %w", v.Kind, store.ErrDenied)
+	})
+}
+
+// Issued implements store.Issuance.
+func (s *Store) Issued(ctx context.Context, serial uint64) (store.Issued, error) {
+	var v store.Issued
+	err := one(s.reader(ctx), []any{&v.Serial, &v.Kind, &v.CA, &v.Principal, &v.KeyID, &v.PublicKey, &v.User, &v.Session, &v.Device, &v.Server, &v.Project,
+		&v.Login, &v.Grant, &v.Ticket, &v.NotBefore, &v.NotAfter, &v.CreatedAt}, `SELECT `+issuedColumns+` FROM issuances i WHERE i.serial = ?`, serial)
+	return v, err
+}

@@ -1,0 +1,182 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const (
+	projectColumns = "p.id, p.name, p.certificate_seconds, p.gateway, p.gateway_selector, p.port_forwarding, p.agent_forwarding, p.revision, p.created_at"
+	grantColumns   = "a.id, a.project_id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at"
+)
+
+func projectInto(p *store.Project) []any {
+	return []any{&p.ID, &p.Name, &p.CertificateSeconds, &p.Gateway, &p.GatewaySelector, &p.PortForwarding, &p.AgentForwarding, &p.Revision, &p.CreatedAt}
+}
+
+func grantInto(g *store.Grant) []any {
+	return []any{&g.ID, &g.Project, &g.Group, &g.GroupName, &g.Role, &g.Selector, &g.Until, &g.Revision, &g.CreatedAt}
+}
+
+// CreateProject implements store.Directory.
+func (s *Store) CreateProject(ctx context.Context, v store.Project, ca store.Key, m store.Meta) (store.Project, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Project, error) {
+		var err error
+		if v.Revision, err = t.revision(); err != nil {
+			return v, err
+		}
+		v.CreatedAt = created(v.CreatedAt, t)
+		_, err = t.exec(`INSERT INTO projects (id, name, certificate_seconds, gateway, gateway_selector, port_forwarding, agent_forwarding, revision, created_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			v.ID, v.Name, v.CertificateSeconds, v.Gateway, v.GatewaySelector, v.PortForwarding, v.AgentForwarding, v.Revision, v.CreatedAt)
+		if err != nil {
+			return v, err
+		}
+		t.touch(store.ProjectTopic(v.ID))
+		return v, t.insertKey(ca)
+	})
+}
+
+// Project implements store.Directory.
+func (s *Store) Project(ctx context.Context, id string) (store.Project, error) {
+	return project(s.reader(ctx), id)
+}
+
+func project(db querier, id string) (store.Project, error) {
+	var p store.Project
+	err := one(db, projectInto(&p), `SELECT `+projectColumns+` FROM projects p WHERE p.id = ?`, id)
+	return p, err
+}
+
+// ProjectByName implements store.Directory.
+func (s *Store) ProjectByName(ctx context.Context, name string) (store.Project, error) {
+	var p store.Project
+	err := one(s.reader(ctx), projectInto(&p), `SELECT `+projectColumns+` FROM projects p WHERE p.name = ?`, name)
+	return p, err
+}
+
+// Projects implements store.Directory: by name.
+func (s *Store) Projects(ctx context.Context, p store.Page) ([]store.Project, string, error) {
+	return list[store.Project]{
+		query: `SELECT ` + projectColumns + ` FROM projects p WHERE true`,
+		order: "p.name", id: "p.id", into: projectInto,
+		key: func(p *store.Project) (any, string) { return p.Name, p.ID },
+	}.page(ctx, s, p)
+}
+
+// UpdateProject implements store.Directory.
+func (s *Store) UpdateProject(ctx context.Context, id string, c store.ProjectChange, m store.Meta) (store.Project, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Project, error) {
+		p, err := t.lockProject(id)
+		if err != nil {
+			return p, err
+		}
+		set(&p.CertificateSeconds, c.CertificateSeconds)
+		set(&p.Gateway, c.Gateway)
+		set(&p.GatewaySelector, c.GatewaySelector)
+		set(&p.PortForwarding, c.PortForwarding)
+		set(&p.AgentForwarding, c.AgentForwarding)
+		if p.Revision, err = t.revision(); err != nil {
+			return p, err
+		}
+		t.touch(store.ProjectTopic(id))
+		_, err = t.exec(`UPDATE projects SET certificate_seconds = ?, gateway = ?, gateway_selector = ?, port_forwarding = ?, agent_forwarding = ?, revision = ? WHERE id = ?`,
+			p.CertificateSeconds, p.Gateway, p.GatewaySelector, p.PortForwarding, p.AgentForwarding, p.Revision, id)
+		return p, err
+	})
+}
+
+func (t *tx) lockProject(id string) (store.Project, error) {
+	var p store.Project
+	if err := one(t, projectInto(&p), `SELECT `+projectColumns+` FROM projects p WHERE p.id = ? /*lock*/`, id); err != nil {
+		return p, fmt.Errorf("project: %w", err)
+	}
+	return p, nil
+}
+
+// DeleteProject implements store.Directory. Its keys stay, retired, so that no
+// later project can be given one of them.
+func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		if _, err := t.lockProject(id); err != nil {
+			return err
+		}
+		var servers int
+		if err := one(t, []any{&servers}, `SELECT count(*) FROM servers WHERE project_id = ?`, id); err != nil {
+			return err
+		}
+		if servers > 0 {
+			return store.ErrInUse
+		}
+		if _, err := t.revision(); err != nil {
+			return err
+		}
+		for _, q := range []string{
+			`DELETE FROM grants WHERE project_id = ?`,
+			`DELETE FROM enrolment_tokens WHERE project_id = ?`,
+			`UPDATE keys SET state = '` + retiredKey + `' WHERE scope = ?`,
+			`DELETE FROM projects WHERE id = ?`,
+		} {
+			if _, err := t.exec(q, id); err != nil {
+				return err
+			}
+		}
+		t.touch(store.ProjectTopic(id))
+		return nil
+	})
+}
+
+// CreateGrant implements store.Directory. It touches the group's users too:
+// those to whom the project is new do not watch it yet.
+func (s *Store) CreateGrant(ctx context.Context, g store.Grant, m store.Meta) (store.Grant, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Grant, error) {
+		if _, err := t.lockProject(g.Project); err != nil {
+			return g, err
+		}
+		if err := one(t, []any{&g.GroupName}, `SELECT name FROM user_groups WHERE id = ? /*share*/`, g.Group); err != nil {
+			return g, fmt.Errorf("group: %w", err)
+		}
+		var err error
+		if g.Revision, err = t.revision(); err != nil {
+			return g, err
+		}
+		g.CreatedAt = created(g.CreatedAt, t)
+		g.Until = moment(micros(g.Until))
+		_, err = t.exec(`INSERT INTO grants (id, project_id, group_id, role, selector, until, revision, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			g.ID, g.Project, g.Group, g.Role, g.Selector, g.Until, g.Revision, g.CreatedAt)
+		if err != nil {
+			return g, err
+		}
+		users, err := texts(t, `SELECT user_id FROM members WHERE group_id = ?`, g.Group)
+		for _, u := range users {
+			t.touch(store.UserTopic(u))
+		}
+		if err != nil {
+			return g, err
+		}
+		return g, t.mark(`?`, g.Project)
+	})
+}
+
+// Grants implements store.Directory: oldest first.
+func (s *Store) Grants(ctx context.Context, project string, p store.Page) ([]store.Grant, string, error) {
+	return list[store.Grant]{
+		query: `SELECT ` + grantColumns + ` FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = ?`,
+		order: "a.created_at", id: "a.id", into: grantInto,
+		key: func(g *store.Grant) (any, string) { return g.CreatedAt, g.ID },
+	}.page(ctx, s, p, project)
+}
+
+// DeleteGrant implements store.Directory.
+func (s *Store) DeleteGrant(ctx context.Context, project, id string, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error { return t.deleteGrant(project, id) })
+}
+
+func (t *tx) deleteGrant(project, id string) error {
+	if err := t.must(store.ErrNotFound, `DELETE FROM grants WHERE id = ? AND project_id = ?`, id, project); err != nil {
+		return err
+	}
+	return t.mark(`?`, project)
+}

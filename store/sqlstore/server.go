@@ -1,0 +1,219 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const serverColumns = "s.id, s.project_id, s.name, s.address, s.labels, s.host_labels, s.state, s.host_key, s.confirmed_epoch, s.confirmed_counter, " +
+	"s.problems, s.agent_version, s.events_next, s.last_seen, s.created_at"
+
+func serverInto(s *store.Server) []any {
+	return []any{&s.ID, &s.Project, &s.Name, &s.Address, &s.Labels, &s.HostLabels, &s.State, &s.HostKey, &s.ConfirmedEpoch, &s.ConfirmedCounter,
+		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.LastSeen, &s.CreatedAt}
+}
+
+// firstEvent is the number of a host's first event.
+const firstEvent = 1
+
+// EnrolServer implements store.Fleet.
+func (s *Store) EnrolServer(ctx context.Context, secretHash []byte, v store.Server, c store.Credential, m store.Meta) (store.Server, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Server, error) {
+		if _, err := t.lockProject(v.Project); err != nil {
+			return v, err
+		}
+		if err := t.takeUse(secretHash, store.KindServer, v.Project); err != nil {
+			return v, err
+		}
+		v.EventsNext = firstEvent
+		v.LastSeen = t.now
+		v.CreatedAt = created(v.CreatedAt, t)
+		if v.State == "" {
+			v.State = store.Active
+		}
+		_, err := t.exec(`INSERT INTO servers (id, project_id, name, address, labels, host_labels, state, host_key, confirmed_epoch, confirmed_counter,
+			problems, agent_version, events_next, last_seen, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?)`,
+			v.ID, v.Project, v.Name, v.Address, v.Labels, v.HostLabels, v.State, v.HostKey, v.Problems, v.AgentVersion, v.EventsNext, v.LastSeen, v.CreatedAt)
+		if err != nil {
+			return v, err
+		}
+		if err := t.insertCredential(store.KindServer, v.ID, c); err != nil {
+			return v, err
+		}
+		if err := t.markServer(v); err != nil {
+			return v, err
+		}
+		return server(t, v.ID, "")
+	})
+}
+
+func (t *tx) markServer(v store.Server) error {
+	t.touch(store.ServerTopic(v.ID))
+	return t.mark(`?`, v.Project)
+}
+
+// Server implements store.Fleet.
+func (s *Store) Server(ctx context.Context, id string) (store.Server, error) {
+	return server(s.reader(ctx), id, "")
+}
+
+func server(db querier, id, lock string) (store.Server, error) {
+	var v store.Server
+	if err := one(db, serverInto(&v), `SELECT `+serverColumns+` FROM servers s WHERE s.id = ? `+lock, id); err != nil {
+		return v, fmt.Errorf("server: %w", err)
+	}
+	return v, nil
+}
+
+// ServersByName implements store.Fleet.
+func (s *Store) ServersByName(ctx context.Context, name string) ([]store.Server, error) {
+	return all(s.reader(ctx), serverInto, `SELECT `+serverColumns+` FROM servers s WHERE s.name = ? ORDER BY s.id`, name)
+}
+
+// Servers implements store.Fleet: by name.
+func (s *Store) Servers(ctx context.Context, project string, p store.Page) ([]store.Server, string, error) {
+	l := list[store.Server]{
+		query: `SELECT ` + serverColumns + ` FROM servers s WHERE true`,
+		order: "s.name", id: "s.id", into: serverInto,
+		key: func(v *store.Server) (any, string) { return v.Name, v.ID },
+	}
+	if project == "" {
+		return l.page(ctx, s, p)
+	}
+	l.query += ` AND s.project_id = ?`
+	return l.page(ctx, s, p, project)
+}
+
+// UpdateServer implements store.Fleet.
+func (s *Store) UpdateServer(ctx context.Context, id string, c store.ServerChange, m store.Meta) (store.Server, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Server, error) {
+		v, err := server(t, id, "/*lock*/")
+		if err != nil {
+			return v, err
+		}
+		set(&v.Name, c.Name)
+		set(&v.Address, c.Address)
+		set(&v.State, c.State)
+		set(&v.Labels, c.Labels)
+		_, err = t.exec(`UPDATE servers SET name = ?, address = ?, state = ?, labels = ? WHERE id = ?`, v.Name, v.Address, v.State, v.Labels, id)
+		if err != nil {
+			return v, err
+		}
+		return v, t.markServer(v)
+	})
+}
+
+// DeleteServer implements store.Fleet.
+func (s *Store) DeleteServer(ctx context.Context, id string, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		v, err := server(t, id, "/*lock*/")
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(`DELETE FROM credentials WHERE owner = ?`, id); err != nil {
+			return err
+		}
+		if _, err := t.exec(`DELETE FROM servers WHERE id = ?`, id); err != nil {
+			return err
+		}
+		return t.markServer(v)
+	})
+}
+
+// ReportServer implements store.Fleet.
+func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerReport, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		v, err := server(t, id, "/*lock*/")
+		if err != nil {
+			return err
+		}
+		// Within an epoch the counter never goes back; nor does the epoch itself,
+		// which only rises when a backup is restored.
+		if r.ConfirmedEpoch < v.ConfirmedEpoch || r.ConfirmedEpoch == v.ConfirmedEpoch && r.ConfirmedCounter < v.ConfirmedCounter {
+			r.ConfirmedEpoch, r.ConfirmedCounter = v.ConfirmedEpoch, v.ConfirmedCounter
+		}
+		t.touch(store.ServerTopic(id))
+		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, agent_version = ?, last_seen = ? WHERE id = ?`,
+			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.AgentVersion, t.now, id)
+		return err
+	})
+}
+
+// seenEvery is how often a poll is noted: ten thousand polling agents must not
+// become ten thousand commits a minute and more.
+const seenEvery = time.Minute
+
+// maxSeen bounds the memory of seenServers; beyond it the map starts anew,
+// which costs each server one write.
+const maxSeen = 100_000
+
+// seenServers remembers what this instance has noted, so that most polls ask
+// the database nothing.
+type seenServers struct {
+	mu sync.Mutex
+	at map[string]time.Time // guarded by mu
+}
+
+// due reports whether a poll at now has to be noted.
+func (s *seenServers) due(id string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, ok := s.at[id]
+	return !ok || now.Sub(last) >= seenEvery
+}
+
+func (s *seenServers) note(id string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == nil || len(s.at) >= maxSeen {
+		s.at = make(map[string]time.Time)
+	}
+	s.at[id] = now
+}
+
+// SeenServer implements store.Fleet.
+func (s *Store) SeenServer(ctx context.Context, id string, now time.Time) error {
+	if !s.seen.due(id, now) {
+		return nil
+	}
+	v, err := s.Server(ctx, id)
+	if err != nil {
+		return err
+	}
+	if now.Sub(v.LastSeen) >= seenEvery { // no other instance has noted it
+		err = s.do(ctx, store.Meta{Now: now}, func(t *tx) error {
+			_, err := t.exec(`UPDATE servers SET last_seen = ? WHERE id = ? AND last_seen < ?`, now, id, now)
+			return err
+		})
+		v.LastSeen = now
+	}
+	if err == nil {
+		s.seen.note(id, v.LastSeen)
+	}
+	return err
+}
+
+// AppendServerEvents implements store.Fleet.
+func (s *Store) AppendServerEvents(ctx context.Context, id string, first int64, m store.Meta) (int64, error) {
+	return get(ctx, s, m, false, func(t *tx) (int64, error) {
+		v, err := server(t, id, "/*lock*/")
+		if err != nil {
+			return 0, err
+		}
+		if first < firstEvent || first > v.EventsNext {
+			return 0, fmt.Errorf("event %d where %d is next: %w", first, v.EventsNext, store.ErrDenied)
+		}
+		known := min(v.EventsNext-first, int64(len(t.audit)))
+		t.audit = t.audit[known:]
+		if len(t.audit) == 0 {
+			return v.EventsNext, nil
+		}
+		next := v.EventsNext + int64(len(t.audit))
+		_, err = t.exec(`UPDATE servers SET events_next = ? WHERE id = ?`, next, id)
+		return next, err
+	})
+}

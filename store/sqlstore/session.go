@@ -1,0 +1,155 @@
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const (
+	sessionColumns = "x.id, x.user_id, x.device_id, x.token_hash, x.thumbprint, x.authenticated_at, x.created_at, x.expires_at, x.revoked_at"
+	deviceColumns  = "d.id, d.user_id, d.name, d.thumbprint, d.state, d.created_at"
+)
+
+func sessionInto(x *store.Session) []any {
+	return []any{&x.ID, &x.User, &x.Device, &x.TokenHash, &x.Thumbprint, &x.AuthenticatedAt, &x.CreatedAt, &x.ExpiresAt, &x.RevokedAt}
+}
+
+func deviceInto(d *store.Device) []any {
+	return []any{&d.ID, &d.User, &d.Name, &d.Thumbprint, &d.State, &d.CreatedAt}
+}
+
+// CreateBrowserSession implements store.SignIn. ErrDenied for a user who is not
+// active: who was disabled a moment ago gets no new page.
+func (s *Store) CreateBrowserSession(ctx context.Context, b store.BrowserSession, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		if _, err := t.activeUser(b.User); err != nil {
+			return err
+		}
+		_, err := t.exec(`INSERT INTO browser_sessions (id, user_id, token_hash, authenticated_at, expires_at) VALUES (?, ?, ?, ?, ?)`,
+			b.ID, b.User, b.TokenHash, b.AuthenticatedAt, b.ExpiresAt)
+		return err
+	})
+}
+
+// BrowserSession implements store.SignIn. ErrNotFound for one that is over.
+func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (store.BrowserSession, store.User, error) {
+	var b store.BrowserSession
+	var u store.User
+	into := append([]any{&b.ID, &b.User, &b.TokenHash, &b.AuthenticatedAt, &b.ExpiresAt}, userInto(&u)...)
+	err := one(s.reader(ctx), into, `SELECT b.id, b.user_id, b.token_hash, b.authenticated_at, b.expires_at, `+userColumns+`
+		FROM browser_sessions b JOIN users u ON u.id = b.user_id WHERE b.token_hash = ? AND b.expires_at > ?`, tokenHash, now)
+	return b, u, err
+}
+
+// DeleteBrowserSession implements store.SignIn.
+func (s *Store) DeleteBrowserSession(ctx context.Context, tokenHash []byte, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		return t.must(store.ErrNotFound, `DELETE FROM browser_sessions WHERE token_hash = ?`, tokenHash)
+	})
+}
+
+// Attempt implements store.SignIn.
+func (s *Store) Attempt(ctx context.Context, key string, window time.Duration, now time.Time) (int, time.Time, error) {
+	type count struct {
+		tries int
+		ends  time.Time
+	}
+	c, err := get(ctx, s, store.Meta{Now: now}, false, func(t *tx) (c count, err error) {
+		err = one(t, []any{&c.tries, &c.ends}, `INSERT INTO attempts (name, tries, ends_at) VALUES (?, 1, ?)
+			ON CONFLICT (name) DO UPDATE SET
+				tries = CASE WHEN attempts.ends_at <= ? THEN 1 ELSE attempts.tries + 1 END,
+				ends_at = CASE WHEN attempts.ends_at <= ? THEN excluded.ends_at ELSE attempts.ends_at END
+			RETURNING tries, ends_at`, key, now.Add(window), now, now)
+		return c, err
+	})
+	return c.tries, c.ends, err
+}
+
+// ForgiveAttempts implements store.SignIn.
+func (s *Store) ForgiveAttempts(ctx context.Context, key string) error {
+	return s.do(ctx, store.Meta{}, func(t *tx) error {
+		_, err := t.exec(`DELETE FROM attempts WHERE name = ?`, key)
+		return err
+	})
+}
+
+// Sessions implements store.SignIn: oldest first.
+func (s *Store) Sessions(ctx context.Context, user string, p store.Page) ([]store.Session, string, error) {
+	l := list[store.Session]{
+		query: `SELECT ` + sessionColumns + ` FROM sessions x WHERE true`,
+		order: "x.created_at", id: "x.id", into: sessionInto,
+		key: func(x *store.Session) (any, string) { return x.CreatedAt, x.ID },
+	}
+	if user == "" {
+		return l.page(ctx, s, p)
+	}
+	l.query += ` AND x.user_id = ?`
+	return l.page(ctx, s, p, user)
+}
+
+// Session implements store.SignIn.
+func (s *Store) Session(ctx context.Context, id string) (store.Session, error) {
+	var x store.Session
+	err := one(s.reader(ctx), sessionInto(&x), `SELECT `+sessionColumns+` FROM sessions x WHERE x.id = ?`, id)
+	return x, err
+}
+
+// RevokeSession implements store.SignIn. One that is revoked stays as it is.
+func (s *Store) RevokeSession(ctx context.Context, id string, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error { return t.revokeSession(id) })
+}
+
+func (t *tx) revokeSession(id string) error {
+	var user string
+	err := one(t, []any{&user}, `UPDATE sessions SET revoked_at = CASE WHEN revoked_at = 0 THEN ? ELSE revoked_at END WHERE id = ? RETURNING user_id`, t.now, id)
+	if err != nil {
+		return err
+	}
+	t.touch(store.UserTopic(user))
+	return t.orderEnd(`user_session = ?`, id)
+}
+
+// Devices implements store.SignIn: oldest first.
+func (s *Store) Devices(ctx context.Context, user string, p store.Page) ([]store.Device, string, error) {
+	l := list[store.Device]{
+		query: `SELECT ` + deviceColumns + ` FROM devices d WHERE true`,
+		order: "d.created_at", id: "d.id", into: deviceInto,
+		key: func(d *store.Device) (any, string) { return d.CreatedAt, d.ID },
+	}
+	if user == "" {
+		return l.page(ctx, s, p)
+	}
+	l.query += ` AND d.user_id = ?`
+	return l.page(ctx, s, p, user)
+}
+
+// Device implements store.SignIn.
+func (s *Store) Device(ctx context.Context, id string) (store.Device, error) {
+	var d store.Device
+	err := one(s.reader(ctx), deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.id = ?`, id)
+	return d, err
+}
+
+// SetDeviceState implements store.SignIn.
+func (s *Store) SetDeviceState(ctx context.Context, id, state string, m store.Meta) (store.Device, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.Device, error) {
+		var d store.Device
+		if err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.id = ? /*lock*/`, id); err != nil {
+			return d, err
+		}
+		d.State = state
+		if _, err := t.exec(`UPDATE devices SET state = ? WHERE id = ?`, state, id); err != nil {
+			return d, err
+		}
+		t.touch(store.UserTopic(d.User))
+		if state != store.Revoked {
+			return d, nil
+		}
+		if _, err := t.exec(`UPDATE sessions SET revoked_at = ? WHERE device_id = ? AND revoked_at = 0`, t.now, id); err != nil {
+			return d, err
+		}
+		return d, t.orderEnd(`user_session IN (SELECT id FROM sessions WHERE device_id = ?)`, id)
+	})
+}

@@ -1,0 +1,213 @@
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Phases of an auth request.
+const (
+	phaseOpen     = "open"
+	phaseApproved = "approved" // its code may be redeemed
+	phaseRefused  = "refused"
+	phaseUsed     = "used"
+)
+
+const requestColumns = "r.id, r.redirect_uri, r.state, r.challenge, r.thumbprint, r.device_name, r.browser_hash, r.user_id, r.source, r.expires_at, r.created_at"
+
+func requestInto(r *store.AuthRequest) []any {
+	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.ExpiresAt, &r.CreatedAt}
+}
+
+// Authenticate implements store.SignIn: one statement for all kinds of tokens.
+func (s *Store) Authenticate(ctx context.Context, tokenHash []byte) (store.Subject, error) {
+	var v store.Subject
+	into := []any{&v.Kind, &v.Thumbprint, &v.ExpiresAt}
+	into = append(into, sessionInto(&v.Session)...)
+	into = append(into, deviceInto(&v.Device)...)
+	into = append(into, userInto(&v.User)...)
+	into = append(into, serverInto(&v.Server)...)
+	into = append(into, gatewayInto(&v.Gateway)...)
+	err := one(s.reader(ctx), into, `SELECT c.kind, c.thumbprint, c.expires_at, `+
+		sessionColumns+`, `+deviceColumns+`, `+userColumns+`, `+serverColumns+`, `+gatewayColumns+`
+		FROM (SELECT 'user' AS kind, id AS owner, thumbprint, expires_at FROM sessions WHERE token_hash = ?
+			UNION ALL SELECT kind, owner, thumbprint, expires_at FROM credentials WHERE token_hash = ?) c
+		LEFT JOIN sessions x ON c.kind = 'user' AND x.id = c.owner
+		LEFT JOIN devices d ON d.id = x.device_id
+		LEFT JOIN users u ON u.id = x.user_id
+		LEFT JOIN servers s ON c.kind = 'server' AND s.id = c.owner
+		LEFT JOIN gateways w ON c.kind = 'gateway' AND w.id = c.owner`, tokenHash, tokenHash)
+	return v, err
+}
+
+// CreateAuthRequest implements store.SignIn.
+func (s *Store) CreateAuthRequest(ctx context.Context, r store.AuthRequest, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		_, err := t.exec(`INSERT INTO auth_requests (id, redirect_uri, state, challenge, thumbprint, device_name, browser_hash, user_id, source, expires_at,
+			created_at, phase, code_hash, code_expires_at, session_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '')`,
+			r.ID, r.RedirectURI, r.State, r.Challenge, r.Thumbprint, r.DeviceName, r.BrowserHash, r.User, r.Source, r.ExpiresAt,
+			created(r.CreatedAt, t), phaseOpen)
+		return err
+	})
+}
+
+// AuthRequest implements store.SignIn.
+func (s *Store) AuthRequest(ctx context.Context, id string) (store.AuthRequest, error) {
+	var r store.AuthRequest
+	err := one(s.reader(ctx), requestInto(&r), `SELECT `+requestColumns+` FROM auth_requests r WHERE r.id = ?`, id)
+	return r, err
+}
+
+// ApproveAuthRequest implements store.SignIn.
+func (s *Store) ApproveAuthRequest(ctx context.Context, id string, browserHash []byte, user string, codeHash []byte, codeExpires time.Time, m store.Meta) (store.AuthRequest, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.AuthRequest, error) {
+		r, err := t.openRequest(id, browserHash)
+		if err != nil {
+			return r, err
+		}
+		if _, err := t.activeUser(user); err != nil {
+			return r, err
+		}
+		r.User = user
+		_, err = t.exec(`UPDATE auth_requests SET phase = ?, user_id = ?, code_hash = ?, code_expires_at = ? WHERE id = ?`,
+			phaseApproved, user, codeHash, codeExpires, id)
+		return r, err
+	})
+}
+
+// RefuseAuthRequest implements store.SignIn.
+func (s *Store) RefuseAuthRequest(ctx context.Context, id string, browserHash []byte, m store.Meta) (store.AuthRequest, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.AuthRequest, error) {
+		r, err := t.openRequest(id, browserHash)
+		if err != nil {
+			return r, err
+		}
+		_, err = t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseRefused, id)
+		return r, err
+	})
+}
+
+// openRequest locks a request that waits for its person. The browser comes
+// first: another one learns nothing of the request's state.
+func (t *tx) openRequest(id string, browserHash []byte) (store.AuthRequest, error) {
+	var r store.AuthRequest
+	var phase string
+	err := one(t, append(requestInto(&r), &phase), `SELECT `+requestColumns+`, r.phase FROM auth_requests r WHERE r.id = ? /*lock*/`, id)
+	switch {
+	case err != nil:
+		return r, err
+	case !bytes.Equal(r.BrowserHash, browserHash):
+		return r, store.ErrDenied
+	case phase != phaseOpen || !t.now.Before(r.ExpiresAt):
+		return r, store.ErrUsed
+	}
+	return r, nil
+}
+
+// activeUser reads a user and holds it active until the commit.
+func (t *tx) activeUser(id string) (store.User, error) {
+	var u store.User
+	err := one(t, userInto(&u), `SELECT `+userColumns+` FROM users u WHERE u.id = ? /*share*/`, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && u.Status != store.Active {
+		return u, store.ErrDenied
+	}
+	return u, err
+}
+
+// code is what a code of an auth request stands for.
+type code struct {
+	request store.AuthRequest
+	phase   string
+	expires time.Time
+	session string
+}
+
+// Redeem implements store.SignIn.
+func (s *Store) Redeem(ctx context.Context, r store.Redemption, m store.Meta) (store.Subject, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.Subject, error) {
+		var c code
+		into := append(requestInto(&c.request), &c.phase, &c.expires, &c.session)
+		err := one(t, into, `SELECT `+requestColumns+`, r.phase, r.code_expires_at, r.session_id FROM auth_requests r WHERE r.code_hash = ? /*lock*/`, r.CodeHash)
+		if errors.Is(err, store.ErrNotFound) {
+			err = store.ErrUsed
+		}
+		if err != nil {
+			return store.Subject{}, err
+		}
+		if err := t.judgeCode(c, r); err != nil {
+			return store.Subject{}, err
+		}
+		return t.trade(c, r)
+	})
+}
+
+// judgeCode refuses a code, and keeps what a refusal has to leave behind.
+func (t *tx) judgeCode(c code, r store.Redemption) error {
+	switch {
+	case c.phase == phaseUsed && c.session != "":
+		// Somebody has this code who should not: neither keeps a session (RFC 6749
+		// section 4.1.2).
+		if err := t.revokeSession(c.session); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		return kept{store.ErrUsed}
+	case c.phase != phaseApproved || !t.now.Before(c.expires):
+		return store.ErrUsed
+	case c.request.RedirectURI != r.RedirectURI || c.request.Challenge != r.Challenge || c.request.Thumbprint != r.Thumbprint:
+		if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID); err != nil {
+			return err
+		}
+		return kept{store.ErrDenied}
+	}
+	return nil
+}
+
+// trade makes the session that a code stands for.
+func (t *tx) trade(c code, r store.Redemption) (store.Subject, error) {
+	v := store.Subject{Kind: store.KindUser, Thumbprint: r.Thumbprint, ExpiresAt: moment(micros(r.Session.ExpiresAt)), Session: r.Session}
+	var err error
+	if v.User, err = t.activeUser(c.request.User); err != nil {
+		return v, err
+	}
+	if r.Device.Name == "" {
+		r.Device.Name = c.request.DeviceName
+	}
+	if v.Device, err = t.device(v.User.ID, r.Thumbprint, r.Device); err != nil {
+		return v, err
+	}
+	x := &v.Session
+	x.User, x.Device, x.Thumbprint = v.User.ID, v.Device.ID, r.Thumbprint
+	x.CreatedAt, x.ExpiresAt, x.RevokedAt = created(x.CreatedAt, t), v.ExpiresAt, time.Time{}
+	x.AuthenticatedAt = created(x.AuthenticatedAt, t)
+	_, err = t.exec(`INSERT INTO sessions (id, user_id, device_id, token_hash, thumbprint, authenticated_at, created_at, expires_at, revoked_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)`, x.ID, x.User, x.Device, x.TokenHash, x.Thumbprint, x.AuthenticatedAt, x.CreatedAt, x.ExpiresAt)
+	if err != nil {
+		return v, err
+	}
+	t.touch(store.UserTopic(x.User))
+	_, err = t.exec(`UPDATE auth_requests SET phase = ?, session_id = ? WHERE id = ?`, phaseUsed, x.ID, c.request.ID)
+	return v, err
+}
+
+// device finds the user's device with this key, or makes it as proposed.
+func (t *tx) device(user, thumbprint string, proposed store.Device) (store.Device, error) {
+	var d store.Device
+	err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.user_id = ? AND d.thumbprint = ? /*share*/`, user, thumbprint)
+	switch {
+	case err == nil && d.State == store.Revoked:
+		return d, store.ErrDenied
+	case err == nil || !errors.Is(err, store.ErrNotFound):
+		return d, err
+	}
+	d = store.Device{ID: proposed.ID, User: user, Name: proposed.Name, Thumbprint: thumbprint, State: proposed.State, CreatedAt: created(proposed.CreatedAt, t)}
+	if d.State == "" {
+		d.State = store.Active
+	}
+	_, err = t.exec(`INSERT INTO devices (id, user_id, name, thumbprint, state, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
+		d.ID, d.User, d.Name, d.Thumbprint, d.State, d.CreatedAt)
+	return d, err
+}

@@ -1,0 +1,91 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// sweepRows of each kind go with one call: a sweep must not keep commands waiting.
+const sweepRows = 1000
+
+// requestTime is how long an auth request is kept after its end: so long a code
+// that comes a second time still revokes the session of the first.
+const requestTime = 24 * time.Hour
+
+// stale are the tables whose rows are kept for a time only, and how long after
+// their end they still matter.
+var stale = []struct {
+	table, id, end string
+	keep           time.Duration
+}{
+	{"proofs", "id", "expires_at", 0},
+	{"nonces", "nonce", "expires_at", 0},
+	{"auth_requests", "id", "expires_at", requestTime},
+	{"browser_sessions", "id", "expires_at", 0},
+	{"attempts", "name", "ends_at", 0},
+	{"idempotency", "name", "expires_at", 0},
+}
+
+// Sweep implements store.Store. It asks first: in most seconds nothing is over,
+// and then nothing is written.
+func (s *Store) Sweep(ctx context.Context, now time.Time) error {
+	r := s.reader(ctx)
+	ended := false
+	err := one(r, []any{&ended}, `SELECT EXISTS (SELECT 1 FROM members WHERE until <> 0 AND until <= ?)
+		OR EXISTS (SELECT 1 FROM grants WHERE until <> 0 AND until <= ?)`, now, now)
+	if err == nil && ended {
+		err = s.doDirectory(ctx, store.Meta{Now: now}, (*tx).sweepEnded)
+	}
+	if err != nil {
+		return err
+	}
+	for _, kind := range stale {
+		where := ` FROM ` + kind.table + ` WHERE ` + kind.end + ` <= ?`
+		before := now.Add(-kind.keep)
+		found := false
+		if err := one(r, []any{&found}, `SELECT EXISTS (SELECT 1`+where+`)`, before); err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		drop := `DELETE FROM ` + kind.table + ` WHERE ` + kind.end + ` <= ? AND ` + kind.id + ` IN (SELECT ` + kind.id + where + ` LIMIT ?)`
+		err := s.do(ctx, store.Meta{Now: now}, func(t *tx) error {
+			_, err := t.exec(drop, before, before, sweepRows)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepEnded removes memberships and grants whose time is over, as their
+// removal by hand would.
+func (t *tx) sweepEnded() error {
+	members, err := all(t, func(m *store.Member) []any { return []any{&m.Group, &m.User} },
+		`SELECT group_id, user_id FROM members WHERE until <> 0 AND until <= ? LIMIT ?`, t.now, sweepRows)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if err := t.removeMember(m.Group, m.User); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	grants, err := all(t, func(g *store.Grant) []any { return []any{&g.Project, &g.ID} },
+		`SELECT project_id, id FROM grants WHERE until <> 0 AND until <= ? LIMIT ?`, t.now, sweepRows)
+	if err != nil {
+		return err
+	}
+	for _, g := range grants {
+		if err := t.deleteGrant(g.Project, g.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package sqlstore
+
+import (
+	"context"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const (
+	teamColumns = "t.id, t.name, t.epoch, t.revision, t.created_at"
+	keyColumns  = "k.id, k.scope, k.purpose, k.state, k.public, k.fingerprint, k.sealed, k.created_at"
+)
+
+func teamInto(t *store.Team) []any {
+	return []any{&t.ID, &t.Name, &t.Epoch, &t.Revision, &t.CreatedAt}
+}
+
+func keyInto(k *store.Key) []any {
+	return []any{&k.ID, &k.Scope, &k.Purpose, &k.State, &k.Public, &k.Fingerprint, &k.Sealed, &k.CreatedAt}
+}
+
+// CreateTeam implements store.Teams. The single row of the table makes sure
+// that there is one team, however many instances try.
+func (s *Store) CreateTeam(ctx context.Context, team store.Team, keys []store.Key, admin store.User, passwordHash string, m store.Meta) (store.User, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.User, error) {
+		_, err := t.exec(`INSERT INTO team (one, id, name, epoch, revision, created_at) VALUES (1, ?, ?, ?, ?, ?)`,
+			team.ID, team.Name, max(team.Epoch, 1), team.Revision, created(team.CreatedAt, t))
+		if err != nil {
+			return store.User{}, err
+		}
+		if _, err := t.exec(`INSERT INTO counters (name, value) VALUES ('unix', ?)`, store.FirstID-1); err != nil {
+			return store.User{}, err
+		}
+		for _, k := range keys {
+			if err := t.insertKey(k); err != nil {
+				return store.User{}, err
+			}
+		}
+		return t.insertUser(admin, passwordHash)
+	})
+}
+
+func (t *tx) insertKey(k store.Key) error {
+	_, err := t.exec(`INSERT INTO keys (id, scope, purpose, state, public, fingerprint, sealed, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		k.ID, k.Scope, k.Purpose, k.State, k.Public, k.Fingerprint, k.Sealed, created(k.CreatedAt, t))
+	return err
+}
+
+// Team implements store.Teams.
+func (s *Store) Team(ctx context.Context) (store.Team, error) {
+	var v store.Team
+	err := one(s.reader(ctx), teamInto(&v), `SELECT `+teamColumns+` FROM team t`)
+	return v, err
+}
+
+// retiredKey is the state of keys that nothing may use any more.
+const retiredKey = "retired"
+
+const selectKeys = `SELECT ` + keyColumns + ` FROM keys k WHERE k.state <> '` + retiredKey + `'
+	AND (CAST(? AS TEXT) = '' OR k.scope = ?) AND (CAST(? AS TEXT) = '' OR k.purpose = ?)
+	ORDER BY CASE k.state WHEN 'active' THEN 0 ELSE 1 END, k.created_at DESC, k.id`
+
+// Keys implements store.Teams.
+func (s *Store) Keys(ctx context.Context, scope, purpose string) ([]store.Key, error) {
+	return keys(s.reader(ctx), scope, purpose)
+}
+
+func keys(db querier, scope, purpose string) ([]store.Key, error) {
+	return all(db, keyInto, selectKeys, scope, scope, purpose, purpose)
+}

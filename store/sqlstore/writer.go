@@ -1,0 +1,405 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"sync"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Bounds of the writer.
+const (
+	// maxQueue commands wait at most; at a thousand commits a second that is a
+	// second of waiting, after which a caller is better told to come again.
+	maxQueue = 1024
+	// maxBatch commands share a commit: more would make the first wait for the last.
+	maxBatch = 64
+	// maxTries of a command that races with other instances.
+	maxTries = 6
+	// batchTime bounds one transaction, with the wait for other instances.
+	batchTime = 30 * time.Second
+)
+
+// command is one atomic change on its way through the writer.
+type command struct {
+	ctx  context.Context
+	meta store.Meta
+	// run may be called again after a race; it must not keep state.
+	run func(*tx) error
+	// directory: it may raise the team's revision.
+	directory bool
+	err       error // its outcome, the writer's alone until done
+	done      chan error
+}
+
+// kept marks the error of a command whose changes stay, without its audit rows.
+type kept struct{ error }
+
+func (k kept) Unwrap() error { return k.error }
+
+// again says that a whole transaction came to nothing and may be tried again.
+type again struct {
+	error
+	lost bool // with the connection
+}
+
+// writer is the one goroutine that changes the database for this instance.
+type writer struct {
+	eng    *engine
+	hub    *hub
+	log    *slog.Logger
+	conn   *conn
+	sender string // distinguishes this process's notifications
+
+	instance string
+	epoch    int64
+	head     head // the goroutine's alone
+	known    bool // head is what the database has
+	fenced   bool
+
+	mu     sync.RWMutex
+	closed bool // guarded by mu
+	queue  chan *command
+	done   chan struct{}
+}
+
+func newWriter(ctx context.Context, e *engine, h *hub, o Options) (*writer, error) {
+	w := &writer{
+		eng: e, hub: h, log: o.Logger, conn: &conn{eng: e}, sender: rand.Text(), instance: o.Instance,
+		queue: make(chan *command, maxQueue), done: make(chan struct{}),
+	}
+	if err := w.conn.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.takeEpoch(ctx); err != nil {
+		w.conn.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// submit hands a command over and waits for its outcome.
+func (w *writer) submit(c *command) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	c.done = make(chan error, 1)
+	if err := w.enqueue(c); err != nil {
+		return err
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	}
+}
+
+func (w *writer) enqueue(c *command) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return ErrClosed
+	}
+	select {
+	case w.queue <- c:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+// close lets what waits finish.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	close(w.queue)
+	w.mu.Unlock()
+	<-w.done
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	defer w.conn.close()
+	for c := range w.queue {
+		w.serve(w.gather(c))
+	}
+}
+
+// gather takes everything that waits, up to a batch. Nothing waits for a batch
+// to fill: while one is committed the next gathers by itself.
+func (w *writer) gather(first *command) []*command {
+	batch := []*command{first}
+	for len(batch) < maxBatch {
+		select {
+		case c, ok := <-w.queue:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, c)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// serve commits a batch and tells each command's caller.
+func (w *writer) serve(batch []*command) {
+	live := batch[:0]
+	for _, c := range batch {
+		if err := c.ctx.Err(); err != nil {
+			c.done <- err
+			continue
+		}
+		live = append(live, c)
+	}
+	if len(live) == 0 {
+		return
+	}
+	err := w.attempt(live)
+	var retry again
+	if !errors.As(err, &retry) {
+		w.tell(live, err)
+		return
+	}
+	for _, c := range live {
+		one := []*command{c}
+		w.tell(one, w.persist(one, retry))
+	}
+}
+
+// persist tries one command alone until it did not race.
+func (w *writer) persist(one []*command, retry again) error {
+	var err error = retry
+	for try := 1; try < maxTries; try++ {
+		time.Sleep(jitter(try))
+		err = w.attempt(one)
+		if !errors.As(err, &retry) || retry.lost && try > 1 {
+			break
+		}
+	}
+	return err
+}
+
+// jitter is up to 5 ms for each try: racing instances must not stay in step.
+func jitter(try int) time.Duration {
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(try)*int64(5*time.Millisecond)))
+	if err != nil {
+		return time.Millisecond
+	}
+	return time.Duration(n.Int64())
+}
+
+func (w *writer) tell(batch []*command, err error) {
+	for _, c := range batch {
+		if err != nil {
+			c.err = err
+		}
+		c.done <- c.err
+	}
+}
+
+// batch is what one transaction has gathered.
+type batch struct {
+	head   head
+	rows   []auditRow
+	topics []string
+	kept   int // commands whose changes are in it
+}
+
+// attempt runs commands in one transaction. When it returns nil each command
+// has its own outcome; else none of them happened.
+func (w *writer) attempt(cmds []*command) error {
+	ctx, cancel := w.context()
+	defer cancel()
+	if err := w.begin(ctx); err != nil {
+		return w.judge(ctx, err)
+	}
+	b := &batch{head: w.head}
+	if err := w.runAll(ctx, cmds, b); err != nil {
+		return w.judge(ctx, err)
+	}
+	if b.kept == 0 {
+		w.rollback(ctx)
+		return nil
+	}
+	if err := w.seal(ctx, b); err != nil {
+		return w.judge(ctx, err)
+	}
+	if _, err := w.conn.exec(ctx, "COMMIT"); err != nil {
+		if err := w.settle(err, b.head); err != nil {
+			return err
+		}
+	}
+	w.head = b.head
+	w.hub.touch(b.topics)
+	return nil
+}
+
+// context: SQLite runs in this process and has its own time-outs, and a context
+// that can end costs a goroutine for each statement.
+func (w *writer) context() (context.Context, context.CancelFunc) {
+	if w.eng.postgres == nil {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), batchTime)
+}
+
+func (w *writer) begin(ctx context.Context) error {
+	if w.fenced {
+		return ErrFenced
+	}
+	if err := w.conn.open(ctx); err != nil {
+		return err
+	}
+	if !w.known {
+		if err := w.reload(ctx); err != nil {
+			return err
+		}
+	}
+	begin := "BEGIN IMMEDIATE"
+	if w.eng.postgres != nil {
+		begin = "BEGIN"
+	}
+	_, err := w.conn.exec(ctx, begin)
+	return err
+}
+
+// runAll runs each command behind a savepoint (one alone needs none). It
+// returns an error only if the whole transaction is lost.
+func (w *writer) runAll(ctx context.Context, cmds []*command, b *batch) error {
+	if w.eng.postgres != nil && anyDirectory(cmds) {
+		// First of all locks, so that two instances never wait for each other.
+		rows, err := w.conn.query(ctx, "SELECT revision FROM team /*lock*/")
+		if err != nil {
+			return err
+		}
+		rows.Close()
+	}
+	for _, c := range cmds {
+		if err := w.runOne(ctx, c, b, len(cmds) > 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func anyDirectory(cmds []*command) bool {
+	for _, c := range cmds {
+		if c.directory {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint bool) error {
+	if savepoint {
+		if _, err := w.conn.exec(ctx, "SAVEPOINT command"); err != nil {
+			return err
+		}
+	}
+	t := &tx{w: w, ctx: ctx, now: c.meta.Now, audit: c.meta.Audit}
+	c.err = t.command(c)
+	var keep kept
+	switch {
+	case c.err == nil:
+		b.add(w, t)
+	case errors.As(c.err, &keep):
+		c.err, t.audit = keep.error, nil
+		b.add(w, t)
+	case !sentinel(c.err):
+		if f := w.eng.classify(c.err); f == conflict || f == lost || w.conn.broken() {
+			return c.err
+		}
+		fallthrough
+	default:
+		if savepoint {
+			if _, err := w.conn.exec(ctx, "ROLLBACK TO SAVEPOINT command"); err != nil {
+				return err
+			}
+		}
+	}
+	if savepoint {
+		if _, err := w.conn.exec(ctx, "RELEASE SAVEPOINT command"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sentinel reports whether err is an answer rather than a fault.
+func sentinel(err error) bool {
+	for _, s := range []error{store.ErrNotFound, store.ErrExists, store.ErrDenied, store.ErrUsed, store.ErrReplayed,
+		store.ErrInUse, store.ErrLastAdmin, store.ErrMismatch} {
+		if errors.Is(err, s) {
+			return true
+		}
+	}
+	var r *store.Repeated
+	return errors.As(err, &r)
+}
+
+func (w *writer) rollback(ctx context.Context) {
+	if w.conn.c == nil {
+		return
+	}
+	if _, err := w.conn.exec(ctx, "ROLLBACK"); err != nil && w.eng.postgres != nil {
+		w.conn.drop()
+	}
+}
+
+// judge ends a transaction that failed before its commit.
+func (w *writer) judge(ctx context.Context, err error) error {
+	if errors.Is(err, ErrFenced) {
+		w.fenced = true
+		w.log.Error("this instance is fenced off: it writes nothing any more", "instance", w.instance, "epoch", w.epoch)
+		w.rollback(ctx)
+		return ErrFenced
+	}
+	f := w.eng.classify(err)
+	broken := w.conn.c != nil && w.conn.broken()
+	w.rollback(ctx)
+	switch {
+	case f == conflict:
+		return again{error: fmt.Errorf("races with other instances: %w", err)}
+	case f == lost || broken:
+		w.conn.drop()
+		w.known = false
+		return again{error: fmt.Errorf("lost the database: %w", err), lost: true}
+	}
+	return fmt.Errorf("write: %w", err)
+}
+
+// settle finds out whether a commit that failed to answer happened: the head of
+// the chain moves with every commit.
+func (w *writer) settle(cause error, want head) error {
+	ctx, cancel := w.context()
+	defer cancel()
+	w.known = false
+	if w.eng.postgres != nil {
+		w.conn.drop()
+	} else {
+		w.rollback(ctx)
+	}
+	if err := w.conn.open(ctx); err != nil {
+		return fmt.Errorf("commit: outcome unknown: %w", cause)
+	}
+	if err := w.reload(ctx); err != nil {
+		return fmt.Errorf("commit: outcome unknown: %w", errors.Join(cause, err))
+	}
+	if w.head.batch == want.batch {
+		return nil
+	}
+	if w.eng.postgres == nil {
+		return fmt.Errorf("commit: %w", cause)
+	}
+	return again{error: fmt.Errorf("commit: %w", cause), lost: true}
+}
