@@ -1,7 +1,10 @@
 package hello
 
 import (
+	"crypto"
 	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -68,15 +71,23 @@ func NewTicketKeys(public ...ed25519.PublicKey) (TicketKeys, error) {
 
 // SignTicket encodes and signs a ticket. It refuses one that VerifyTicket
 // would refuse. Times are cut to whole seconds.
-func SignTicket(priv ed25519.PrivateKey, t Ticket) ([]byte, error) {
+func SignTicket(key crypto.Signer, t Ticket) ([]byte, error) {
+	public, ok := key.Public().(ed25519.PublicKey)
+	if !ok {
+		return nil, errors.New("tickets are signed with Ed25519")
+	}
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	body, err := t.encode(KeyIDOf(priv.Public().(ed25519.PublicKey)))
+	body, err := t.encode(KeyIDOf(public))
 	if err != nil {
 		return nil, err
 	}
-	raw := append(body, ed25519.Sign(priv, append([]byte(domainTicket), body...))...)
+	sig, err := key.Sign(rand.Reader, append([]byte(domainTicket), body...), crypto.Hash(0))
+	if err != nil {
+		return nil, fmt.Errorf("sign ticket: %w", err)
+	}
+	raw := append(body, sig...)
 	if len(raw) > MaxTicket {
 		return nil, invalid("ticket is longer than %d bytes", MaxTicket)
 	}
