@@ -15,15 +15,18 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
 	"gocloud.dev/secrets"
 )
 
-// Service works on one store. Store and Keeper are needed.
+// Service works on one store. Store, Keeper and Passwords are needed.
 type Service struct {
 	Store store.Store
 	// Keeper seals the user CA of a new project.
 	Keeper *secrets.Keeper
+	// Passwords hashes, a few at a time.
+	Passwords *password.Queue
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

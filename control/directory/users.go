@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
@@ -26,7 +27,7 @@ func (s *Service) CreateUser(ctx context.Context, by caller.Caller, in api.NewUs
 	if err != nil {
 		return nil, err
 	}
-	hash, made, err := hashed(in.Password, u.Name)
+	hash, made, err := s.hashed(ctx, in.Password, u.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +76,17 @@ func (s *Service) newUser(ctx context.Context, in api.NewUser) (store.User, erro
 }
 
 // hashed hashes the given password, or one that it makes and returns.
-func hashed(given, name string) (hash, made string, err error) {
+func (s *Service) hashed(ctx context.Context, given, name string) (hash, made string, err error) {
 	if given == "" {
 		made = NewPassword()
 		given = made
 	} else if err := CheckPassword(given, name); err != nil {
 		return "", "", lookup.Invalid(err)
 	}
-	hash, err = password.Hash(given)
+	hash, err = s.Passwords.Hash(ctx, given)
+	if errors.Is(err, password.ErrBusy) {
+		err = api.Errorf(api.Limited, "too many passwords are being checked right now").WithHint("try again").WithRetry(time.Second).WithCause(err)
+	}
 	return hash, made, err
 }
 
@@ -117,14 +121,14 @@ func (s *Service) UpdateUser(ctx context.Context, by caller.Caller, ref string, 
 	if by.User.ID == u.ID && (in.Admin != nil && !*in.Admin || in.Status != nil && *in.Status != store.Active) {
 		return nil, s.refuse(ctx, e, api.Errorf(api.Denied, "you cannot take away your own rights").WithHint("ask another administrator"))
 	}
-	c, made, err := userChange(u, in)
+	c, made, err := s.userChange(ctx, u, in)
 	if err != nil {
 		return nil, err
 	}
 	return s.change(ctx, by, u, c, e, made)
 }
 
-func userChange(u store.User, in api.UserPatch) (c store.UserChange, made string, err error) {
+func (s *Service) userChange(ctx context.Context, u store.User, in api.UserPatch) (c store.UserChange, made string, err error) {
 	c = store.UserChange{FullName: in.FullName, Email: in.Email, Status: in.Status, Admin: in.Admin}
 	if in.FullName != nil {
 		err = cmp.Or(err, checkText("full name", *in.FullName, MaxFullName))
@@ -144,7 +148,7 @@ func userChange(u store.User, in api.UserPatch) (c store.UserChange, made string
 	if u.Issuer != LocalIssuer {
 		return c, "", api.Errorf(api.Invalid, "%s signs in at an identity provider and has no password here", u.Name)
 	}
-	hash, made, err := hashed(*in.Password, u.Name)
+	hash, made, err := s.hashed(ctx, *in.Password, u.Name)
 	c.PasswordHash = &hash
 	return c, made, err
 }

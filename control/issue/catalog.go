@@ -1,0 +1,119 @@
+package issue
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/policy"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Catalog waits until what the caller may reach differs from version, and
+// returns it; nil if nothing changed within wait.
+func (s *Service) Catalog(ctx context.Context, by caller.Caller, version string, wait time.Duration) (*api.Catalog, error) {
+	topics := []string{store.UserTopic(by.User.ID)}
+	return lookup.Await(ctx, s.Store, wait, topics, func(ctx context.Context) (*api.Catalog, []string, error) {
+		c, topics, err := s.catalog(ctx, by)
+		if err != nil || c.Version == version {
+			return nil, topics, err
+		}
+		return c, nil, nil
+	})
+}
+
+// catalog reads it, and which topics can change it.
+func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, []string, error) {
+	// Both are read anew: the caller was let in up to a minute ago.
+	session, err := s.Store.Session(ctx, by.Session.ID)
+	if err != nil {
+		return nil, nil, caller.Explain(err, "session")
+	}
+	f, err := s.Store.CatalogFacts(ctx, by.User.ID)
+	if err != nil {
+		return nil, nil, caller.Explain(err, "user")
+	}
+	q := policy.Facts{
+		Now:         s.now(),
+		User:        policy.User{ID: f.User.ID, Login: f.User.Login, Active: f.User.Status == store.Active},
+		Device:      policy.Device{ID: by.Device.ID, UserID: by.Device.User, State: policy.DeviceState(by.Device.State)},
+		Session:     policy.Session{ID: session.ID, UserID: session.User, DeviceID: session.Device, ExpiresAt: session.ExpiresAt, RevokedAt: session.RevokedAt},
+		Memberships: memberships(f.Memberships),
+	}
+	c := &api.Catalog{Session: sessionOf(by, f.User, session), Servers: reachable(f, q), HostCAs: []string{}}
+	for _, k := range f.HostCAs {
+		c.HostCAs = append(c.HostCAs, string(bytes.TrimSpace(k.Public)))
+	}
+	c.Version, err = versionOf(*c)
+	return c, topicsOf(f), err
+}
+
+// topicsOf are sorted, so that equal sets are equal.
+func topicsOf(f store.CatalogFacts) []string {
+	topics := []string{store.UserTopic(f.User.ID)}
+	for _, p := range f.Projects {
+		topics = append(topics, store.ProjectTopic(p.ID))
+	}
+	slices.Sort(topics)
+	return topics
+}
+
+// reachable asks the same question of every server that a connection would.
+func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
+	projects := make(map[string]store.Project, len(f.Projects))
+	for _, p := range f.Projects {
+		projects[p.ID] = p
+	}
+	byProject := map[string][]policy.Grant{}
+	for _, g := range grants(f.Grants) {
+		byProject[g.ProjectID] = append(byProject[g.ProjectID], g)
+	}
+	out := []api.CatalogEntry{}
+	for _, server := range f.Servers {
+		p := projects[server.Project]
+		q.Project, q.Server, q.Grants = policy.Project{ID: p.ID, Name: p.Name}, serverFacts(server), byProject[p.ID]
+		d := policy.Decide(q)
+		if !d.Allow {
+			continue
+		}
+		out = append(out, api.CatalogEntry{
+			ID: server.ID, Name: server.Name, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
+			Labels: server.Labels, LastSeen: server.LastSeen, Gateway: p.Gateway,
+		})
+	}
+	slices.SortFunc(out, func(a, b api.CatalogEntry) int {
+		return cmp.Or(cmp.Compare(a.ProjectName, b.ProjectName), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+// versionOf is a hash of all that matters. When a server was last seen does
+// not: it would change every minute.
+func versionOf(c api.Catalog) (string, error) {
+	c.Version, c.Servers = "", slices.Clone(c.Servers)
+	for i := range c.Servers {
+		c.Servers[i].LastSeen = time.Time{}
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return "", fmt.Errorf("encode catalog: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+func sessionOf(by caller.Caller, u store.User, s store.Session) api.Session {
+	return api.Session{
+		ID: s.ID, User: u.ID, UserName: u.Name, Login: u.Login, Admin: u.Admin, Device: s.Device, DeviceTag: by.Device.Name,
+		CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, RevokedAt: s.RevokedAt,
+	}
+}

@@ -1,0 +1,76 @@
+package issue
+
+import (
+	"time"
+
+	"github.com/cardea-ssh/cardea/policy"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// question turns the store's facts into those that a decision is made from.
+func question(f store.Facts, login string, now time.Time) policy.Facts {
+	return policy.Facts{
+		Now:  now,
+		User: policy.User{ID: f.User.ID, Login: f.User.Login, Active: f.User.Status == store.Active},
+		Device: policy.Device{
+			ID: f.Device.ID, UserID: f.Device.User, State: policy.DeviceState(f.Device.State),
+		},
+		Session: policy.Session{
+			ID: f.Session.ID, UserID: f.Session.User, DeviceID: f.Session.Device,
+			ExpiresAt: f.Session.ExpiresAt, RevokedAt: f.Session.RevokedAt,
+		},
+		Project:     policy.Project{ID: f.Project.ID, Name: f.Project.Name},
+		Server:      serverFacts(f.Server),
+		Memberships: memberships(f.Memberships),
+		Grants:      grants(f.Grants),
+		Login:       login,
+	}
+}
+
+// serverFacts: a server's row comes into being by its enrolment, so every
+// server that there is has enrolled.
+func serverFacts(s store.Server) policy.Server {
+	return policy.Server{ID: s.ID, ProjectID: s.Project, Name: s.Name, Active: s.State == store.Active, Enrolled: true, Labels: s.Labels}
+}
+
+func memberships(rows []store.Member) []policy.Membership {
+	out := make([]policy.Membership, 0, len(rows))
+	for _, m := range rows {
+		out = append(out, policy.Membership{UserID: m.User, GroupID: m.Group, Until: m.Until})
+	}
+	return out
+}
+
+// grants leaves out those whose selector does not parse: they select nothing.
+func grants(rows []store.Grant) []policy.Grant {
+	out := make([]policy.Grant, 0, len(rows))
+	for _, g := range rows {
+		selector, err := policy.ParseSelector(g.Selector)
+		if err != nil {
+			continue
+		}
+		out = append(out, policy.Grant{
+			ID: g.ID, ProjectID: g.Project, GroupID: g.Group, Selector: selector, Role: policy.Role(g.Role), Until: g.Until,
+		})
+	}
+	return out
+}
+
+// confirmed tells whether the server has in force what this decision rests on:
+// the user, his membership and the grant. All of them raised the project's
+// revision when they were written, so that bounds what a server can confirm.
+func confirmed(f store.Facts, d policy.Decision) bool {
+	needed, group := f.User.Revision, ""
+	for _, g := range f.Grants {
+		if g.ID == d.GrantID {
+			needed, group = max(needed, g.Revision), g.Group
+		}
+	}
+	for _, m := range f.Memberships {
+		if m.Group == group {
+			needed = max(needed, m.Revision)
+		}
+	}
+	needed = min(needed, f.Project.Revision)
+	return f.Server.ConfirmedEpoch == f.Team.Epoch && f.Server.ConfirmedCounter >= needed
+}

@@ -1,0 +1,73 @@
+package issue
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Audit reads the log after a row. With a wait it returns as soon as there is
+// something, and nil if nothing came.
+func (s *Service) Audit(ctx context.Context, after int64, limit int, wait time.Duration) (*api.List[api.AuditEvent], error) {
+	limit = lookup.Page(api.Page{Limit: limit}).Limit
+	topics := []string{store.AuditTopic}
+	found, err := lookup.Await(ctx, s.Store, wait, topics, func(ctx context.Context) (*api.List[api.AuditEvent], []string, error) {
+		rows, err := s.Store.AuditRows(ctx, after, limit)
+		if err != nil || len(rows) == 0 {
+			return nil, topics, err
+		}
+		next := ""
+		if len(rows) == limit {
+			next = strconv.FormatInt(rows[len(rows)-1].ID, 10)
+		}
+		return lookup.List(rows, next, eventOf), nil, nil
+	})
+	if err == nil && found == nil && wait <= 0 {
+		found = &api.List[api.AuditEvent]{Items: []api.AuditEvent{}}
+	}
+	return found, err
+}
+
+// unreadable is the action of a row that is not what we wrote. It is shown,
+// because a log that skips what it cannot read hides it.
+const unreadable = "unreadable"
+
+func eventOf(r store.AuditRow) api.AuditEvent {
+	e, err := audit.Decode(r.Payload)
+	if err != nil {
+		e = audit.Event{Action: unreadable, Outcome: audit.Failed, Reason: "the row does not decode", Time: r.At}
+	}
+	return api.AuditEvent{
+		Seq: r.ID, Instance: r.Instance, At: e.Time, Action: e.Action, Outcome: e.Outcome, Reason: e.Reason,
+		Actor: e.Actor, Session: e.Session, Source: e.Source, User: e.User, Server: e.Server, Project: e.Project,
+		Gateway: e.Gateway, Detail: e.Detail,
+	}
+}
+
+// Sessions lists connections through gateways, newest first.
+func (s *Service) Sessions(ctx context.Context, user string, live bool, p api.Page) (*api.List[api.GatewaySession], error) {
+	if user != "" {
+		u, err := lookup.Find(ctx, lookup.Kind[store.User]{Name: "user", Prefix: ident.User, ByID: s.Store.User, ByName: s.Store.UserByName}, user)
+		if err != nil {
+			return nil, err
+		}
+		user = u.ID
+	}
+	rows, next, err := s.Store.GatewaySessions(ctx, user, live, lookup.Page(p))
+	if err != nil {
+		return nil, caller.Explain(err, "such page of sessions")
+	}
+	return lookup.List(rows, next, func(g store.GatewaySession) api.GatewaySession {
+		return api.GatewaySession{
+			ID: g.ID, Gateway: g.Gateway, User: g.User, Server: g.Server, Project: g.Project, Login: g.Login, Source: g.Source,
+			StartedAt: g.StartedAt, EndedAt: g.EndedAt, Cause: g.Cause, Up: g.Up, Down: g.Down,
+		}
+	}), nil
+}

@@ -1,0 +1,73 @@
+package issue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/policy"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Why tells what Connect would say, and makes nothing. An administrator may ask
+// about somebody else, as if he were signed in on a device in good order.
+func (s *Service) Why(ctx context.Context, by caller.Caller, server, login, user string) (*api.Why, error) {
+	decide := s.forCaller(by, login)
+	if user != "" && user != by.User.ID && user != by.User.Name {
+		if !by.IsAdmin() {
+			return nil, api.Errorf(api.Denied, "only an administrator may ask about others").WithHint("leave out --user")
+		}
+		var err error
+		if decide, err = s.forOther(ctx, by, user, login); err != nil {
+			return nil, err
+		}
+	}
+	t, found, hidden, err := s.find(ctx, server, decide)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		_, why := noTarget(by, server, hidden)
+		return &api.Why{Reason: why.Detail, Hint: why.Hint}, nil
+	}
+	d := t.decision
+	if !d.Allow {
+		return &api.Why{Reason: d.Sentence, Hint: d.Hint}, nil
+	}
+	if _, _, err := s.Router.Routes(ctx, t.facts); err != nil {
+		var why *api.Error
+		if !errors.As(err, &why) {
+			return nil, err
+		}
+		return &api.Why{Reason: why.Detail, Hint: why.Hint}, nil
+	}
+	return &api.Why{Allow: true, Reason: d.Sentence + " (" + string(d.Role) + ", by " + d.GrantID + ")"}, nil
+}
+
+// forOther decides for another user. The administrator's own session finds the
+// server's facts; then the person is exchanged.
+func (s *Service) forOther(ctx context.Context, by caller.Caller, ref, login string) (decider, error) {
+	u, err := lookup.Find(ctx, lookup.Kind[store.User]{Name: "user", Prefix: ident.User, ByID: s.Store.User, ByName: s.Store.UserByName}, ref)
+	if err != nil {
+		return nil, err
+	}
+	of, err := s.Store.CatalogFacts(ctx, u.ID)
+	if err != nil {
+		return nil, caller.Explain(err, "user "+u.Name)
+	}
+	return func(ctx context.Context, server string) (target, error) {
+		f, err := s.Store.Facts(ctx, by.Session.ID, server)
+		if err != nil {
+			return target{}, err
+		}
+		now := s.now()
+		f.User, f.Memberships = of.User, of.Memberships
+		f.Device = store.Device{ID: "what-if", User: u.ID, State: store.Active}
+		f.Session = store.Session{ID: "what-if", User: u.ID, Device: "what-if", ExpiresAt: now.Add(time.Hour)}
+		return target{f, policy.Decide(question(f, login, now))}, nil
+	}, nil
+}
