@@ -11,11 +11,16 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/ca"
+	"github.com/cardea-ssh/cardea/control/directory"
+	"github.com/cardea-ssh/cardea/control/fleet"
+	"github.com/cardea-ssh/cardea/control/issue"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/control/web"
 	"github.com/cardea-ssh/cardea/dpop"
 	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
+	"gocloud.dev/secrets"
 )
 
 // Options are what a Server is made of. Store, Nonces and PublicURL are needed;
@@ -39,6 +44,10 @@ type Options struct {
 	Version string
 	// Passwords is shared by everything of this process that hashes; nil makes one.
 	Passwords *password.Queue
+	// Keys opens what signs certificates, desired states and tickets; Keeper seals
+	// the CAs of new projects. Both are needed by New.
+	Keys   *ca.Keyring
+	Keeper *secrets.Keeper
 	// SessionLife is that of a device's session, 1 to 25 hours; zero means 12.
 	SessionLife time.Duration
 }
@@ -55,13 +64,28 @@ type Server struct {
 
 // New makes a Server. It fails on options that cannot work and on a faulty
 // route table.
-func New(o Options) (*Server, error) { return build(o, register) }
+func New(o Options) (*Server, error) {
+	if o.Keys == nil || o.Keeper == nil {
+		return nil, errors.New("the control plane needs a key ring and its keeper")
+	}
+	return build(o, register)
+}
 
 // register fills the table: one line for each file routes_NAME.go.
 func register(t *table) {
 	teamRoutes(t)
 	pageRoutes(t)
 	signinRoutes(t)
+	domainRoutes(t)
+}
+
+// domainRoutes makes the domains that own what remains.
+func domainRoutes(t *table) {
+	o := t.server.options
+	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Now: o.Now}
+	directoryRoutes(t, &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now})
+	fleetRoutes(t, machines)
+	issueRoutes(t, &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now})
 }
 
 func build(o Options, register func(*table)) (*Server, error) {

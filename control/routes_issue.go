@@ -1,0 +1,81 @@
+package control
+
+import (
+	"context"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/issue"
+	"github.com/cardea-ssh/cardea/control/lookup"
+)
+
+// issueRoutes are connections: what people, servers and gateways need for one,
+// and what was written down about it.
+func issueRoutes(t *table, i *issue.Service) {
+	personRoutes(t, i)
+	machineRoutes(t, i)
+	logRoutes(t, i)
+}
+
+func personRoutes(t *table, i *issue.Service) {
+	handle(t, route{Method: "POST", Path: "/v1/connect", Access: User, Doc: "A certificate, routes and a ticket for one connection"},
+		func(ctx context.Context, by caller.Caller, in *body[api.Connect]) (*api.Connection, error) {
+			return i.Connect(ctx, by, in.Body)
+		})
+	handle(t, route{Method: "GET", Path: "/v1/catalog", Access: User, Poll: true, Doc: "What the caller may reach, if it differs from a version"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Version string `query:"version" maxLength:"64"`
+			Waiting
+		}) (*api.Catalog, error) {
+			return i.Catalog(ctx, by, in.Version, lookup.Wait(in.Wait))
+		})
+	handle(t, route{Method: "GET", Path: "/v1/why", Access: User, Doc: "What connect would say; about others for administrators"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Server string `query:"server" required:"true" doc:"id, name, or project/name"`
+			Login  string `query:"login"`
+			User   string `query:"user" doc:"id or name; the caller if empty"`
+		}) (*api.Why, error) {
+			return i.Why(ctx, by, in.Server, in.Login, in.User)
+		})
+}
+
+func machineRoutes(t *table, i *issue.Service) {
+	handle(t, route{Method: "POST", Path: "/v1/agent/host-certificate", Access: Agent, Doc: "The host certificate of the calling server"},
+		func(ctx context.Context, by caller.Caller, in *body[api.HostCertificateRequest]) (*api.HostCertificate, error) {
+			return i.HostCertificate(ctx, by, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/agent/canary", Access: Agent, Doc: "A certificate that proves the calling server's sshd"},
+		func(ctx context.Context, by caller.Caller, in *body[api.CanaryRequest]) (*api.HostCertificate, error) {
+			return i.Canary(ctx, by, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/gateway/sessions", Access: Gateway, Doc: "Claim an opened hello, once, and begin its session"},
+		func(ctx context.Context, by caller.Caller, in *body[api.Claim]) (*api.Claimed, error) {
+			return i.Claim(ctx, by, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/gateway/sessions/{session}/end", Access: Gateway, Doc: "Tell that a session is over, and why"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Session string `path:"session"`
+			Body    api.SessionEnd
+		}) (*api.Named, error) {
+			return i.End(ctx, by, in.Session, in.Body)
+		})
+}
+
+func logRoutes(t *table, i *issue.Service) {
+	handle(t, route{Method: "GET", Path: "/v1/gateway-sessions", Access: Admin, Doc: "Connections through gateways, newest first"},
+		func(ctx context.Context, _ caller.Caller, in *struct {
+			User string `query:"user" doc:"id or name; all if empty"`
+			Live bool   `query:"live" doc:"only those that are not over"`
+			api.Page
+		}) (*api.List[api.GatewaySession], error) {
+			return i.Sessions(ctx, in.User, in.Live, in.Page)
+		})
+	handle(t, route{Method: "GET", Path: "/v1/audit", Access: Admin, Poll: true, Doc: "The audit log after a row; with a wait, as soon as there is more"},
+		func(ctx context.Context, _ caller.Caller, in *struct {
+			After int64 `query:"after" minimum:"0" doc:"seq of the last row that is known"`
+			Limit int   `query:"limit" minimum:"0" maximum:"1000"`
+			Waiting
+		}) (*api.List[api.AuditEvent], error) {
+			return i.Audit(ctx, in.After, in.Limit, lookup.Wait(in.Wait))
+		})
+}
