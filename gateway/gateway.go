@@ -100,6 +100,7 @@ func New(opt Options) (*Gateway, error) {
 	}
 	g.health = newHealth(opt.StateDir)
 	g.health.checks.Ready("control", g.acknowledged)
+	g.health.checks.Ready("room", g.gate.room)
 	if opt.Client.HTTP == nil {
 		opt.Client.HTTP = api.NewHTTP(nil)
 	}

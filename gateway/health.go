@@ -118,13 +118,13 @@ func (h *health) disk(context.Context) error {
 	return nil
 }
 
-// descriptors leaves room for those that are reserved.
+// descriptors sounds before the last tenth of them is used.
 func (h *health) descriptors(context.Context) error {
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil || h.files == 0 {
 		return nil // not Linux: accept will tell
 	}
-	if len(open) > h.files-reservedDescriptors/2 {
+	if len(open) > h.files-h.files/10 {
 		return fmt.Errorf("%d of %d files are open", len(open), h.files)
 	}
 	return nil

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"container/list"
+	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -135,6 +137,16 @@ func (g *gate) beginSession() bool {
 	g.running++
 	g.begin++
 	return true
+}
+
+// room fails while every place for a session is taken: others should be chosen.
+func (g *gate) room(context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running >= g.limits.Sessions {
+		return fmt.Errorf("all %d places for sessions are taken", g.limits.Sessions)
+	}
+	return nil
 }
 
 // began: the session is in the table now.

@@ -55,8 +55,11 @@ func TestTheGateAtItsLimits(t *testing.T) {
 	if g.beginSession() {
 		t.Error("a session over the limit is admitted")
 	}
+	if g.room(t.Context()) == nil {
+		t.Error("a full gateway says that it has room")
+	}
 	g.endSession()
-	if !g.beginSession() {
+	if g.room(t.Context()) != nil || !g.beginSession() {
 		t.Error("an ended session's place stays taken")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"github.com/cardea-ssh/cardea/gateway"
 	"github.com/cardea-ssh/cardea/internal/config"
@@ -22,6 +23,9 @@ const (
 	configFile = "/etc/cardea/gateway.yaml"
 	// healthGrace is how long an answer to a balancer may take at the end.
 	healthGrace = time.Second
+	// maxHealth connections at once: a balancer needs one or two, and nobody
+	// shall use up this gateway's descriptors there.
+	maxHealth = 16
 )
 
 // options are those of serve; each is a flag, a variable and a key.
@@ -105,7 +109,7 @@ func serve(ctx context.Context, opt options, targets []netip.Prefix, log *slog.L
 	if err != nil {
 		return fmt.Errorf("listen for health checks: %w", err)
 	}
-	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", listener.Addr().String(), "health", opt.HealthListen)
+	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", listener.Addr().String(), "health", addressOf(health))
 	daemon.Notify("READY=1")
 	return runAll(ctx, g, listener, health, log)
 }
@@ -115,7 +119,18 @@ func healthListener(ctx context.Context, address string) (net.Listener, error) {
 		return nil, nil
 	}
 	var lc net.ListenConfig
-	return lc.Listen(ctx, "tcp", address)
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return netutil.LimitListener(l, maxHealth), nil
+}
+
+func addressOf(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
 }
 
 // runAll keeps the health port open while the gateway drains: that is when a

@@ -1,0 +1,358 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/hello"
+)
+
+// The test binary is the gateway if this variable says so; its value is the
+// limit on open files, or "-".
+const asGateway = "CARDEA_TEST_AS_GATEWAY"
+
+func TestMain(m *testing.M) {
+	files := os.Getenv(asGateway)
+	if files == "" {
+		os.Exit(m.Run())
+	}
+	os.Unsetenv(asGateway)
+	if n, err := strconv.ParseUint(files, 10, 64); err == nil {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+			panic(err)
+		}
+	}
+	main()
+}
+
+func noEnv(string) (string, bool) { return "", false }
+
+func TestWrongCommandLinesSayWhatToType(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"an unknown flag", []string{"serve", "--lisen=:1"}, 2, "type `cardea-gateway serve --help`"},
+		{"an unknown verb", []string{"sever"}, 2, "type `cardea-gateway --help`"},
+		{"a word too many", []string{"serve", "now"}, 2, `"now" means nothing here`},
+		{"a prefix that is none", []string{"serve", "--allow-targets=localhost"}, 2, "127.0.0.0/8"},
+		{"a negative time", []string{"serve", "--drain-time=-1s"}, 2, "negative"},
+		{"a file that is not there", []string{"serve", "--config=/nonexistent"}, 2, "/nonexistent"},
+		{"a gateway that is not enrolled", []string{"serve", "--state-dir=" + t.TempDir() + "/x"}, 1, "not enrolled"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out, err bytes.Buffer
+			if code := run(t.Context(), tc.args, noEnv, &out, &err); code != tc.code {
+				t.Errorf("exit code %d, want %d", code, tc.code)
+			}
+			if !strings.Contains(err.String(), tc.says) || strings.Count(err.String(), "\n") != 1 || out.Len() != 0 {
+				t.Errorf("stderr %q, stdout %q", err.String(), out.String())
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, noEnv, &out, io.Discard); code != 0 || !strings.HasPrefix(out.String(), "cardea-gateway ") {
+		t.Errorf("%d: %q", code, out.String())
+	}
+}
+
+// control is a control plane that enrols one gateway and lets everybody in.
+type control struct {
+	*apitest.Server
+	priv    ed25519.PrivateKey
+	mu      sync.Mutex
+	reports []api.GatewayReport
+	count   int
+}
+
+func newControl(t *testing.T) *control {
+	_, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &control{Server: apitest.New(t), priv: priv}
+	keys := api.GatewayKeys{TicketKeys: map[string][]byte{"k": priv.Public().(ed25519.PublicKey)}}
+	c.On("POST", "/v1/gateways/enrol", func(call apitest.Call) (any, error) {
+		token, _ := c.SignIn(call.Thumbprint)
+		return api.EnrolledGateway{Token: api.Token{AccessToken: token}, Gateway: api.Gateway{ID: "gw_a"}, GatewayKeys: keys}, nil
+	})
+	c.On("POST", "/v1/gateway/report", func(call apitest.Call) (any, error) {
+		var in api.GatewayReport
+		call.Into(t, &in)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.reports = append(c.reports, in)
+		return api.GatewayReportAnswer{Acknowledged: [][]byte{in.SealingKeys[0].ID}, GatewayKeys: keys}, nil
+	})
+	c.On("GET", "/v1/gateway/watch", func(apitest.Call) (any, error) { time.Sleep(200 * time.Millisecond); return nil, nil })
+	c.On("POST", "/v1/gateway/sessions", func(apitest.Call) (any, error) {
+		c.mu.Lock()
+		c.count++
+		id := fmt.Sprintf("gse_%d", c.count)
+		c.mu.Unlock()
+		c.Reply("POST", "/v1/gateway/sessions/"+id+"/end", nil)
+		return api.Claimed{Session: id}, nil
+	})
+	return c
+}
+
+func (c *control) last() (r api.GatewayReport) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.reports) > 0 {
+		r = c.reports[len(c.reports)-1]
+	}
+	return r
+}
+
+// process is a gateway in a process of its own.
+type process struct {
+	t            *testing.T
+	cmd          *exec.Cmd
+	addr, health string
+	log          *lockedBuffer
+	gone         chan error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+var servingLine = regexp.MustCompile(`msg=serving .*listen=(\S+) health=(\S+)`)
+
+func start(t *testing.T, c *control, files string, args ...string) *process {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "enrollment.token"), []byte("cardea_enr_x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, log: new(lockedBuffer), gone: make(chan error, 1)}
+	all := append([]string{"serve", "--control-url=" + c.URL, "--state-dir=" + dir, "--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", "--allow-targets=127.0.0.0/8"}, args...)
+	p.cmd = exec.Command(os.Args[0], all...)
+	p.cmd.Env = append(os.Environ(), asGateway+"="+files)
+	p.cmd.Stderr = p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.gone <- p.cmd.Wait() }()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		if t.Failed() {
+			t.Log(p.log)
+		}
+	})
+	p.wait("the start", func() bool {
+		m := servingLine.FindStringSubmatch(p.log.String())
+		if m != nil {
+			p.addr, p.health = m[1], m[2]
+		}
+		return m != nil
+	})
+	p.wait("the first report", func() bool { return len(c.last().SealingKeys) > 0 })
+	return p
+}
+
+func (p *process) wait(what string, ok func() bool) {
+	p.t.Helper()
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	p.t.Fatalf("%s did not come", what)
+}
+
+// call opens a session to server, or returns the refusal.
+func (p *process) call(c *control, server string) (net.Conn, hello.Answer, error) {
+	_, fresh, _ := ed25519.GenerateKey(rand.Reader)
+	pub, err := ssh.NewPublicKey(fresh.Public())
+	if err != nil {
+		return nil, hello.Answer{}, err
+	}
+	now := time.Now().Truncate(time.Second)
+	raw, err := hello.SignTicket(c.priv, hello.Ticket{
+		ID: "tkt_1", KeyFingerprint: hello.Fingerprint(pub), User: "usr_a", Session: "ses_a", Server: "srv_a", Login: "alice",
+		Address: server, Gateways: []string{"gw_a"}, IssuedAt: now, Expires: now.Add(hello.TicketLife),
+	})
+	if err != nil {
+		return nil, hello.Answer{}, err
+	}
+	message, keys, err := hello.Seal(fresh, raw, []hello.Recipient{{Gateway: "gw_a", PublicKey: c.last().SealingKeys[0].Public}}, now)
+	if err != nil {
+		return nil, hello.Answer{}, err
+	}
+	conn, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		return nil, hello.Answer{}, err
+	}
+	p.t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(15 * time.Second))
+	if _, err := conn.Write(message); err != nil {
+		return nil, hello.Answer{}, err
+	}
+	a, err := hello.ReadAnswer(conn, keys)
+	return conn, a, err
+}
+
+// echo is a server that sends back what it hears.
+func echo(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func ping(t *testing.T, conn net.Conn) {
+	t.Helper()
+	buf := make([]byte, 4)
+	if _, err := conn.Write([]byte("ping")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, buf); err != nil || string(buf) != "ping" {
+		t.Fatalf("heard %q, %v", buf, err)
+	}
+}
+
+func TestAGatewaysWholeLife(t *testing.T) {
+	c, server := newControl(t), echo(t)
+	p := start(t, c, "-")
+	ready := func() int {
+		res, err := http.Get("http://" + p.health + "/readyz")
+		if err != nil {
+			return 0
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	p.wait("readiness", func() bool { return ready() == http.StatusOK })
+	conn, a, err := p.call(c, server)
+	if err != nil || !a.Accepted {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	ping(t, conn)
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.wait("the drain", func() bool { return ready() == http.StatusServiceUnavailable && c.last().Draining })
+	if _, a, err := p.call(c, server); err != nil || a.Kind != "draining" {
+		t.Errorf("a new session: %+v, %v", a, err)
+	}
+	ping(t, conn)
+	conn.Close()
+	select {
+	case err := <-p.gone:
+		if err != nil {
+			t.Errorf("it ends with %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Fatal("it does not end after its last session")
+	}
+	if ends := c.Calls("POST", "/v1/gateway/sessions/gse_1/end"); len(ends) != 1 {
+		t.Errorf("the end was reported %d times", len(ends))
+	}
+	if strings.Contains(p.log.String(), "cardea_") {
+		t.Error("the log tells a token")
+	}
+}
+
+// TestRunningOutOfDescriptors: somebody uses up all descriptors; the session
+// that runs goes on, the gateway says what is wrong, and recovers.
+func TestRunningOutOfDescriptors(t *testing.T) {
+	c, server := newControl(t), echo(t)
+	p := start(t, c, "32")
+	conn, a, err := p.call(c, server)
+	if err != nil || !a.Accepted {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	ping(t, conn)
+	var idle []net.Conn
+	for range maxHealth {
+		h, err := net.Dial("tcp", p.health)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, h)
+	}
+	time.Sleep(100 * time.Millisecond)
+	more, err := net.Dial("tcp", p.addr) // the kernel takes it, nobody accepts it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer more.Close()
+	p.wait("the report that says so", func() bool { return strings.Contains(c.last().Health, "too many open files") })
+	ping(t, conn)
+	for _, h := range idle {
+		h.Close()
+	}
+	more.Close()
+	conn.Close()
+	p.wait("a new session", func() bool {
+		conn, a, err := p.call(c, server)
+		if conn != nil {
+			conn.Close()
+		}
+		return err == nil && a.Accepted
+	})
+	p.wait("the healthy report", func() bool { return c.last().Healthy })
+}
+
+func TestEveryOptionIsAVariableToo(t *testing.T) {
+	var out, err bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	env := map[string]string{"CARDEA_STATE_DIR": t.TempDir() + "/from-env"}
+	run(ctx, []string{"serve"}, func(k string) (string, bool) { v, ok := env[k]; return v, ok }, &out, &err)
+	if !strings.Contains(err.String(), "from-env/enrollment.token") {
+		t.Errorf("stderr %q", err.String())
+	}
+}
