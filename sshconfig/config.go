@@ -74,10 +74,11 @@ func Config(v Values) ([]byte, error) {
 		return nil, err
 	}
 	slices.SortFunc(hosts, func(a, b Host) int { return strings.Compare(a.Names[0], b.Names[0]) })
-	settings, err := shared(v, command)
+	lines, err := shared(v, command)
 	if err != nil {
 		return nil, err
 	}
+	settings := "  " + strings.Join(lines, "\n  ") + "\n"
 	var b bytes.Buffer
 	b.WriteString("# Written by cardea and kept up to date by it: what you change here is lost.\n" +
 		"# Your own settings belong into ~/.ssh/config; \"cardea ssh-config --help\" tells more.\n")
@@ -95,14 +96,14 @@ func Config(v Values) ([]byte, error) {
 // shared is the block of settings that is the same for every server. ssh takes the first
 // value that it finds, and this file is included first, so what stands here also protects
 // these servers from a "Host *" of the user's own.
-func shared(v Values, command string) (string, error) {
+func shared(v Values, command string) ([]string, error) {
 	agent, err := argument(v.AgentSocket)
 	if err != nil {
-		return "", fmt.Errorf("agent socket: %w", err)
+		return nil, fmt.Errorf("agent socket: %w", err)
 	}
 	known, err := argument(v.KnownHosts)
 	if err != nil {
-		return "", fmt.Errorf("known_hosts file: %w", err)
+		return nil, fmt.Errorf("known_hosts file: %w", err)
 	}
 	lines := []string{
 		"ProxyCommand " + command,
@@ -127,13 +128,30 @@ func shared(v Values, command string) (string, error) {
 	}
 	forward, err := forwarding(v)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	lines = append(lines, forward...)
 	if v.Fdpass {
 		lines = append(lines, "ProxyUseFdpass yes")
 	}
-	return "  " + strings.Join(lines, "\n  ") + "\n", nil
+	return lines, nil
+}
+
+// Options are what Config says about one server, each as the argument of an -o of ssh: for
+// a connection whose user has not included the file. v.Hosts is not looked at.
+func Options(v Values, h Host) ([]string, error) {
+	if err := h.check(); err != nil {
+		return nil, err
+	}
+	command, err := ProxyCommand(v)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := shared(v, command)
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{"HostName " + h.Names[0], "HostKeyAlias " + h.HostKeyAlias, "User " + h.Login}, lines...), nil
 }
 
 // forwarding switches it off by its first line. The second names the socket for those who

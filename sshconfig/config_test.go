@@ -84,6 +84,29 @@ func TestSSHReadsTheConfigurationAsItIsMeant(t *testing.T) {
 	}
 }
 
+func TestOptionsSayWhatTheFileSays(t *testing.T) {
+	h := host("web-1")
+	v := values(h)
+	v.Fdpass, v.UserAgentSocket = true, "/tmp/own agent/s"
+	options, err := Options(v, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-F", "/dev/null", "-G"}
+	for _, o := range options {
+		args = append(args, "-o", o)
+	}
+	byOption := sshtest.Run(t, sshtest.Command(t, "ssh", append(args, "web-1")...))
+	byFile := sshtest.Run(t, sshtest.Command(t, "ssh", "-F", config(t, v), "-G", "web-1"))
+	if byOption.Exit != 0 || byOption.Stdout != byFile.Stdout {
+		t.Errorf("as options ssh reads\n%s%s\nas a file\n%s", byOption.Stdout, byOption.Stderr, byFile.Stdout)
+	}
+	h.Login = "-oProxyCommand=id"
+	if _, err := Options(v, h); err == nil {
+		t.Error("a login that is an option was taken")
+	}
+}
+
 // A configuration of the user's own that would weaken a server of Cardea's comes after ours
 // and so has no effect.
 func TestHostStarOfTheUserChangesNothingForOurServers(t *testing.T) {
