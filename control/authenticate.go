@@ -25,27 +25,43 @@ import (
 // nonce itself refuses it.
 const claimFor = dpop.NonceTTL + dpop.NonceAhead + time.Minute
 
-// gate is the door of one route: it lets in whoever Access names, with the
-// caller in the context and the body read within its bounds.
+// gate is the door of one route: it lets in whoever Access names, within the
+// limits, with the caller in the context and the body read.
 func (s *Server) gate(r route) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		req, w := humago.Unwrap(ctx)
 		by, _ := caller.From(ctx.Context())
-		raw, err := s.enter(w, req, r, &by)
+		err := s.within(w, req, r, func(limited context.Context) error {
+			raw, err := s.enter(limited, w, req, r, &by)
+			if err != nil {
+				return err
+			}
+			if r.Poll {
+				release, err := s.limits.hold(by.ID())
+				if err != nil {
+					return err
+				}
+				defer release()
+			}
+			req.Body = io.NopCloser(bytes.NewReader(raw))
+			next(huma.WithContext(ctx, caller.With(limited, by)))
+			return nil
+		})
 		if err != nil {
 			writeProblem(w, s.public(ctx.Context(), by, err))
-			return
 		}
-		req.Body = io.NopCloser(bytes.NewReader(raw))
-		next(huma.WithContext(ctx, caller.With(ctx.Context(), by)))
 	}
 }
 
 // enter authenticates the call and then reads its body, in that order: so
 // strangers cannot have us keep bodies.
-func (s *Server) enter(w http.ResponseWriter, req *http.Request, r route, by *caller.Caller) (raw []byte, err error) {
-	if err := s.admit(req, r, by); err != nil || !r.mutates() {
+func (s *Server) enter(ctx context.Context, w http.ResponseWriter, req *http.Request, r route, by *caller.Caller) (raw []byte, err error) {
+	if err := s.admit(ctx, req, r, by); err != nil {
+		s.refused(ctx, req, r, *by, err)
 		return nil, err
+	}
+	if !r.mutates() {
+		return nil, nil
 	}
 	if raw, err = readBody(w, req); err != nil {
 		return nil, err
@@ -55,7 +71,7 @@ func (s *Server) enter(w http.ResponseWriter, req *http.Request, r route, by *ca
 }
 
 // admit authenticates the request as far as the route demands and fills by.
-func (s *Server) admit(req *http.Request, r route, by *caller.Caller) error {
+func (s *Server) admit(ctx context.Context, req *http.Request, r route, by *caller.Caller) error {
 	if r.Access == Public {
 		return nil
 	}
@@ -75,7 +91,7 @@ func (s *Server) admit(req *http.Request, r route, by *caller.Caller) error {
 	if r.Access == Proof {
 		return nil
 	}
-	who, err := s.subject(req.Context(), token, proof.Thumbprint)
+	who, err := s.subject(ctx, token, proof.Thumbprint)
 	if err != nil {
 		return err
 	}
@@ -148,7 +164,8 @@ func (s *Server) unknownToken(cause error) *api.Error {
 	return s.signIn("this session is not known here, or it is over").WithCause(cause)
 }
 
-// readBody reads the body of a mutation.
+// readBody reads the body of a mutation, within the deadline that around set,
+// and lifts that when all has come.
 func readBody(w http.ResponseWriter, req *http.Request) ([]byte, error) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, req.Body, api.MaxBody))
 	var large *http.MaxBytesError
@@ -160,6 +177,7 @@ func readBody(w http.ResponseWriter, req *http.Request) ([]byte, error) {
 	case err != nil:
 		return nil, api.Errorf(api.Invalid, "the request ended early").WithCause(err)
 	}
+	bodyRead(w)
 	return raw, nil
 }
 

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,16 +9,19 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/ca"
+	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/directory"
 	"github.com/cardea-ssh/cardea/control/fleet"
 	"github.com/cardea-ssh/cardea/control/issue"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/control/web"
 	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
 	"gocloud.dev/secrets"
@@ -55,11 +59,24 @@ type Options struct {
 // Server is one instance of the control plane.
 type Server struct {
 	options Options
-	origin  string // PublicURL in the form in which paths are put behind it
+	origin  string // PublicURL, as browsers write it and as paths are put behind it
 	routes  []route
 	handler http.Handler
 	signin  *signin.Service
 	web     *web.Pages
+	limits  *limits
+	ration  *caller.Ration // of audit rows about refusals
+	health  daemon.Health
+
+	// stopping ends, by stop, when the server is about to.
+	stopping context.Context
+	stop     context.CancelFunc
+
+	readiness struct {
+		sync.Mutex
+		at  time.Time // by the machine's clock, of the last answer
+		err error
+	}
 }
 
 // New makes a Server. It fails on options that cannot work and on a faulty
@@ -77,6 +94,8 @@ func register(t *table) {
 	pageRoutes(t)
 	signinRoutes(t)
 	domainRoutes(t)
+	healthRoutes(t)
+	docsRoutes(t) // describes the routes before it
 }
 
 // domainRoutes makes the domains that own what remains.
@@ -100,6 +119,8 @@ func build(o Options, register func(*table)) (*Server, error) {
 		Store: o.Store, Passwords: o.Passwords, PublicURL: o.PublicURL,
 		SessionLife: o.SessionLife, Logger: o.Logger, Now: o.Now,
 	})}
+	s.limits, s.ration = newLimits(), caller.NewRation(auditBurst, auditEvery)
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	t := newTable(s, mux)
 	register(t)
@@ -123,11 +144,11 @@ func (o *Options) complete() error {
 	if err := api.CheckURL(o.PublicURL); err != nil {
 		return fmt.Errorf("public URL: %w", err)
 	}
-	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
-	// Cookies and proofs hang on the whole origin, so a shared one is refused.
-	if u, err := url.Parse(o.PublicURL); err != nil || u.Path != "" {
-		return fmt.Errorf("public URL %q has a path; give the control plane a host name of its own", o.PublicURL)
+	origin, err := originOf(o.PublicURL)
+	if err != nil {
+		return err
 	}
+	o.PublicURL = origin
 	if o.SessionLife != 0 && (o.SessionLife < minSession || o.SessionLife > maxSession) {
 		return fmt.Errorf("a session lives %s to %s, not %s", minSession, maxSession, o.SessionLife)
 	}
@@ -141,6 +162,24 @@ func (o *Options) complete() error {
 		o.Now = time.Now
 	}
 	return nil
+}
+
+// originOf brings a public URL to the form in which browsers name an origin
+// (RFC 6454 section 6.2): lower case, no default port, no path.
+func originOf(raw string) (string, error) {
+	u, err := url.Parse(strings.TrimSuffix(raw, "/"))
+	if err != nil || u.Path != "" {
+		// Cookies and proofs hang on the whole origin, so a shared one is refused.
+		return "", fmt.Errorf("public URL %q has a path; give the control plane a host name of its own", raw)
+	}
+	host := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return u.Scheme + "://" + host, nil
 }
 
 // secure reports whether browsers and clients come by TLS.

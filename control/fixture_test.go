@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/dpop"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -29,6 +30,39 @@ type records struct {
 	mu       sync.Mutex
 	subjects map[[32]byte]store.Subject
 	audit    [][]byte
+	swept    chan struct{} // gets one at each sweep that somebody waits for
+	asked    int           // how often Ready was
+	broken   error         // what Ready says
+}
+
+func (r *records) Sweep(context.Context, time.Time) error {
+	select {
+	case r.swept <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (r *records) Ready(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked++
+	return r.broken
+}
+
+// event is the i-th of the audit.
+func (r *records) event(t testing.TB, i int) audit.Event {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i >= len(r.audit) {
+		t.Fatalf("there are %d events", len(r.audit))
+	}
+	e, err := audit.Decode(r.audit[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 func (r *records) Authenticate(_ context.Context, hash []byte) (store.Subject, error) {
@@ -71,7 +105,7 @@ func newWorld(t testing.TB, routes func(*table), tune ...func(*Options)) *world 
 	}
 	w := &world{
 		t: t, nonces: nonces, log: &bytes.Buffer{}, now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
-		store: &records{subjects: map[[32]byte]store.Subject{}},
+		store: &records{subjects: map[[32]byte]store.Subject{}, swept: make(chan struct{})},
 	}
 	o := Options{
 		Store: w.store, Nonces: nonces, PublicURL: publicURL, Version: "test",

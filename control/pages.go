@@ -33,18 +33,21 @@ type pages struct {
 // there is shown by cookies, which count here and nowhere else.
 func pageRoutes(t *table) {
 	p := &pages{server: t.server, signin: t.server.signin, web: t.server.web}
-	t.plain(route{Method: "GET", Path: "/{$}", Access: Public, Doc: "What this is"}, p.home)
-	t.plain(route{Method: "GET", Path: "/static/", Access: Public, Doc: "Style"}, p.static)
-	t.plain(route{Method: "GET", Path: "/oauth/authorize", Access: Public, Doc: "A device sends the browser here (RFC 6749 section 4.1.1)"}, p.authorize)
-	t.plain(route{Method: "GET", Path: "/signin", Access: Public, Doc: "Asks for name and password"}, p.signIn)
-	t.plain(route{Method: "POST", Path: "/signin", Access: Public, Doc: "Takes name and password"}, p.form(p.password))
-	t.plain(route{Method: "GET", Path: "/confirm", Access: Public, Doc: "Asks whether to sign the device in"}, p.confirm)
-	t.plain(route{Method: "POST", Path: "/confirm", Access: Public, Doc: "Takes yes or no"}, p.form(p.decide))
-	t.plain(route{Method: "POST", Path: "/signout", Access: Public, Doc: "Signs the person out of this browser"}, p.form(p.signOut))
+	add := func(method, path, doc string, do func(http.ResponseWriter, *http.Request) error) {
+		t.plain(route{Method: method, Path: path, Access: Public, Doc: doc}, do, p.fail)
+	}
+	add("GET", "/{$}", "What this is", p.home)
+	add("GET", "/static/", "Style", p.static)
+	add("GET", "/oauth/authorize", "A device sends the browser here (RFC 6749 section 4.1.1)", p.authorize)
+	add("GET", "/signin", "Asks for name and password", p.signIn)
+	add("POST", "/signin", "Takes name and password", p.form(p.password))
+	add("GET", "/confirm", "Asks whether to sign the device in", p.confirm)
+	add("POST", "/confirm", "Takes yes or no", p.form(p.decide))
+	add("POST", "/signout", "Signs the person out of this browser", p.form(p.signOut))
 }
 
-func (p *pages) home(w http.ResponseWriter, r *http.Request) {
-	p.show(w, http.StatusOK, "", func(w io.Writer) error {
+func (p *pages) home(w http.ResponseWriter, r *http.Request) error {
+	return p.show(w, http.StatusOK, "", func(w io.Writer) error {
 		return p.web.Message(w, web.Message{
 			Team: p.team(r), Title: "This is Cardea", Text: "Reach your servers by SSH with the identity you already have.",
 			Hint: "In a terminal, type: cardea login " + p.server.options.PublicURL,
@@ -52,19 +55,19 @@ func (p *pages) home(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (p *pages) static(w http.ResponseWriter, r *http.Request) {
+func (p *pages) static(w http.ResponseWriter, r *http.Request) error {
 	f, ok := p.web.Static(r.URL.Path)
 	if !ok {
-		p.fail(w, r, api.Errorf(api.NotFound, "there is no such page"))
-		return
+		return api.Errorf(api.NotFound, "there is no such page")
 	}
 	w.Header().Set("Content-Type", f.Type)
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable") // the path has the hash
-	w.Write(f.Body)
+	_, err := w.Write(f.Body)
+	return err
 }
 
 // authorize takes a device's request and begins a sign-in in this browser.
-func (p *pages) authorize(w http.ResponseWriter, r *http.Request) {
+func (p *pages) authorize(w http.ResponseWriter, r *http.Request) error {
 	b := p.browser(r)
 	if b.Token == "" {
 		b.Token = signin.NewSecret()
@@ -72,136 +75,126 @@ func (p *pages) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		p.fail(w, r, api.Errorf(api.Invalid, "the link is broken").WithHint("Type cardea login again"))
-		return
+		return api.Errorf(api.Invalid, "the link is broken").WithHint("type cardea login again")
 	}
 	id, err := p.signin.Begin(r.Context(), q, b)
 	var refusal *signin.Refusal
 	switch {
 	case errors.As(err, &refusal) && refusal.Redirect != "":
 		http.Redirect(w, r, refusal.Redirect, http.StatusSeeOther)
+		return nil
 	case errors.As(err, &refusal):
-		p.fail(w, r, api.Errorf(api.Invalid, "%s", refusal.Reason).WithHint("Type cardea login in a terminal, and open no links of others"))
+		return api.Errorf(api.Invalid, "%s", refusal.Reason).WithHint("type cardea login in a terminal, and open no links of others")
 	case err != nil:
-		p.fail(w, r, err)
-	default:
-		p.to(w, r, "/confirm", id)
+		return err
 	}
+	return p.to(w, r, "/confirm", id)
 }
 
 // signIn asks for name and password.
-func (p *pages) signIn(w http.ResponseWriter, r *http.Request) {
-	p.askPassword(w, r, r.URL.Query().Get("request"), "", nil)
+func (p *pages) signIn(w http.ResponseWriter, r *http.Request) error {
+	return p.askPassword(w, r, r.URL.Query().Get("request"), "", nil)
 }
 
 // askPassword shows the form, after a failed try with what went wrong.
-func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name string, problem *api.Error) {
+func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name string, problem *api.Error) error {
 	req, err := p.signin.Show(r.Context(), id, p.browser(r))
 	if err != nil {
-		p.fail(w, r, err)
-		return
+		return err
 	}
 	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name}
 	status := http.StatusOK
 	if problem != nil {
 		v.Problem, status = sentence(problem), problem.StatusCode
-		problemHeaders(w.Header().Set, problem)
+		pageProblem(w, problem)
 	}
-	p.show(w, status, "", func(w io.Writer) error { return p.web.SignIn(w, v) })
+	return p.show(w, status, "", func(w io.Writer) error { return p.web.SignIn(w, v) })
 }
 
 // password takes name and password.
-func (p *pages) password(w http.ResponseWriter, r *http.Request) {
+func (p *pages) password(w http.ResponseWriter, r *http.Request) error {
 	id, name := r.PostForm.Get("request"), r.PostForm.Get("name")
 	b := p.browser(r)
 	if _, err := p.signin.Show(r.Context(), id, b); err != nil {
-		p.fail(w, r, err) // no request of this browser: not one password is looked at
-		return
+		return err // no request of this browser: not one password is looked at
 	}
 	login, err := p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b)
 	var told *api.Error
 	switch {
 	case errors.As(err, &told):
-		p.askPassword(w, r, id, name, told)
+		return p.askPassword(w, r, id, name, told)
 	case err != nil:
-		p.fail(w, r, err)
-	default:
-		// Whoever was signed in here before is not any more.
-		if err := p.signin.Forget(r.Context(), b); err != nil {
-			p.fail(w, r, err)
-			return
-		}
-		p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
-		p.to(w, r, "/confirm", id)
+		return err
 	}
+	// Whoever was signed in here before is not any more.
+	if err := p.signin.Forget(r.Context(), b); err != nil {
+		return err
+	}
+	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
+	return p.to(w, r, "/confirm", id)
 }
 
 // confirm shows what is about to happen.
-func (p *pages) confirm(w http.ResponseWriter, r *http.Request) {
+func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 	b := p.browser(r)
 	req, err := p.signin.Show(r.Context(), r.URL.Query().Get("request"), b)
 	if err != nil {
-		p.fail(w, r, err)
-		return
+		return err
 	}
 	user, _, ok, err := p.signin.Person(r.Context(), b)
-	switch {
-	case err != nil:
-		p.fail(w, r, err)
-	case !ok:
-		p.to(w, r, "/signin", req.ID)
-	default:
-		p.show(w, http.StatusOK, req.Redirect, func(w io.Writer) error {
-			return p.web.Confirm(w, web.Confirm{
-				Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
-				Device: req.DeviceName, Source: req.Source, Code: req.Code,
-			})
-		})
+	if err != nil {
+		return err
 	}
+	if !ok {
+		return p.to(w, r, "/signin", req.ID)
+	}
+	return p.show(w, http.StatusOK, req.Redirect, func(w io.Writer) error {
+		return p.web.Confirm(w, web.Confirm{
+			Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
+			Device: req.DeviceName, Source: req.Source, Code: req.Code,
+		})
+	})
 }
 
 // decide takes yes or no and sends the browser back to the device. Anything
 // but a clear yes is no.
-func (p *pages) decide(w http.ResponseWriter, r *http.Request) {
+func (p *pages) decide(w http.ResponseWriter, r *http.Request) error {
 	id := r.PostForm.Get("request")
 	redirect, err := p.signin.Decide(r.Context(), id, p.browser(r), r.PostForm.Get("decision") == "approve")
 	if api.KindOf(err) == api.SignIn {
-		p.to(w, r, "/signin", id)
-		return
+		return p.to(w, r, "/signin", id)
 	}
 	if err != nil {
-		p.fail(w, r, err)
-		return
+		return err
 	}
 	http.Redirect(w, r, redirect, http.StatusSeeOther)
+	return nil
 }
 
 // signOut lets another person sign in, for the same request.
-func (p *pages) signOut(w http.ResponseWriter, r *http.Request) {
+func (p *pages) signOut(w http.ResponseWriter, r *http.Request) error {
 	if err := p.signin.Forget(r.Context(), p.browser(r)); err != nil {
-		p.fail(w, r, err)
-		return
+		return err
 	}
 	p.setCookie(w, loginCookie, "", -1)
-	p.to(w, r, "/signin", r.PostForm.Get("request"))
+	return p.to(w, r, "/signin", r.PostForm.Get("request"))
 }
 
 // form lets in what one of our own pages sent, and nothing else: the browser
 // says so itself, by Sec-Fetch-Site or at least by Origin. A request with
 // neither is no browser's, or an old one's that cannot be told from an attack.
-func (p *pages) form(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func (p *pages) form(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
 		if !p.ownOrigin(r) {
-			p.fail(w, r, api.Errorf(api.Denied, "this form was sent by another site").WithHint("Type cardea login again"))
-			return
+			return api.Errorf(api.Denied, "this form was sent by another site").WithHint("type cardea login again")
 		}
-		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if err != nil || media != "application/x-www-form-urlencoded" || r.ParseForm() != nil {
-			p.fail(w, r, api.Errorf(api.Invalid, "the form could not be read").WithHint("Go back and try again"))
-			return
+			return api.Errorf(api.Invalid, "the form could not be read").WithHint("go back and try again")
 		}
-		next(w, r)
+		bodyRead(w)
+		return next(w, r)
 	}
 }
 
@@ -218,7 +211,7 @@ func (p *pages) ownOrigin(r *http.Request) bool {
 
 // show writes a page. redirect is where its form's answer will lead; empty for
 // forms that stay here.
-func (p *pages) show(w http.ResponseWriter, status int, redirect string, render func(io.Writer) error) {
+func (p *pages) show(w http.ResponseWriter, status int, redirect string, render func(io.Writer) error) error {
 	policy := pagePolicy
 	switch u, err := url.Parse(redirect); {
 	case redirect == "" || err != nil:
@@ -229,20 +222,23 @@ func (p *pages) show(w http.ResponseWriter, status int, redirect string, render 
 	}
 	var page strings.Builder
 	if err := render(&page); err != nil {
-		panic(err) // a template of ours that does not fit its model
+		return err
 	}
 	w.Header().Set("Content-Security-Policy", policy)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	io.WriteString(w, page.String())
+	_, err := io.WriteString(w, page.String())
+	if err != nil {
+		p.server.options.Logger.Debug("a browser left", "error", err)
+	}
+	return nil
 }
 
 // fail is a page for an error.
 func (p *pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 	by, _ := caller.From(r.Context())
 	e := p.server.public(r.Context(), by, err)
-	problemHeaders(w.Header().Set, e)
-	w.Header().Del("WWW-Authenticate") // no browser could answer it
+	pageProblem(w, e)
 	title := map[api.Kind]string{
 		api.Gone: "This sign-in is over", api.Denied: "That is not allowed", api.Limited: "Too many tries",
 		api.NotFound: "There is nothing here", api.Internal: "Something went wrong", api.Unavailable: "Try again in a moment",
@@ -254,12 +250,22 @@ func (p *pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Kind == api.Internal {
 		m.ID = e.ID
 	}
-	p.show(w, e.StatusCode, "", func(w io.Writer) error { return p.web.Message(w, m) })
+	if err := p.show(w, e.StatusCode, "", func(w io.Writer) error { return p.web.Message(w, m) }); err != nil {
+		panic(err) // a template of ours that does not fit its model
+	}
+}
+
+// pageProblem sets what HTTP says about an error, without the challenge: no
+// browser could answer it.
+func pageProblem(w http.ResponseWriter, e *api.Error) {
+	problemHeaders(w.Header().Set, e)
+	w.Header().Del("WWW-Authenticate")
 }
 
 // to sends the browser to another of our pages.
-func (p *pages) to(w http.ResponseWriter, r *http.Request, path, request string) {
+func (p *pages) to(w http.ResponseWriter, r *http.Request, path, request string) error {
 	http.Redirect(w, r, path+"?"+url.Values{"request": {request}}.Encode(), http.StatusSeeOther)
+	return nil
 }
 
 // team is the team's name for the top of a page; a page that tells of a broken

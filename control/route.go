@@ -102,6 +102,8 @@ type table struct {
 	huma   huma.API
 	routes []route
 	errs   []error
+
+	openAPI, docs []byte // of the routes before docsRoutes
 }
 
 // handle adds a route. The package comment tells what In, Out and errors mean.
@@ -131,22 +133,28 @@ func handle[In, Out any](t *table, r route, do func(ctx context.Context, by call
 		}
 		out, err := do(ctx, by, in)
 		if err != nil {
+			t.server.replayed(ctx, r, by, err)
 			return nil, t.server.public(ctx, by, err)
 		}
 		return &answer[Out]{Status: statusOf(r, out == nil), Body: out}, nil
 	})
 }
 
-// plain adds a route that writes its own answers: pages, health, and what a
-// standard gives another shape. It goes through no gate; a handler whose Access
-// is not Public calls enter itself.
-func (t *table) plain(r route, h http.HandlerFunc) {
+// plain adds a route that writes its own answers: pages, and what a standard
+// gives another shape. Limits hold for it, but it goes through no gate; a
+// handler whose Access is not Public calls enter itself. fail writes an error.
+func (t *table) plain(r route, do func(http.ResponseWriter, *http.Request) error, fail func(http.ResponseWriter, *http.Request, error)) {
 	if err := r.check(); err != nil {
 		t.errs = append(t.errs, err)
 		return
 	}
 	t.routes = append(t.routes, r)
-	t.mux.HandleFunc(r.Method+" "+r.Path, h)
+	t.mux.HandleFunc(r.Method+" "+r.Path, func(w http.ResponseWriter, req *http.Request) {
+		err := t.server.within(w, req, r, func(ctx context.Context) error { return do(w, req.WithContext(ctx)) })
+		if err != nil {
+			fail(w, req, err)
+		}
+	})
 }
 
 // document describes a plain route: what it takes and answers.

@@ -69,16 +69,15 @@ func signinRoutes(t *table) {
 func tokenRoute(t *table) {
 	r := route{Method: "POST", Path: "/oauth/token", Access: Proof, Doc: "Trade a code for a session (RFC 6749 section 4.1.3, RFC 9449 section 5)"}
 	s := t.server
-	t.plain(r, func(w http.ResponseWriter, req *http.Request) {
+	t.plain(r, func(w http.ResponseWriter, req *http.Request) error {
 		by, _ := caller.From(req.Context())
 		out, err := s.redeem(w, req, r, &by)
 		if err != nil {
-			s.oauthProblem(w, req, by, err)
-			return
+			return err
 		}
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(out)
-	})
+		return json.NewEncoder(w).Encode(out)
+	}, s.oauthProblem)
 	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"grant_type", "code", "code_verifier", "redirect_uri", "client_id"},
 		Properties: map[string]*huma.Schema{
@@ -93,7 +92,7 @@ func (s *Server) redeem(w http.ResponseWriter, req *http.Request, r route, by *c
 	if err != nil || media != "application/x-www-form-urlencoded" {
 		return api.SignedIn{}, api.Errorf(api.Invalid, "the request is not a form")
 	}
-	raw, err := s.enter(w, req, r, by)
+	raw, err := s.enter(req.Context(), w, req, r, by)
 	if err != nil {
 		return api.SignedIn{}, err
 	}
@@ -107,7 +106,8 @@ func (s *Server) redeem(w http.ResponseWriter, req *http.Request, r route, by *c
 
 // oauthProblem answers an error in the shape of RFC 6749 section 5.2 and, for
 // proofs, with the codes of RFC 9449 sections 5 and 8.
-func (s *Server) oauthProblem(w http.ResponseWriter, req *http.Request, by caller.Caller, err error) {
+func (s *Server) oauthProblem(w http.ResponseWriter, req *http.Request, err error) {
+	by, _ := caller.From(req.Context())
 	var o *signin.OAuthError
 	status := http.StatusBadRequest
 	if !errors.As(err, &o) {

@@ -1,0 +1,137 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/cardea-ssh/cardea/control/web"
+)
+
+// docsRoutes serve the API's description for machines and for people. Both are
+// made once, when the table is whole, and hold nothing that is secret: the
+// source is public. It must come last.
+func docsRoutes(t *table) {
+	fail := (&pages{server: t.server, signin: t.server.signin, web: t.server.web}).fail
+	t.plain(route{Method: "GET", Path: "/openapi.json", Access: Public, Doc: "OpenAPI 3.1"}, t.serve("application/openapi+json", &t.openAPI), fail)
+	t.plain(route{Method: "GET", Path: "/docs", Access: Public, Doc: "The API for people to read"}, t.serve("text/html; charset=utf-8", &t.docs), fail)
+	spec := t.huma.OpenAPI()
+	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // the framework's own errors; see problemOf
+		delete(spec.Components.Schemas.Map(), unused)
+	}
+	var err error
+	if t.openAPI, err = json.Marshal(spec); err != nil {
+		t.errs = append(t.errs, fmt.Errorf("write openapi.json: %w", err))
+	}
+	var page bytes.Buffer
+	if err := t.server.web.Docs(&page, describe(spec)); err != nil {
+		t.errs = append(t.errs, err)
+	}
+	t.docs = page.Bytes()
+}
+
+func (t *table) serve(media string, body *[]byte) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", media)
+		w.Header().Set("Content-Security-Policy", pagePolicy)
+		_, err := w.Write(*body)
+		return err
+	}
+}
+
+// describe makes the page's view of the document.
+func describe(spec *huma.OpenAPI) web.Docs {
+	d := web.Docs{URL: spec.Servers[0].URL, Version: spec.Info.Version}
+	groups := map[string][]web.Call{}
+	for _, path := range slices.Sorted(maps.Keys(spec.Paths)) {
+		item := spec.Paths[path]
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op != nil {
+				groups[op.Tags[0]] = append(groups[op.Tags[0]], describeCall(op))
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		d.Groups = append(d.Groups, web.Group{Name: name, Calls: groups[name]})
+	}
+	schemas := spec.Components.Schemas.Map()
+	for _, name := range slices.Sorted(maps.Keys(schemas)) {
+		if schema := schemas[name]; schema.Type == huma.TypeObject && !strings.HasPrefix(name, listPrefix) {
+			d.Types = append(d.Types, web.Type{Name: name, Fields: fields(schema)})
+		}
+	}
+	return d
+}
+
+// listPrefix is how huma names the schema of an api.List.
+const listPrefix = "List"
+
+func describeCall(op *huma.Operation) web.Call {
+	c := web.Call{ID: op.OperationID, Method: op.Method, Path: op.Path, Doc: op.Summary}
+	c.Access, _ = op.Extensions[accessExtension].(string)
+	for _, p := range op.Parameters {
+		typ, _ := typeName(p.Schema)
+		doc := p.Description
+		if doc == "" {
+			doc = p.Schema.Description
+		}
+		c.Parameters = append(c.Parameters, web.Field{Name: p.Name, Type: typ, Doc: doc, Needed: p.Required})
+	}
+	if op.RequestBody != nil {
+		c.In = contentType(op.RequestBody.Content)
+	}
+	if ok := op.Responses["200"]; ok != nil {
+		c.Out = contentType(ok.Content)
+	}
+	if of, ok := strings.CutPrefix(c.Out, listPrefix); ok && of != "" {
+		c.Out, c.List = of, true
+	}
+	return c
+}
+
+func contentType(content map[string]*huma.MediaType) string {
+	for _, m := range content {
+		_, ref := typeName(m.Schema)
+		return ref
+	}
+	return ""
+}
+
+func fields(s *huma.Schema) []web.Field {
+	var out []web.Field
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		p := s.Properties[name]
+		typ, ref := typeName(p)
+		doc := p.Description
+		if len(p.Enum) > 0 {
+			doc = strings.TrimSpace(doc + " One of " + strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Enum), " ", ", "), "[]") + ".")
+		}
+		out = append(out, web.Field{Name: name, Type: typ, Ref: ref, Doc: doc, Needed: slices.Contains(s.Required, name)})
+	}
+	return out
+}
+
+// typeName says a schema in one word or two, and which named type it leads to.
+func typeName(s *huma.Schema) (text, ref string) {
+	switch {
+	case s == nil:
+		return "anything", ""
+	case s.Ref != "":
+		name := s.Ref[strings.LastIndex(s.Ref, "/")+1:]
+		return name, name
+	case s.Type == huma.TypeArray:
+		text, ref = typeName(s.Items)
+		return "list of " + text, ref
+	case s.Format == "date-time":
+		return "time", ""
+	case s.ContentEncoding != "":
+		return s.ContentEncoding, ""
+	}
+	return s.Type, ""
+}

@@ -1,0 +1,229 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
+)
+
+// Limits of one instance. What a caller costs before he is known is bounded by
+// source; what he costs after by who he is.
+const (
+	// maxCalls is how many short calls are worked on at once. A call takes
+	// milliseconds, so a longer queue means that the store is slow, and more
+	// waiting callers would only make it slower.
+	maxCalls = 512
+	// maxPolls is how many long polls are held open: those of 10,000 server
+	// agents, and as many users and gateways.
+	maxPolls = 20_000
+	// maxPollsEach is how many one session, server or gateway may hold. One is
+	// needed; others are old ones whose connection was lost unnoticed, and the
+	// reads without a wait of a script that runs many at once.
+	maxPollsEach = 32
+	// callTime bounds a short call; pollTime a poll, which waits by itself.
+	callTime = 20 * time.Second
+	pollTime = api.LongPoll + 10*time.Second
+	// bodyTime is how long a caller may take to send api.MaxBody bytes, and
+	// answerTime to take the answer, after the call's own time.
+	bodyTime, answerTime = 10 * time.Second, 30 * time.Second
+	// retryBusy is when to come again after 503.
+	retryBusy = 2 * time.Second
+)
+
+// Rates. A whole office may come from one address on Monday at nine (2,000
+// sign-ins of a handful of calls within minutes), so these stop a flood and no
+// crowd.
+const (
+	// strangerRate, of calls without a token: pages, sign-in, enrolment.
+	strangerRate, strangerBurst = 50, 500
+	// failureRate, of calls with a token or proof that is wrong.
+	failureRate, failureBurst = 10, 200
+	// denialRate, of refusals that are audited for each caller.
+	denialRate, denialBurst = 0.1, 10
+	// maxSources is how many sources and callers are told apart; 100 bytes each.
+	maxSources = 20_000
+)
+
+// Rows that refusals may add to the audit of one instance: see signin.
+const (
+	auditBurst = 120
+	auditEvery = 500 * time.Millisecond
+)
+
+// limits counts. Make it with newLimits.
+type limits struct {
+	calls, polls atomic.Int64
+	strangers    *buckets
+	failures     *buckets
+	denials      *buckets
+
+	mu   sync.Mutex
+	each map[string]int // polls of one caller; guarded by mu
+}
+
+func newLimits() *limits {
+	return &limits{
+		strangers: newBuckets(strangerRate, strangerBurst),
+		failures:  newBuckets(failureRate, failureBurst),
+		denials:   newBuckets(denialRate, denialBurst),
+		each:      map[string]int{},
+	}
+}
+
+// begin counts a call in. The answer to one too many is 503 or 429 at once: it
+// is not made to wait.
+func (l *limits) begin(r route, by caller.Caller, now time.Time) (end func(), err error) {
+	source := sourceKey(by.Source)
+	if (r.Access == Public || r.Access == Proof) && !l.strangers.take(source, now) {
+		return nil, tooMany("too many calls from your address")
+	}
+	if r.Access != Public && l.failures.empty(source, now) {
+		return nil, tooMany("too many refused calls from your address")
+	}
+	count, most := &l.calls, int64(maxCalls)
+	if r.Poll {
+		count, most = &l.polls, maxPolls
+	}
+	if count.Add(1) > most {
+		count.Add(-1)
+		return nil, api.Errorf(api.Unavailable, "the control plane has all hands full").WithRetry(retryBusy)
+	}
+	return func() { count.Add(-1) }, nil
+}
+
+// hold counts a poll of a known caller.
+func (l *limits) hold(id string) (release func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.each[id] >= maxPollsEach {
+		return nil, api.Errorf(api.Limited, "you hold %d long polls open already", maxPollsEach).WithRetry(retryBusy)
+	}
+	l.each[id]++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.each[id]--; l.each[id] == 0 {
+			delete(l.each, id)
+		}
+	}, nil
+}
+
+func tooMany(why string) error {
+	return api.Errorf(api.Limited, "%s", why).WithHint("try again in a moment").WithRetry(retryBusy)
+}
+
+// sourceKey is what addresses are told apart by: an IPv6 customer has a whole
+// /64 to come from.
+func sourceKey(source string) string {
+	a, err := netip.ParseAddr(source)
+	if err != nil || a.Is4() {
+		return source
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return source
+	}
+	return p.String()
+}
+
+// buckets is a token bucket for each key, of a bounded number of keys. When it
+// is full of busy ones, all others share one.
+type buckets struct {
+	rate  rate.Limit
+	burst int
+
+	mu    sync.Mutex
+	of    map[string]*rate.Limiter // guarded by mu, as below
+	other *rate.Limiter
+}
+
+func newBuckets(perSecond rate.Limit, burst int) *buckets {
+	return &buckets{rate: perSecond, burst: burst, of: map[string]*rate.Limiter{}, other: rate.NewLimiter(perSecond, burst)}
+}
+
+// take takes one from key's bucket and reports whether there was one.
+func (b *buckets) take(key string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, ok := b.of[key]
+	if !ok {
+		if l = b.room(now); l == nil {
+			l = b.other
+		} else {
+			b.of[key] = l
+		}
+	}
+	return l.AllowN(now, 1)
+}
+
+// empty reports whether key has none left, without taking one. A key that
+// nothing was taken from costs no memory.
+func (b *buckets) empty(key string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, ok := b.of[key]
+	return ok && l.TokensAt(now) < 1
+}
+
+// room makes a bucket if there is place for one; it drops those that are full
+// again, which say nothing.
+func (b *buckets) room(now time.Time) *rate.Limiter {
+	if len(b.of) >= maxSources {
+		for key, l := range b.of {
+			if l.TokensAt(now) >= float64(b.burst) {
+				delete(b.of, key)
+			}
+		}
+	}
+	if len(b.of) >= maxSources {
+		return nil
+	}
+	return rate.NewLimiter(b.rate, b.burst)
+}
+
+// expectBody bounds the time of a body that is still to come, also of one that
+// no handler reads: net/http would wait for its end before it answers. A
+// request without one has no deadline, because a read beyond it, which tells
+// that the peer left, would end a long poll.
+func expectBody(w http.ResponseWriter, req *http.Request) {
+	if req.Body != nil && req.Body != http.NoBody {
+		// A recorder in a test has no deadlines; a real connection always does.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	}
+}
+
+// bodyRead lifts what expectBody set.
+func bodyRead(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // as in expectBody
+}
+
+// within runs a call inside its limits: counted, with its time, and with
+// deadlines on the connection, so that nobody can hold it by reading slowly.
+func (s *Server) within(w http.ResponseWriter, req *http.Request, r route, do func(ctx context.Context) error) error {
+	by, _ := caller.From(req.Context())
+	end, err := s.limits.begin(r, by, s.options.Now())
+	if err != nil {
+		return err
+	}
+	defer end()
+	limit := callTime
+	if r.Poll {
+		limit = pollTime
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerTime)) // as in expectBody
+	ctx, cancel := context.WithTimeout(req.Context(), limit)
+	defer cancel()
+	if r.Poll {
+		// Nothing is lost by ending a poll: the caller asks again, elsewhere.
+		defer context.AfterFunc(s.stopping, cancel)()
+	}
+	return do(ctx)
+}
