@@ -19,9 +19,10 @@ const (
 	reportEvery = 2 * time.Minute
 	// callTimeout bounds calls that do not wait by design.
 	callTimeout = 10 * time.Second
-	// Back-off of loops that found the control plane away.
+	// Back-off of loops that found the control plane away. An order that it
+	// gives when it is back must be heard well within 30 s.
 	retryMin = time.Second
-	retryMax = 30 * time.Second
+	retryMax = 15 * time.Second
 	// disownedAfter is how many refusals in a row mean that the control plane no
 	// longer knows this gateway, and not that an instance of it is confused.
 	disownedAfter = 3
@@ -34,8 +35,7 @@ func (g *Gateway) claim(ctx context.Context, opened []byte, from netip.AddrPort)
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	var got api.Claimed
-	source := netip.AddrPortFrom(from.Addr().Unmap(), from.Port()).String()
-	err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/sessions", api.Claim{Hello: opened, Source: source}, &got)
+	err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/sessions", api.Claim{Hello: opened, Source: from.String()}, &got)
 	if err == nil && got.Session == "" {
 		err = api.Errorf(api.Internal, "the control plane named no session")
 	}

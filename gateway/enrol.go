@@ -74,7 +74,7 @@ func (e Enrolment) Load(ctx context.Context) (Credential, *api.Client, error) {
 	case !errors.Is(secretErr, fs.ErrNotExist):
 		return Credential{}, nil, secretErr
 	case cred.Gateway == "":
-		return Credential{}, nil, fmt.Errorf("this gateway is not enrolled: type `cardea admin gateway token` and put what it prints into %s", e.TokenFile)
+		return Credential{}, nil, fmt.Errorf("this gateway is not enrolled: put the secret that `cardea admin tokens create --kind gateway` prints into %s", e.TokenFile)
 	}
 	if e.URL != "" {
 		cred.URL = e.URL
@@ -86,12 +86,14 @@ func (e Enrolment) client(c Credential, key *dpop.Key) *api.Client {
 	return &api.Client{URL: c.URL, Prover: key, Token: c.Token, UserAgent: e.UserAgent}
 }
 
-// enrolOrKeep keeps the credential of before if the token turns out to be used:
-// a crash between writing the one and removing the other leaves both.
+// enrolOrKeep keeps the credential of before if the token turns out to be used,
+// or the key to be enrolled: a crash between writing the one and removing the
+// other leaves both.
 func (e Enrolment) enrolOrKeep(ctx context.Context, key *dpop.Key, secret string, old Credential) (Credential, error) {
 	cred, err := e.enrol(ctx, key, secret)
-	if err != nil && old.Gateway != "" && api.KindOf(err) == api.Gone {
-		e.Log.Warn("the enrolment token is used or over; this gateway stays what it was", "gateway", old.Gateway)
+	kind := api.KindOf(err)
+	if old.Gateway != "" && (kind == api.Gone || kind == api.Conflict) {
+		e.Log.Warn("not enrolled anew; this gateway stays what it was", "gateway", old.Gateway, "reason", err)
 		cred, err = old, nil
 	}
 	if err != nil {

@@ -22,6 +22,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/internal/daemon"
@@ -46,8 +48,9 @@ type Options struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
-	// helloTimeout is the constant, but for tests that cannot wait for it.
+	// The constants, but for tests that cannot wait for them or fill them.
 	helloTimeout time.Duration
+	limits       Limits
 }
 
 // DefaultDrain lets most sessions end by themselves and still lets an
@@ -68,6 +71,9 @@ type Gateway struct {
 	target   target
 	health   *health
 
+	complaints *rate.Limiter
+	unsaid     atomic.Int64
+
 	draining atomic.Bool
 	report   chan struct{} // wakes the reporter; holds one
 	handlers sync.WaitGroup
@@ -87,6 +93,9 @@ func New(opt Options) (*Gateway, error) {
 	if opt.helloTimeout == 0 {
 		opt.helloTimeout = helloTimeout
 	}
+	if opt.limits == (Limits{}) {
+		opt.limits = DefaultLimits()
+	}
 	g := &Gateway{
 		opt:      opt,
 		log:      opt.Log.With("gateway", opt.Credential.Gateway),
@@ -96,7 +105,9 @@ func New(opt Options) (*Gateway, error) {
 		ends:     newEnds(),
 		target:   newTarget(opt.AllowTargets),
 		report:   make(chan struct{}, 1),
-		gate:     newGate(DefaultLimits()),
+
+		complaints: rate.NewLimiter(complaintsPerSecond, complaintsBurst),
+		gate:       newGate(opt.limits),
 	}
 	g.health = newHealth(opt.StateDir)
 	g.health.checks.Ready("control", g.acknowledged)

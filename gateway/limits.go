@@ -22,6 +22,13 @@ const (
 	answerTimeout = 5 * time.Second
 )
 
+// What strangers do wrong may fill no log: so many lines a second, after a
+// first burst.
+const (
+	complaintsPerSecond = 5
+	complaintsBurst     = 50
+)
+
 // Limits bound what strangers can hold.
 type Limits struct {
 	// Pending connections have not yet sent a good hello. Each costs about

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -421,4 +422,48 @@ func TestTwoHundredAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	eventually(t, "all ends", func() bool { _, more := g.ends.first(); return g.sessions.count() == 0 && !more })
+}
+
+// TestSilentConnectionsKeepNobodyOut: mallory has many addresses and opens from
+// each as many connections as she may. Alice gets in at once.
+func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, func(o *Options) { o.limits = Limits{Pending: 40, PendingPerSource: 8, Sessions: 10} })
+	for host := range 20 {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 9, byte(host+1))}}
+		for range 10 {
+			c, err := d.Dial("tcp", g.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.Write([]byte("car"))
+		}
+	}
+	began := time.Now()
+	for range 10 {
+		newCaller(t, p, server.addr, g).mustCall(g)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("ten sessions took %s", took)
+	}
+	if _, a := newCaller(t, p, server.addr, g).call(g); a.Kind != kindBusy {
+		t.Errorf("one session too many: %+v", a)
+	}
+}
+
+func TestStrangersCannotFillTheLog(t *testing.T) {
+	var text strings.Builder
+	p := newPlane(t)
+	g := runGateway(t, p, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&text, nil)) })
+	g.stop()
+	<-g.done
+	before := strings.Count(text.String(), "\n")
+	for range 10 * complaintsBurst {
+		g.complain("x")
+	}
+	if lines := strings.Count(text.String(), "\n") - before; lines < complaintsBurst || lines > 2*complaintsBurst {
+		t.Errorf("%d lines", lines)
+	}
+	g.done <- nil
 }

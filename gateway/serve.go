@@ -82,6 +82,7 @@ func (g *Gateway) serve(conn *net.TCPConn) {
 		}
 	}()
 	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	v := g.gate.enter(conn, from.Addr())
 	if v == nil {
 		g.log.Debug("too many connections of one source", "source", from)
@@ -123,7 +124,7 @@ func (g *Gateway) receive(conn *net.TCPConn, from netip.AddrPort) *hello.Opened 
 	}
 	opened, err := g.opener.Open(message)
 	if err != nil {
-		g.log.Info("cannot open a hello", "source", from, "error", err)
+		g.complain("cannot open a hello", "source", from, "error", err)
 		return nil
 	}
 	return opened
@@ -223,7 +224,7 @@ func isTimeout(err error) bool {
 // refuse answers and closes. It waits for the client to have taken the answer:
 // closing with unread bytes would send a reset, which could overtake it.
 func (g *Gateway) refuse(conn *net.TCPConn, opened *hello.Opened, no *refusal, log ...any) {
-	g.log.Warn("refused", append(log, "kind", no.kind, "reason", no.sentence, "error", no.cause)...)
+	g.complain("refused", append(log, "kind", no.kind, "reason", no.sentence, "error", no.cause)...)
 	conn.SetDeadline(time.Now().Add(answerTimeout))
 	if _, err := conn.Write(opened.Refuse(no.kind, no.sentence)); err != nil {
 		return
@@ -231,6 +232,19 @@ func (g *Gateway) refuse(conn *net.TCPConn, opened *hello.Opened, no *refusal, l
 	conn.CloseWrite()
 	var rest [1]byte
 	conn.Read(rest[:]) // an honest client sends nothing more and closes
+}
+
+// complain logs what a stranger can cause as often as he likes, and so no more
+// than complaintsPerSecond of it; the next line says how many are missing.
+func (g *Gateway) complain(message string, args ...any) {
+	if !g.complaints.Allow() {
+		g.unsaid.Add(1)
+		return
+	}
+	if n := g.unsaid.Swap(0); n > 0 {
+		args = append(args, "unsaid", n)
+	}
+	g.log.Warn(message, args...)
 }
 
 // carry accepts the client and relays until the end.
