@@ -1,0 +1,246 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/version"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// DefaultIdle is how long an agent stays that nobody asks anything: as long as a session
+	// lasts by default. The next command starts another one.
+	DefaultIdle = 12 * time.Hour
+	// maxConns bounds the connections to each socket. Every ssh that is signing in holds one;
+	// 200 at once must work.
+	maxConns = 512
+)
+
+// ErrRunning means that another agent of this user runs already.
+var ErrRunning = errors.New("the local agent runs already")
+
+// Account is who is signed in. It reads the session anew when that changes; its error is of
+// kind api.SignIn if there is none.
+type Account interface {
+	Client(ctx context.Context) (*api.Client, error)
+}
+
+// Options of an agent. Only Account, Paths and Binary are needed.
+type Options struct {
+	Account Account
+	Paths   Paths
+	// Binary is the absolute path of cardea, which ssh runs as ProxyCommand.
+	Binary string
+	// UserAgent is the socket of the user's own ssh-agent (SSH_AUTH_SOCK), which "ssh -A"
+	// forwards; empty if he has none.
+	UserAgent string
+	// SSH is the ssh to look at; empty means the one in PATH.
+	SSH  string
+	Idle time.Duration // zero means DefaultIdle
+	Log  *slog.Logger  // nil means no log
+	Now  func() time.Time
+}
+
+// Agent is one running agent.
+type Agent struct {
+	account   Account
+	paths     Paths
+	binary    string
+	userAgent string
+	ssh       string
+	idle      time.Duration
+	log       *slog.Logger
+	now       func() time.Time
+	since     time.Time
+
+	ids      identities
+	prepared preparations
+	catalog  catalog
+	wake     chan chan error // asks watch to fetch
+	stop     context.CancelFunc
+	lastUse  atomic.Int64 // Unix nanoseconds
+
+	// The rest belongs to watch alone.
+	fetched   bool // the catalog is from this session's control plane, not from disk
+	written   written
+	probe     sync.Once
+	passLogin bool
+	changed   atomic.Bool // somebody signed in or out
+}
+
+// Run serves until ctx ends, somebody stops it or nobody asks for long. It returns
+// ErrRunning at once if there is an agent already.
+func Run(ctx context.Context, o Options) error {
+	if o.Account == nil || o.Binary == "" || !filepath.IsAbs(o.Binary) {
+		return errors.New("the agent needs an account and the absolute path of cardea")
+	}
+	if err := o.Paths.prepare(); err != nil {
+		return err
+	}
+	lock, ok, err := lockFile(filepath.Join(o.Paths.Run, agentLock), false)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrRunning
+	}
+	defer lock.Close()
+	a := newAgent(o)
+	ctx, a.stop = context.WithCancel(ctx)
+	defer a.stop()
+	return a.run(ctx)
+}
+
+func newAgent(o Options) *Agent {
+	now := defaultNow(o.Now)
+	a := &Agent{
+		account: o.Account, paths: o.Paths, binary: o.Binary, userAgent: o.UserAgent, ssh: o.SSH,
+		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), stop: func() {},
+	}
+	a.ids.now, a.catalog.now = now, now
+	if a.idle == 0 {
+		a.idle = DefaultIdle
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	a.touch()
+	return a
+}
+
+func (a *Agent) run(ctx context.Context) error {
+	// The control socket comes last: who can reach it may count on the other.
+	agent, err := listen(a.paths.SSHSocket())
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	control, err := listen(a.paths.ControlSocket())
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	a.log.Info("agent started", "version", version.Get().Version, "socket", a.paths.SSHSocket())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.accept(ctx, agent, a.serveSSH) })
+	g.Go(func() error { return a.accept(ctx, control, func(conn net.Conn, _ peer) { a.serveControl(ctx, conn) }) })
+	g.Go(func() error { return a.watch(ctx) })
+	g.Go(func() error { return a.leave(ctx) })
+	err = g.Wait()
+	a.log.Info("agent ended", "error", err)
+	return err
+}
+
+// listen replaces the socket of an agent that was killed; the lock says that none lives.
+func listen(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("%s is in the way and is not a socket; remove it", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	// The folder keeps others out; this is for a folder that somebody opened up later.
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// accept serves each connection of the user's own in a goroutine, and waits for all at the end.
+func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(net.Conn, peer)) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	slots := make(chan struct{}, maxConns)
+	for {
+		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			if conn != nil {
+				conn.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p, err := checkPeer(conn)
+		if err != nil {
+			a.log.Warn("refused a connection", "error", err)
+			conn.Close()
+			continue
+		}
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			serve(conn, p)
+		})
+	}
+}
+
+func (a *Agent) serveSSH(conn net.Conn, p peer) {
+	a.touch()
+	s := &session{ids: &a.ids, pid: p.pid, hostCAs: a.catalog.hostCAs, now: a.now, report: func(why string) {
+		a.log.Warn("agent request refused", "why", why, "pid", p.pid)
+	}}
+	if err := s.serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {
+		a.log.Debug("agent connection", "error", err)
+	}
+}
+
+func (a *Agent) touch() { a.lastUse.Store(a.now().UnixNano()) }
+
+// leave ends the agent when nobody has asked for long.
+func (a *Agent) leave(ctx context.Context) error {
+	tick := time.NewTicker(min(a.idle, time.Minute))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if a.now().Sub(time.Unix(0, a.lastUse.Load())) >= a.idle && a.ids.count() == 0 {
+				a.log.Info("nobody asked for long, so the agent leaves")
+				a.stop()
+			}
+		}
+	}
+}
+
+// signInChanged forgets what belonged to the old session and fetches anew.
+func (a *Agent) signInChanged() {
+	a.ids.clear()
+	a.prepared.clear()
+	a.changed.Store(true)
+	select {
+	case a.wake <- make(chan error, 1):
+	default: // watch is fetching at this moment, and looks at changed before the next time
+	}
+}
+
+func (a *Agent) status() Status {
+	a.catalog.mu.Lock()
+	defer a.catalog.mu.Unlock()
+	return Status{
+		PID: os.Getpid(), Version: version.Get().Version, Since: a.since, SSHSocket: a.paths.SSHSocket(), Identities: a.ids.count(),
+		SeenAt: a.catalog.seenAt, Servers: len(a.catalog.current.Servers), Skipped: a.catalog.skipped, Problem: a.catalog.problem,
+	}
+}

@@ -1,0 +1,354 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/sshcert"
+	"github.com/cardea-ssh/cardea/sshconfig"
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	// pollRetry and maxPollRetry bound the pause after a failed poll: full jitter between
+	// nothing and a limit that doubles (so that agents do not come back all at once).
+	pollRetry    = time.Second
+	maxPollRetry = time.Minute
+	// signInRetry is the pause while nobody is signed in; a sign-in wakes us anyway.
+	signInRetry = 30 * time.Second
+	// refreshTime bounds a fetch that somebody waits for.
+	refreshTime = 15 * time.Second
+	// maxCatalogFile bounds what is read back from disk, bytes.
+	maxCatalogFile = 64 << 20
+)
+
+// catalog is what the user may reach, as far as is known. It is safe for concurrent use.
+type catalog struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	have    bool
+	current api.Catalog
+	seenAt  time.Time // when current was known to be current
+	ids     map[string]string
+	cas     []ssh.PublicKey
+	skipped []string
+	problem string
+}
+
+func (c *catalog) get() (*api.Catalog, time.Duration, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.have {
+		return nil, 0, api.Errorf(api.Unavailable, "the agent has no list of servers yet").WithHint("type: cardea status")
+	}
+	current := c.current // its slices are never changed, only replaced
+	return &current, c.now().Sub(c.seenAt), nil
+}
+
+// resolve finds the one server that a name means.
+func (c *catalog) resolve(name string) (id string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, ok = c.ids[name]
+	return id, ok
+}
+
+func (c *catalog) hostCAs() []ssh.PublicKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cas
+}
+
+// set replaces the catalog. Names that break the grammar, and CAs that are no keys, are
+// left out: the control plane checks them, and so do we before we use them.
+func (c *catalog) set(cat api.Catalog, seen time.Time) {
+	cat.Servers = slices.DeleteFunc(slices.Clone(cat.Servers), func(e api.CatalogEntry) bool {
+		return errors.Join(ident.Check(e.ID, ident.Server), ident.ServerName(e.Name), ident.ProjectName(e.ProjectName), ident.Login(e.Login)) != nil
+	})
+	var cas []ssh.PublicKey
+	for _, line := range cat.HostCAs {
+		if key, err := sshcert.ParseLine(line); err == nil {
+			cas = append(cas, key)
+		}
+	}
+	ids := resolvable(cat.Servers)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.have, c.current, c.seenAt, c.cas, c.ids = true, cat, seen, cas, ids
+}
+
+func (c *catalog) seen(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seenAt, c.problem = at, ""
+}
+
+func (c *catalog) note(problem string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.problem = problem
+}
+
+// resolvable maps everything that means one server only to its id: the id, project/name,
+// name.project, and the name alone where it is unique.
+func resolvable(servers []api.CatalogEntry) map[string]string {
+	ids, twice := make(map[string]string, 4*len(servers)), map[string]bool{}
+	add := func(name, id string) {
+		if other, taken := ids[name]; taken && other != id {
+			twice[name] = true
+		}
+		ids[name] = id
+	}
+	for _, e := range servers {
+		add(e.ID, e.ID)
+		add(e.ProjectName+"/"+e.Name, e.ID)
+		add(e.Name+"."+e.ProjectName, e.ID)
+		add(e.Name, e.ID)
+	}
+	for name := range twice {
+		delete(ids, name)
+	}
+	return ids
+}
+
+// hosts chooses the names under which ssh knows each server: its name and name.project,
+// without those that mean two servers or that the user's own configuration uses. A server
+// that is left without any is reported.
+func hosts(servers []api.CatalogEntry, own *sshconfig.Own) (hosts []sshconfig.Host, skipped []string) {
+	ids := resolvable(servers)
+	for _, e := range servers {
+		h := sshconfig.Host{HostKeyAlias: sshcert.HostPrincipal(e.ID), Login: e.Login}
+		taken := false
+		for _, name := range []string{e.Name, e.Name + "." + e.ProjectName} {
+			switch {
+			case ids[name] != e.ID || ident.ServerName(name) != nil:
+			case own.Uses(name):
+				taken = true
+			default:
+				h.Names = append(h.Names, name)
+			}
+		}
+		if len(h.Names) > 0 {
+			hosts = append(hosts, h)
+		}
+		if taken {
+			skipped = append(skipped, e.Name)
+		}
+	}
+	slices.Sort(skipped)
+	return hosts, slices.Compact(skipped)
+}
+
+// watch keeps the catalog current until ctx ends. It alone fetches; who wants it sooner
+// sends to a.wake, and hears when it is done.
+func (a *Agent) watch(ctx context.Context) error {
+	a.loadCatalog()
+	failures := 0
+	var waiting []chan error
+	for {
+		poll, cancel := context.WithTimeout(ctx, api.LongPoll+refreshTime)
+		var err error
+		if len(waiting) > 0 {
+			err = a.fetch(poll, 0)
+		} else {
+			stop := a.cancelOnWake(poll, cancel, &waiting)
+			err = a.fetch(poll, api.LongPoll)
+			stop()
+		}
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if len(waiting) > 0 && errors.Is(err, context.Canceled) {
+			continue // woken in the middle of a poll: fetch at once
+		}
+		for _, w := range waiting {
+			w <- err
+		}
+		waiting = nil
+		if err == nil {
+			failures = 0
+			continue
+		}
+		failures++
+		pause := signInRetry
+		if api.KindOf(err) != api.SignIn {
+			pause = rand.N(min(maxPollRetry, pollRetry<<min(failures, 6)))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case w := <-a.wake:
+			waiting = append(waiting, w)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// cancelOnWake ends the poll when somebody wants the catalog now. The returned function
+// waits until it has ended itself.
+func (a *Agent) cancelOnWake(poll context.Context, cancel context.CancelFunc, waiting *[]chan error) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case w := <-a.wake:
+			*waiting = append(*waiting, w)
+			cancel()
+		case <-quit:
+		case <-poll.Done():
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+// fetch asks for the catalog once and puts what is new into effect.
+func (a *Agent) fetch(ctx context.Context, wait time.Duration) error {
+	client, err := a.account.Client(ctx)
+	if err != nil {
+		a.catalog.note(err.Error())
+		return err
+	}
+	if a.changed.Swap(false) {
+		a.fetched = false // what we have belongs to another session
+	}
+	query := url.Values{"wait": {strconv.Itoa(int(wait / time.Second))}}
+	if old, _, err := a.catalog.get(); err == nil && a.fetched {
+		query.Set("version", old.Version)
+	}
+	var got api.Catalog
+	found, err := client.Get(ctx, "/v1/catalog", query, &got)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.catalog.note(err.Error())
+		}
+		return err
+	}
+	if found {
+		a.catalog.set(got, a.now())
+		a.fetched = true
+		a.saveCatalog(got)
+	}
+	a.catalog.seen(a.now())
+	if err := a.writeSSH(ctx); err != nil {
+		a.log.Error("write the ssh configuration", "error", err)
+		a.catalog.note("the ssh configuration could not be written: " + err.Error())
+	}
+	return nil
+}
+
+// refresh has watch fetch now, and waits for it.
+func (a *Agent) refresh(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case a.wake <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loadCatalog takes the catalog of the last run, so that names resolve offline.
+func (a *Agent) loadCatalog() {
+	path := filepath.Join(a.paths.State, catalogFile)
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxCatalogFile || !ownedByUs(info) {
+		return
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return
+	}
+	var old api.Catalog
+	if err := json.Unmarshal(text, &old); err != nil {
+		a.log.Warn("the stored catalog cannot be read; it will be fetched anew", "error", err)
+		return
+	}
+	a.catalog.set(old, info.ModTime())
+}
+
+func (a *Agent) saveCatalog(cat api.Catalog) {
+	text, err := json.Marshal(cat)
+	if err == nil {
+		_, err = atomicfile.Write(filepath.Join(a.paths.State, catalogFile), text, atomicfile.Options{Mode: 0o600})
+	}
+	if err != nil {
+		a.log.Warn("store the catalog", "error", err) // it is only for the next start
+	}
+}
+
+// written are the inputs of the files that were written last.
+type written struct {
+	version, own, socket string
+}
+
+// writeSSH brings ssh's two files in step with the catalog.
+func (a *Agent) writeSSH(ctx context.Context) error {
+	cat, _, err := a.catalog.get()
+	if err != nil {
+		return nil // nothing is known, so nothing is written over
+	}
+	ownText := a.ownConfig()
+	inputs := written{cat.Version, string(ownText), a.userSocket()}
+	if inputs == a.written {
+		return nil
+	}
+	list, skipped := hosts(cat.Servers, sshconfig.OwnHosts(ownText, a.openInclude))
+	a.catalog.mu.Lock()
+	a.catalog.skipped = skipped
+	a.catalog.mu.Unlock()
+	known, err := sshconfig.KnownHosts(sshcert.HostPattern, cat.HostCAs)
+	if err != nil {
+		return err
+	}
+	a.probe.Do(func() { a.passLogin = sshconfig.SafeLogin(ctx, cmp.Or(a.ssh, "ssh")) })
+	config, err := sshconfig.Config(sshconfig.Values{
+		Hosts: list, Binary: a.binary, AgentSocket: a.paths.SSHSocket(), KnownHosts: a.paths.KnownHosts(),
+		PassLogin: a.passLogin, UserAgentSocket: inputs.socket,
+	})
+	if err != nil {
+		return err
+	}
+	// known_hosts first: a new host must never meet old trust, and old hosts do with new.
+	for _, f := range []struct {
+		path string
+		text []byte
+	}{{a.paths.KnownHosts(), known}, {a.paths.SSHConfig(), config}} {
+		if _, err := atomicfile.Write(f.path, f.text, atomicfile.Options{Mode: 0o600}); err != nil {
+			return err
+		}
+	}
+	a.written = inputs
+	return nil
+}
+
+// maxOwnConfig bounds each file of the user's ssh configuration that is read for its names.
+const maxOwnConfig = 4 << 20
+
+func (a *Agent) ownConfig() []byte {
+	text, err := readUpTo(filepath.Join(filepath.Dir(a.paths.SSH), "config"), maxOwnConfig)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		a.log.Warn("read the user's ssh configuration for names that are taken", "error", err)
+	}
+	return text
+}

@@ -1,0 +1,209 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/sshcert"
+	"golang.org/x/crypto/ssh"
+)
+
+// preparedTime is how long a prepared connection waits for its ssh to start. Its ticket is
+// good for a minute, and the gateway needs part of that.
+const preparedTime = 15 * time.Second
+
+// connect makes the identity of one connection and seals a hello for each of its routes.
+func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
+	server, err := a.serverOf(req)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := a.prepared.take(server, req.Login, a.now())
+	if !ok {
+		if p, err = a.request(ctx, server, req.Login); err != nil {
+			return nil, err
+		}
+	}
+	p.identity.parent = req.Parent
+	a.ids.add(p.identity)
+	a.log.Info("connect", "server", p.connected.ServerID, "login", p.connected.Login, "serial", p.identity.cert.Serial)
+	return p.connected, nil
+}
+
+// prepare is connect for somebody who has yet to start ssh.
+func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
+	server, err := a.serverOf(req)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.request(ctx, server, req.Login)
+	if err != nil {
+		return nil, err
+	}
+	p.asked, p.until = server, a.now().Add(preparedTime)
+	a.prepared.put(p)
+	// The hellos stay here: whoever asked only wants to know.
+	told := *p.connected
+	told.Routes = nil
+	return &told, nil
+}
+
+// serverOf translates a name of the catalog to the server's id; the control plane resolves
+// what the catalog does not know, which may be older than it.
+func (a *Agent) serverOf(req request) (string, error) {
+	if len(req.Host) > ident.MaxServerName+ident.MaxProject+1 || len(req.Login) > ident.MaxLogin {
+		return "", api.Errorf(api.Invalid, "%.60q is not the name of a server, or its login not a login", req.Host).WithHint("type: cardea ls")
+	}
+	if id, ok := a.catalog.resolve(req.Host); ok {
+		return id, nil
+	}
+	if project, name, ok := strings.Cut(req.Host, "/"); ok {
+		if ident.ProjectName(project) == nil && ident.ServerName(name) == nil {
+			return req.Host, nil
+		}
+	} else if ident.ServerName(req.Host) == nil || ident.Check(req.Host, ident.Server) == nil {
+		return req.Host, nil
+	}
+	return "", api.Errorf(api.Invalid, "%.60q is not the name of a server", req.Host).WithHint("type: cardea ls")
+}
+
+// request asks the control plane and checks that what came is for the key that was sent.
+func (a *Agent) request(ctx context.Context, server, login string) (*prepared, error) {
+	client, err := a.account.Client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := ssh.NewSignerFromSigner(private)
+	if err != nil {
+		return nil, err
+	}
+	in := api.Connect{Server: server, Login: login, PublicKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))}
+	var got api.Connection
+	if err := client.Send(ctx, http.MethodPost, "/v1/connect", in, &got); err != nil {
+		return nil, err
+	}
+	cert, err := checkConnection(got, signer.PublicKey(), a.now())
+	if err != nil {
+		return nil, api.Errorf(api.Invalid, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")
+	}
+	routes, err := seal(got, private, a.now())
+	if err != nil {
+		return nil, api.Errorf(api.Invalid, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")
+	}
+	return &prepared{
+		identity: &identity{
+			serverID: got.ServerID, serverName: got.ServerName, login: got.Login, cert: cert, blob: cert.Marshal(),
+			sign:    func(data []byte) (*ssh.Signature, error) { return signer.Sign(rand.Reader, data) },
+			expires: time.Unix(int64(cert.ValidBefore), 0),
+		},
+		connected: &Connected{ServerID: got.ServerID, ServerName: got.ServerName, Login: got.Login, Routes: routes, Notice: got.Notice},
+	}, nil
+}
+
+// checkConnection trusts the control plane, but not what it is mistaken about: the names go
+// into ssh's view of the world and onto a terminal. The CA's signature is sshd's to check.
+func checkConnection(got api.Connection, key ssh.PublicKey, now time.Time) (*ssh.Certificate, error) {
+	if err := errors.Join(ident.Check(got.ServerID, ident.Server), ident.ServerName(got.ServerName), ident.Login(got.Login)); err != nil {
+		return nil, err
+	}
+	if len(got.Routes) == 0 {
+		return nil, errors.New("no route")
+	}
+	cert, err := sshcert.ParseCertificateLine(got.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !bytes.Equal(cert.Key.Marshal(), key.Marshal()):
+		return nil, errors.New("it is for another key")
+	case cert.CertType != ssh.UserCert || len(cert.ValidPrincipals) != 1 || cert.ValidPrincipals[0] != sshcert.UserPrincipal(got.Login, got.ServerID):
+		return nil, errors.New("it is not for this login on this server alone")
+	case cert.ValidBefore-cert.ValidAfter > uint64((sshcert.MaxUserLifetime+sshcert.Backdate)/time.Second):
+		return nil, errors.New("it lasts too long")
+	case now.Unix() >= int64(cert.ValidBefore):
+		return nil, api.Errorf(api.Invalid, "it is over already: is the clock of this machine right?")
+	}
+	return cert, nil
+}
+
+// seal makes one hello for each route that leads through gateways: a hello is good once.
+func seal(got api.Connection, fresh ed25519.PrivateKey, now time.Time) ([]Route, error) {
+	routes := make([]Route, len(got.Routes))
+	for i, r := range got.Routes {
+		routes[i].Address = r.Address
+		if len(r.Recipients) == 0 {
+			continue
+		}
+		recipients := make([]hello.Recipient, len(r.Recipients))
+		for j, g := range r.Recipients {
+			recipients[j] = hello.Recipient{Gateway: g.Gateway, PublicKey: g.Public}
+		}
+		message, keys, err := hello.Seal(fresh, got.Ticket, recipients, now)
+		if err != nil {
+			return nil, err
+		}
+		routes[i].Hello, routes[i].Keys = message, keys
+	}
+	return routes, nil
+}
+
+// prepared is a connection that waits for its ssh.
+type prepared struct {
+	asked     string // for which name, where the catalog did not know it
+	identity  *identity
+	connected *Connected
+	until     time.Time
+}
+
+// preparations are the connections that wait, oldest first. Each is taken once.
+type preparations struct {
+	mu   sync.Mutex
+	wait []*prepared
+}
+
+func (p *preparations) put(c *prepared) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.prune(c.until.Add(-preparedTime))
+	p.wait = append(p.wait, c)
+}
+
+// take returns the newest for this server and login, where an empty login means the user's
+// own, which is the only one that there can be.
+func (p *preparations) take(server, login string, now time.Time) (*prepared, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.prune(now)
+	for i, c := range slices.Backward(p.wait) {
+		if (server == c.connected.ServerID || server == c.asked) && (login == "" || login == c.connected.Login) {
+			p.wait = slices.Delete(p.wait, i, i+1)
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+func (p *preparations) prune(now time.Time) {
+	p.wait = slices.DeleteFunc(p.wait, func(c *prepared) bool { return !now.Before(c.until) })
+}
+
+func (p *preparations) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wait = nil
+}

@@ -1,0 +1,277 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/hello"
+)
+
+// The control protocol is one line of JSON each way, then the connection is closed.
+
+const (
+	// maxRequest bounds a request, bytes. A real one has a few hundred.
+	maxRequest = 64 << 10
+	// maxAnswer bounds an answer: the catalog of a large team, with room.
+	maxAnswer = 64 << 20
+	// requestTime is how long a request may take to arrive.
+	requestTime = 5 * time.Second
+	// answerTime bounds everything that a request starts: the control plane may wait 2 s for
+	// a server to confirm, and the network may be slow.
+	answerTime = 30 * time.Second
+)
+
+// The verbs.
+const (
+	verbConnect       = "connect"
+	verbPrepare       = "prepare"
+	verbStatus        = "status"
+	verbCatalog       = "catalog"
+	verbRefresh       = "refresh"
+	verbSignInChanged = "sign-in-changed"
+	verbStop          = "stop"
+)
+
+type request struct {
+	Verb   string `json:"verb"`
+	Host   string `json:"host,omitempty"`
+	Login  string `json:"login,omitempty"`
+	Parent int    `json:"parent,omitempty"`
+}
+
+type answer struct {
+	Error     *api.Error   `json:"error,omitempty"`
+	Connected *Connected   `json:"connected,omitempty"`
+	Status    *Status      `json:"status,omitempty"`
+	Catalog   *api.Catalog `json:"catalog,omitempty"`
+	// Age is that of Catalog.
+	Age time.Duration `json:"age,omitempty"`
+}
+
+// Connected is a connection that may begin: the identity waits in the agent.
+type Connected struct {
+	ServerID   string  `json:"server_id"`
+	ServerName string  `json:"server_name"`
+	Login      string  `json:"login"`
+	Routes     []Route `json:"routes"` // to be tried in order
+	// Notice is a sentence for the user, or empty.
+	Notice string `json:"notice,omitempty"`
+}
+
+// Route is one address to dial.
+type Route struct {
+	Address string `json:"address"`
+	// Hello is sent first, once; it is empty where Address is the server's own sshd.
+	Hello []byte `json:"hello,omitempty"`
+	// Keys read the gateway's answer to Hello.
+	Keys hello.AnswerKeys `json:"keys,omitzero"`
+}
+
+// Direct reports whether the route leads to sshd without a gateway.
+func (r Route) Direct() bool { return len(r.Hello) == 0 }
+
+// Status is what an agent says about itself.
+type Status struct {
+	PID       int       `json:"pid"`
+	Version   string    `json:"version"`
+	Since     time.Time `json:"since"`
+	SSHSocket string    `json:"ssh_socket"`
+	// Identities is how many connections' keys it holds right now.
+	Identities int `json:"identities"`
+	// SeenAt is when the catalog was last known to be current; zero if never.
+	SeenAt  time.Time `json:"seen_at,omitzero"`
+	Servers int       `json:"servers"`
+	// Skipped are servers whose names the user's own ssh configuration uses.
+	Skipped []string `json:"skipped,omitempty"`
+	// Problem is why the catalog is not current, or why a file could not be written.
+	Problem string `json:"problem,omitempty"`
+}
+
+// serveControl answers one request on conn.
+func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	if err := conn.SetReadDeadline(time.Now().Add(requestTime)); err != nil {
+		return
+	}
+	line, err := bufio.NewReaderSize(io.LimitReader(conn, maxRequest+1), 4096).ReadBytes('\n')
+	var out answer
+	var req request
+	switch {
+	case errors.Is(err, io.EOF) && len(line) == 0:
+		return // somebody looked whether we are there
+	case err != nil || len(line) > maxRequest || json.Unmarshal(line, &req) != nil:
+		out.Error = api.Errorf(api.Invalid, "the agent was sent a request that it cannot read")
+	default:
+		out = a.handle(ctx, req)
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		a.log.Error("write an answer", "error", err)
+		return
+	}
+	if conn.SetWriteDeadline(time.Now().Add(answerTime)) == nil {
+		conn.Write(append(text, '\n')) // who asked may have gone, and then nobody is to be told
+	}
+	if req.Verb == verbStop {
+		a.stop()
+	}
+}
+
+func (a *Agent) handle(ctx context.Context, req request) (out answer) {
+	a.touch()
+	var err error
+	switch req.Verb {
+	case verbConnect:
+		out.Connected, err = a.connect(ctx, req)
+	case verbPrepare:
+		out.Connected, err = a.prepare(ctx, req)
+	case verbStatus:
+		s := a.status()
+		out.Status = &s
+	case verbCatalog:
+		out.Catalog, out.Age, err = a.catalog.get()
+	case verbRefresh:
+		err = a.refresh(ctx)
+	case verbSignInChanged:
+		a.signInChanged()
+	case verbStop:
+	default:
+		err = api.Errorf(api.Invalid, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")
+	}
+	if err != nil {
+		out = answer{Error: asError(err)}
+	}
+	return out
+}
+
+// asError keeps an api.Error and makes one of anything else.
+func asError(err error) *api.Error {
+	var e *api.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return api.Errorf(api.Internal, "%s", err)
+}
+
+// Control asks the agent of this user. The zero Start means that none is started.
+type Control struct {
+	Paths Paths
+	// Start starts an agent in the background, see Background; nil asks a running one only.
+	Start func() error
+}
+
+// ErrNotRunning means that no agent answers and none was to be started.
+var ErrNotRunning = errors.New("the local agent does not run")
+
+// Connect asks for a connection to host (a name, project/name or id) with a login (empty
+// for the user's own). parent is the process that will ask the agent's other socket for a
+// signature: ssh, the parent of its ProxyCommand.
+func (c *Control) Connect(ctx context.Context, host, login string, parent int) (Connected, error) {
+	out, err := c.ask(ctx, request{Verb: verbConnect, Host: host, Login: login, Parent: parent})
+	if err == nil && out.Connected == nil {
+		err = errors.New("the agent gave no connection")
+	}
+	if err != nil {
+		return Connected{}, err
+	}
+	return *out.Connected, nil
+}
+
+// Prepare does what Connect will do and keeps the result for it, for a few seconds: so that
+// whoever starts ssh learns about a refusal before, with its reason.
+func (c *Control) Prepare(ctx context.Context, host, login string) (Connected, error) {
+	out, err := c.ask(ctx, request{Verb: verbPrepare, Host: host, Login: login})
+	if err == nil && out.Connected == nil {
+		err = errors.New("the agent gave no connection")
+	}
+	if err != nil {
+		return Connected{}, err
+	}
+	return *out.Connected, nil
+}
+
+// Status asks how it is.
+func (c *Control) Status(ctx context.Context) (Status, error) {
+	out, err := c.ask(ctx, request{Verb: verbStatus})
+	if err != nil {
+		return Status{}, err
+	}
+	if out.Status == nil {
+		return Status{}, errors.New("the agent gave no status")
+	}
+	return *out.Status, nil
+}
+
+// Running reports whether an agent answers, and its process id. It starts none.
+func (c *Control) Running(ctx context.Context) (pid int, ok bool) {
+	s, err := (&Control{Paths: c.Paths}).Status(ctx)
+	return s.PID, err == nil
+}
+
+// Catalog is the one that the agent keeps, and how long ago it was known to be current.
+func (c *Control) Catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
+	out, err := c.ask(ctx, request{Verb: verbCatalog})
+	if err == nil && out.Catalog == nil {
+		err = errors.New("the agent gave no catalog")
+	}
+	if err != nil {
+		return api.Catalog{}, 0, err
+	}
+	return *out.Catalog, out.Age, nil
+}
+
+// Refresh has the agent fetch the catalog and write ssh's files now; it returns after that.
+func (c *Control) Refresh(ctx context.Context) error {
+	_, err := c.ask(ctx, request{Verb: verbRefresh})
+	return err
+}
+
+// SignInChanged has a running agent read the session again. It starts none.
+func (c *Control) SignInChanged(ctx context.Context) {
+	(&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbSignInChanged}) // without an agent there is nothing to tell
+}
+
+// Stop ends a running agent; ErrNotRunning if there is none.
+func (c *Control) Stop(ctx context.Context) error {
+	_, err := (&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbStop})
+	return err
+}
+
+func (c *Control) ask(ctx context.Context, req request) (answer, error) {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if err := conn.SetDeadline(time.Now().Add(answerTime + requestTime)); err != nil {
+		return answer{}, err
+	}
+	line, err := json.Marshal(req)
+	if err != nil {
+		return answer{}, err
+	}
+	if _, err := conn.Write(append(line, '\n')); err != nil {
+		return answer{}, fmt.Errorf("ask the local agent: %w", err)
+	}
+	var out answer
+	if err := json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&out); err != nil {
+		if ctx.Err() != nil {
+			return answer{}, ctx.Err()
+		}
+		return answer{}, fmt.Errorf("the local agent gave no answer: %w; type: cardea agent status", err)
+	}
+	if out.Error != nil {
+		return answer{}, out.Error
+	}
+	return out, nil
+}

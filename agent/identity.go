@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	// useGrace is how long an identity stays after its first signature: ssh signs once, and
+	// a second time only where a server asks for it in the same breath.
+	useGrace = 10 * time.Second
+	// maxLive bounds the identities in memory. 200 connections at once are a busy day.
+	maxLive = 1024
+	// maxOffered is how many identities an ssh gets that does not say where it connects to
+	// (before 8.9). sshd allows six tries by default, and the user may have a key as well.
+	maxOffered = 5
+)
+
+// identity is the fresh key and certificate of one connection.
+type identity struct {
+	serverID   string
+	serverName string
+	login      string
+	parent     int // process id of the ssh that started the ProxyCommand; 0 if unknown
+	cert       *ssh.Certificate
+	blob       []byte // cert in wire format
+	sign       func(data []byte) (*ssh.Signature, error)
+	expires    time.Time
+	used       time.Time // of the first signature; zero before
+}
+
+// identities are those that are alive, oldest first. It is safe for concurrent use.
+type identities struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	list []*identity
+}
+
+func (s *identities) add(id *identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prune()
+	if len(s.list) >= maxLive {
+		s.list = slices.Delete(s.list, 0, len(s.list)-maxLive+1)
+	}
+	s.list = append(s.list, id)
+}
+
+// clear forgets all, for a change of who is signed in.
+func (s *identities) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = nil
+}
+
+func (s *identities) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prune()
+	return len(s.list)
+}
+
+func (s *identities) prune() {
+	now := s.now()
+	s.list = slices.DeleteFunc(s.list, func(id *identity) bool {
+		return !now.Before(id.expires) || !id.used.IsZero() && now.Sub(id.used) > useGrace
+	})
+}
+
+// forServer returns the identity for a connection to serverID by process pid: the one whose
+// helper that process started, else the newest for the server. If the process has an
+// identity for another server only, it is not where it should be, and gets nothing.
+func (s *identities) forServer(serverID string, pid int) []*identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prune()
+	var newest *identity
+	elsewhere := false
+	for _, id := range slices.Backward(s.list) {
+		switch {
+		case id.serverID == serverID && id.parent == pid && pid != 0:
+			return []*identity{id}
+		case id.serverID == serverID && newest == nil:
+			newest = id
+		case id.serverID != serverID && id.parent == pid && pid != 0:
+			elsewhere = true
+		}
+	}
+	if newest == nil || elsewhere {
+		return nil
+	}
+	return []*identity{newest}
+}
+
+// forProcess returns what a process gets that does not say where it connects to: the
+// identity whose helper it started, else the newest few.
+func (s *identities) forProcess(pid int) []*identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prune()
+	var newest []*identity
+	for _, id := range slices.Backward(s.list) {
+		if id.parent == pid && pid != 0 {
+			return []*identity{id}
+		}
+		if len(newest) < maxOffered {
+			newest = append(newest, id)
+		}
+	}
+	return newest
+}
+
+// markUsed notes the first signature.
+func (s *identities) markUsed(id *identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id.used.IsZero() {
+		id.used = s.now()
+	}
+}
+
+// find returns the identity among those offered whose certificate is blob.
+func find(offered []*identity, blob []byte) *identity {
+	for _, id := range offered {
+		if bytes.Equal(id.blob, blob) {
+			return id
+		}
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// startTime is how long a started agent has until it must answer.
+	startTime = 5 * time.Second
+	// startPoll is how often that is looked at. A start takes about 20 ms.
+	startPoll = 5 * time.Millisecond
+)
+
+// dial connects to the control socket. If nobody answers and Start is set, it starts an
+// agent; of many callers at once one does, and the others wait for it.
+func (c *Control) dial(ctx context.Context) (net.Conn, error) {
+	if conn, err := c.connect(); err == nil {
+		return conn, nil
+	}
+	if c.Start == nil {
+		return nil, fmt.Errorf("%w; type: cardea agent start", ErrNotRunning)
+	}
+	if err := c.Paths.prepare(); err != nil {
+		return nil, err
+	}
+	lock, _, err := lockFile(filepath.Join(c.Paths.Run, startLock), true)
+	if err != nil {
+		return nil, fmt.Errorf("start the local agent: %w", err)
+	}
+	defer lock.Close()
+	if conn, err := c.connect(); err == nil {
+		return conn, nil // somebody else started it while we waited
+	}
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("start the local agent: %w", err)
+	}
+	for end := time.Now().Add(startTime); time.Now().Before(end); {
+		if conn, err := c.connect(); err == nil {
+			return conn, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(startPoll):
+		}
+	}
+	return nil, fmt.Errorf("the local agent did not start; its log may say why: %s", c.Paths.Log())
+}
+
+// connect connects, and makes sure that the socket is served by the user himself.
+func (c *Control) connect() (net.Conn, error) {
+	conn, err := net.Dial("unix", c.Paths.ControlSocket())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := checkPeer(conn); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// Background starts program with args as a process that outlives this one: no terminal, no
+// standard streams but the log file. It does not wait until the agent answers.
+func Background(p Paths, program string, args ...string) error {
+	if err := p.prepare(); err != nil {
+		return err
+	}
+	log, err := openLog(p.Log())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(program, args...)
+	cmd.Dir = "/" // not to hold a file system that the user wants to unmount
+	cmd.Stderr = log
+	cmd.SysProcAttr = detached()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
+
+// maxLog is where the log begins anew: it tells about today, not about the year.
+const maxLog = 1 << 20
+
+func openLog(path string) (*os.File, error) {
+	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	if info, err := os.Lstat(path); err == nil && info.Size() > maxLog {
+		flags |= os.O_TRUNC
+	}
+	return os.OpenFile(path, flags, 0o600)
+}

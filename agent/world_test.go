@@ -1,0 +1,314 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/sshcert"
+	"golang.org/x/crypto/ssh"
+)
+
+// world is alice's laptop with an agent, the control plane and the team's CAs.
+type world struct {
+	*testing.T
+	Control *apitest.Server
+	UserCA  sshtest.KeyPair
+	HostCA  sshtest.KeyPair
+	Project string
+	Paths   Paths
+	Ask     *Control
+	logs    *lockedBuffer
+
+	mu       sync.Mutex
+	catalog  api.Catalog
+	changed  chan struct{}
+	routes   []api.Route
+	lifetime time.Duration
+	spoil    func(*api.Connection)
+}
+
+// lockedBuffer collects a log that several goroutines write.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// account is the session of the fake control plane, until somebody signs out.
+type account struct {
+	mu     sync.Mutex
+	client *api.Client
+}
+
+func (a *account) Client(context.Context) (*api.Client, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.client == nil {
+		return nil, api.Errorf(api.SignIn, "not signed in").WithHint("type: cardea login")
+	}
+	return a.client, nil
+}
+
+func (a *account) set(c *api.Client) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.client = c
+}
+
+// shortDir is a folder whose path leaves room for a socket's name.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func entry(name, project string) api.CatalogEntry {
+	return api.CatalogEntry{ID: ident.New(ident.Server), Name: name, Project: ident.New(ident.Project), ProjectName: project, Login: "alice", Role: "user"}
+}
+
+// newWorld starts everything but the agent.
+func newWorld(t *testing.T, servers ...api.CatalogEntry) *world {
+	t.Helper()
+	dir := shortDir(t)
+	w := &world{
+		T: t, Control: apitest.New(t), UserCA: sshtest.Key(t), HostCA: sshtest.Key(t), Project: ident.New(ident.Project), logs: &lockedBuffer{},
+		Paths:   Paths{Run: filepath.Join(dir, "run"), State: filepath.Join(dir, "state"), SSH: filepath.Join(dir, ".ssh", "cardea")},
+		changed: make(chan struct{}), routes: []api.Route{{Address: "127.0.0.1:1"}}, lifetime: 3 * time.Minute,
+	}
+	w.Ask = &Control{Paths: w.Paths}
+	w.setCatalog("1", servers...)
+	w.Control.On("GET", "/v1/catalog", w.serveCatalog)
+	w.Control.On("POST", "/v1/connect", w.serveConnect)
+	return w
+}
+
+func (w *world) setCatalog(version string, servers ...api.CatalogEntry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.catalog = api.Catalog{Version: version, Servers: servers, HostCAs: []string{sshtest.Line(w.HostCA.PublicKey())}}
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+func (w *world) serveCatalog(c apitest.Call) (any, error) {
+	w.mu.Lock()
+	current, changed := w.catalog, w.changed
+	w.mu.Unlock()
+	if c.Query.Get("version") != current.Version {
+		return current, nil
+	}
+	if c.Query.Get("wait") == "0" {
+		return nil, nil
+	}
+	select {
+	case <-changed:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.catalog, nil
+	case <-w.Context().Done():
+	case <-time.After(5 * time.Second):
+	}
+	return nil, nil
+}
+
+func (w *world) serveConnect(c apitest.Call) (any, error) {
+	var in api.Connect
+	c.Into(w, &in)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.catalog.Servers {
+		if in.Server != e.ID && in.Server != e.Name {
+			continue
+		}
+		if in.Login != "" && in.Login != e.Login {
+			return nil, api.Errorf(api.Denied, "your login is %s, not %q", e.Login, in.Login).WithHint("type: cardea ssh %s", e.Name)
+		}
+		out, err := w.connection(e, in)
+		if w.spoil != nil {
+			w.spoil(&out)
+		}
+		return out, err
+	}
+	return nil, api.Errorf(api.NotFound, "no server %q", in.Server).WithHint("type: cardea ls")
+}
+
+func (w *world) connection(e api.CatalogEntry, in api.Connect) (api.Connection, error) {
+	key, err := sshcert.ParseLine(in.PublicKey)
+	if err != nil {
+		return api.Connection{}, err
+	}
+	u := sshcert.User{
+		Login: e.Login, ServerID: e.ID, UserID: ident.New(ident.User), SessionID: ident.New(ident.Session), DeviceID: ident.New(ident.Device),
+		ProjectID: w.Project, Serial: sshcert.NewSerial(), Issued: time.Now(), Lifetime: w.lifetime, Permissions: sshcert.Permissions{PTY: true},
+	}
+	cert, err := sshcert.BuildUser(u, key)
+	if err == nil {
+		err = cert.SignCert(rand.Reader, w.UserCA)
+	}
+	if err != nil {
+		return api.Connection{}, err
+	}
+	return api.Connection{Certificate: sshtest.Line(cert), ServerID: e.ID, ServerName: e.Name, Login: e.Login, Routes: w.routes}, nil
+}
+
+// start runs an agent until the test ends, and returns its account.
+func (w *world) start(change ...func(*Options)) *account {
+	w.Helper()
+	a := &account{client: w.Control.Client()}
+	o := Options{Account: a, Paths: w.Paths, Binary: "/usr/bin/cardea", Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	for _, f := range change {
+		f(&o)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, o) }()
+	w.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.Errorf("the agent ended with %v", err)
+		}
+		if w.Failed() {
+			w.Logf("agent's log:\n%s", w.logs)
+		}
+	})
+	w.until("the agent answers", func() bool { _, ok := w.Ask.Running(w.Context()); return ok })
+	return a
+}
+
+func (w *world) until(what string, ok func() bool) {
+	w.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	w.Fatalf("in vain waited until %s", what)
+}
+
+func (w *world) connect(host string, parent int) Connected {
+	w.Helper()
+	c, err := w.Ask.Connect(w.Context(), host, "", parent)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return c
+}
+
+// hostSigner is a server's host key with its certificate.
+func (w *world) hostSigner(serverID string, change func(*ssh.Certificate)) ssh.Signer {
+	w.Helper()
+	key := sshtest.Key(w)
+	cert, err := sshcert.BuildHost(sshcert.Host{ServerID: serverID, Serial: sshcert.NewSerial(), Issued: time.Now()}, key.PublicKey())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if change != nil {
+		change(cert)
+	}
+	if err := cert.SignCert(rand.Reader, w.HostCA); err != nil {
+		w.Fatal(err)
+	}
+	signer, err := ssh.NewCertSigner(cert, key)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return signer
+}
+
+// sshd is a server that lets in whoever has the certificate of alice for serverID, and
+// answers every command with the login. Logins counts them.
+type sshd struct {
+	Addr string
+	mu   sync.Mutex
+	seen []string // key ids of accepted certificates
+}
+
+func (s *sshd) logins() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.seen...)
+}
+
+func (w *world) sshd(serverID string, host ssh.Signer) *sshd {
+	w.Helper()
+	s := &sshd{}
+	config := &ssh.ServerConfig{PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		cert, _ := key.(*ssh.Certificate)
+		err := sshcert.VerifyUser(cert, sshcert.ExpectUser{CAs: []ssh.PublicKey{w.UserCA.PublicKey()}, Login: meta.User(), ServerID: serverID, ProjectID: w.Project, Now: time.Now()})
+		if err != nil {
+			return nil, err
+		}
+		return &ssh.Permissions{Extensions: map[string]string{"id": cert.KeyId}}, nil
+	}}
+	config.AddHostKey(host)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { l.Close() })
+	s.Addr = l.Addr().String()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go s.serve(conn, config)
+		}
+	}()
+	return s
+}
+
+func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
+	defer conn.Close()
+	sc, chans, reqs, err := ssh.NewServerConn(conn, config)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	s.seen = append(s.seen, sc.Permissions.Extensions["id"])
+	s.mu.Unlock()
+	go ssh.DiscardRequests(reqs)
+	for c := range chans {
+		ch, requests, err := c.Accept()
+		if err != nil {
+			return
+		}
+		for r := range requests {
+			r.Reply(r.Type == "exec", nil)
+			if r.Type == "exec" {
+				io.WriteString(ch, "hello "+sc.User()+"\n")
+				ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
+				ch.Close()
+			}
+		}
+	}
+}
