@@ -1,0 +1,114 @@
+#!/bin/sh
+# The first process of a virtual host, in fresh namespaces. It turns the
+# machine's file tree into the host's own, says "ready", and then sleeps: the
+# host lives as long as it does. From its maker it gets NAME, ADDR, and BINDS
+# (lines of: from TAB to TAB ro or rw).
+set -eu
+umask 022
+mount --make-rprivate /
+hostname "$NAME"
+
+# Everything the host writes is in this tmpfs. Its mount is taken out of sight
+# at the end; the overlays keep it alive.
+stage=/mnt
+mount -t tmpfs -o mode=0755 cardea-vhost $stage
+
+# Set aside what is to be bound in, before /tmp, /run and /home disappear.
+mkdir $stage/bind
+n=0
+tab=$(printf '\t')
+printf '%s\n' "$BINDS" | while IFS=$tab read -r from to access; do
+	[ -n "$from" ] || continue
+	n=$((n + 1))
+	if [ -d "$from" ]; then mkdir $stage/bind/$n; else : >$stage/bind/$n; fi
+	mount --bind "$from" $stage/bind/$n
+	[ "$access" = rw ] || mount -o remount,bind,ro $stage/bind/$n
+done
+
+for dir in etc root var usr/local opt srv; do
+	[ -d /$dir ] || continue
+	mkdir -p $stage/$dir/upper $stage/$dir/work
+	mount -t overlay -o lowerdir=/$dir,upperdir=$stage/$dir/upper,workdir=$stage/$dir/work overlay /$dir
+done
+mount -t tmpfs -o mode=0755 tmpfs /home
+mount -t tmpfs -o mode=0755 tmpfs /run
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p -m 0755 /run/sshd /run/user /run/lock
+mount -t proc proc /proc
+
+# A /dev of its own: terminals and /dev/log must not be the machine's.
+mkdir $stage/dev
+mount -t tmpfs -o mode=0755 tmpfs $stage/dev
+for node in null zero full random urandom tty; do
+	: >$stage/dev/$node
+	mount --bind /dev/$node $stage/dev/$node
+done
+mkdir $stage/dev/pts $stage/dev/shm
+ln -s pts/ptmx $stage/dev/ptmx
+ln -s /proc/self/fd $stage/dev/fd
+ln -s fd/0 $stage/dev/stdin
+ln -s fd/1 $stage/dev/stdout
+ln -s fd/2 $stage/dev/stderr
+mount --move $stage/dev /dev
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+
+n=0
+printf '%s\n' "$BINDS" | while IFS=$tab read -r from to access; do
+	[ -n "$from" ] || continue
+	n=$((n + 1))
+	if [ -d $stage/bind/$n ]; then mkdir -p "$to"; else mkdir -p "$(dirname "$to")" && : >"$to"; fi
+	mount --bind $stage/bind/$n "$to"
+	[ "$access" = rw ] || mount -o remount,bind,ro "$to"
+done
+umount -l $stage
+
+# Only the accounts that systems come with: the machine's people stay out.
+keep() { # FILE AWK-CONDITION
+	kept=$(awk -F: "$2" /etc/"$1") && printf '%s\n' "$kept" >/etc/"$1"
+}
+system='$3 < 1000 || $3 >= 65534'
+keep passwd "$system"
+keep group "$system"
+names=$(cut -d: -f1 /etc/passwd /etc/group | sort -u | tr '\n' ' ')
+member='BEGIN { n = split("'$names'", a, " "); for (i = 1; i <= n; i++) ok[a[i]] = 1 } ok[$1]'
+keep shadow "$member"
+[ ! -f /etc/gshadow ] || keep gshadow "$member"
+for f in /etc/subuid /etc/subgid; do [ ! -f $f ] || : >$f; done
+
+printf '%s\n' "$NAME" >/etc/hostname
+printf '127.0.0.1 localhost\n%s %s\n' "$ADDR" "$NAME" >/etc/hosts
+
+# sshd, sudo and the message of the day as a new installation has them.
+rm -rf /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d /etc/ssh/ssh_config.d /etc/ssh/cardea /etc/cardea /etc/update-motd.d /etc/sudoers.d
+mkdir -p /etc/ssh/sshd_config.d /etc/ssh/ssh_config.d
+mkdir -m 0750 /etc/sudoers.d
+cat >/etc/ssh/sshd_config <<'CONFIG'
+Include /etc/ssh/sshd_config.d/*.conf
+KbdInteractiveAuthentication no
+UsePAM yes
+X11Forwarding yes
+PrintMotd no
+AcceptEnv LANG LC_*
+Subsystem sftp /usr/lib/openssh/sftp-server
+CONFIG
+if [ -e /etc/sudoers ]; then
+	cat >/etc/sudoers <<'SUDOERS'
+Defaults env_reset
+Defaults mail_badpass
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL=(ALL:ALL) ALL
+%sudo ALL=(ALL:ALL) ALL
+@includedir /etc/sudoers.d
+SUDOERS
+fi
+[ ! -x /usr/bin/ssh-keygen ] || ssh-keygen -q -t ed25519 -N '' -C "root@$NAME" -f /etc/ssh/ssh_host_ed25519_key
+: >/var/log/auth.log
+: >/var/log/syslog
+chmod 0640 /var/log/auth.log /var/log/syslog
+
+echo ready
+# Orphans become children of this process; ignoring the signal makes the kernel
+# reap them.
+trap '' CHLD
+exec sleep infinity >/dev/null 2>&1
