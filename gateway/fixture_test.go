@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds what a test waits for; it is long because machines are busy.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 

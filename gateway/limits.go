@@ -16,8 +16,10 @@ const (
 	helloTimeout = 10 * time.Second
 	// startTimeout bounds dialling and claim together, which run at once.
 	startTimeout = 10 * time.Second
-	// claimTimeout is below what the client waits, so that it still hears why.
-	claimTimeout = 5 * time.Second
+	// claimTimeout is below startTimeout, so that the client still hears why. A
+	// control plane that is down answers at once; one that has 200 claims at
+	// once to check on a busy machine needs some seconds.
+	claimTimeout = 8 * time.Second
 	// answerTimeout bounds the writing of 512 bytes into an empty buffer.
 	answerTimeout = 5 * time.Second
 )

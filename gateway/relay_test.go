@@ -76,11 +76,8 @@ func TestAResetOfOneSideEndsTheOther(t *testing.T) {
 	}
 }
 
-func TestAGigabyteArrivesWhole(t *testing.T) {
-	size := int64(1 << 30)
-	if testing.Short() {
-		size = 32 << 20
-	}
+func TestMuchArrivesWhole(t *testing.T) {
+	const size = 128 << 20
 	p, server := newPlane(t), newSSHD(t)
 	g := runGateway(t, p, nil)
 	client := newCaller(t, p, server.addr, g).mustCall(g)
@@ -92,7 +89,7 @@ func TestAGigabyteArrivesWhole(t *testing.T) {
 	want, got := sha256.New(), sha256.New()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for sent := int64(0); sent < size; sent += int64(len(block)) {
+		for sent := 0; sent < size; sent += len(block) {
 			want.Write(block)
 			if _, err := client.Write(block); err != nil {
 				t.Error(err)
@@ -406,10 +403,14 @@ func TestDrainingEndsAtItsLimit(t *testing.T) {
 func TestTwoHundredAtOnce(t *testing.T) {
 	p, server := newPlane(t), newSSHD(t)
 	g := runGateway(t, p, nil)
-	var wg sync.WaitGroup
+	var all sync.WaitGroup
+	begin := make(chan struct{})
 	for range 200 {
-		wg.Go(func() {
-			conn, a := newCaller(t, p, server.addr, g).call(g)
+		c := newCaller(t, p, server.addr, g)
+		message, keys := c.seal()
+		all.Go(func() {
+			<-begin
+			conn, a := c.send(g, message, keys)
 			if !a.Accepted {
 				t.Errorf("refused: %+v", a)
 				return
@@ -420,7 +421,8 @@ func TestTwoHundredAtOnce(t *testing.T) {
 			conn.Close()
 		})
 	}
-	wg.Wait()
+	close(begin)
+	all.Wait()
 	eventually(t, "all ends", func() bool { _, more := g.ends.first(); return g.sessions.count() == 0 && !more })
 }
 
