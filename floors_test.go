@@ -67,6 +67,7 @@ var floors = map[string]int{
 	"internal/config":     0,
 	"internal/daemon":     0,
 	"internal/ident":      0,
+	"internal/pgtest":     0,
 	"internal/sshtest":    0,
 	"internal/term":       0,
 	"internal/version":    0,
