@@ -32,6 +32,7 @@ var floors = map[string]int{
 	"gateway":           3,
 	"server-agent":      3,
 	"proxycmd":          3,
+	"agent/agenttest":   3,
 
 	"control/caller":        2,
 	"control/lookup":        2,

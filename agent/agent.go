@@ -87,18 +87,33 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.Paths.prepare(); err != nil {
 		return err
 	}
-	lock, ok, err := lockFile(filepath.Join(o.Paths.Run, agentLock), false)
+	lock, err := onlyOne(ctx, o.Paths)
 	if err != nil {
 		return err
-	}
-	if !ok {
-		return ErrRunning
 	}
 	defer lock.Close()
 	a := newAgent(o)
 	ctx, a.stop = context.WithCancel(ctx)
 	defer a.stop()
 	return a.run(ctx)
+}
+
+// handover is how long a new agent waits for one that is about to end.
+const handover = 2 * time.Second
+
+// onlyOne takes the lock that the one agent of a user holds. If another one has it and
+// answers, that one stays; if it does not, it is ending, and we wait for that.
+func onlyOne(ctx context.Context, p Paths) (*os.File, error) {
+	for end := time.Now().Add(handover); ; {
+		lock, ok, err := lockFile(filepath.Join(p.Run, agentLock), false)
+		if err != nil || ok {
+			return lock, err
+		}
+		if _, answers := (&Control{Paths: p}).Running(ctx); answers || time.Now().After(end) || ctx.Err() != nil {
+			return nil, ErrRunning
+		}
+		time.Sleep(startPoll)
+	}
 }
 
 func newAgent(o Options) *Agent {

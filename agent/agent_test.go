@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"errors"
@@ -8,13 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/agent/agenttest"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
 	"golang.org/x/crypto/ssh"
 )
 
 // ssh runs the real one against s with the agent's own files, without a ProxyCommand.
-func (w *world) ssh(s *sshd, name string, more ...string) sshtest.Result {
+func realSSH(w *agenttest.World, s *agenttest.SSHD, name string, more ...string) sshtest.Result {
 	w.Helper()
 	host, port, _ := strings.Cut(s.Addr, ":")
 	args := append([]string{"-F", w.Paths.SSHConfig(), "-o", "BatchMode=yes", "-o", "ProxyCommand=none", "-o", "HostName=" + host, "-p", port}, more...)
@@ -22,20 +24,20 @@ func (w *world) ssh(s *sshd, name string, more ...string) sshtest.Result {
 }
 
 func TestRealSSHSignsInWithTheAgentsFilesAndIdentity(t *testing.T) {
-	web := entry("web-1", "web")
-	w := newWorld(t, web)
-	w.start()
-	w.until("ssh's configuration is there", func() bool { _, err := os.Stat(w.Paths.SSHConfig()); return err == nil })
-	s := w.sshd(web.ID, w.hostSigner(web.ID, nil))
+	web := agenttest.Entry("web-1", "web")
+	w := agenttest.New(t, web)
+	w.Start()
+	w.Until("ssh's configuration is there", func() bool { _, err := os.Stat(w.Paths.SSHConfig()); return err == nil })
+	s := w.SSHD(web.ID, w.HostSigner(web.ID, nil))
 
-	if r := w.ssh(s, "web-1"); r.Exit == 0 {
+	if r := realSSH(w, s, "web-1"); r.Exit == 0 {
 		t.Error("ssh got in although nobody asked for a connection")
 	}
-	w.connect("web-1", 0)
-	if r := w.ssh(s, "web-1"); r.Exit != 0 || r.Stdout != "hello alice\n" {
+	w.Connect("web-1", 0)
+	if r := realSSH(w, s, "web-1"); r.Exit != 0 || r.Stdout != "hello alice\n" {
 		t.Errorf("exit %d, %q\n%s", r.Exit, r.Stdout, r.Stderr)
 	}
-	if r := w.ssh(s, "web-1", "-l", "root"); r.Exit == 0 {
+	if r := realSSH(w, s, "web-1", "-l", "root"); r.Exit == 0 {
 		t.Error("the agent signed for another login")
 	}
 }
@@ -43,39 +45,39 @@ func TestRealSSHSignsInWithTheAgentsFilesAndIdentity(t *testing.T) {
 // Two servers, two connections at once: each ssh gets the identity of its own server, and
 // a server that shows another one's certificate gets none.
 func TestTheHostsCertificateChoosesTheIdentity(t *testing.T) {
-	web, db := entry("web-1", "web"), entry("db-1", "web")
-	w := newWorld(t, web, db)
-	w.start()
-	w.until("ssh's configuration is there", func() bool { _, err := os.Stat(w.Paths.SSHConfig()); return err == nil })
-	sWeb, sDB := w.sshd(web.ID, w.hostSigner(web.ID, nil)), w.sshd(db.ID, w.hostSigner(db.ID, nil))
-	w.connect("web-1", 0)
-	w.connect("db-1", 0)
-	if r := w.ssh(sWeb, "web-1"); r.Exit != 0 {
+	web, db := agenttest.Entry("web-1", "web"), agenttest.Entry("db-1", "web")
+	w := agenttest.New(t, web, db)
+	w.Start()
+	w.Until("ssh's configuration is there", func() bool { _, err := os.Stat(w.Paths.SSHConfig()); return err == nil })
+	sWeb, sDB := w.SSHD(web.ID, w.HostSigner(web.ID, nil)), w.SSHD(db.ID, w.HostSigner(db.ID, nil))
+	w.Connect("web-1", 0)
+	w.Connect("db-1", 0)
+	if r := realSSH(w, sWeb, "web-1"); r.Exit != 0 {
 		t.Errorf("web-1: %s", r.Stderr)
 	}
-	if r := w.ssh(sDB, "db-1"); r.Exit != 0 {
+	if r := realSSH(w, sDB, "db-1"); r.Exit != 0 {
 		t.Errorf("db-1: %s", r.Stderr)
 	}
-	liar := w.sshd(web.ID, w.hostSigner(db.ID, nil))
-	w.connect("web-1", 0)
-	if r := w.ssh(liar, "web-1", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"); r.Exit == 0 {
+	liar := w.SSHD(web.ID, w.HostSigner(db.ID, nil))
+	w.Connect("web-1", 0)
+	if r := realSSH(w, liar, "web-1", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"); r.Exit == 0 {
 		t.Error("a user who switched off the check of host keys was let down by the agent, too")
 	}
-	expired := w.sshd(web.ID, w.hostSigner(web.ID, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Unix()) - 1 }))
-	if r := w.ssh(expired, "web-1", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"); r.Exit == 0 {
+	expired := w.SSHD(web.ID, w.HostSigner(web.ID, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Unix()) - 1 }))
+	if r := realSSH(w, expired, "web-1", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"); r.Exit == 0 {
 		t.Error("an identity was offered to a host whose certificate is over")
 	}
-	plain := w.sshd(web.ID, sshtest.Key(t))
-	if r := w.ssh(plain, "web-1", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "HostKeyAlgorithms=ssh-ed25519"); r.Exit == 0 {
+	plain := w.SSHD(web.ID, sshtest.Key(t))
+	if r := realSSH(w, plain, "web-1", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "HostKeyAlgorithms=ssh-ed25519"); r.Exit == 0 {
 		t.Error("an identity was offered to a host without a certificate")
 	}
 }
 
 func TestOneAgentRunsForOneUser(t *testing.T) {
-	w := newWorld(t)
-	w.start()
-	err := Run(t.Context(), Options{Account: &account{}, Paths: w.Paths, Binary: "/usr/bin/cardea"})
-	if !errors.Is(err, ErrRunning) {
+	w := agenttest.New(t)
+	w.Start()
+	err := agent.Run(t.Context(), agent.Options{Account: &agenttest.Account{}, Paths: w.Paths, Binary: "/usr/bin/cardea"})
+	if !errors.Is(err, agent.ErrRunning) {
 		t.Errorf("got %v, want ErrRunning", err)
 	}
 	if _, ok := w.Ask.Running(t.Context()); !ok {
@@ -84,16 +86,16 @@ func TestOneAgentRunsForOneUser(t *testing.T) {
 }
 
 func TestTheCatalogFollowsTheControlPlaneAndSurvivesAStart(t *testing.T) {
-	web := entry("web-1", "web")
-	w := newWorld(t, web)
-	first := w.start()
-	w.until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(t.Context()); return err == nil })
-	w.setCatalog("2", web, entry("web-2", "web"))
-	w.until("the new server is in ssh's configuration", func() bool {
+	web := agenttest.Entry("web-1", "web")
+	w := agenttest.New(t, web)
+	first := w.Start()
+	w.Until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(t.Context()); return err == nil })
+	w.SetCatalog("2", web, agenttest.Entry("web-2", "web"))
+	w.Until("the new server is in ssh's configuration", func() bool {
 		text, _ := os.ReadFile(w.Paths.SSHConfig())
 		return strings.Contains(string(text), "Host web-2")
 	})
-	first.set(nil)
+	first.Set(nil)
 	w.Ask.SignInChanged(t.Context())
 	if err := w.Ask.Refresh(t.Context()); api.KindOf(err) != api.SignIn {
 		t.Errorf("refresh after signing out: got %v, want a request to sign in", err)
@@ -104,16 +106,16 @@ func TestTheCatalogFollowsTheControlPlaneAndSurvivesAStart(t *testing.T) {
 	if err := w.Ask.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	w.until("the agent has gone", func() bool { _, ok := w.Ask.Running(t.Context()); return !ok })
-	w.start(func(o *Options) { o.Account = &account{} })
+	w.Until("the agent has gone", func() bool { _, ok := w.Ask.Running(t.Context()); return !ok })
+	w.Start(func(o *agent.Options) { o.Account = &agenttest.Account{} })
 	if cat, _, err := w.Ask.Catalog(t.Context()); err != nil || len(cat.Servers) != 2 {
 		t.Errorf("the catalog of the last run was not read: %v", err)
 	}
 }
 
 func TestConnectSaysWhyNot(t *testing.T) {
-	w := newWorld(t, entry("web-1", "web"))
-	acct := w.start()
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	acct := w.Start()
 	for name, c := range map[string]struct {
 		host, login string
 		want        api.Kind
@@ -136,7 +138,7 @@ func TestConnectSaysWhyNot(t *testing.T) {
 			t.Errorf("%s: got %v, want %s and a hint", name, err, c.want)
 		}
 	}
-	acct.set(nil)
+	acct.Set(nil)
 	if _, err := w.Ask.Connect(t.Context(), "web-1", "", 0); api.KindOf(err) != api.SignIn {
 		t.Errorf("signed out: %v", err)
 	}
@@ -144,17 +146,17 @@ func TestConnectSaysWhyNot(t *testing.T) {
 
 // The control plane is trusted, but what it is mistaken about must not reach ssh.
 func TestConnectRefusesACertificateThatIsNotForIt(t *testing.T) {
-	web := entry("web-1", "web")
-	w := newWorld(t, web)
-	w.start()
-	other, err := w.connection(web, api.Connect{PublicKey: sshtest.Line(sshtest.Key(t).PublicKey())})
+	web := agenttest.Entry("web-1", "web")
+	w := agenttest.New(t, web)
+	w.Start()
+	other, err := w.Connection(web, api.Connect{PublicKey: sshtest.Line(sshtest.Key(t).PublicKey())})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*api.Connection){
 		"another key's":       func(c *api.Connection) { c.Certificate = other.Certificate },
 		"another login's":     func(c *api.Connection) { c.Login = "bob" },
-		"another server's":    func(c *api.Connection) { c.ServerID = entry("x", "y").ID },
+		"another server's":    func(c *api.Connection) { c.ServerID = agenttest.Entry("x", "y").ID },
 		"no certificate":      func(c *api.Connection) { c.Certificate = "" },
 		"a name with escapes": func(c *api.Connection) { c.ServerName = "web\x1b[2J" },
 		"no route":            func(c *api.Connection) { c.Routes = nil },
@@ -163,9 +165,7 @@ func TestConnectRefusesACertificateThatIsNotForIt(t *testing.T) {
 		},
 		"a login that is root's": func(c *api.Connection) { c.Login = "root" },
 	} {
-		w.mu.Lock()
-		w.spoil = spoil
-		w.mu.Unlock()
+		w.OnConnect(func(c *api.Connection, _ ssh.PublicKey) { spoil(c) })
 		if _, err := w.Ask.Connect(t.Context(), "web-1", "", 0); api.KindOf(err) != api.Invalid {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -176,8 +176,8 @@ func TestConnectRefusesACertificateThatIsNotForIt(t *testing.T) {
 }
 
 func TestAPreparedConnectionIsUsedOnce(t *testing.T) {
-	w := newWorld(t, entry("web-1", "web"))
-	w.start()
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start()
 	calls := func() int { return len(w.Control.Calls("POST", "/v1/connect")) }
 	c, err := w.Ask.Prepare(t.Context(), "web-1", "")
 	if err != nil || len(c.Routes) != 0 {
@@ -195,8 +195,8 @@ func TestAPreparedConnectionIsUsedOnce(t *testing.T) {
 }
 
 func TestTheAgentLeavesWhenNobodyAsks(t *testing.T) {
-	w := newWorld(t)
-	w.start(func(o *Options) { o.Idle = 30 * time.Millisecond })
+	w := agenttest.New(t)
+	w.Start(func(o *agent.Options) { o.Idle = 30 * time.Millisecond })
 	time.Sleep(200 * time.Millisecond) // longer than the idle time; asking would start it anew
 	if _, ok := w.Ask.Running(t.Context()); ok {
 		t.Error("it is still there")
@@ -204,21 +204,21 @@ func TestTheAgentLeavesWhenNobodyAsks(t *testing.T) {
 }
 
 func TestTheAgentRefusesAFolderThatOthersMayWrite(t *testing.T) {
-	w := newWorld(t)
+	w := agenttest.New(t)
 	if err := os.MkdirAll(w.Paths.Run, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(w.Paths.Run, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := Run(t.Context(), Options{Account: &account{}, Paths: w.Paths, Binary: "/usr/bin/cardea"}); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+	if err := agent.Run(t.Context(), agent.Options{Account: &agenttest.Account{}, Paths: w.Paths, Binary: "/usr/bin/cardea"}); err == nil || !strings.Contains(err.Error(), "chmod 700") {
 		t.Errorf("got %v", err)
 	}
 	link := filepath.Join(filepath.Dir(w.Paths.Run), "link")
 	if err := os.Symlink("/tmp", link); err != nil {
 		t.Fatal(err)
 	}
-	if err := Run(t.Context(), Options{Account: &account{}, Paths: Paths{Run: link, State: w.Paths.State, SSH: w.Paths.SSH}, Binary: "/usr/bin/cardea"}); err == nil {
+	if err := agent.Run(t.Context(), agent.Options{Account: &agenttest.Account{}, Paths: agent.Paths{Run: link, State: w.Paths.State, SSH: w.Paths.SSH}, Binary: "/usr/bin/cardea"}); err == nil {
 		t.Error("a link to a folder of everybody's was taken")
 	}
 }

@@ -1,4 +1,6 @@
-package agent
+// Package agenttest is alice's laptop for tests: a local agent in this process, the control
+// plane that it asks, the team's CAs, and servers to go to.
+package agenttest
 
 import (
 	"context"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -21,23 +24,21 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// world is alice's laptop with an agent, the control plane and the team's CAs.
-type world struct {
+// World is the laptop and what is around it. Set its fields before they are used.
+type World struct {
 	*testing.T
 	Control *apitest.Server
 	UserCA  sshtest.KeyPair
 	HostCA  sshtest.KeyPair
 	Project string
-	Paths   Paths
-	Ask     *Control
-	logs    *lockedBuffer
+	Paths   agent.Paths
+	Ask     *agent.Control
 
-	mu       sync.Mutex
-	catalog  api.Catalog
-	changed  chan struct{}
-	routes   []api.Route
-	lifetime time.Duration
-	spoil    func(*api.Connection)
+	logs    *lockedBuffer
+	mu      sync.Mutex // guards what follows
+	catalog api.Catalog
+	changed chan struct{} // closed when catalog changes
+	change  func(*api.Connection, ssh.PublicKey)
 }
 
 // lockedBuffer collects a log that several goroutines write.
@@ -58,13 +59,13 @@ func (b *lockedBuffer) String() string {
 	return b.text.String()
 }
 
-// account is the session of the fake control plane, until somebody signs out.
-type account struct {
+// Account is the session of the fake control plane, until somebody signs out.
+type Account struct {
 	mu     sync.Mutex
 	client *api.Client
 }
 
-func (a *account) Client(context.Context) (*api.Client, error) {
+func (a *Account) Client(context.Context) (*api.Client, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.client == nil {
@@ -73,7 +74,8 @@ func (a *account) Client(context.Context) (*api.Client, error) {
 	return a.client, nil
 }
 
-func (a *account) set(c *api.Client) {
+// Set changes who is signed in; nil is nobody.
+func (a *Account) Set(c *api.Client) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.client = c
@@ -90,27 +92,37 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
-func entry(name, project string) api.CatalogEntry {
+// Entry is a server that alice may reach.
+func Entry(name, project string) api.CatalogEntry {
 	return api.CatalogEntry{ID: ident.New(ident.Server), Name: name, Project: ident.New(ident.Project), ProjectName: project, Login: "alice", Role: "user"}
 }
 
-// newWorld starts everything but the agent.
-func newWorld(t *testing.T, servers ...api.CatalogEntry) *world {
+// New starts everything but the agent.
+func New(t *testing.T, servers ...api.CatalogEntry) *World {
 	t.Helper()
 	dir := shortDir(t)
-	w := &world{
+	w := &World{
 		T: t, Control: apitest.New(t), UserCA: sshtest.Key(t), HostCA: sshtest.Key(t), Project: ident.New(ident.Project), logs: &lockedBuffer{},
-		Paths:   Paths{Run: filepath.Join(dir, "run"), State: filepath.Join(dir, "state"), SSH: filepath.Join(dir, ".ssh", "cardea")},
-		changed: make(chan struct{}), routes: []api.Route{{Address: "127.0.0.1:1"}}, lifetime: 3 * time.Minute,
+		Paths:   agent.Paths{Run: filepath.Join(dir, "run"), State: filepath.Join(dir, "state"), SSH: filepath.Join(dir, ".ssh", "cardea")},
+		changed: make(chan struct{}),
 	}
-	w.Ask = &Control{Paths: w.Paths}
-	w.setCatalog("1", servers...)
+	w.Ask = &agent.Control{Paths: w.Paths}
+	w.SetCatalog("1", servers...)
 	w.Control.On("GET", "/v1/catalog", w.serveCatalog)
 	w.Control.On("POST", "/v1/connect", w.serveConnect)
 	return w
 }
 
-func (w *world) setCatalog(version string, servers ...api.CatalogEntry) {
+// OnConnect has change alter every connection from now on, before it is told; key is the
+// one that it is for. Without it the only route leads nowhere.
+func (w *World) OnConnect(change func(out *api.Connection, key ssh.PublicKey)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.change = change
+}
+
+// SetCatalog replaces what alice may reach and wakes whoever polls.
+func (w *World) SetCatalog(version string, servers ...api.CatalogEntry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.catalog = api.Catalog{Version: version, Servers: servers, HostCAs: []string{sshtest.Line(w.HostCA.PublicKey())}}
@@ -118,7 +130,7 @@ func (w *world) setCatalog(version string, servers ...api.CatalogEntry) {
 	w.changed = make(chan struct{})
 }
 
-func (w *world) serveCatalog(c apitest.Call) (any, error) {
+func (w *World) serveCatalog(c apitest.Call) (any, error) {
 	w.mu.Lock()
 	current, changed := w.catalog, w.changed
 	w.mu.Unlock()
@@ -139,7 +151,7 @@ func (w *world) serveCatalog(c apitest.Call) (any, error) {
 	return nil, nil
 }
 
-func (w *world) serveConnect(c apitest.Call) (any, error) {
+func (w *World) serveConnect(c apitest.Call) (any, error) {
 	var in api.Connect
 	c.Into(w, &in)
 	w.mu.Lock()
@@ -151,23 +163,25 @@ func (w *world) serveConnect(c apitest.Call) (any, error) {
 		if in.Login != "" && in.Login != e.Login {
 			return nil, api.Errorf(api.Denied, "your login is %s, not %q", e.Login, in.Login).WithHint("type: cardea ssh %s", e.Name)
 		}
-		out, err := w.connection(e, in)
-		if w.spoil != nil {
-			w.spoil(&out)
+		out, err := w.Connection(e, in)
+		if err == nil && w.change != nil {
+			key, _ := sshcert.ParseLine(in.PublicKey) // Connection has parsed it before
+			w.change(&out, key)
 		}
 		return out, err
 	}
 	return nil, api.Errorf(api.NotFound, "no server %q", in.Server).WithHint("type: cardea ls")
 }
 
-func (w *world) connection(e api.CatalogEntry, in api.Connect) (api.Connection, error) {
+// Connection is what the control plane answers for a server.
+func (w *World) Connection(e api.CatalogEntry, in api.Connect) (api.Connection, error) {
 	key, err := sshcert.ParseLine(in.PublicKey)
 	if err != nil {
 		return api.Connection{}, err
 	}
 	u := sshcert.User{
 		Login: e.Login, ServerID: e.ID, UserID: ident.New(ident.User), SessionID: ident.New(ident.Session), DeviceID: ident.New(ident.Device),
-		ProjectID: w.Project, Serial: sshcert.NewSerial(), Issued: time.Now(), Lifetime: w.lifetime, Permissions: sshcert.Permissions{PTY: true},
+		ProjectID: w.Project, Serial: sshcert.NewSerial(), Issued: time.Now(), Permissions: sshcert.Permissions{PTY: true},
 	}
 	cert, err := sshcert.BuildUser(u, key)
 	if err == nil {
@@ -176,20 +190,20 @@ func (w *world) connection(e api.CatalogEntry, in api.Connect) (api.Connection, 
 	if err != nil {
 		return api.Connection{}, err
 	}
-	return api.Connection{Certificate: sshtest.Line(cert), ServerID: e.ID, ServerName: e.Name, Login: e.Login, Routes: w.routes}, nil
+	return api.Connection{Certificate: sshtest.Line(cert), ServerID: e.ID, ServerName: e.Name, Login: e.Login, Routes: []api.Route{{Address: "127.0.0.1:1"}}}, nil
 }
 
-// start runs an agent until the test ends, and returns its account.
-func (w *world) start(change ...func(*Options)) *account {
+// Start runs an agent until the test ends, and returns its account.
+func (w *World) Start(change ...func(*agent.Options)) *Account {
 	w.Helper()
-	a := &account{client: w.Control.Client()}
-	o := Options{Account: a, Paths: w.Paths, Binary: "/usr/bin/cardea", Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	a := &Account{client: w.Control.Client()}
+	o := agent.Options{Account: a, Paths: w.Paths, Binary: "/usr/bin/cardea", Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, f := range change {
 		f(&o)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Run(ctx, o) }()
+	go func() { done <- agent.Run(ctx, o) }()
 	w.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -199,11 +213,12 @@ func (w *world) start(change ...func(*Options)) *account {
 			w.Logf("agent's log:\n%s", w.logs)
 		}
 	})
-	w.until("the agent answers", func() bool { _, ok := w.Ask.Running(w.Context()); return ok })
+	w.Until("the agent answers", func() bool { _, ok := w.Ask.Running(w.Context()); return ok })
 	return a
 }
 
-func (w *world) until(what string, ok func() bool) {
+// Until waits for something to become true.
+func (w *World) Until(what string, ok func() bool) {
 	w.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
@@ -213,7 +228,8 @@ func (w *world) until(what string, ok func() bool) {
 	w.Fatalf("in vain waited until %s", what)
 }
 
-func (w *world) connect(host string, parent int) Connected {
+// Connect asks the agent, for an ssh of process id parent.
+func (w *World) Connect(host string, parent int) agent.Connected {
 	w.Helper()
 	c, err := w.Ask.Connect(w.Context(), host, "", parent)
 	if err != nil {
@@ -222,8 +238,8 @@ func (w *world) connect(host string, parent int) Connected {
 	return c
 }
 
-// hostSigner is a server's host key with its certificate.
-func (w *world) hostSigner(serverID string, change func(*ssh.Certificate)) ssh.Signer {
+// HostSigner is a server's host key with its certificate.
+func (w *World) HostSigner(serverID string, change func(*ssh.Certificate)) ssh.Signer {
 	w.Helper()
 	key := sshtest.Key(w)
 	cert, err := sshcert.BuildHost(sshcert.Host{ServerID: serverID, Serial: sshcert.NewSerial(), Issued: time.Now()}, key.PublicKey())
@@ -243,23 +259,25 @@ func (w *world) hostSigner(serverID string, change func(*ssh.Certificate)) ssh.S
 	return signer
 }
 
-// sshd is a server that lets in whoever has the certificate of alice for serverID, and
-// answers every command with the login. Logins counts them.
-type sshd struct {
+// SSHD is a server that lets in whoever has the certificate of alice for serverID, and
+// answers every command with the login.
+type SSHD struct {
 	Addr string
 	mu   sync.Mutex
 	seen []string // key ids of accepted certificates
 }
 
-func (s *sshd) logins() []string {
+// Logins are the key ids of the certificates that were let in.
+func (s *SSHD) Logins() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.seen...)
 }
 
-func (w *world) sshd(serverID string, host ssh.Signer) *sshd {
+// SSHD starts one on the loopback.
+func (w *World) SSHD(serverID string, host ssh.Signer) *SSHD {
 	w.Helper()
-	s := &sshd{}
+	s := &SSHD{}
 	config := &ssh.ServerConfig{PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		cert, _ := key.(*ssh.Certificate)
 		err := sshcert.VerifyUser(cert, sshcert.ExpectUser{CAs: []ssh.PublicKey{w.UserCA.PublicKey()}, Login: meta.User(), ServerID: serverID, ProjectID: w.Project, Now: time.Now()})
@@ -287,7 +305,7 @@ func (w *world) sshd(serverID string, host ssh.Signer) *sshd {
 	return s
 }
 
-func (s *sshd) serve(conn net.Conn, config *ssh.ServerConfig) {
+func (s *SSHD) serve(conn net.Conn, config *ssh.ServerConfig) {
 	defer conn.Close()
 	sc, chans, reqs, err := ssh.NewServerConn(conn, config)
 	if err != nil {

@@ -1,0 +1,189 @@
+package proxycmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/hello"
+)
+
+const (
+	// nextAfter is how long an address may take to connect before the next one is tried
+	// beside it (RFC 8305, section 5, recommends 250 ms).
+	nextAfter = 250 * time.Millisecond
+	// answerAfter is how long a gateway that connected may take to answer before the next one
+	// is tried beside it. A good one needs two round trips to the control plane and server.
+	answerAfter = 3 * time.Second
+	// attemptTime bounds one attempt as a whole; a gateway takes up to 10 s for a dead server.
+	attemptTime = 12 * time.Second
+)
+
+// errTicket is a gateway's word that the ticket is not good (any more).
+var errTicket = errors.New("the ticket is not good")
+
+// refusal is a gateway's authenticated no.
+type refusal struct{ address, kind, sentence string }
+
+func (r *refusal) Error() string { return fmt.Sprintf("%s: %s", r.address, r.sentence) }
+
+func (r *refusal) Is(target error) bool { return target == errTicket && r.kind == "ticket" }
+
+// final reports whether another gateway would say the same: it was the control plane's no.
+func (r *refusal) final() bool { return r.kind == "claim" || r.kind == "ticket" }
+
+type dialFunc func(ctx context.Context, address string) (net.Conn, error)
+
+// event is what an attempt tells: first that it is connected, then how it ended.
+type event struct {
+	connected bool
+	conn      net.Conn
+	err       error
+}
+
+// dialRoutes tries the routes in order, the next one as soon as the last one fails or is
+// slow, and returns the first connection on which ssh may begin. The others are closed.
+func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := make(chan event, 2*len(routes))
+	started, running := 0, 0
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var tried []error
+	var winner net.Conn
+	var last error
+	for {
+		select {
+		case <-timer.C:
+			if started < len(routes) {
+				go attempt(ctx, routes[started], dial, events)
+				started, running = started+1, running+1
+				timer.Reset(nextAfter)
+			}
+		case e := <-events:
+			if e.connected {
+				timer.Reset(answerAfter)
+				continue
+			}
+			running--
+			var no *refusal
+			switch {
+			case e.err == nil && winner == nil && last == nil:
+				winner = e.conn
+				cancel()
+			case e.err == nil:
+				e.conn.Close()
+			case errors.As(e.err, &no) && no.final() && winner == nil && last == nil:
+				last = deny(no)
+				cancel()
+			default:
+				tried = append(tried, e.err)
+				timer.Reset(0)
+			}
+		}
+		if over := winner != nil || last != nil || started == len(routes); over && running == 0 {
+			break
+		}
+		if winner != nil || last != nil {
+			started = len(routes) // start no more
+		}
+	}
+	switch {
+	case winner != nil:
+		return winner, nil
+	case last != nil:
+		return nil, last
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	return nil, unreachable(tried)
+}
+
+// deny makes the final refusal an error for the person; a bad ticket stays what it is.
+func deny(no *refusal) error {
+	e := api.Errorf(api.Denied, "the gateway refused: %s", no.sentence)
+	if no.kind == "ticket" {
+		return e.WithCause(errTicket)
+	}
+	return e.WithHint("type: cardea status")
+}
+
+// attempt dials one route and, if it leads through a gateway, says hello.
+func attempt(ctx context.Context, route agent.Route, dial dialFunc, events chan<- event) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	conn, err := dial(ctx, route.Address)
+	if err != nil {
+		events <- event{err: plain(route.Address, err)}
+		return
+	}
+	if route.Direct() {
+		events <- event{conn: conn}
+		return
+	}
+	events <- event{connected: true}
+	if err := greet(ctx, conn, route); err != nil {
+		conn.Close()
+		events <- event{err: err}
+		return
+	}
+	events <- event{conn: conn}
+}
+
+// greet sends the hello and reads exactly its answer. The deadline, and the end of ctx, cut
+// both short; after a good answer neither is left on the connection.
+func greet(ctx context.Context, conn net.Conn, route agent.Route) error {
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return plain(route.Address, err)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Write(route.Hello); err != nil {
+		return plain(route.Address, err)
+	}
+	answer, err := hello.ReadAnswer(conn, route.Keys)
+	switch {
+	case errors.Is(err, hello.ErrImpostor):
+		return fmt.Errorf("%s: something else than the expected gateways (%s) answers there", route.Address, expected(route))
+	case err != nil:
+		return plain(route.Address, err)
+	case !answer.Accepted:
+		return &refusal{route.Address, answer.Kind, answer.Sentence}
+	}
+	if !stop() {
+		return plain(route.Address, ctx.Err())
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+func expected(route agent.Route) string {
+	var names []string
+	for _, k := range route.Keys.Keys {
+		names = append(names, k.Gateway)
+	}
+	return strings.Join(names, ", ")
+}
+
+// plain says what a person needs of a network error: the address he knows and the reason.
+func plain(address string, err error) error {
+	var op *net.OpError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
+		return fmt.Errorf("%s: no answer", address)
+	case errors.As(err, &op):
+		return fmt.Errorf("%s: %w", address, op.Err)
+	}
+	return fmt.Errorf("%s: %w", address, err)
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}

@@ -1,0 +1,267 @@
+package proxycmd
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/agent/agenttest"
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"golang.org/x/crypto/ssh"
+)
+
+// gateway opens hellos and does with the connection what the test wants.
+type gateway struct {
+	ID    string
+	Addr  string
+	Hits  atomic.Int32
+	key   *hello.SealingKey
+	serve func(conn net.Conn, o *hello.Opened)
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// acceptAll serves each connection of l in a goroutine.
+func acceptAll(l net.Listener, serve func(net.Conn)) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() { defer conn.Close(); serve(conn) }()
+	}
+}
+
+func newGateway(t testing.TB, serve func(conn net.Conn, o *hello.Opened)) *gateway {
+	t.Helper()
+	key, err := hello.NewSealingKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t)
+	g := &gateway{ID: ident.New(ident.Gateway), Addr: l.Addr().String(), key: key, serve: serve}
+	var opener hello.Opener
+	opener.SetKeys(key)
+	go acceptAll(l, func(conn net.Conn) {
+		g.Hits.Add(1)
+		message, err := hello.ReadMessage(conn)
+		if err != nil {
+			return
+		}
+		opened, err := opener.Open(message)
+		if err != nil {
+			return
+		}
+		g.serve(conn, opened)
+	})
+	return g
+}
+
+// relayTo accepts the hello and joins the connection to addr.
+func relayTo(addr string) func(net.Conn, *hello.Opened) {
+	return func(conn net.Conn, o *hello.Opened) {
+		up, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		if _, err := conn.Write(o.Accept()); err != nil {
+			return
+		}
+		go func() { io.Copy(up, conn); up.(*net.TCPConn).CloseWrite() }()
+		io.Copy(conn, up)
+		conn.(*net.TCPConn).CloseWrite()
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func refuse(kind, sentence string) func(net.Conn, *hello.Opened) {
+	return func(conn net.Conn, o *hello.Opened) { conn.Write(o.Refuse(kind, sentence)) }
+}
+
+func (g *gateway) route() api.Route {
+	id := g.key.ID()
+	return api.Route{Address: g.Addr, Recipients: []api.Recipient{{Gateway: g.ID, SealingKey: api.SealingKey{ID: id[:], Public: g.key.Public()}}}}
+}
+
+// through has the control plane name these routes, with a ticket for their gateways.
+func through(w *agenttest.World, address string, routes ...api.Route) {
+	w.Helper()
+	_, ticketKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		w.Fatal(err)
+	}
+	var ids []string
+	for _, r := range routes {
+		for _, g := range r.Recipients {
+			ids = append(ids, g.Gateway)
+		}
+	}
+	w.OnConnect(func(out *api.Connection, key ssh.PublicKey) {
+		out.Routes = routes
+		if len(ids) == 0 {
+			return
+		}
+		out.Ticket, err = hello.SignTicket(ticketKey, hello.Ticket{
+			ID: ident.New(ident.Ticket), KeyFingerprint: hello.Fingerprint(key), User: ident.New(ident.User), Session: ident.New(ident.Session),
+			Server: out.ServerID, Login: out.Login, Address: address, Gateways: ids, IssuedAt: time.Now(), Expires: time.Now().Add(hello.TicketLife),
+		})
+		if err != nil {
+			w.Errorf("sign the ticket: %v", err)
+		}
+	})
+}
+
+// home is alice's laptop with the agent running, and web-1.
+func home(t *testing.T) (*agenttest.World, *agenttest.SSHD) {
+	t.Helper()
+	web := agenttest.Entry("web-1", "web")
+	w := agenttest.New(t, web)
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Start(func(o *agent.Options) { o.Binary = binary })
+	w.Until("ssh's configuration is there", func() bool { _, err := os.Stat(w.Paths.SSHConfig()); return err == nil })
+	paths, err := json.Marshal(w.Paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(pathsVariable, string(paths))
+	return w, w.SSHD(web.ID, w.HostSigner(web.ID, nil))
+}
+
+func realSSH(w *agenttest.World, more ...string) sshtest.Result {
+	w.Helper()
+	args := append([]string{"-F", w.Paths.SSHConfig(), "-o", "BatchMode=yes"}, more...)
+	return sshtest.Run(w, sshtest.Command(w, "ssh", append(args, "web-1", "true")...))
+}
+
+func TestRealSSHReachesTheServerThroughAGateway(t *testing.T) {
+	w, s := home(t)
+	g := newGateway(t, relayTo(s.Addr))
+	through(w, s.Addr, g.route())
+	if r := realSSH(w); r.Exit != 0 || r.Stdout != "hello alice\n" || r.Stderr != "" {
+		t.Errorf("exit %d, stdout %q, stderr %q", r.Exit, r.Stdout, r.Stderr)
+	}
+	through(w, s.Addr, api.Route{Address: s.Addr})
+	if r := realSSH(w); r.Exit != 0 || r.Stdout != "hello alice\n" {
+		t.Errorf("without a gateway: exit %d, stdout %q, stderr %q", r.Exit, r.Stdout, r.Stderr)
+	}
+}
+
+func TestThePassedDescriptorIsTheWholeConnection(t *testing.T) {
+	w, s := home(t)
+	g := newGateway(t, relayTo(s.Addr))
+	through(w, s.Addr, g.route())
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := realSSH(w, "-o", "ProxyUseFdpass=yes", "-o", `ProxyCommand="`+binary+`" proxycommand --fdpass %h %p %r`)
+	if r.Exit != 0 || r.Stdout != "hello alice\n" || r.Stderr != "" {
+		t.Errorf("exit %d, stdout %q, stderr %q", r.Exit, r.Stdout, r.Stderr)
+	}
+}
+
+// The first gateway fails in every way that there is; the second one carries the session.
+func TestTheNextGatewayIsTriedInTime(t *testing.T) {
+	w, s := home(t)
+	closed := listen(t)
+	closed.Close()
+	dead := newGateway(t, nil).route()
+	dead.Address = closed.Addr().String()
+	impostor := newGateway(t, nil).route()
+	babble := listen(t)
+	impostor.Address = babble.Addr().String()
+	go acceptAll(babble, func(c net.Conn) {
+		c.Write([]byte(strings.Repeat("SSH-2.0-OpenSSH_9.2p1\r\n", 100)))
+		io.Copy(io.Discard, c)
+	})
+
+	for name, c := range map[string]struct {
+		first api.Route
+		limit time.Duration
+	}{
+		"nobody listens":                    {dead, time.Second},
+		"something else answers":            {impostor, time.Second},
+		"it drains":                         {newGateway(t, refuse("draining", "this gateway is going away")).route(), time.Second},
+		"it cannot reach the control plane": {newGateway(t, refuse("control", "the control plane does not answer")).route(), time.Second},
+		"it has an unknown reason":          {newGateway(t, refuse("moon", "the moon is full")).route(), time.Second},
+		"it hangs up":                       {newGateway(t, func(net.Conn, *hello.Opened) {}).route(), time.Second},
+		"it never answers":                  {newGateway(t, func(c net.Conn, _ *hello.Opened) { io.Copy(io.Discard, c) }).route(), 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := newGateway(t, relayTo(s.Addr))
+			through(w, s.Addr, c.first, good.route())
+			start := time.Now()
+			if r := realSSH(w); r.Exit != 0 || r.Stdout != "hello alice\n" {
+				t.Errorf("exit %d, stdout %q, stderr %q", r.Exit, r.Stdout, r.Stderr)
+			}
+			if took := time.Since(start); took > c.limit+time.Second {
+				t.Errorf("it took %s, want at most %s", took, c.limit)
+			}
+		})
+	}
+}
+
+func TestWhatTheControlPlaneRefusesIsNotTriedElsewhere(t *testing.T) {
+	w, s := home(t)
+	no, good := newGateway(t, refuse("claim", "your user is disabled")), newGateway(t, relayTo(s.Addr))
+	through(w, s.Addr, no.route(), good.route())
+	r := realSSH(w)
+	if r.Exit != 255 || !strings.Contains(r.Stderr, "cardea: the gateway refused: your user is disabled") || good.Hits.Load() != 0 {
+		t.Errorf("exit %d, stderr %q, the other gateway was asked %d times", r.Exit, r.Stderr, good.Hits.Load())
+	}
+}
+
+func TestATicketThatIsOverIsReplacedOnce(t *testing.T) {
+	w, s := home(t)
+	first := true
+	g := newGateway(t, nil)
+	g.serve = func(conn net.Conn, o *hello.Opened) {
+		if first {
+			first = false
+			conn.Write(o.Refuse("ticket", "the ticket has expired"))
+			return
+		}
+		relayTo(s.Addr)(conn, o)
+	}
+	through(w, s.Addr, g.route())
+	if r := realSSH(w); r.Exit != 0 {
+		t.Errorf("exit %d, stderr %q", r.Exit, r.Stderr)
+	}
+	g.serve = refuse("ticket", "the ticket has expired")
+	g.Hits.Store(0)
+	if r := realSSH(w); r.Exit != 255 || !strings.Contains(r.Stderr, "the ticket has expired") || g.Hits.Load() != 2 {
+		t.Errorf("exit %d, stderr %q, %d tries", r.Exit, r.Stderr, g.Hits.Load())
+	}
+}
+
+func TestWhenNoWayIsLeftTheReasonsAreTold(t *testing.T) {
+	w, s := home(t)
+	through(w, s.Addr, newGateway(t, refuse("draining", "this gateway is going away")).route(), newGateway(t, refuse("server", "the server did not \x1b[2J answer")).route())
+	r := realSSH(w)
+	if r.Exit != 255 || !strings.Contains(r.Stderr, "going away") || strings.Contains(r.Stderr, "\x1b") || strings.Count(r.Stderr, "cardea:") != 1 {
+		t.Errorf("exit %d, stderr %q", r.Exit, r.Stderr)
+	}
+}

@@ -1,0 +1,42 @@
+package proxycmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/cardea-ssh/cardea/agent"
+)
+
+// pathsVariable tells the test binary, run as ProxyCommand, where the agent is.
+const pathsVariable = "CARDEA_TEST_PATHS"
+
+// TestMain is cardea's main for the ssh of a test: "BINARY proxycommand [--fdpass] HOST PORT [LOGIN]".
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "proxycommand" {
+		if err := helper(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "cardea:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func helper(args []string) error {
+	var paths agent.Paths
+	if err := json.Unmarshal([]byte(os.Getenv(pathsVariable)), &paths); err != nil {
+		return err
+	}
+	o := Options{Agent: &agent.Control{Paths: paths}, Stderr: os.Stderr}
+	if args[0] == "--fdpass" {
+		o.Fdpass, args = true, args[1:]
+	}
+	o.Host = args[0]
+	if len(args) > 2 {
+		o.Login = args[2]
+	}
+	return Run(context.Background(), o)
+}

@@ -1,0 +1,20 @@
+//go:build !linux && !darwin
+
+package proxycmd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+)
+
+func passDescriptor(*os.File, net.Conn) error {
+	return errors.New("this system has no way to pass a descriptor; leave ProxyUseFdpass off")
+}
+
+// waitGone cannot tell here; a write to ssh will.
+func waitGone(ctx context.Context, _ *os.File) bool {
+	<-ctx.Done()
+	return false
+}

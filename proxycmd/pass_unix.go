@@ -1,0 +1,57 @@
+//go:build linux || darwin
+
+package proxycmd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// passDescriptor sends conn's descriptor over stdout, which ssh made a Unix socket for this
+// (ProxyUseFdpass in ssh_config(5)), with the one byte that sendmsg needs to carry it.
+func passDescriptor(stdout *os.File, conn net.Conn) error {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return errors.New("the connection is not plain TCP")
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	err = raw.Control(func(fd uintptr) {
+		for {
+			sendErr = unix.Sendmsg(int(stdout.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, 0)
+			if !errors.Is(sendErr, unix.EINTR) {
+				return
+			}
+		}
+	})
+	return errors.Join(err, sendErr)
+}
+
+// waitGone returns true when nobody can read any more what is written to f: poll(2) reports
+// the closed other end of a pipe (POLLERR) or socket (POLLHUP) without being asked for it.
+// A pipe of our own ends the wait with ctx.
+func waitGone(ctx context.Context, f *os.File) bool {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return false // a write to ssh will tell as well
+	}
+	defer r.Close()
+	defer context.AfterFunc(ctx, func() { w.Close() })()
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}, {Fd: int32(r.Fd())}}
+	for {
+		n, err := unix.Poll(fds, -1)
+		if err != nil && !errors.Is(err, unix.EINTR) || ctx.Err() != nil {
+			return false
+		}
+		if n > 0 && fds[0].Revents != 0 {
+			return true
+		}
+	}
+}

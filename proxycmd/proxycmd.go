@@ -1,0 +1,105 @@
+// Package proxycmd is the thin helper between ssh and a server: it has the local agent make
+// a connection's identity, dials the gateways that the control plane named, and then either
+// copies bytes or hands the connected descriptor to ssh and is gone.
+//
+// It is what ssh_config(5) calls a ProxyCommand, so stdout is the wire: not one byte of
+// ours goes there. Nothing is asked of a person here; what goes wrong is one error, and
+// whoever started us says it on stderr.
+package proxycmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
+)
+
+// Agent gives connections; agent.Control does.
+type Agent interface {
+	Connect(ctx context.Context, host, login string, parent int) (agent.Connected, error)
+}
+
+// Options are one run. Host and Agent are needed.
+type Options struct {
+	Agent Agent
+	// Host is what ssh calls %h: a server's name, name.project or id.
+	Host string
+	// Login is what ssh calls %r; empty for the user's own.
+	Login string
+	// Parent is the process that will ask the agent for a signature; zero means our own.
+	Parent int
+	// Stdin and Stdout are ssh's ends; nil means the process's own.
+	Stdin, Stdout *os.File
+	// Stderr gets the control plane's notice for the user, if there is one; nil for nothing.
+	Stderr io.Writer
+	// Fdpass hands the descriptor to ssh over Stdout (ProxyUseFdpass) in place of copying.
+	Fdpass bool
+	// Dial opens TCP connections; nil dials directly, or through the proxy that HTTPS_PROXY
+	// and NO_PROXY say.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+}
+
+// Run connects and then copies until the connection ends, or passes the descriptor and
+// returns. Errors are of a kind of package api where that is known: SignIn and Denied
+// among them.
+func Run(ctx context.Context, o Options) error {
+	if o.Parent == 0 {
+		o.Parent = os.Getppid()
+	}
+	if o.Stdin == nil {
+		o.Stdin = os.Stdin
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Dial == nil {
+		o.Dial = dialTCP
+	}
+	conn, err := connect(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if o.Fdpass {
+		if err := passDescriptor(o.Stdout, conn); err != nil {
+			return fmt.Errorf("pass the connection to ssh: %w", err)
+		}
+		return nil
+	}
+	return copyBoth(ctx, o.Stdin, o.Stdout, conn)
+}
+
+// connect asks for a connection and dials it. A ticket lives for a minute: where it is over
+// when the gateway sees it (the machine slept in between), a second one is asked for, once.
+func connect(ctx context.Context, o Options) (net.Conn, error) {
+	for again := false; ; again = true {
+		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := dialRoutes(ctx, c.Routes, o.Dial)
+		if errors.Is(err, errTicket) && !again {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.Notice != "" && o.Stderr != nil {
+			fmt.Fprintf(o.Stderr, "cardea: %s\n", ident.Text(c.Notice))
+		}
+		return conn, nil
+	}
+}
+
+// unreachable is the error when no route is left. It names what was tried, since the person
+// or his administrator has to look there.
+func unreachable(tried []error) error {
+	direct := api.Errorf(api.NoGateway, "no way leads to the server: %s", ident.Text(errors.Join(tried...).Error()))
+	return direct.WithHint("try again, and if it stays so ask your administrator")
+}
