@@ -115,6 +115,17 @@ func (h *Home) Load() (Saved, error) {
 	return s, nil
 }
 
+// Peek is Load without the token, and so without asking the keyring; a session
+// that has no token left looks good to it.
+func (h *Home) Peek() (Saved, error) {
+	s, err := h.read()
+	if err == nil && !s.SignedIn() {
+		err = needed("not signed in")
+	}
+	s.Token = ""
+	return s, err
+}
+
 // Save writes the session: the token to the keyring, the rest to the file.
 func (h *Home) Save(s Saved) error {
 	old, err := h.read()

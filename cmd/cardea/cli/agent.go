@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/api"
+)
+
+// localAgent is the agent of this user on this machine, as most verbs need it.
+type localAgent interface {
+	// Catalog is the one that the agent keeps, and its age. The error says that
+	// no agent runs, or that it has none.
+	Catalog(ctx context.Context) (api.Catalog, time.Duration, error)
+	// Running reports whether an agent answers, and its process id.
+	Running(ctx context.Context) (pid int, ok bool)
+	// SignInChanged has a running agent read the session again.
+	SignInChanged(ctx context.Context)
+}
+
+// started is the agent of this user, started if it is needed.
+func started(paths agent.Paths, flags ...string) (*agent.Control, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	return &agent.Control{Paths: paths, Start: func() error {
+		return agent.Background(paths, program, append([]string{"agent", "run"}, flags...)...)
+	}}, nil
+}
+
+// agent is started, with the configuration of this verb.
+func (a *app) agent() (*agent.Control, error) {
+	var flags []string
+	if a.opt.NoKeyring {
+		flags = append(flags, "--no-keyring")
+	}
+	return started(a.paths, flags...)
+}
+
+func newAgent(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "agent", GroupID: groupSetup,
+		Short: "Control the local agent, which holds the keys of connections",
+		Long: `Control the local agent. It holds the keys of connections, answers ssh, and keeps
+the list of servers and the ssh configuration fresh. It starts when it is needed and
+leaves when nobody has asked it for long.`,
+	}
+	plain := func(use, short string, run func(context.Context) error) *cobra.Command {
+		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context()) }}
+	}
+	cmd.AddCommand(
+		plain("start", "Start it in the background", a.agentStart),
+		plain("stop", "Stop it", a.agentStop),
+		plain("status", "Tell how it is", a.agentStatus),
+		plain("refresh", "Have it fetch the list of servers now", a.agentRefresh),
+		agentRun(a),
+	)
+	return cmd
+}
+
+func (a *app) agentStart(ctx context.Context) error {
+	control, err := a.agent()
+	if err != nil {
+		return err
+	}
+	s, err := control.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return a.showAgent(s)
+}
+
+func (a *app) agentStop(ctx context.Context) error {
+	control := &agent.Control{Paths: a.paths}
+	if _, ok := control.Running(ctx); !ok {
+		a.say("The agent does not run.")
+		return nil
+	}
+	return control.Stop(ctx)
+}
+
+func (a *app) agentStatus(ctx context.Context) error {
+	control := &agent.Control{Paths: a.paths}
+	s, err := control.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return a.showAgent(s)
+}
+
+func (a *app) agentRefresh(ctx context.Context) error {
+	control, err := a.agent()
+	if err != nil {
+		return err
+	}
+	return control.Refresh(ctx)
+}
+
+func (a *app) showAgent(s agent.Status) error {
+	return showOne(a, s, []column[agent.Status]{
+		{"Process", func(s agent.Status) string { return fmt.Sprint(s.PID) }},
+		{"Version", func(s agent.Status) string { return s.Version }},
+		{"Since", func(s agent.Status) string { return stamp(s.Since) }},
+		{"Socket", func(s agent.Status) string { return s.SSHSocket }},
+		{"Keys", func(s agent.Status) string { return fmt.Sprint(s.Identities) }},
+		{"Servers", func(s agent.Status) string {
+			if s.SeenAt.IsZero() {
+				return fmt.Sprint(s.Servers)
+			}
+			return fmt.Sprintf("%d, seen %s", s.Servers, a.ago(s.SeenAt))
+		}},
+		{"Skipped", func(s agent.Status) string { return commas(s.Skipped) }},
+		{"Problem", func(s agent.Status) string { return s.Problem }},
+	})
+}
+
+type agentOptions struct {
+	idle  time.Duration
+	debug bool
+}
+
+func agentRun(a *app) *cobra.Command {
+	var o agentOptions
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run it here, until Ctrl-C (for service managers)", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.agentRun(cmd.Context(), o) },
+	}
+	cmd.Flags().DurationVar(&o.idle, "idle", agent.DefaultIdle, "leave when nobody has asked for so long")
+	cmd.Flags().BoolVar(&o.debug, "debug", false, "log more")
+	return cmd
+}
+
+func (a *app) agentRun(ctx context.Context, o agentOptions) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	level := slog.LevelInfo
+	if o.debug {
+		level = slog.LevelDebug
+	}
+	return agent.Run(ctx, agent.Options{
+		Account: a.acct, Paths: a.paths, Binary: program, UserAgent: a.env("SSH_AUTH_SOCK"), Idle: o.idle,
+		Log: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})),
+	})
+}
