@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/config"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -41,12 +42,14 @@ type app struct {
 	lookup func(string) (string, bool)
 	now    func() time.Time
 
-	opt    options
-	loader *config.Loader
-	output outputFormat
-	home   *login.Home
-	acct   *login.Account
-	local  localAgent // nil where there is none
+	working bool // the verb has begun: errors are no longer about the arguments
+	opt     options
+	loader  *config.Loader
+	output  outputFormat
+	home    *login.Home
+	acct    *login.Account
+	paths   agent.Paths
+	local   localAgent
 }
 
 func processApp() *app {
@@ -83,6 +86,10 @@ func (a *app) configure() error {
 	}
 	a.home = &login.Home{Dir: dir, NoKeyring: a.opt.NoKeyring, Warn: func(s string) { a.say("note: %s", s) }}
 	a.acct = &login.Account{Home: a.home, UserAgent: version.UserAgent("cardea")}
+	if a.paths, err = agent.DefaultPaths(); err != nil {
+		return err
+	}
+	a.local = &agent.Control{Paths: a.paths} // asks one that runs, and starts none
 	return nil
 }
 

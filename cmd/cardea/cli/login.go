@@ -83,9 +83,7 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if old.Token != "" && old.Token != saved.Token {
 		a.revoke(ctx, old) // best effort: it dies by itself
 	}
-	if a.local != nil {
-		a.local.SignInChanged(ctx)
-	}
+	a.local.SignInChanged(ctx)
 	if a.output == asJSON {
 		return printJSON(a.out, saved.Session)
 	}

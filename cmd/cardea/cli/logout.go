@@ -32,9 +32,7 @@ func (a *app) logout(ctx context.Context) error {
 	if err := a.home.Forget(); err != nil {
 		return err
 	}
-	if a.local != nil {
-		a.local.SignInChanged(ctx)
-	}
+	a.local.SignInChanged(ctx)
 	if told != nil {
 		return api.Errorf(api.KindOf(told), "the session is removed here, but the control plane was not told (%v)", told).
 			WithHint("it ends by itself at %s; an administrator can end it now with: cardea admin sessions revoke %s",

@@ -148,6 +148,8 @@ func roughly(d time.Duration) string {
 	}
 }
 
+func commas(words []string) string { return strings.Join(words, ", ") }
+
 func yesNo(b bool) string {
 	if b {
 		return "yes"

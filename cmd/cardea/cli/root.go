@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/cardea-ssh/cardea/api"
 )
 
 // Main runs the program with its arguments, on the process's own streams.
@@ -73,16 +75,17 @@ func newRoot(a *app) *cobra.Command {
 	a.bind(root)
 	root.AddCommand(
 		newLogin(a), newLogout(a), newStatus(a),
-		newLs(a), newListProjects(a), newResolve(a), newWhy(a),
+		newSSH(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a),
+		newSSHConfig(a), newProxyCommand(a), newAgent(a),
 		newVersion(a), newAdmin(a),
 	)
-	finish(root)
+	a.finish(root)
 	return root
 }
 
 // finish makes every mistake in the arguments a usage error that shows how the
 // verb is used, and has a verb that only groups others name the nearest.
-func finish(cmd *cobra.Command) {
+func (a *app) finish(cmd *cobra.Command) {
 	if cmd.RunE == nil && cmd.Run == nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -100,8 +103,14 @@ func finish(cmd *cobra.Command) {
 			return &usageError{fmt.Sprintf("%s was given %d arguments", cmd.CommandPath(), len(args)), "type: " + line}
 		}
 	}
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.working = true
+			return run(cmd, args)
+		}
+	}
 	for _, c := range cmd.Commands() {
-		finish(c)
+		a.finish(c)
 	}
 }
 
@@ -122,9 +131,13 @@ func (a *app) run(ctx context.Context, args []string) ExitCode {
 	root := newRoot(a)
 	// nil would make cobra read the process's own arguments.
 	root.SetArgs(slices.Clip(append([]string{}, args...)))
-	err := root.ExecuteContext(ctx)
-	if err != nil && ctx.Err() != nil {
+	cmd, err := root.ExecuteContextC(ctx)
+	var usage *usageError
+	switch {
+	case err != nil && ctx.Err() != nil:
 		err = errInterrupted
+	case err != nil && !a.working && api.KindOf(err) == api.Internal && !errors.As(err, &usage):
+		err = usageErrorf(cmd, "%v", err) // cobra has no type for its own
 	}
 	return a.tell(err)
 }

@@ -1,10 +1,14 @@
+//go:build unix
+
 package cli
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +20,9 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 // The scripts run this test's binary under these names.
@@ -23,6 +30,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"cardea":  func() { os.Exit(int(Main(os.Args[1:]))) },
 		"browser": func() { os.Exit(browse(os.Args[len(os.Args)-1])) },
+		// ssh would need an account; this one shows what it was told.
+		"ssh": func() { fmt.Println(strings.Join(os.Args[1:], "\n")) },
 	})
 }
 
@@ -68,7 +77,30 @@ func setup(t *testing.T, env *testscript.Env) error {
 	env.Setenv("CARDEA_NO_KEYRING", "1")
 	env.Setenv("CARDEA_BROWSER", "browser")
 	env.Setenv("TZ", "UTC")
-	s.Reply("GET", "/v1/catalog", catalogOf(s))
+	env.Setenv("SSH_AUTH_SOCK", "")
+	program, err := exec.LookPath("cardea")
+	if err != nil {
+		return err
+	}
+	env.Setenv("CARDEA", program)
+	known := catalogOf(s)
+	known.HostCAs = []string{sshtest.Line(sshtest.Key(t).PublicKey())}
+	s.On("GET", "/v1/catalog", func(c apitest.Call) (any, error) {
+		if c.Query.Get("version") == known.Version { // the agent's long poll
+			time.Sleep(300 * time.Millisecond)
+			return nil, nil
+		}
+		return known, nil
+	})
+	s.On("POST", "/v1/connect", connector(t, env))
+	// An agent that a script started must not outlive it.
+	env.Defer(func() {
+		stop := exec.Command("cardea", "agent", "stop")
+		stop.Env = env.Vars
+		if out, err := stop.CombinedOutput(); err != nil {
+			t.Errorf("stop the agent: %v: %s", err, out)
+		}
+	})
 	for _, dir := range []string{"/home", "/run", "/state"} {
 		if err := os.Mkdir(env.WorkDir+dir, 0o700); err != nil {
 			return err
@@ -90,6 +122,56 @@ func catalogOf(s *apitest.Server) api.Catalog {
 		entry("a", "web-1", "web", "user"), entry("b", "web-2", "web", "user"),
 		entry("c", "db-1", "data", "admin"), entry("d", "web-2", "data", "user"),
 	}}
+}
+
+// connector answers /v1/connect: with a certificate and an echo for web-1, and
+// a refusal for db-1.
+func connector(t *testing.T, env *testscript.Env) apitest.Handler {
+	ca := sshtest.Key(t)
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Defer(func() { echo.Close() })
+	go func() {
+		for {
+			c, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); io.Copy(c, c) }()
+		}
+	}()
+	return func(c apitest.Call) (any, error) {
+		var in api.Connect
+		c.Into(t, &in)
+		web := "srv_" + strings.Repeat("a", 20)
+		switch in.Server {
+		case web, "web-1", "web/web-1":
+		case "db-1", "srv_" + strings.Repeat("c", 20):
+			return nil, api.Errorf(api.Denied, "no grant lets alice in").WithHint("ask for one")
+		default:
+			return nil, api.Errorf(api.NotFound, "no server %s that you may reach", in.Server)
+		}
+		key, err := sshcert.ParseLine(in.PublicKey)
+		if err != nil {
+			return nil, err
+		}
+		cert, err := sshcert.BuildUser(sshcert.User{
+			Login: "alice", ServerID: web, UserID: "usr_" + strings.Repeat("a", 20), SessionID: ident.New(ident.Session),
+			DeviceID: ident.New(ident.Device), ProjectID: ident.New(ident.Project), Serial: sshcert.NewSerial(), Issued: time.Now(),
+		}, key)
+		if err != nil {
+			return nil, err
+		}
+		if err := cert.SignCert(rand.Reader, ca.Signer); err != nil {
+			return nil, err
+		}
+		return api.Connection{
+			Certificate: sshtest.Line(cert), Serial: fmt.Sprint(cert.Serial), ExpiresAt: time.Now().Add(3 * time.Minute),
+			ServerID: web, ServerName: "web-1", Login: "alice", Routes: []api.Route{{Address: echo.Addr().String()}},
+		}, nil
+	}
 }
 
 func controlOf(ts *testscript.TestScript) *apitest.Server {

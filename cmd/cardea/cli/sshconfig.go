@@ -1,4 +1,251 @@
 package cli
 
-// sshConfigState is filled in when package sshconfig is there.
-func (a *app) sshConfigState() string { return "not configured; type: cardea ssh-config --install" }
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/sshconfig"
+)
+
+// maxSSHConfig bounds the user's own file, in bytes: what is larger is no
+// configuration, and is left alone.
+const maxSSHConfig = 4 << 20
+
+// backupSuffix names the copy of the user's file as it was before the first
+// change.
+const backupSuffix = ".before-cardea"
+
+func newSSHConfig(a *app) *cobra.Command {
+	var install, uninstall, show bool
+	cmd := &cobra.Command{
+		Use: "ssh-config", GroupID: groupSetup,
+		Short: "Have plain ssh, scp, rsync, git and editors know your servers",
+		Long: `Have plain ssh, scp, rsync, git and editors know your servers. --install adds one
+Include line to ~/.ssh/config; what it includes is kept up to date by the agent.
+--uninstall takes that line out again and leaves the file as it was before.`,
+		Example: "  cardea ssh-config --install\n  ssh web-1",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case install:
+				return a.sshConfigInstall(cmd.Context())
+			case uninstall:
+				return a.sshConfigUninstall()
+			case show:
+				return a.sshConfigPrint(cmd.Context())
+			}
+			a.say("ssh is %s.", a.sshConfigState())
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&install, "install", false, "add the Include line")
+	cmd.Flags().BoolVar(&uninstall, "uninstall", false, "take the Include line out")
+	cmd.Flags().BoolVar(&show, "print", false, "print what is included")
+	cmd.MarkFlagsMutuallyExclusive("install", "uninstall", "print")
+	return cmd
+}
+
+// ownSSHConfig is the user's file.
+func (a *app) ownSSHConfig() string { return filepath.Join(filepath.Dir(a.paths.SSH), "config") }
+
+// includePath is how the Include line names our file: below ~ as a person would
+// write it, where ssh's idea of ~ is the same as ours.
+func (a *app) includePath() string {
+	if home := filepath.Dir(filepath.Dir(a.paths.SSH)); home == realHome() {
+		return "~/.ssh/cardea/config"
+	}
+	return filepath.ToSlash(a.paths.SSHConfig())
+}
+
+// realHome is that of the account, which ssh uses whatever HOME says.
+func realHome() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.HomeDir
+}
+
+func (a *app) sshConfigInstall(ctx context.Context) error {
+	if err := os.MkdirAll(a.paths.SSH, 0o700); err != nil {
+		return err
+	}
+	path := a.ownSSHConfig()
+	before, err := readOwn(path)
+	if err != nil {
+		return err
+	}
+	after, changed, err := sshconfig.Include(before, a.includePath())
+	if err != nil {
+		return err
+	}
+	if changed {
+		if err := backup(path, before); err != nil {
+			return err
+		}
+		if err := writeOwn(path, after); err != nil {
+			return err
+		}
+		a.say("Added one Include line to %s.", path)
+	} else {
+		a.say("The Include line is in %s already.", path)
+	}
+	if home := filepath.Dir(filepath.Dir(path)); home != realHome() {
+		a.say("note: HOME is %s, but ssh reads %s; there it needs: ssh -F %s", home, filepath.Join(realHome(), ".ssh", "config"), path)
+	}
+	switch err := a.freshen(ctx); {
+	case api.KindOf(err) == api.SignIn:
+		a.say("Your servers come when you are signed in; type: cardea login")
+		return nil
+	case err != nil:
+		return fmt.Errorf("the line is there, but not yet what it includes: %w", err)
+	}
+	a.say("Now plain ssh knows your servers. To see them type: cardea ls")
+	return nil
+}
+
+// freshen has the agent write what is included. The error is of kind SignIn if
+// nobody is signed in.
+func (a *app) freshen(ctx context.Context) error {
+	if saved, err := a.home.Peek(); err != nil {
+		return a.whereToSignIn(saved, err)
+	}
+	control, err := a.agent()
+	if err != nil {
+		return err
+	}
+	if err := control.Refresh(ctx); err != nil {
+		return err
+	}
+	s, err := control.Status(ctx)
+	if err == nil && s.Problem != "" {
+		err = errors.New(s.Problem)
+	}
+	return err
+}
+
+func (a *app) sshConfigUninstall() error {
+	path := a.ownSSHConfig()
+	before, err := readOwn(path)
+	if err != nil {
+		return err
+	}
+	after, found := before, false
+	for _, name := range []string{a.includePath(), "~/.ssh/cardea/config", filepath.ToSlash(a.paths.SSHConfig())} {
+		out, changed, err := sshconfig.Exclude(after, name)
+		if err != nil {
+			return err
+		}
+		after, found = out, found || changed
+	}
+	if !found {
+		a.say("There is no Include line of Cardea's in %s.", path)
+		return nil
+	}
+	saved, err := readOwn(path + backupSuffix)
+	if err != nil {
+		return err
+	}
+	if len(after) == 0 && saved == nil {
+		err = os.Remove(path) // it was made by us and holds nothing else
+	} else {
+		err = writeOwn(path, after)
+	}
+	if err != nil {
+		return err
+	}
+	if saved != nil && bytes.Equal(saved, after) {
+		if err := os.Remove(path + backupSuffix); err != nil {
+			return err
+		}
+	}
+	a.say("Took the Include line out of %s.", path)
+	return nil
+}
+
+func (a *app) sshConfigPrint(ctx context.Context) error {
+	fresh := a.freshen(ctx)
+	text, err := os.ReadFile(a.paths.SSHConfig())
+	if errors.Is(err, fs.ErrNotExist) && fresh != nil {
+		return fresh
+	}
+	if err != nil {
+		return err
+	}
+	if fresh != nil {
+		a.say("note: this may be old: %v", fresh)
+	}
+	_, err = a.out.Write(text)
+	return err
+}
+
+// sshConfigState is one phrase for `cardea status`.
+func (a *app) sshConfigState() string {
+	text, err := readOwn(a.ownSSHConfig())
+	if err != nil {
+		return err.Error()
+	}
+	if _, changed, err := sshconfig.Include(text, a.includePath()); err == nil && !changed {
+		return "configured"
+	}
+	if _, found, err := sshconfig.Exclude(text, a.includePath()); err == nil && found {
+		return "configured, but the Include line does not stand first; type: cardea ssh-config --install"
+	}
+	return "not configured; type: cardea ssh-config --install"
+}
+
+// readOwn reads a file of the user's; nil if there is none.
+func readOwn(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file; move it away", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSSHConfig+1))
+	if err == nil && len(text) > maxSSHConfig {
+		err = fmt.Errorf("%s is larger than %d bytes, which is no configuration of ssh; move it away", path, maxSSHConfig)
+	}
+	if text == nil {
+		text = []byte{}
+	}
+	return text, err
+}
+
+// writeOwn replaces a file of the user's, where his link leads if it is one.
+func writeOwn(path string, text []byte) error {
+	_, err := atomicfile.Write(path, text, atomicfile.Options{FollowSymlink: true})
+	return err
+}
+
+// backup keeps the file as it was before the first change.
+func backup(path string, before []byte) error {
+	if before == nil {
+		return nil
+	}
+	if _, err := os.Lstat(path + backupSuffix); err == nil {
+		return nil
+	}
+	_, err := atomicfile.Write(path+backupSuffix, before, atomicfile.Options{Mode: 0o600})
+	return err
+}

@@ -58,10 +58,8 @@ func (a *app) status(ctx context.Context) error {
 			s.Device = key.Thumbprint()
 		}
 	}
-	if a.local != nil {
-		if pid, ok := a.local.Running(ctx); ok {
-			s.Agent, s.AgentPID = "running", pid
-		}
+	if pid, ok := a.local.Running(ctx); ok {
+		s.Agent, s.AgentPID = "running", pid
 	}
 	if perr := showOne(a, s, a.statusLines()); perr != nil {
 		return perr

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/proxycmd"
+)
+
+func newProxyCommand(a *app) *cobra.Command {
+	fdpass := false
+	cmd := &cobra.Command{
+		Use: "proxycommand HOST PORT [LOGIN]", GroupID: groupSetup,
+		Short: "Carry one connection for ssh (ssh runs this)",
+		Long: `Carry one connection for ssh: its ProxyCommand. stdin and stdout are the wire, so
+nothing else is printed there and nobody is asked anything.`,
+		Args: cobra.RangeArgs(2, 3),
+		// ssh waits for it: no configuration is read, the agent has done so.
+		Annotations: map[string]string{rawKey: ""},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			login := ""
+			if len(args) == 3 {
+				login = args[2]
+			}
+			return a.proxyCommand(cmd.Context(), args[0], args[1], login, fdpass)
+		},
+	}
+	cmd.Flags().BoolVar(&fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass)")
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+// proxyCommand takes what ssh says and trusts none of it: a URL on a web page
+// may have put it there.
+func (a *app) proxyCommand(ctx context.Context, host, port, login string, fdpass bool) error {
+	if err := checkServer(host); err != nil {
+		return err
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return &usageError{text: strconv.QuoteToASCII(port) + " is no port"}
+	}
+	if login != "" {
+		if err := ident.Login(login); err != nil {
+			return &usageError{text: err.Error()}
+		}
+	}
+	paths, err := agent.DefaultPaths()
+	if err != nil {
+		return err
+	}
+	control, err := started(paths)
+	if err != nil {
+		return err
+	}
+	return proxycmd.Run(ctx, proxycmd.Options{Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass})
+}

@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/sshcert"
+	"github.com/cardea-ssh/cardea/sshconfig"
+)
+
+// sshOptions is one `cardea ssh`.
+type sshOptions struct {
+	host, login string
+	options     []string // of ssh
+	command     []string
+}
+
+// passed are the options of ssh that may stand before the host, as fingers know
+// them. Others may not: what a program takes for a host and puts there
+// ("-oProxyCommand=…") must never become an option.
+type passed struct {
+	local, remote, dynamic []string
+	switches               map[string]*int
+}
+
+func newSSH(a *app) *cobra.Command {
+	var o sshOptions
+	var p passed
+	via := ""
+	cmd := &cobra.Command{
+		Use: "ssh [flags] [LOGIN@]SERVER [ssh options] [COMMAND...]", GroupID: groupAccess,
+		Short: "Open a shell on a server, or run a command there",
+		Long: `Open a shell on a server, or run a command there, by this machine's ssh. It asks you
+to sign in first where that is needed. ssh's own options go behind the server.
+
+It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
+		Example: `  cardea ssh web-1
+  cardea ssh web-1 uptime
+  cardea ssh web-1 -o ServerAliveInterval=30 -L 8080:localhost:80`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeServers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if via != "" {
+				return &usageError{"the control plane chooses the gateway of each connection", "leave --via out"}
+			}
+			if err := o.read(p, args); err != nil {
+				return err
+			}
+			return a.ssh(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.StringVarP(&o.login, "login", "l", "", "the Unix account (default your own)")
+	f.StringArrayVarP(&p.local, "local-forward", "L", nil, "as of ssh")
+	f.StringArrayVarP(&p.remote, "remote-forward", "R", nil, "as of ssh")
+	f.StringArrayVarP(&p.dynamic, "dynamic-forward", "D", nil, "as of ssh")
+	f.StringVar(&via, "via", "", "")
+	p.switches = map[string]*int{}
+	for letter, name := range map[string]string{
+		"A": "forward-agent", "N": "no-command", "T": "no-tty", "t": "tty", "v": "verbose", "q": "quiet", "n": "no-stdin", "f": "background", "C": "compress",
+	} {
+		p.switches[letter] = f.CountP(name, letter, "as of ssh")
+		f.Lookup(name).NoOptDefVal = "+1"
+	}
+	f.MarkHidden("via")
+	return cmd
+}
+
+// read takes the command line apart.
+func (o *sshOptions) read(p passed, args []string) error {
+	for _, kind := range []struct {
+		letter string
+		values []string
+	}{{"-L", p.local}, {"-R", p.remote}, {"-D", p.dynamic}} {
+		for _, v := range kind.values {
+			o.options = append(o.options, kind.letter, v)
+		}
+	}
+	for _, letter := range []string{"A", "C", "N", "T", "f", "n", "q", "t", "v"} {
+		for range *p.switches[letter] {
+			o.options = append(o.options, "-"+letter)
+		}
+	}
+	login, host, both := cutLast(args[0], "@")
+	if !both {
+		host, login = args[0], ""
+	} else if login == "" {
+		return &usageError{text: fmt.Sprintf("%q has no login before the @", args[0])}
+	}
+	o.host = host
+	behind, command, named := splitSSH(args[1:])
+	o.options, o.command = append(o.options, behind...), command
+	for _, l := range []string{login, named} {
+		if l != "" && o.login != "" && o.login != l {
+			return &usageError{text: fmt.Sprintf("two logins are named, %q and %q", o.login, l)}
+		}
+		if l != "" {
+			o.login = l
+		}
+	}
+	if err := checkServer(o.host); err != nil {
+		return err
+	}
+	if o.login != "" {
+		if err := ident.Login(o.login); err != nil {
+			return &usageError{text: err.Error()}
+		}
+	}
+	return nil
+}
+
+// sshValued are the options of ssh that take a value (ssh(1), 10.0).
+const sshValued = "BbcDEeFIiJLlmOoPpQRSWw"
+
+// splitSSH tells ssh's options, as they stand behind the host, from the command,
+// and takes the login out of them: ssh would ignore it, since ours comes first.
+func splitSSH(args []string) (options, command []string, login string) {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			return options, args[i+1:], login
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			return options, args[i:], login
+		}
+		at := strings.IndexAny(arg[1:], sshValued) + 1
+		last := at == len(arg)-1 // the value is the next word
+		if at > 0 && arg[at] == 'l' {
+			if at > 1 {
+				options = append(options, arg[:at])
+			}
+			if !last {
+				login = arg[at+1:]
+			} else if i+1 < len(args) {
+				i++
+				login = args[i]
+			}
+			continue
+		}
+		options = append(options, arg)
+		if at > 0 && last && i+1 < len(args) {
+			i++
+			options = append(options, args[i])
+		}
+	}
+	return options, nil, login
+}
+
+// ssh makes sure that the connection will be allowed, and becomes ssh.
+func (a *app) ssh(ctx context.Context, o sshOptions) error {
+	program, err := exec.LookPath("ssh")
+	if err != nil {
+		return api.Errorf(api.Invalid, "there is no ssh on this machine").WithHint("install OpenSSH's client, and try again")
+	}
+	control, err := a.agent()
+	if err != nil {
+		return err
+	}
+	c, err := a.prepare(ctx, control, o)
+	if err != nil {
+		return err
+	}
+	args, err := a.sshArgs(o, c)
+	if err != nil {
+		return err
+	}
+	return become(ctx, program, args)
+}
+
+// prepare has the agent do what ssh's ProxyCommand will ask of it: so a refusal
+// is told with its reason and code, and a person without a session can sign in.
+func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions) (agent.Connected, error) {
+	c, err := control.Prepare(ctx, o.host, o.login)
+	if api.KindOf(err) == api.SignIn && a.person {
+		a.say("%v", err)
+		if err := a.login(ctx, loginOptions{}); err != nil {
+			return c, err
+		}
+		c, err = control.Prepare(ctx, o.host, o.login)
+	}
+	if api.KindOf(err) == api.NotFound {
+		if near := a.suggest(ctx, o.host); near != nil {
+			err = near
+		}
+	}
+	return c, err
+}
+
+// suggest names the server that a mistyped one was meant to be.
+func (a *app) suggest(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	c, _, err := a.catalog(ctx)
+	if err != nil {
+		return nil
+	}
+	if _, err := pick(c.Servers, name); api.KindOf(err) == api.NotFound {
+		return err
+	}
+	return nil // the catalog knows it: then what the control plane said is the news
+}
+
+// sshArgs are the arguments of ssh, the program's name first. What the
+// configuration says is said again here, so that it need not be installed.
+func (a *app) sshArgs(o sshOptions, c agent.Connected) ([]string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	name := c.ServerName
+	if project, server, two := strings.Cut(o.host, "/"); two {
+		name = server + "." + project // as the agent knows it; ssh takes no slash
+	}
+	options, err := sshconfig.Options(sshconfig.Values{
+		Binary: program, AgentSocket: a.paths.SSHSocket(), KnownHosts: a.paths.KnownHosts(),
+		PassLogin:       true, // it is one that the grammar allows
+		Fdpass:          runtime.GOOS != "windows",
+		UserAgentSocket: a.ownAgent(),
+	}, sshconfig.Host{Names: []string{name}, HostKeyAlias: sshcert.HostPrincipal(c.ServerID), Login: c.Login})
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"ssh"}
+	for _, option := range options {
+		args = append(args, "-o", option)
+	}
+	args = append(args, o.options...)
+	return append(append(args, "--", name), o.command...), nil
+}
+
+// ownAgent is the socket of the user's own ssh-agent, if there is one: -A
+// forwards that and never ours.
+func (a *app) ownAgent() string {
+	socket := a.env("SSH_AUTH_SOCK")
+	info, err := os.Stat(socket)
+	if socket == "" || socket == a.paths.SSHSocket() || err != nil || info.Mode().Type() != os.ModeSocket {
+		return ""
+	}
+	return socket
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
