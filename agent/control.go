@@ -245,7 +245,27 @@ func (c *Control) Stop(ctx context.Context) error {
 	return err
 }
 
+// ask sends one request. An agent that ends in the very moment is asked once more, which
+// starts a new one where that is wanted.
 func (c *Control) ask(ctx context.Context, req request) (answer, error) {
+	out, err := c.askOnce(ctx, req)
+	if errors.Is(err, errNoAnswer) && ctx.Err() == nil {
+		out, err = c.askOnce(ctx, req)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return answer{}, ctx.Err()
+	case err != nil:
+		return answer{}, err
+	case out.Error != nil:
+		return answer{}, out.Error
+	}
+	return out, nil
+}
+
+var errNoAnswer = errors.New("the local agent gave no answer")
+
+func (c *Control) askOnce(ctx context.Context, req request) (answer, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return answer{}, err
@@ -260,18 +280,12 @@ func (c *Control) ask(ctx context.Context, req request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if _, err := conn.Write(append(line, '\n')); err != nil {
-		return answer{}, fmt.Errorf("ask the local agent: %w", err)
-	}
 	var out answer
-	if err := json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&out); err != nil {
-		if ctx.Err() != nil {
-			return answer{}, ctx.Err()
-		}
-		return answer{}, fmt.Errorf("the local agent gave no answer: %w; type: cardea agent status", err)
+	if _, err = conn.Write(append(line, '\n')); err == nil {
+		err = json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&out)
 	}
-	if out.Error != nil {
-		return answer{}, out.Error
+	if err != nil {
+		return answer{}, fmt.Errorf("%w: %w; type: cardea agent status", errNoAnswer, err)
 	}
 	return out, nil
 }
