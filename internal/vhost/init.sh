@@ -109,6 +109,5 @@ chmod 0640 /var/log/auth.log /var/log/syslog
 
 echo ready
 # Orphans become children of this process; ignoring the signal makes the kernel
-# reap them.
-trap '' CHLD
-exec sleep infinity >/dev/null 2>&1
+# reap them. It is not the shell's trap, because dash never ignores this one.
+exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1

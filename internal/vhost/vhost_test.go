@@ -352,7 +352,7 @@ func TestOrphansAreReaped(t *testing.T) {
 	h := newHost(t, n, Options{Name: "web-1"})
 	run(t, h, "sh", "-c", "for i in 1 2 3; do (setsid sleep 0.01 >/dev/null 2>&1 &) ; done")
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		states := run(t, h, "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null")
+		states := run(t, h, "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null || true")
 		if !strings.Contains(states, " Z ") && !strings.Contains(states, "(sleep) S 1 2") {
 			return
 		}
@@ -393,8 +393,10 @@ func TestAKilledMakerLeavesNothing(t *testing.T) {
 	if pid == 0 {
 		t.Fatal("the maker made nothing")
 	}
-	if len(remains(t, link)) < 2 {
-		t.Errorf("this test does not see the host: %v", remains(t, link))
+	for end := time.Now().Add(10 * time.Second); len(remains(t, link)) < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("this test does not see the host: %v", remains(t, link))
+		}
 	}
 	maker.Process.Kill()
 	maker.Wait()
