@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -90,11 +93,14 @@ func (a *app) tell(err error) ExitCode {
 // better idea has put it into the hint.
 func sentence(err error) string {
 	var e *api.Error
-	if !errors.As(err, &e) || e.Hint != "" {
-		return err.Error()
-	}
 	var usage *usageError
 	if errors.As(err, &usage) {
+		return err.Error()
+	}
+	if !errors.As(err, &e) {
+		return machineSentence(err)
+	}
+	if e.Hint != "" {
 		return err.Error()
 	}
 	hint := ""
@@ -124,4 +130,19 @@ func sentence(err error) string {
 		return err.Error()
 	}
 	return err.Error() + "; " + hint
+}
+
+// machineSentence is for what this machine refused. Errors of ours say what to
+// do behind a semicolon.
+func machineSentence(err error) string {
+	var path *fs.PathError
+	switch {
+	case strings.Contains(err.Error(), "; "):
+		return err.Error()
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return err.Error() + "; make room there and try again"
+	case errors.As(err, &path):
+		return err.Error() + "; to look at it type: ls -ld " + path.Path
+	}
+	return err.Error()
 }

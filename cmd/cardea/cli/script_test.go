@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"cardea":  func() { os.Exit(int(Main(os.Args[1:]))) },
 		"browser": func() { os.Exit(browse(os.Args[len(os.Args)-1])) },
+		"sleeper": func() { time.Sleep(2 * time.Second) },
 		// ssh would need an account; this one shows what it was told.
 		"ssh": func() { fmt.Println(strings.Join(os.Args[1:], "\n")) },
 	})
