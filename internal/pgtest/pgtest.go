@@ -35,7 +35,7 @@ type Server struct {
 // Start starts a server for the length of the test, or skips the test where
 // PostgreSQL is not installed. Without durable it never waits for the disk,
 // which makes tests several times faster.
-func Start(t *testing.T, durable bool) *Server {
+func Start(t testing.TB, durable bool) *Server {
 	t.Helper()
 	bin := binaries(t)
 	dir, err := os.MkdirTemp("", "pgtest") // not t.TempDir: others cannot enter it
@@ -55,7 +55,7 @@ func Start(t *testing.T, durable bool) *Server {
 }
 
 // binaries finds the newest installed version.
-func binaries(t *testing.T) string {
+func binaries(t testing.TB) string {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	slices.SortFunc(found, func(a, b string) int { return version(a) - version(b) })
@@ -74,7 +74,7 @@ func version(path string) int {
 	return n
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,7 +86,7 @@ func freePort(t *testing.T) int {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-func (s *Server) initdb(t *testing.T) {
+func (s *Server) initdb(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	runAs(cmd)
@@ -96,7 +96,7 @@ func (s *Server) initdb(t *testing.T) {
 	}
 }
 
-func (s *Server) write(t *testing.T, durable bool) {
+func (s *Server) write(t testing.TB, durable bool) {
 	t.Helper()
 	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = '%s'\nmax_connections = 200\nshared_buffers = 64MB\n", s.port, s.dir)
 	if !durable {
@@ -115,7 +115,7 @@ func (s *Server) write(t *testing.T, durable bool) {
 }
 
 // Up starts the server, also after Kill, and waits until it answers.
-func (s *Server) Up(t *testing.T) {
+func (s *Server) Up(t testing.TB) {
 	t.Helper()
 	var out bytes.Buffer
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data())
@@ -167,7 +167,7 @@ func (s *Server) signal(sig syscall.Signal) {
 }
 
 // Database makes an empty database and returns its URL.
-func (s *Server) Database(t *testing.T) string {
+func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("test%d", s.names.Add(1))
 	s.SQL(t, "postgres", "CREATE DATABASE "+name)
@@ -182,7 +182,7 @@ func (s *Server) URL(database string) string {
 
 // SQL runs statements with psql as the owner of everything and returns what it
 // prints, unaligned.
-func (s *Server) SQL(t *testing.T, database, statements string) string {
+func (s *Server) SQL(t testing.TB, database, statements string) string {
 	t.Helper()
 	out, err := s.TrySQL(database, statements)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/cardea-ssh/cardea/store/storetest"
 )
 
-func sqliteDatabase(t *testing.T) storetest.Database {
+func sqliteDatabase(t testing.TB) storetest.Database {
 	path := filepath.Join(t.TempDir(), "cardea.db")
-	return storetest.Database{Open: func(t *testing.T, instance string) store.Store {
+	return storetest.Database{Open: func(t testing.TB, instance string) store.Store {
 		t.Helper()
 		s, err := Open(t.Context(), Options{URL: path, Instance: instance})
 		if err != nil {

@@ -32,7 +32,7 @@ var auditCases = []testCase{
 	{"the epoch rises at each start, and numbers begin anew", func(w *world) {
 		first := w.audit()
 		w.ok(w.s.Close())
-		w.s = w.db.Open(w.T, "one")
+		w.s = w.db.Open(w.TB, "one")
 		w.ok(w.s.AppendAudit(w.ctx, w.meta("second life")))
 		rows := w.audit()
 		last := rows[len(rows)-1]
@@ -41,15 +41,15 @@ var auditCases = []testCase{
 	}},
 	{"a chain goes on under another instance's name beside it", func(w *world) {
 		w.ok(w.s.Close())
-		w.s = w.db.Open(w.T, "two")
+		w.s = w.db.Open(w.TB, "two")
 		w.ok(w.s.AppendAudit(w.ctx, w.meta("of two")))
 		w.ok(w.s.Close())
-		w.s = w.db.Open(w.T, "one")
+		w.s = w.db.Open(w.TB, "one")
 		w.ok(w.s.AppendAudit(w.ctx, w.meta("of one")))
 	}},
 	{"an instance is fenced off when another starts under its name", func(w *world) {
 		w.several()
-		second := w.db.Open(w.T, "one")
+		second := w.db.Open(w.TB, "one")
 		defer second.Close()
 		if err := w.s.AppendAudit(w.ctx, w.meta("late")); err == nil {
 			w.Fatal("the older instance still writes")
@@ -173,7 +173,7 @@ var watchCases = []testCase{
 		if err := w.s.AppendAudit(w.ctx, w.quiet()); err == nil {
 			w.Fatal("a closed store writes")
 		}
-		w.s = w.db.Open(w.T, "one")
+		w.s = w.db.Open(w.TB, "one")
 	}},
 }
 
@@ -193,7 +193,7 @@ func (w *world) instances(n int) []store.Store {
 	w.Helper()
 	stores := []store.Store{w.s}
 	for i := 1; i < n && w.db.Several; i++ {
-		s := w.db.Open(w.T, fmt.Sprint("instance", i+1))
+		s := w.db.Open(w.TB, fmt.Sprint("instance", i+1))
 		w.Cleanup(func() { s.Close() })
 		stores = append(stores, s)
 	}

@@ -27,7 +27,7 @@ var commandCases = []testCase{
 		u := w.user("alice")
 		rows := w.audit()
 		w.ok(w.s.Close())
-		w.s = w.db.Open(w.T, "one")
+		w.s = w.db.Open(w.TB, "one")
 		w.equal(must[store.User](w)(w.s.User(w.ctx, u.ID)), u)
 		w.equal(w.audit(), rows)
 	}},

@@ -26,13 +26,13 @@ import (
 type Database struct {
 	// Open opens it as an instance; the caller closes the store. Opening it
 	// again after Close finds what was written.
-	Open func(t *testing.T, instance string) store.Store
+	Open func(t testing.TB, instance string) store.Store
 	// Several says that more than one instance may have it open at once.
 	Several bool
 }
 
 // Run runs the suite; fresh makes an empty database for each subtest.
-func Run(t *testing.T, fresh func(t *testing.T) Database) {
+func Run(t *testing.T, fresh func(t testing.TB) Database) {
 	for _, area := range []struct {
 		name  string
 		cases []testCase
@@ -74,7 +74,7 @@ type testCase struct {
 
 // world is a database with a team in it, and what a case does to it.
 type world struct {
-	*testing.T
+	testing.TB
 	ctx   context.Context
 	db    Database
 	s     store.Store
@@ -89,8 +89,8 @@ type world struct {
 // start is when every world begins.
 var start = time.Date(2026, 11, 20, 12, 0, 0, 123456000, time.UTC)
 
-func newWorld(t *testing.T, db Database) *world {
-	w := &world{T: t, ctx: t.Context(), db: db, now: start}
+func newWorld(t testing.TB, db Database) *world {
+	w := &world{TB: t, ctx: t.Context(), db: db, now: start}
 	w.s = db.Open(t, "one")
 	t.Cleanup(func() { w.s.Close() })
 	admin, err := w.s.CreateTeam(w.ctx, store.Team{ID: ident.New(ident.Team), Name: "demo"},
