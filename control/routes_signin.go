@@ -88,13 +88,13 @@ func tokenRoute(t *table) {
 }
 
 func (s *Server) redeem(w http.ResponseWriter, req *http.Request, r route, by *caller.Caller) (api.SignedIn, error) {
-	media, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
-	if err != nil || media != "application/x-www-form-urlencoded" {
-		return api.SignedIn{}, api.Errorf(api.Invalid, "the request is not a form")
-	}
 	raw, err := s.enter(req.Context(), w, req, r, by)
 	if err != nil {
 		return api.SignedIn{}, err
+	}
+	media, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" {
+		return api.SignedIn{}, api.Errorf(api.Invalid, "the request is not a form")
 	}
 	form, err := url.ParseQuery(string(raw))
 	if err != nil {

@@ -1,0 +1,365 @@
+package control
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// admin signs the administrator in.
+func (s *stack) admin() *device {
+	s.t.Helper()
+	d := s.device("admin's desk")
+	in, err := d.api(0).Redeem(s.t.Context(), d.form(d.approve(s.browser(0), "admin").Get("code")))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	d.token, d.session = in.AccessToken, in.Session
+	return d
+}
+
+// again is the same request once more, bit for bit.
+func again(t *testing.T, req *http.Request) *http.Request {
+	t.Helper()
+	c := req.Clone(t.Context())
+	body, err := req.GetBody()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Body = body
+	return c
+}
+
+func TestAProofThatChangesSomethingIsGoodOnceEverywhere(t *testing.T) {
+	s := newStack(t)
+	admin := s.admin()
+	req := admin.request(0, "POST", "/v1/groups", `{"name":"ops"}`)
+	first := again(t, req)
+	if got := s.send(0, first); got.StatusCode != 200 {
+		t.Fatalf("first: %d %s", got.StatusCode, got.body)
+	}
+	// Mallory has recorded the call, and the administrator has undone it.
+	if err := admin.api(0).Send(t.Context(), "DELETE", "/v1/groups/ops", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(where string, i int) {
+		t.Helper()
+		got := s.send(i, again(t, req))
+		if got.StatusCode != 401 {
+			t.Errorf("replayed %s: %d %s", where, got.StatusCode, got.body)
+		}
+		if _, err := s.store.GroupByName(t.Context(), "ops"); err == nil {
+			t.Errorf("replayed %s: the group is back", where)
+		}
+	}
+	refused("to the same instance", 0)
+	refused("to another instance", 1)
+	s.restart()
+	refused("after a restart", 0)
+	if e := s.events(audit.ProofRefused); len(e) == 0 || e[0].Outcome != audit.Denied || e[0].Actor != admin.session.User {
+		t.Errorf("audit: %+v", e)
+	}
+	s.wait(2 * time.Minute) // the claim may be forgotten now; the nonce is over
+	if err := s.store.Sweep(t.Context(), s.now()); err != nil {
+		t.Fatal(err)
+	}
+	refused("after the claim is forgotten", 0)
+}
+
+func TestAnHonestRepeatHappensOnce(t *testing.T) {
+	s := newStack(t)
+	admin := s.admin()
+	send := func(body string) reply {
+		req := admin.request(0, "POST", "/v1/groups", body)
+		req.Header.Set(api.HeaderIdempotency, "key-1")
+		return s.send(0, req)
+	}
+	first, second := send(`{"name":"ops"}`), send(`{"name":"ops"}`)
+	if first.StatusCode != 200 || second.StatusCode != 200 || first.body != second.body {
+		t.Errorf("first %d %s, second %d %s", first.StatusCode, first.body, second.StatusCode, second.body)
+	}
+	if other := send(`{"name":"dev"}`); other.StatusCode != 409 {
+		t.Errorf("the key with another request: %d %s", other.StatusCode, other.body)
+	}
+}
+
+func TestASessionEndsEverywhereAtOnce(t *testing.T) {
+	s := newStack(t)
+	admin := s.admin()
+	for _, c := range []struct {
+		name string
+		end  func(alice *device) error
+		say  string
+	}{
+		{"by its owner's logout", func(d *device) error { return d.api(0).Send(t.Context(), "POST", "/v1/logout", nil, nil) }, "ended"},
+		{"by its owner from another device", func(d *device) error {
+			return s.signIn("alice").api(1).Send(t.Context(), "POST", "/v1/sessions/"+d.session.ID+"/revoke", nil, nil)
+		}, "ended"},
+		{"by an administrator", func(d *device) error {
+			return admin.api(1).Send(t.Context(), "POST", "/v1/sessions/"+d.session.ID+"/revoke", nil, nil)
+		}, "ended"},
+		{"with its device", func(d *device) error {
+			return admin.api(1).Send(t.Context(), "POST", "/v1/devices/"+d.session.Device+"/revoke", nil, nil)
+		}, ""},
+		{"with its user", func(*device) error {
+			status := store.Disabled
+			return admin.api(1).Send(t.Context(), "PATCH", "/v1/users/alice", api.UserPatch{Status: &status}, nil)
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			alice := s.signIn("alice")
+			if err := c.end(alice); err != nil {
+				t.Fatal(err)
+			}
+			for i := range s.instances {
+				got := s.send(i, alice.request(i, "GET", "/v1/session", ""))
+				if got.StatusCode != 401 && got.StatusCode != 403 || !strings.Contains(got.body, c.say) {
+					t.Errorf("instance %d: %d %s", i, got.StatusCode, got.body)
+				}
+			}
+		})
+	}
+}
+
+func TestASessionEndsByItsClock(t *testing.T) {
+	s := newStack(t)
+	alice := s.signIn("alice")
+	s.wait(12*time.Hour - time.Second)
+	if got := s.send(0, alice.request(0, "GET", "/v1/session", "")); got.StatusCode != 200 {
+		t.Errorf("a second before: %d %s", got.StatusCode, got.body)
+	}
+	s.wait(time.Second)
+	got := s.send(0, alice.request(0, "GET", "/v1/session", ""))
+	if got.StatusCode != 401 || !strings.Contains(got.body, "over since") || !strings.Contains(got.body, "cardea login") {
+		t.Errorf("after twelve hours: %d %s", got.StatusCode, got.body)
+	}
+}
+
+func TestARevokedDeviceStaysOut(t *testing.T) {
+	s := newStack(t)
+	alice := s.signIn("alice")
+	if err := s.admin().api(0).Send(t.Context(), "POST", "/v1/devices/"+alice.session.Device+"/revoke", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	form := alice.form(alice.approve(s.browser(0), "alice").Get("code"))
+	if got := s.redeem(alice, form); got.StatusCode != 400 || !strings.Contains(got.body, "invalid_grant") {
+		t.Errorf("got %d %s", got.StatusCode, got.body)
+	}
+}
+
+func TestNobodyEndsWhatIsAnothers(t *testing.T) {
+	s := newStack(t)
+	alice, mallory := s.signIn("alice"), s.signIn("mallory")
+	for _, path := range []string{"/v1/sessions/" + alice.session.ID, "/v1/devices/" + alice.session.Device} {
+		made := strings.ReplaceAll(path, alice.session.ID, ident.New(ident.Session))
+		made = strings.ReplaceAll(made, alice.session.Device, ident.New(ident.Device))
+		others := s.send(0, mallory.request(0, "POST", path+"/revoke", ""))
+		nones := s.send(0, mallory.request(0, "POST", made+"/revoke", ""))
+		if others.StatusCode != 404 || nones.StatusCode != 404 {
+			t.Errorf("%s: %d %s; a made-up one: %d", path, others.StatusCode, others.body, nones.StatusCode)
+		}
+	}
+	if got := s.send(0, alice.request(0, "GET", "/v1/session", "")); got.StatusCode != 200 {
+		t.Errorf("alice: %d %s", got.StatusCode, got.body)
+	}
+	denied := 0
+	for _, e := range append(s.events(audit.SessionRevoke), s.events(audit.DeviceRevoke)...) {
+		if e.Outcome == audit.Denied && e.Actor == mallory.session.User && e.User == alice.session.User {
+			denied++
+		}
+	}
+	if denied != 2 {
+		t.Errorf("%d tries are audited, want 2", denied)
+	}
+}
+
+func TestListsOfSessionsAndDevices(t *testing.T) {
+	s := newStack(t)
+	admin, alice, _ := s.admin(), s.signIn("alice"), s.signIn("bob")
+	for _, c := range []struct {
+		name  string
+		who   *device
+		path  string
+		query url.Values
+		want  int
+	}{
+		{"all sessions", admin, "/v1/sessions", nil, 3},
+		{"sessions of a user by name", admin, "/v1/sessions", url.Values{"user": {"alice"}}, 1},
+		{"sessions of a user by id", admin, "/v1/sessions", url.Values{"user": {alice.session.User}}, 1},
+		{"one's own sessions", alice, "/v1/sessions/mine", nil, 1},
+		{"all devices", admin, "/v1/devices", nil, 3},
+		{"devices of a user", admin, "/v1/devices", url.Values{"user": {"bob"}}, 1},
+		{"one's own devices", alice, "/v1/devices/mine", nil, 1},
+		{"a page", admin, "/v1/devices", url.Values{"limit": {"2"}}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got api.List[map[string]any]
+			if _, err := c.who.api(0).Get(t.Context(), c.path, c.query, &got); err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Items) != c.want || (got.Next != "") != (c.query.Get("limit") != "") {
+				t.Errorf("%d rows, next %q: %v", len(got.Items), got.Next, got.Items)
+			}
+		})
+	}
+	if _, err := admin.api(0).Get(t.Context(), "/v1/sessions", url.Values{"user": {"nobody"}}, nil); api.KindOf(err) != api.NotFound {
+		t.Errorf("sessions of nobody: %v", err)
+	}
+}
+
+func TestASecondTryWithTheServersNonceSucceedsWhateverTheClock(t *testing.T) {
+	s := newStack(t)
+	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+		alice := s.signIn("alice")
+		alice.key.Now = func() time.Time { return s.now().Add(skew) }
+		if _, err := alice.api(1).Get(t.Context(), "/v1/session", nil, nil); err != nil {
+			t.Errorf("clock off by %s: %v", skew, err)
+		}
+	}
+}
+
+// machines enrols a server and a gateway over the API.
+func (s *stack) machines(admin *device) (agent, gateway *device) {
+	s.t.Helper()
+	send := func(path string, in, out any) {
+		s.t.Helper()
+		if err := admin.api(0).Send(s.t.Context(), "POST", path, in, out); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	send("/v1/projects", api.NewProject{Name: "web", ProjectSettings: api.ProjectSettings{CertificateSeconds: 180, Gateway: "allowed"}}, nil)
+	var token api.EnrolmentToken
+	send("/v1/enrolment-tokens", api.NewEnrolmentToken{Kind: store.KindServer, Project: "web", Name: "web-1", Address: "192.0.2.7:22"}, &token)
+	agent, gateway = s.device(""), s.device("")
+	var server api.EnrolledServer
+	if err := agent.api(0).Send(s.t.Context(), "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: token.Secret}, &server); err != nil {
+		s.t.Fatal(err)
+	}
+	agent.token = server.AccessToken
+	send("/v1/enrolment-tokens", api.NewEnrolmentToken{Kind: store.KindGateway, Name: "gw-1", Address: "192.0.2.8:7234"}, &token)
+	var gw api.EnrolledGateway
+	if err := gateway.api(0).Send(s.t.Context(), "POST", "/v1/gateways/enrol", api.GatewayEnrolment{Secret: token.Secret}, &gw); err != nil {
+		s.t.Fatal(err)
+	}
+	gateway.token = gw.AccessToken
+	return agent, gateway
+}
+
+// rights is the role matrix: every route and who may call it. A route that is
+// not here fails the test, so that nobody adds one without a thought.
+var rights = map[string]Access{
+	"GET /{$}": Public, "GET /static/": Public, "GET /docs": Public, "GET /openapi.json": Public,
+	"GET /healthz": Public, "GET /readyz": Public, "GET /v1/team": Public,
+	"GET /oauth/authorize": Public, "GET /signin": Public, "POST /signin": Public,
+	"GET /confirm": Public, "POST /confirm": Public, "POST /signout": Public,
+
+	"POST /oauth/token": Proof, "POST /v1/servers/enrol": Proof, "POST /v1/gateways/enrol": Proof,
+
+	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,
+	"POST /v1/sessions/{session}/revoke": User, "POST /v1/devices/{device}/revoke": User,
+	"POST /v1/connect": User, "GET /v1/catalog": User, "GET /v1/why": User,
+
+	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "GET /v1/audit": Admin,
+	"POST /v1/users": Admin, "GET /v1/users": Admin, "GET /v1/users/{user}": Admin, "PATCH /v1/users/{user}": Admin, "DELETE /v1/users/{user}": Admin,
+	"POST /v1/groups": Admin, "GET /v1/groups": Admin, "GET /v1/groups/{group}": Admin, "DELETE /v1/groups/{group}": Admin,
+	"GET /v1/groups/{group}/members": Admin, "PUT /v1/groups/{group}/members/{user}": Admin, "DELETE /v1/groups/{group}/members/{user}": Admin,
+	"POST /v1/projects": Admin, "GET /v1/projects": Admin, "GET /v1/projects/{project}": Admin, "PATCH /v1/projects/{project}": Admin, "DELETE /v1/projects/{project}": Admin,
+	"POST /v1/projects/{project}/grants": Admin, "GET /v1/projects/{project}/grants": Admin, "DELETE /v1/projects/{project}/grants/{grant}": Admin,
+	"GET /v1/servers": Admin, "GET /v1/servers/{server}": Admin, "PATCH /v1/servers/{server}": Admin, "DELETE /v1/servers/{server}": Admin,
+	"GET /v1/gateways": Admin, "GET /v1/gateways/{gateway}": Admin, "PATCH /v1/gateways/{gateway}": Admin, "DELETE /v1/gateways/{gateway}": Admin,
+	"POST /v1/enrolment-tokens": Admin, "GET /v1/enrolment-tokens": Admin, "DELETE /v1/enrolment-tokens/{token}": Admin,
+
+	"GET /v1/agent/state": Agent, "POST /v1/agent/report": Agent, "POST /v1/agent/events": Agent,
+	"POST /v1/agent/host-certificate": Agent, "POST /v1/agent/canary": Agent,
+
+	"POST /v1/gateway/report": Gateway, "GET /v1/gateway/watch": Gateway,
+	"POST /v1/gateway/sessions": Gateway, "POST /v1/gateway/sessions/{session}/end": Gateway,
+}
+
+// may is the matrix in words: which role opens which door.
+var may = map[string][]Access{
+	"nobody": {Public}, "a key without a token": {Public, Proof},
+	"alice": {Public, Proof, User}, "admin": {Public, Proof, User, Admin},
+	"server": {Public, Proof, Agent}, "gateway": {Public, Proof, Gateway},
+	"an ended session": {Public, Proof},
+}
+
+func TestEveryRouteForEveryRole(t *testing.T) {
+	s := newStack(t)
+	admin := s.admin()
+	agent, gateway := s.machines(admin)
+	ended := s.signIn("alice")
+	if err := ended.api(0).Send(t.Context(), "POST", "/v1/logout", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	roles := map[string]*device{
+		"nobody": nil, "a key without a token": s.device(""), "alice": s.signIn("alice"),
+		"admin": admin, "server": agent, "gateway": gateway, "an ended session": ended,
+	}
+	seen := map[string]bool{}
+	for _, r := range s.servers[0].routes {
+		seen[r.String()] = true
+		if want, ok := rights[r.String()]; !ok || want != r.Access {
+			t.Errorf("%s is for %s; the matrix says %s", r, r.Access, want)
+		}
+		if r.Path == "/v1/logout" {
+			continue // would end the sessions of the rest; tried above
+		}
+		for name, who := range roles {
+			open := false
+			for _, a := range may[name] {
+				open = open || a == r.Access
+			}
+			got := s.try(who, r)
+			closed := got.StatusCode == 401 || got.StatusCode == 403 || r.Path == "/oauth/token" && strings.Contains(got.body, "invalid_dpop_proof")
+			switch {
+			case open && closed && r.Path != "/confirm" && r.Path != "/signin" && r.Path != "/signout":
+				t.Errorf("%s is closed to %s: %d %s", r, name, got.StatusCode, got.body)
+			case !open && !closed:
+				t.Errorf("%s is open to %s: %d %s", r, name, got.StatusCode, got.body)
+			}
+		}
+	}
+	for r := range rights {
+		if !seen[r] {
+			t.Errorf("the matrix has %s, which is no route", r)
+		}
+	}
+}
+
+// try calls a route with ids that name nothing. A Proof route is called
+// without the token.
+func (s *stack) try(who *device, r route) reply {
+	s.t.Helper()
+	path := strings.NewReplacer("{$}", "", "{user}", ident.New(ident.User), "{group}", ident.New(ident.UserGroup),
+		"{project}", ident.New(ident.Project), "{grant}", ident.New(ident.Grant), "{server}", ident.New(ident.Server),
+		"{gateway}", ident.New(ident.Gateway), "{token}", ident.New(ident.Enrolment), "{session}", ident.New(ident.Session),
+		"{device}", ident.New(ident.Device)).Replace(r.Path)
+	body := ""
+	if r.mutates() {
+		body = `{}`
+	}
+	if who == nil {
+		req, _ := http.NewRequest(r.Method, publicURL+path, strings.NewReader(body))
+		req.Header.Set("Content-Type", "application/json")
+		return s.send(0, req)
+	}
+	d := *who
+	if r.Access == Proof {
+		d.token = ""
+	}
+	req := d.request(0, r.Method, path, body)
+	if r.Path == "/oauth/token" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Body = io.NopCloser(strings.NewReader(body))
+	}
+	return s.send(0, req)
+}
