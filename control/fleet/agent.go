@@ -54,7 +54,7 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentRepo
 	}
 	if (api.StateVersion{Epoch: team.Epoch, Counter: p.Revision}).Less(in.Confirmed) {
 		return api.Errorf(api.Invalid, "state %d.%d was never issued here", in.Confirmed.Epoch, in.Confirmed.Counter).
-			WithHint("if this control plane was restored from a backup, type: cardea-control restore")
+			WithHint("enrol the server again with a new token")
 	}
 	r := store.ServerReport{
 		ConfirmedEpoch: in.Confirmed.Epoch, ConfirmedCounter: in.Confirmed.Counter,

@@ -84,7 +84,7 @@ func Choose(c Choice) ([]api.Route, error) {
 
 func noGateway(format string, args ...any) *api.Error {
 	return api.Errorf(api.NoGateway, format, args...).
-		WithHint("try again in a minute; an administrator sees more with `cardea admin gateway list`")
+		WithHint("try again in a minute; an administrator sees more with `cardea admin gateways list`")
 }
 
 // candidates are the gateways that might take the connection. Unconfirmed tells

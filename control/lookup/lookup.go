@@ -20,7 +20,7 @@ const maxShown = 80
 
 // Kind says how one kind of row is found.
 type Kind[T any] struct {
-	// Name is the word for it, and the verb of `cardea admin` that lists it.
+	// Name is the word for it; with an s it is the noun of `cardea admin`.
 	Name string
 	// Prefix is that of its ids. No name may have the form of an id.
 	Prefix       string
@@ -48,7 +48,7 @@ func Find[T any](ctx context.Context, k Kind[T], ref string) (T, error) {
 // Missing is the error for something that is not there.
 func Missing(what, ref string) *api.Error {
 	return api.Errorf(api.NotFound, "there is no %s %q", what, Shown(ref)).
-		WithHint("`cardea admin %s list` shows what there is", what)
+		WithHint("`cardea admin %ss list` shows what there is", what)
 }
 
 // Shown makes text that somebody sent fit to be repeated in a sentence.

@@ -33,7 +33,7 @@ func TestAnIdIsAnIdAndAllElseIsAName(t *testing.T) {
 		}
 	}
 	_, err := Find(t.Context(), k, "nobody\x1b[2J")
-	if strings.ContainsAny(err.Error(), "\x1b\n") || !strings.Contains(err.Error(), "cardea admin user list") {
+	if strings.ContainsAny(err.Error(), "\x1b\n") || !strings.Contains(err.Error(), "cardea admin users list") {
 		t.Errorf("the sentence %q repeats control characters or has no hint", err)
 	}
 }
