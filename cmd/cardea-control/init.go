@@ -1,0 +1,245 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"gocloud.dev/secrets"
+
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/ca"
+	"github.com/cardea-ssh/cardea/control/directory"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/password"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// initOptions are those that only init has.
+type initOptions struct {
+	options
+	team         string
+	admin        string
+	adminLogin   string
+	passwordFile string
+}
+
+// The first administrator's default login cannot be his default name: no
+// account on a server may be called admin, because sudoers files know a group
+// of that name.
+const (
+	defaultAdmin      = "admin"
+	defaultAdminLogin = "team-admin"
+)
+
+func newInit() *cobra.Command {
+	var o initOptions
+	cmd := &cobra.Command{
+		Use: "init", Short: "Make the team, its keys and the first administrator",
+		Long: "Make the database, the key file, the team, its certificate authorities and the\n" +
+			"first administrator. What exists is never touched.",
+		Example: "  cardea-control init --team example --admin alice",
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.team, "team", "team", "name of the team")
+	f.StringVar(&o.admin, "admin", defaultAdmin, "name of the first administrator, to sign in with")
+	f.StringVar(&o.adminLogin, "admin-login", "", "his Unix login on servers (default the name, or "+defaultAdminLogin+" for "+defaultAdmin+")")
+	f.StringVar(&o.passwordFile, "admin-password-file", "", "file with his password (default one is made and printed)")
+	return withOptions(cmd, &o.options, func(ctx context.Context) error { return o.run(ctx, cmd.OutOrStdout()) })
+}
+
+func (o *initOptions) run(ctx context.Context, out io.Writer) error {
+	admin, secret, made, err := o.administrator()
+	if err != nil {
+		return usageError{err}
+	}
+	if err := o.prepareFiles(); err != nil {
+		return err
+	}
+	keeper, err := openKeeper(ctx, o.KeyFile)
+	if err != nil {
+		return err
+	}
+	defer keeper.Close()
+	db, err := openStore(ctx, &o.options, nil)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := o.unused(ctx, db); err != nil {
+		return err
+	}
+	if err := o.create(ctx, db, keeper, admin, secret); err != nil {
+		return err
+	}
+	o.tell(out, admin, made)
+	return nil
+}
+
+// administrator checks who it is to be, and his password; made is the password
+// if we chose it.
+func (o *initOptions) administrator() (u store.User, secret, made string, err error) {
+	login := o.adminLogin
+	if login == "" {
+		login = o.admin
+		if o.admin == defaultAdmin {
+			login = defaultAdminLogin
+		}
+	}
+	if err := cmp.Or(directory.CheckName(o.admin), checkTeam(o.team)); err != nil {
+		return u, "", "", err
+	}
+	if err := ident.Login(login); err != nil {
+		return u, "", "", fmt.Errorf("%w; give one with --admin-login", err)
+	}
+	if o.passwordFile == "" {
+		made = directory.NewPassword()
+		secret = made
+	} else if secret, err = readPassword(o.passwordFile); err != nil {
+		return u, "", "", err
+	}
+	if err := directory.CheckPassword(secret, o.admin); err != nil {
+		return u, "", "", fmt.Errorf("%w; put a longer one into %s", err, o.passwordFile)
+	}
+	id := ident.New(ident.User)
+	return store.User{
+		ID: id, Issuer: directory.LocalIssuer, Subject: id, Name: o.admin, Login: login, Status: store.Active, Admin: true,
+	}, secret, made, nil
+}
+
+// maxTeam keeps the name on one line of a page.
+const maxTeam = 60
+
+func checkTeam(name string) error {
+	if name == "" || len(name) > maxTeam || ident.Text(name) != name || strings.TrimSpace(name) != name {
+		return fmt.Errorf("%q is no name for a team; use 1 to %d printable characters", ident.Text(name), maxTeam)
+	}
+	return nil
+}
+
+// maxPasswordFile is far above any password.
+const maxPasswordFile = 4 << 10
+
+func readPassword(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("admin-password-file: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxPasswordFile))
+	if err != nil {
+		return "", fmt.Errorf("admin-password-file: %w", err)
+	}
+	return strings.TrimRight(string(raw), "\r\n"), nil
+}
+
+// prepareFiles makes the folders, the key file and an empty database file, for
+// the owner's eyes alone. SQLite gives its other files the mode of the first.
+func (o *initOptions) prepareFiles() error {
+	paths := []string{o.KeyFile}
+	if o.sqlite() {
+		paths = append(paths, o.Database)
+	}
+	for _, path := range paths {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return cannotWrite(err, filepath.Dir(path))
+		}
+	}
+	// A key file that is there may be all that is left of a first try, or one that
+	// was put there on purpose; it is never replaced.
+	if err := ca.CreateKeyFile(o.KeyFile); err != nil && !errors.Is(err, fs.ErrExist) {
+		return cannotWrite(err, o.KeyFile)
+	}
+	if !o.sqlite() {
+		return nil
+	}
+	f, err := os.OpenFile(o.Database, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return cannotWrite(err, o.Database)
+	}
+	return f.Close()
+}
+
+func cannotWrite(err error, path string) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%s cannot be written: permission denied; run it as the user of the service, or give --database and --key-file", path)
+	}
+	return err
+}
+
+func (o *initOptions) unused(ctx context.Context, db store.Store) error {
+	team, err := db.Team(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("this database has the team %q already; type: cardea-control serve", team.Name)
+}
+
+// teamKeys are the keys that a team has from the beginning.
+var teamKeys = [...]ca.Purpose{ca.HostCA, ca.GatewayCA, ca.Policy, ca.Ticket, ca.Nonce, ca.Cookie}
+
+func (o *initOptions) create(ctx context.Context, db store.Store, keeper *secrets.Keeper, admin store.User, secret string) error {
+	now := time.Now().UTC()
+	team := store.Team{ID: ident.New(ident.Team), Name: o.team, Epoch: 1, CreatedAt: now}
+	admin.CreatedAt = now
+	begin := func(action string) audit.Event {
+		return audit.Event{Time: now, Action: action, Outcome: audit.Allowed, Source: "cardea-control init"}
+	}
+	made := begin(audit.TeamCreate)
+	made.Detail = map[string]string{"team": team.ID, "name": team.Name}
+	events := []audit.Event{made}
+	var keys []store.Key
+	for _, purpose := range teamKeys {
+		r, err := ca.Create(ctx, keeper, ca.Ref{ID: ident.New(ident.Key), Scope: ca.Team, Purpose: purpose})
+		if err != nil {
+			return fmt.Errorf("make the key for %s: %w", purpose, err)
+		}
+		keys = append(keys, store.Key{
+			ID: r.ID, Scope: r.Scope, Purpose: string(r.Purpose), State: store.Active, Public: r.Public,
+			Fingerprint: r.Fingerprint, Sealed: r.Sealed, CreatedAt: now,
+		})
+		e := begin(audit.KeyCreate)
+		e.Detail = map[string]string{"key": r.ID, "purpose": string(purpose), "fingerprint": r.Fingerprint}
+		events = append(events, e)
+	}
+	first := begin(audit.UserCreate)
+	first.User, first.Detail = admin.ID, map[string]string{"name": admin.Name, "login": admin.Login, "admin": "true"}
+	hash, err := password.Hash(secret)
+	if err != nil {
+		return err
+	}
+	_, err = db.CreateTeam(ctx, team, keys, admin, hash, store.Meta{Now: now, Audit: audit.EncodeAll(append(events, first)...)})
+	if errors.Is(err, store.ErrExists) { // another init was quicker
+		return errors.New("this database has a team already; type: cardea-control serve")
+	}
+	return err
+}
+
+// tell prints what there is now, and what to type next.
+func (o *initOptions) tell(out io.Writer, admin store.User, made string) {
+	fmt.Fprintf(out, "team           %s\n", o.team)
+	if o.sqlite() {
+		fmt.Fprintf(out, "database       %s\n", o.Database)
+	}
+	fmt.Fprintf(out, "key file       %s  (back it up, and not beside the database)\n", o.KeyFile)
+	fmt.Fprintf(out, "administrator  %s\n", admin.Name)
+	if made != "" {
+		fmt.Fprintf(out, "password       %s  (told this once)\n", made)
+	}
+	url := cmp.Or(o.PublicURL, "http://"+o.Listen)
+	fmt.Fprintf(out, "\nnext:\n  cardea-control serve\n  cardea login %s\n  cardea admin projects create web\n", url)
+}
