@@ -27,6 +27,7 @@ build: ## build the programs into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 demo: build ## walk the whole path, from sign-in to a shell, on this machine
+	packaging/install-test-needs openssh-server openssh-client sudo passwd iproute2 util-linux procps
 	$(GO) run ./demo
 
 test: ## install what the tests need, then run them all with the race detector

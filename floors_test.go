@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"bench":                   5,
 
 	"cmd/cardea/cli": 4,
+	"demo/stage":     4,
 
 	"control":           3,
 	"control/signin":    3,

@@ -1,0 +1,197 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+// patience bounds the wait for anything that usually takes a second: a machine
+// that also compiles takes longer.
+const patience = 60 * time.Second
+
+// Options say what to build.
+type Options struct {
+	// Bin is the folder of the four programs.
+	Bin string
+	// Dir is where everything is written; it must exist and be empty, and its
+	// path must be short, because sockets lie below it.
+	Dir string
+	// Port is the control plane's; 0 takes a free one.
+	Port int
+	// Database is a PostgreSQL URL; empty means SQLite in Dir.
+	Database string
+	// Gateways is how many there are.
+	Gateways int
+	// Servers makes virtual hosts; nil means in this process, which needs root.
+	Servers Servers
+	// Browser is a command that signs people in (see package browse).
+	Browser string
+	// Step is told what is being done, and runs it; nil just runs it.
+	Step func(what string, do func() error) error
+}
+
+// Stage is the team. Its parts may be used by one goroutine at a time.
+type Stage struct {
+	URL   string
+	Admin *Person
+	// Gateways are gw-1, gw-2, …
+	Gateways []*Gateway
+
+	opt     Options
+	control *process
+	servers Servers
+	client  *api.Client // the administrator's
+	passwd  string      // the administrator's
+}
+
+// New starts the control plane and the gateways and signs the administrator in.
+func New(ctx context.Context, opt Options) (*Stage, error) {
+	if opt.Step == nil {
+		opt.Step = func(_ string, do func() error) error { return do() }
+	}
+	s := &Stage{opt: opt, servers: opt.Servers}
+	if s.servers == nil {
+		s.servers = &Local{Agent: s.bin("cardea-server-agent")}
+	}
+	if err := s.raise(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Stage) raise(ctx context.Context) (err error) {
+	if s.opt.Port == 0 {
+		if s.opt.Port, err = freePort(); err != nil {
+			return err
+		}
+	}
+	s.URL = fmt.Sprintf("http://127.0.0.1:%d", s.opt.Port)
+	err = s.opt.Step("start the control plane", func() error {
+		if err := s.initControl(ctx); err != nil {
+			return err
+		}
+		return s.StartControl(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	err = s.opt.Step("sign the administrator in", func() error {
+		s.Admin, err = s.person("admin", s.passwd)
+		if err == nil {
+			err = s.Admin.SignIn(ctx)
+		}
+		if err == nil {
+			s.client, err = s.Admin.Client(ctx)
+		}
+		return err
+	})
+	if err != nil || s.opt.Gateways == 0 {
+		return err
+	}
+	return s.opt.Step(fmt.Sprintf("start %d gateways", s.opt.Gateways), func() error {
+		for i := range s.opt.Gateways {
+			if err := s.addGateway(ctx, fmt.Sprintf("gw-%d", i+1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Close ends all that was started, people's agents included. The folder stays.
+func (s *Stage) Close() error {
+	errs := []error{s.servers.Close()}
+	for _, g := range s.Gateways {
+		errs = append(errs, g.Stop())
+	}
+	errs = append(errs, s.StopControl(), endBelow(s.opt.Dir))
+	return errors.Join(errs...)
+}
+
+// Client is the administrator's, for what has no method here.
+func (s *Stage) Client() *api.Client { return s.client }
+
+// bin is the path of a program.
+func (s *Stage) bin(name string) string { return filepath.Join(s.opt.Bin, name) }
+
+// dir makes a folder below the stage's.
+func (s *Stage) dir(name ...string) (string, error) {
+	d := filepath.Join(append([]string{s.opt.Dir}, name...)...)
+	return d, os.MkdirAll(d, 0o700)
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// until calls ready until it is true, ctx ends or patience does.
+func until(ctx context.Context, what string, ready func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		ok, err := ready()
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// ready asks a health endpoint.
+func ready(ctx context.Context, url string) (bool, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false, err
+	}
+	client := http.Client{Timeout: time.Second}
+	res, err := client.Do(req)
+	if err != nil {
+		return false, err
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("%s answers %s", url, res.Status)
+	}
+	return true, nil
+}
+
+// endBelow ends every process of the stage in dir, known by its environment:
+// local agents outlive the command that started them.
+func endBelow(dir string) error {
+	procs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return err
+	}
+	for _, p := range procs {
+		env, err := os.ReadFile(p)
+		if err != nil || !strings.Contains(string(env), "CARDEA_STAGE="+dir+"\x00") {
+			continue
+		}
+		var pid int
+		if _, err := fmt.Sscanf(p, "/proc/%d/", &pid); err != nil || pid == os.Getpid() {
+			continue
+		}
+		if proc, err := os.FindProcess(pid); err == nil {
+			proc.Kill()
+		}
+	}
+	return nil
+}
