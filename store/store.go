@@ -46,6 +46,8 @@ var (
 	ErrLastAdmin = errors.New("last administrator")
 	// ErrMismatch: an idempotency key came again with another request.
 	ErrMismatch = errors.New("idempotency key used for another request")
+	// ErrBusy: more commands wait than the engine takes; try again later.
+	ErrBusy = errors.New("the store is busy")
 )
 
 // Repeated is the error of a command whose idempotency key was seen with the

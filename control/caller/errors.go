@@ -3,10 +3,14 @@ package caller
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/store"
 )
+
+// retryBusy is when to come again after the store was busy.
+const retryBusy = 2 * time.Second
 
 // Explain turns a sentinel of the store into an error that the caller may read;
 // what names the thing concerned, for example "user alice". An error that is
@@ -37,6 +41,8 @@ func Explain(err error, what string) error {
 		// kind an honest client makes a new proof and comes again at once; for
 		// whoever replays another's proof it is a refusal like any other.
 		return api.Errorf(api.UseNonce, "the proof of this call was used before").WithCause(err)
+	case errors.Is(err, store.ErrBusy):
+		return api.Errorf(api.Unavailable, "the control plane has all hands full").WithRetry(retryBusy).WithCause(err)
 	case errors.Is(err, store.ErrMismatch):
 		return api.Errorf(api.Conflict, "the idempotency key was used for another request").
 			WithHint("use a new key for each new request").WithCause(err)

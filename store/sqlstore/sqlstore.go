@@ -26,7 +26,7 @@ import (
 
 var (
 	// ErrBusy: more commands wait than the store takes; try again later.
-	ErrBusy = errors.New("the store is busy")
+	ErrBusy = store.ErrBusy
 	// ErrFenced: another process was started under this instance's name.
 	ErrFenced = errors.New("another process runs under this instance name; stop it, or give each instance a name of its own")
 	// ErrClosed: the store was closed.
