@@ -25,7 +25,7 @@ func (s *Server) around(next http.Handler) http.Handler {
 		r = r.WithContext(caller.With(r.Context(), by))
 		defer s.recover(w, r, by)
 		s.headers(w.Header())
-		expectBody(w, r)
+		deadlines(w, r)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -189,24 +189,25 @@ func (b *buckets) room(now time.Time) *rate.Limiter {
 	return rate.NewLimiter(b.rate, b.burst)
 }
 
-// expectBody bounds the time of a body that is still to come, also of one that
-// no handler reads: net/http would wait for its end before it answers. A
-// request without one has no deadline, because a read beyond it, which tells
-// that the peer left, would end a long poll.
-func expectBody(w http.ResponseWriter, req *http.Request) {
+// deadlines bound the time of a request on its connection. A body has bodyTime
+// to come, also one that no handler reads: net/http would wait for its end
+// before it answers. A request without one has no read deadline, because a read
+// beyond it, which tells that the peer left, would end a long poll.
+func deadlines(w http.ResponseWriter, req *http.Request) {
+	conn := http.NewResponseController(w)
+	// A recorder in a test has no deadlines; a real connection always does.
+	_ = conn.SetWriteDeadline(time.Now().Add(callTime + answerTime))
 	if req.Body != nil && req.Body != http.NoBody {
-		// A recorder in a test has no deadlines; a real connection always does.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+		_ = conn.SetReadDeadline(time.Now().Add(bodyTime))
 	}
 }
 
-// bodyRead lifts what expectBody set.
+// bodyRead lifts the body's deadline.
 func bodyRead(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // as in expectBody
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // as in deadlines
 }
 
-// within runs a call inside its limits: counted, with its time, and with
-// deadlines on the connection, so that nobody can hold it by reading slowly.
+// within runs a call inside its limits: counted, and with its time.
 func (s *Server) within(w http.ResponseWriter, req *http.Request, r route, do func(ctx context.Context) error) error {
 	by, _ := caller.From(req.Context())
 	end, err := s.limits.begin(r, by, s.options.Now())
@@ -217,8 +218,8 @@ func (s *Server) within(w http.ResponseWriter, req *http.Request, r route, do fu
 	limit := callTime
 	if r.Poll {
 		limit = pollTime
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerTime)) // as in deadlines
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerTime)) // as in expectBody
 	ctx, cancel := context.WithTimeout(req.Context(), limit)
 	defer cancel()
 	if r.Poll {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -12,6 +13,7 @@ import (
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/control/web"
+	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 // maxForm bounds what a page may post, in bytes: a password of 1,024 and an id.
@@ -44,6 +46,29 @@ func pageRoutes(t *table) {
 	add("GET", "/confirm", "Asks whether to sign the device in", p.confirm)
 	add("POST", "/confirm", "Takes yes or no", p.form(p.decide))
 	add("POST", "/signout", "Signs the person out of this browser", p.form(p.signOut))
+	t.mux.HandleFunc("/", p.nothing)
+}
+
+// nothing answers what no route takes, to programs in their way.
+func (p *pages) nothing(w http.ResponseWriter, r *http.Request) {
+	by, _ := caller.From(r.Context())
+	err := p.server.within(w, r, route{Access: Public}, func(context.Context) error {
+		return api.Errorf(api.NotFound, "there is no %s", ident.Text(short(r.Method+" "+r.URL.Path)))
+	})
+	if strings.HasPrefix(r.URL.Path, api.PathPrefix+"/") || strings.HasPrefix(r.URL.Path, "/oauth/") {
+		writeProblem(w, p.server.public(r.Context(), by, err))
+		return
+	}
+	p.fail(w, r, err)
+}
+
+// short is as much of what somebody sent as an answer repeats.
+func short(s string) string {
+	const most = 80
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
 }
 
 func (p *pages) home(w http.ResponseWriter, r *http.Request) error {

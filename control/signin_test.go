@@ -557,3 +557,19 @@ func TestTheTokenEndpointSpeaksOAuth(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsNotThere(t *testing.T) {
+	s := newStack(t)
+	b := s.browser(0)
+	for _, c := range []struct{ method, path, kind string }{
+		{"GET", "/v1/nothing", problemType}, {"POST", "/v1/team", problemType}, {"GET", "/oauth/nothing", problemType},
+		{"GET", "/nothing", "text/html; charset=utf-8"}, {"GET", "/static/0/cardea.css", "text/html; charset=utf-8"},
+		{"GET", "/<script>", "text/html; charset=utf-8"},
+	} {
+		req, _ := http.NewRequest(c.method, publicURL+c.path, nil)
+		got := b.do(req)
+		if got.StatusCode != 404 || got.Header.Get("Content-Type") != c.kind || strings.Contains(got.body, "<script") || got.Header.Get(api.HeaderNonce) == "" {
+			t.Errorf("%s %s: %d %v %s", c.method, c.path, got.StatusCode, got.Header, got.body)
+		}
+	}
+}
