@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,14 +79,33 @@ func (a *app) agentStart(ctx context.Context) error {
 	return a.showAgent(s)
 }
 
+// agentStop returns when the agent is gone, so that another one can start.
 func (a *app) agentStop(ctx context.Context) error {
 	control := &agent.Control{Paths: a.paths}
-	if _, ok := control.Running(ctx); !ok {
+	err := control.Stop(ctx)
+	if errors.Is(err, agent.ErrNotRunning) {
 		a.say("The agent does not run.")
 		return nil
 	}
-	return control.Stop(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	for {
+		if _, ok := control.Running(ctx); !ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("the agent did not end; to see it type: cardea agent status")
+		case <-time.After(stopPoll):
+		}
+	}
 }
+
+// stopPoll is how often an agent that is ending is looked at.
+const stopPoll = 10 * time.Millisecond
 
 func (a *app) agentStatus(ctx context.Context) error {
 	control := &agent.Control{Paths: a.paths}
@@ -138,6 +159,7 @@ func agentRun(a *app) *cobra.Command {
 }
 
 func (a *app) agentRun(ctx context.Context, o agentOptions) error {
+	debug.SetGCPercent(100)
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)

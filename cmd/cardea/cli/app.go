@@ -37,7 +37,8 @@ const quick = 5 * time.Second
 type app struct {
 	in       io.Reader
 	out, err io.Writer
-	// person reports whether somebody reads err and could sign in.
+	// person reports whether somebody is at a terminal and could sign in: an
+	// editor or a job that runs us has neither stdin nor stderr there.
 	person bool
 	lookup func(string) (string, bool)
 	now    func() time.Time
@@ -54,7 +55,8 @@ type app struct {
 
 func processApp() *app {
 	return &app{
-		in: os.Stdin, out: os.Stdout, err: os.Stderr, person: term.IsTerminal(os.Stderr),
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		person: term.IsTerminal(os.Stderr) || term.IsTerminal(os.Stdin),
 		lookup: os.LookupEnv, now: time.Now,
 	}
 }

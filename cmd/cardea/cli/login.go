@@ -13,8 +13,8 @@ import (
 )
 
 type loginOptions struct {
-	url, caFile string
-	deviceName  string
+	url        string
+	deviceName string
 }
 
 func newLogin(a *app) *cobra.Command {
