@@ -34,7 +34,7 @@ func migrate(ctx context.Context, e *engine, log *slog.Logger) error {
 		goose.WithExcludeNames(foreign(files, other)),
 	}
 	if e.postgres != nil {
-		locker, err := lock.NewPostgresSessionLocker()
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120)) // each second, for two minutes
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func migrate(ctx context.Context, e *engine, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	if err := notNewer(ctx, p); err != nil {
+	if current, err := isCurrent(ctx, p); err != nil || current {
 		return err
 	}
 	done, err := p.Up(ctx)
@@ -69,16 +69,17 @@ func foreign(files fs.FS, suffix string) []string {
 	return names
 }
 
-// notNewer refuses tables of a later program: an older one would not keep rules
-// that it does not know.
-func notNewer(ctx context.Context, p *goose.Provider) error {
+// isCurrent reports whether there is nothing to do. It refuses tables of a later
+// program: an older one would not keep rules that it does not know.
+func isCurrent(ctx context.Context, p *goose.Provider) (bool, error) {
 	have, err := p.GetDBVersion(ctx)
 	if err != nil {
-		return fmt.Errorf("read the tables' version: %w", err)
+		return false, fmt.Errorf("read the tables' version: %w", err)
 	}
 	sources := p.ListSources()
-	if newest := sources[len(sources)-1].Version; have > newest {
-		return fmt.Errorf("the tables have version %d, this program knows up to %d; run the newer program", have, newest)
+	newest := sources[len(sources)-1].Version
+	if have > newest {
+		return false, fmt.Errorf("the tables have version %d, this program knows up to %d; run the newer program", have, newest)
 	}
-	return nil
+	return have == newest, nil
 }

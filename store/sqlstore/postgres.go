@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -13,8 +14,11 @@ import (
 
 // idleInTransaction is after how long PostgreSQL ends the transaction of an
 // instance that hangs (a stopped process), in milliseconds: the rows that it
-// holds block the others.
-const idleInTransaction = 10_000
+// holds block the others. It is less than the time that their statements wait.
+const idleInTransaction = 5_000
+
+// connectTime bounds one try to connect, where the URL has no connect_timeout.
+const connectTime = 5 * time.Second
 
 func openPostgres(ctx context.Context, o Options) (*engine, error) {
 	cfg, err := pgx.ParseConfig(o.URL)
@@ -27,6 +31,9 @@ func openPostgres(ctx context.Context, o Options) (*engine, error) {
 	cfg.RuntimeParams["statement_timeout"] = strconv.Itoa(int(statementTime.Milliseconds()))
 	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = strconv.Itoa(idleInTransaction)
 	cfg.RuntimeParams["default_transaction_isolation"] = "read committed"
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTime
+	}
 	if cfg.ValidateConnect == nil {
 		// A standby may be behind: what was acknowledged must be seen.
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite

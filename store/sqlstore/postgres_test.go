@@ -6,7 +6,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cardea-ssh/cardea/internal/pgtest"
-	"github.com/cardea-ssh/cardea/store"
 	"github.com/cardea-ssh/cardea/store/storetest"
 )
 
@@ -23,14 +22,7 @@ const wipe = `SET session_replication_role = replica;
 // postgresDatabase gives one database again and again, emptied.
 func postgresDatabase(t testing.TB, server *pgtest.Server) func(testing.TB) storetest.Database {
 	url := server.Database(t)
-	open := func(t testing.TB, instance string) store.Store {
-		t.Helper()
-		s, err := Open(t.Context(), Options{URL: url, Instance: instance})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
+	open := opener(url)
 	open(t, "first").Close() // makes the tables
 	return func(t testing.TB) storetest.Database {
 		c, err := pgx.Connect(t.Context(), url)

@@ -206,27 +206,28 @@ func (w *writer) serve(batch []*command) {
 	if len(live) == 0 {
 		return
 	}
-	err := w.attempt(live)
-	var retry again
-	if !errors.As(err, &retry) {
-		w.tell(live, err)
-		return
-	}
-	for _, c := range live {
-		one := []*command{c}
-		w.tell(one, w.persist(one, retry))
-	}
+	w.tell(live, w.persist(live))
 }
 
-// persist tries one command alone until it did not race.
-func (w *writer) persist(one []*command, retry again) error {
-	var err error = retry
-	for try := 1; try < maxTries; try++ {
+// persist tries a batch until it neither races nor loses its connection: after
+// a race each command goes alone, so that one that races again holds up no
+// other; a connection is replaced once.
+func (w *writer) persist(batch []*command) error {
+	err := w.attempt(batch)
+	var retry again
+	for try, lost := 1, false; try < maxTries && errors.As(err, &retry) && !lost; try++ {
 		time.Sleep(jitter(try))
-		err = w.attempt(one)
-		if !errors.As(err, &retry) || retry.lost && try > 1 {
-			break
+		if !retry.lost && len(batch) > 1 {
+			for _, c := range batch {
+				one := []*command{c}
+				if err := w.persist(one); err != nil {
+					c.err = err
+				}
+			}
+			return nil
 		}
+		lost = retry.lost
+		err = w.attempt(batch)
 	}
 	return err
 }
