@@ -132,7 +132,7 @@ func through(w *agenttest.World, address string, routes ...api.Route) {
 }
 
 // home is alice's laptop with the agent running, and web-1.
-func home(t *testing.T) (*agenttest.World, *agenttest.SSHD) {
+func home(t testing.TB) (*agenttest.World, *agenttest.SSHD) {
 	t.Helper()
 	web := agenttest.Entry("web-1", "web")
 	w := agenttest.New(t, web)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"testing"
 
@@ -19,6 +21,13 @@ func TestMain(m *testing.M) {
 		if err := helper(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "cardea:", err)
 			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "bare" { // what a ProxyCommand has to do at the least
+		if conn, err := net.Dial("tcp", os.Args[2]); err == nil {
+			go func() { io.Copy(conn, os.Stdin); conn.Close() }()
+			io.Copy(os.Stdout, conn)
 		}
 		os.Exit(0)
 	}

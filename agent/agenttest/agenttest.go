@@ -26,7 +26,7 @@ import (
 
 // World is the laptop and what is around it. Set its fields before they are used.
 type World struct {
-	*testing.T
+	testing.TB
 	Control *apitest.Server
 	UserCA  sshtest.KeyPair
 	HostCA  sshtest.KeyPair
@@ -98,11 +98,11 @@ func Entry(name, project string) api.CatalogEntry {
 }
 
 // New starts everything but the agent.
-func New(t *testing.T, servers ...api.CatalogEntry) *World {
+func New(t testing.TB, servers ...api.CatalogEntry) *World {
 	t.Helper()
 	dir := shortDir(t)
 	w := &World{
-		T: t, Control: apitest.New(t), UserCA: sshtest.Key(t), HostCA: sshtest.Key(t), Project: ident.New(ident.Project), logs: &lockedBuffer{},
+		TB: t, Control: apitest.New(t), UserCA: sshtest.Key(t), HostCA: sshtest.Key(t), Project: ident.New(ident.Project), logs: &lockedBuffer{},
 		Paths:   agent.Paths{Run: filepath.Join(dir, "run"), State: filepath.Join(dir, "state"), SSH: filepath.Join(dir, ".ssh", "cardea")},
 		changed: make(chan struct{}),
 	}
