@@ -279,7 +279,7 @@ func TestAClientWithoutBindGetsTheNewestFive(t *testing.T) {
 func TestIdentitiesEndWithTheirTimeAndShortlyAfterTheirUse(t *testing.T) {
 	b := newBench(t)
 	web := ident.New(ident.Server)
-	id := b.add(web, "alice", ourPID)
+	b.add(web, "alice", ourPID)
 	s := b.session(ourPID)
 	b.now = b.now.Add(time.Minute - 1)
 	if len(offers(t, s)) != 1 {
@@ -289,7 +289,7 @@ func TestIdentitiesEndWithTheirTimeAndShortlyAfterTheirUse(t *testing.T) {
 	if len(offers(t, s)) != 0 {
 		t.Error("still there at its end")
 	}
-	id = b.add(web, "alice", ourPID)
+	id := b.add(web, "alice", ourPID)
 	s.answer(signRequest(id.blob, authRequest(id, nil)))
 	b.now = b.now.Add(useGrace)
 	if len(offers(t, s)) != 1 {

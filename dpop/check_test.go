@@ -188,7 +188,8 @@ func TestEachPointOfTheRFC(t *testing.T) {
 		{"7: jwk is missing", bad, func(f *forge, _ *dpop.Expect) { delete(f.header, "jwk") }},
 		{"7: jwk holds the private key", bad, func(f *forge, _ *dpop.Expect) {
 			j := jwkOf(f.priv)
-			j["d"] = b64(f.priv.D.FillBytes(make([]byte, 32)))
+			d, _ := f.priv.Bytes()
+			j["d"] = b64(d)
 			f.header["jwk"] = j
 		}},
 		{"7: jwk is symmetric", bad, func(f *forge, _ *dpop.Expect) { f.header["jwk"] = object{"kty": "oct", "k": "AAAA"} }},

@@ -104,7 +104,7 @@ func checkSecurityKey(wire []byte) error {
 		Rest []byte `ssh:"rest"`
 	}
 	if ssh.Unmarshal(wire, &k) != nil || !strings.HasPrefix(lastString(k.Rest), "ssh:") {
-		return fmt.Errorf("%w: security key whose application does not begin with ssh:", ErrKeyRefused)
+		return fmt.Errorf("%w: security key for an application that does not begin with \"ssh:\"", ErrKeyRefused)
 	}
 	return nil
 }
