@@ -1,0 +1,226 @@
+package control
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+// chromium is a real browser, led over its debugging pipe (messages of the
+// DevTools protocol as JSON, ended by a zero byte, on descriptors 3 and 4).
+type chromium struct {
+	t       *testing.T
+	in      *os.File
+	answers chan message
+	session string
+	id      int
+}
+
+type message struct {
+	ID        int             `json:"id,omitempty"`
+	Method    string          `json:"method,omitempty"`
+	SessionID string          `json:"sessionId,omitempty"`
+	Params    any             `json:"params,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Error     json.RawMessage `json:"error,omitempty"`
+}
+
+// startChromium skips the test where there is no browser.
+func startChromium(t *testing.T) *chromium {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("SKIPPED: no chromium here; the pages are not tried in a real browser")
+	}
+	theirs, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, theirs2, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
+		"--ignore-certificate-errors", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+		"--disable-dev-shm-usage", "--proxy-server=direct://",
+		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE ::1", // it speaks to us alone
+		"--user-data-dir="+t.TempDir(), "about:blank")
+	cmd.ExtraFiles = []*os.File{theirs, theirs2}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("SKIPPED: chromium does not start: %v", err)
+	}
+	theirs.Close()
+	theirs2.Close()
+	c := &chromium{t: t, in: in, answers: make(chan message, 1000)}
+	go func() {
+		defer close(c.answers)
+		r := bufio.NewReaderSize(out, 1<<20)
+		for {
+			raw, err := r.ReadBytes(0)
+			if err != nil {
+				return
+			}
+			var m message
+			if json.Unmarshal(raw[:len(raw)-1], &m) == nil && m.ID != 0 {
+				c.answers <- m
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		in.Close() // chromium ends with its pipe
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			cmd.Process.Kill()
+			<-done
+		}
+		out.Close()
+	})
+	var target struct{ TargetID, SessionID string }
+	c.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	c.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &target)
+	c.session = target.SessionID
+	return c
+}
+
+func (c *chromium) call(method string, params, out any) {
+	c.t.Helper()
+	c.id++
+	raw, err := json.Marshal(message{ID: c.id, Method: method, SessionID: c.session, Params: params})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.in.Write(append(raw, 0)); err != nil {
+		c.t.Fatalf("%s: %v", method, err)
+	}
+	late := time.After(30 * time.Second)
+	for {
+		select {
+		case m, ok := <-c.answers:
+			switch {
+			case !ok:
+				c.t.Fatalf("%s: the browser ended", method)
+			case m.ID != c.id:
+				continue
+			case m.Error != nil:
+				c.t.Fatalf("%s: %s", method, m.Error)
+			case out != nil:
+				if err := json.Unmarshal(m.Result, out); err != nil {
+					c.t.Fatal(err)
+				}
+			}
+			return
+		case <-late:
+			c.t.Fatalf("%s: no answer", method)
+		}
+	}
+}
+
+// js evaluates an expression in the page.
+func (c *chromium) js(expression string) any {
+	c.t.Helper()
+	var out struct {
+		Result           struct{ Value any }
+		ExceptionDetails json.RawMessage
+	}
+	c.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &out)
+	if out.ExceptionDetails != nil {
+		c.t.Fatalf("%s: %s", expression, out.ExceptionDetails)
+	}
+	return out.Result.Value
+}
+
+// until waits for an expression to be true.
+func (c *chromium) until(expression string) {
+	c.t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if c.js(expression) == true {
+			return
+		}
+	}
+	c.t.Fatalf("never: %s; the page is %v: %v", expression, c.js("location.href"), c.js("document.documentElement.outerHTML"))
+}
+
+// A real browser must follow the form's redirect to the device although the
+// policy forbids nearly everything, keep our cookies, and load our style.
+func TestARealBrowserSignsIn(t *testing.T) {
+	c := startChromium(t)
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		for press, want := range map[string]string{"approve": "code", "cancel": "error"} {
+			t.Run(host+" "+press, func(t *testing.T) {
+				c.t = t
+				listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+				if err != nil {
+					t.Skipf("SKIPPED: no %s here: %v", host, err)
+				}
+				defer listener.Close()
+				answers := make(chan url.Values, 10)
+				go http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/callback" {
+						answers <- r.URL.Query()
+					}
+					fmt.Fprint(w, "you may close this page")
+				}))
+				s := localStack(t)
+				d := s.device(`laptop <img src=x onerror="document.title='owned'">`)
+				d.query.Set("redirect_uri", "http://"+listener.Addr().String()+"/callback")
+				c.call("Page.navigate", map[string]any{"url": s.options.PublicURL + d.link()}, nil)
+				c.until(`document.readyState === "complete" && !!document.querySelector("#password")`)
+				if got := c.js(`getComputedStyle(document.querySelector(".card")).maxWidth`); got == "none" {
+					t.Error("the style sheet is not in force")
+				}
+				c.js(`document.querySelector("#name").value = "alice"; document.querySelector("#password").value = "` + secret + `"; document.querySelector("form button").click()`)
+				c.until(`document.readyState === "complete" && !!document.querySelector("button[value=approve]")`)
+				code := api.ConfirmationCode(d.query.Get("code_challenge"), d.query.Get("dpop_jkt"))
+				if got := c.js(`document.querySelector(".code").textContent`); got != code {
+					t.Errorf("the page shows the code %v, the terminal %s", got, code)
+				}
+				if got := fmt.Sprint(c.js(`document.title + document.cookie + document.scripts.length`)); strings.Contains(got, "owned") || strings.Contains(got, "cardea") || !strings.HasSuffix(got, "0") {
+					t.Errorf("a script ran, or may read our cookies: %s", got)
+				}
+				c.js(`document.querySelector("button[value=` + press + `]").click()`)
+				select {
+				case got := <-answers:
+					if got.Get(want) == "" || got.Get("iss") != s.options.PublicURL {
+						t.Errorf("the device got %v", got)
+					}
+				case <-time.After(30 * time.Second):
+					t.Fatalf("the browser did not come back; it is at %v", c.js("location.href"))
+				}
+			})
+		}
+	}
+}
+
+// localStack is a stack at the address where it really is, for a browser that
+// cannot be told another one.
+func localStack(t *testing.T) *stack {
+	t.Helper()
+	s := newStack(t)
+	s.user("alice")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.options.PublicURL = "http://localhost:" + fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
+	server, err := New(s.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &http.Server{Handler: server.Handler()}
+	go h.Serve(listener)
+	t.Cleanup(func() { h.Close() })
+	return s
+}
