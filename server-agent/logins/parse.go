@@ -27,7 +27,7 @@ type record struct {
 // accepted is sshd's line for a login by certificate (auth.c, auth_log):
 //
 //	Accepted publickey for alice from 10.0.0.9 port 4711 ssh2: ED25519-CERT SHA256:… ID cardea:user=… (serial 7) CA ED25519 SHA256:…
-var accepted = regexp.MustCompile(`^Accepted publickey for ([a-z_][a-z0-9_-]{0,31}) from ([0-9a-fA-F.:]{2,45}) port [0-9]{1,5} ssh2: [A-Z0-9-]+-CERT SHA256:[A-Za-z0-9+/]{43} ID ([a-z0-9:=_-]{1,512}) \(serial ([0-9]{1,19})\) CA [A-Z0-9-]+ SHA256:[A-Za-z0-9+/]{43}$`)
+var accepted = regexp.MustCompile(`^Accepted publickey for ([a-z_][a-z0-9_-]{0,31}) from ([0-9a-fA-F.:]{2,45}) port [0-9]{1,5} ssh2: [A-Z0-9-]+-CERT SHA256:[A-Za-z0-9+/]{43} ID ([a-z0-9:=_-]+) \(serial ([0-9]{1,19})\) CA [A-Z0-9-]+ SHA256:[A-Za-z0-9+/]{43}$`)
 
 // ended is PAM's line, by the same process, for the end of the session. Without
 // PAM sshd writes of the end in another process, and no logout is told.

@@ -86,26 +86,25 @@ func CheckCertificate(line, hostKey, server string, hostCAs []string, now time.T
 	return sshcert.VerifyHost(cert, sshcert.ExpectHost{CAs: cas, ServerID: server, Now: now})
 }
 
-// Current is the host certificate in use, or "" if there is none that will do
-// for longer than a third of its life.
-func (m *Manager) Current(hostKey, server string, hostCAs []string) string {
+// Current is the host certificate in use and when it ends, or "" if there is
+// none that holds. due is true if it should be renewed: when a third of its
+// life is left, so that weeks without a control plane do no harm.
+func (m *Manager) Current(hostKey, server string, hostCAs []string) (line string, ends time.Time, due bool) {
 	raw, err := os.ReadFile(CertificateFile)
 	if err != nil {
-		return ""
+		return "", time.Time{}, true
 	}
-	line := strings.TrimSpace(string(raw))
+	line = strings.TrimSpace(string(raw))
 	if CheckCertificate(line, hostKey, server, hostCAs, m.now()) != nil {
-		return ""
+		return "", time.Time{}, true
 	}
 	cert, err := parseCertificate(line)
 	if err != nil {
-		return ""
+		return "", time.Time{}, true
 	}
-	left := time.Unix(int64(cert.ValidBefore), 0).Sub(m.now())
-	if left <= time.Duration(cert.ValidBefore-cert.ValidAfter)*time.Second/3 {
-		return ""
-	}
-	return line
+	ends = time.Unix(int64(cert.ValidBefore), 0).UTC()
+	life := time.Duration(cert.ValidBefore-cert.ValidAfter) * time.Second
+	return line, ends, ends.Sub(m.now()) <= life/3
 }
 
 // foreignCertificates names a host certificate of somebody else's for the same
