@@ -1,0 +1,83 @@
+package serveragent
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/cardea-ssh/cardea/server-agent/program"
+)
+
+// proposal is the address at which sshd can perhaps be reached from outside:
+// an administrator's word wins over it. Empty means that there is none.
+func (a *Agent) proposal(ctx context.Context) string {
+	port := sshdPort(ctx)
+	if a.opt.AccessAddress != "" {
+		if _, address, err := splitAccess(a.opt.AccessAddress, port); err == nil {
+			return address
+		}
+	}
+	host := localAddress(a.controlURL())
+	if host == "" {
+		return ""
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// accessHost is the host part of what is proposed, for the probe.
+func (a *Agent) accessHost(ctx context.Context) string {
+	host, _, err := net.SplitHostPort(a.proposal(ctx))
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+func (a *Agent) controlURL() string {
+	if a.opt.ControlURL != "" {
+		return a.opt.ControlURL
+	}
+	return a.cred.ControlURL
+}
+
+// localAddress asks the kernel which of the host's addresses it would use
+// towards the control plane. Connecting a UDP socket sends nothing.
+func localAddress(control string) string {
+	u, err := url.Parse(control)
+	if err != nil {
+		return ""
+	}
+	conn, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), "443"))
+	if err == nil {
+		defer conn.Close()
+		if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok && !addr.IP.IsLoopback() && !addr.IP.IsLinkLocalUnicast() {
+			return addr.IP.String()
+		}
+	}
+	// The control plane is on this host, or behind a relay on it: then the first
+	// address that others could use.
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, addr := range addrs {
+		if n, ok := addr.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	return ""
+}
+
+// sshdPort is the first port that sshd listens on, 22 if it does not say.
+func sshdPort(ctx context.Context) string {
+	out, err := program.Run(ctx, "/usr/sbin/sshd", "-T")
+	if err == nil {
+		for line := range strings.Lines(string(out)) {
+			if port, ok := strings.CutPrefix(line, "port "); ok {
+				return strings.TrimSpace(port)
+			}
+		}
+	}
+	return "22"
+}

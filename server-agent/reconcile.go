@@ -1,0 +1,332 @@
+package serveragent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/server-agent/accounts"
+	"github.com/cardea-ssh/cardea/server-agent/sshd"
+)
+
+// reconciler makes the host what the state says. One goroutine owns it.
+type reconciler struct {
+	*Agent
+	accounts accounts.Applier
+	sshd     sshd.Manager
+
+	state   api.DesiredState // the zero value until there is one
+	hostKey string
+
+	lookAt, reportAt time.Time
+	reportFailures   int
+	// heldUntil is when a change of sshd that failed is tried again, heldFor the
+	// state at which it failed, held what came of it.
+	heldUntil time.Time
+	heldFor   api.StateVersion
+	held      sshd.Outcome
+}
+
+// recover puts right what a killed run left.
+func (r *reconciler) recover(ctx context.Context) {
+	if err := r.accounts.Sweep(); err != nil {
+		r.log.Warn("half-made homes could not be removed", "err", err)
+	}
+	undone, err := r.sshd.Recover(ctx)
+	switch {
+	case err != nil:
+		r.alarm("a change of sshd that was cut off could not be put back: " + err.Error())
+	case undone:
+		r.alarm("a change of sshd that was cut off was put back")
+	}
+}
+
+// run applies news at once and looks after the host from time to time.
+func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		now := time.Now()
+		if r.state.Complete && (now.After(r.lookAt) || r.confirmed()) {
+			r.apply(ctx)
+		}
+		if time.Now().After(r.reportAt) {
+			r.report(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case r.state = <-news:
+			r.lookAt, r.reportAt = time.Time{}, time.Time{}
+		case <-ticker.C:
+		}
+	}
+}
+
+// apply compares the host with the state and changes what differs.
+func (r *reconciler) apply(ctx context.Context) {
+	r.lookAt = time.Now().Add(reconcileEvery)
+	confirmed := r.confirmed()
+	want := r.wantAccounts(confirmed)
+	res, err := r.accounts.Apply(ctx, want)
+	if ctx.Err() != nil {
+		return
+	}
+	problems := slices.Clone(res.Problems)
+	if err != nil {
+		problems = append(problems, err.Error())
+	}
+	r.show("accounts", problems)
+	r.tellSteps(res)
+	if err != nil || len(res.Failed) > 0 {
+		r.lookAt = time.Now().Add(time.Minute)
+	}
+	if confirmed && err == nil {
+		if _, err := atomicfile.Remove(r.path(confirmFile)); err != nil {
+			r.log.Error("the confirmation could not be removed", "err", err)
+		}
+	}
+	out := sshd.Outcome{}
+	if err == nil {
+		out = r.applySSHD(ctx, res)
+	}
+	if out.Problem != "" {
+		r.show("sshd", []string{out.Problem})
+	} else {
+		r.show("sshd", nil)
+	}
+	r.board.update(func(s *Status) {
+		s.Applied, s.Accounts = r.now().UTC(), res.Usable
+		if err == nil && out.InForce && !res.LockFailed {
+			s.InForce = r.state.Version
+		}
+	})
+	r.reportAt = time.Time{}
+	r.publish()
+}
+
+func (r *reconciler) wantAccounts(confirmed bool) accounts.Want {
+	return accounts.Want{Accounts: r.state.Accounts, Groups: r.state.Groups, DefaultShell: r.opt.DefaultShell, ConfirmedRemovals: confirmed}
+}
+
+// show sets the problems of a part and logs them when they change.
+func (r *reconciler) show(part string, problems []string) {
+	if r.board.set(part, problems...) {
+		for _, p := range problems {
+			r.log.Warn(p, "part", part)
+		}
+	}
+}
+
+// tellSteps reports what was done to accounts.
+func (r *reconciler) tellSteps(res accounts.Result) {
+	for _, s := range res.Steps {
+		detail := ""
+		switch {
+		case res.Failed[s.Subject]:
+		case s.Op == accounts.OpEnd:
+			detail = "locked, and its sessions ended"
+		case s.Op == accounts.OpSudo:
+			detail = "may use sudo"
+		case s.Op == accounts.OpUnsudo:
+			detail = "may not use sudo any more"
+		case s.Op == accounts.OpRun && s.Login != "" && strings.HasSuffix(s.Argv[0], "/useradd"):
+			detail = "made"
+		case s.Op == accounts.OpRun && s.Login != "" && slices.Contains(s.Argv, ""):
+			detail = "changed"
+		}
+		r.log.Info("step", "step", s.String(), "failed", res.Failed[s.Subject])
+		if detail != "" && s.Login != "" {
+			r.tell(api.AgentEvent{Kind: "account", Login: s.Login, Detail: detail})
+		}
+	}
+}
+
+// applySSHD does sshd's part. Principals come first and by themselves: who may
+// not enter any more must not wait for a reload.
+func (r *reconciler) applySSHD(ctx context.Context, res accounts.Result) sshd.Outcome {
+	want := sshd.Want{
+		Server: r.cred.Server, UserCAs: r.state.UserCAs, HostCAs: r.state.HostCAs, Logins: res.Usable, Keep: res.Held,
+		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second,
+	}
+	if err := r.sshd.Principals(want); err != nil {
+		return sshd.Outcome{Problem: "principals could not be written: " + err.Error()}
+	}
+	if !res.CanaryReady {
+		return sshd.Outcome{Problem: "sshd is left as it is: there is no probe account to prove a change with"}
+	}
+	if r.heldFor == r.state.Version && time.Now().Before(r.heldUntil) {
+		return r.held
+	}
+	out := r.changeSSHD(ctx, want)
+	r.heldUntil = time.Time{}
+	if !out.InForce {
+		wait := retrySSHD
+		if out.Alarm {
+			wait = retryAlarm
+			r.alarm(out.Problem)
+		}
+		r.held, r.heldFor, r.heldUntil = out, r.state.Version, time.Now().Add(wait)
+		if next := time.Now().Add(wait); next.Before(r.lookAt) {
+			r.lookAt = next
+		}
+	}
+	return out
+}
+
+func (r *reconciler) changeSSHD(ctx context.Context, want sshd.Want) sshd.Outcome {
+	var err error
+	if r.hostKey, err = r.sshd.HostKey(ctx); err != nil {
+		return sshd.Outcome{Problem: "sshd is left as it is: " + err.Error()}
+	}
+	if want.Certificate, err = r.certificate(ctx, want); err != nil {
+		return sshd.Outcome{Problem: "sshd is left as it is, because there is no host certificate: " + err.Error()}
+	}
+	r.sshd.Access = r.accessHost(ctx)
+	out := r.sshd.Apply(ctx, want, func(ctx context.Context, public string) (string, error) {
+		var c api.HostCertificate
+		err := r.send(ctx, "/v1/agent/canary", api.CanaryRequest{PublicKey: public}, &c)
+		return c.Certificate, err
+	})
+	if out.Changed {
+		r.log.Info("sshd was changed and proved")
+	}
+	return out
+}
+
+// certificate is the host certificate to show: the one in use, or a new one
+// when a third of its life is left. One that still holds will do where none
+// can be had.
+func (r *reconciler) certificate(ctx context.Context, want sshd.Want) (string, error) {
+	line, ends, due := r.sshd.Current(r.hostKey, want.Server, want.HostCAs)
+	if due {
+		var c api.HostCertificate
+		err := r.send(ctx, "/v1/agent/host-certificate", api.HostCertificateRequest{PublicKey: r.hostKey}, &c)
+		if err == nil {
+			err = sshd.CheckCertificate(c.Certificate, r.hostKey, want.Server, want.HostCAs, r.now())
+		}
+		if err == nil {
+			line, ends = c.Certificate, c.ExpiresAt
+		} else if line == "" {
+			return "", err
+		} else {
+			r.log.Warn("the host certificate could not be renewed", "ends", ends, "err", err)
+		}
+	}
+	r.board.update(func(s *Status) { s.CertificateEnds = ends })
+	return line, nil
+}
+
+func (r *reconciler) send(ctx context.Context, path string, in, out any) error {
+	call, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	return r.client.Send(call, "POST", path, in, out)
+}
+
+// report tells the control plane what is in force and what is wrong.
+func (r *reconciler) report(ctx context.Context) {
+	s := r.board.snapshot()
+	in := api.AgentReport{Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, Address: r.proposal(ctx), Version: r.opt.Version}
+	if err := r.send(ctx, "/v1/agent/report", in, nil); err != nil {
+		r.reportFailures++
+		r.reportAt = time.Now().Add(r.opt.backoff(r.reportFailures, err))
+		r.log.Debug("the report did not arrive", "err", err)
+		return
+	}
+	r.reportFailures = 0
+	r.reportAt = time.Now().Add(reportEvery + jitter(reportEvery/4))
+	r.board.update(func(s *Status) { s.Reported, s.Contact = r.now().UTC(), r.now().UTC() })
+	r.publish()
+}
+
+// confirmed is true if root has confirmed the removals of exactly this state.
+func (r *reconciler) confirmed() bool {
+	raw, err := readSmall(r.path(confirmFile), maxSmallFile)
+	return err == nil && strings.TrimSpace(string(raw)) == versionText(r.state.Version)
+}
+
+func versionText(v api.StateVersion) string { return fmt.Sprintf("%d.%d", v.Epoch, v.Counter) }
+
+// ConfirmRemovals lets the running agent lock all accounts that the newest
+// state does not name, however many they are.
+func (a *Agent) ConfirmRemovals() (version string, err error) {
+	if err := a.loadCredential(); err != nil {
+		return "", err
+	}
+	state, err := a.loadState()
+	if err != nil {
+		return "", err
+	}
+	if !state.Complete {
+		return "", errors.New("there is no state yet that names anybody")
+	}
+	version = versionText(state.Version)
+	_, err = atomicfile.Write(a.path(confirmFile), []byte(version+"\n"), atomicfile.Options{Mode: 0o600})
+	return version, err
+}
+
+// Plan says what the agent would do now, and does nothing. It asks the control
+// plane for the newest state, and takes the stored one if it cannot be reached.
+func (a *Agent) Plan(ctx context.Context) (version string, lines []string, err error) {
+	if err := a.loadCredential(); err != nil {
+		return "", nil, err
+	}
+	state, err := a.loadState()
+	if err != nil {
+		return "", nil, err
+	}
+	signed, found, ferr := a.getState(ctx, state.Version, 0)
+	if ferr == nil && found {
+		if d, err := verify(signed, a.cred.PolicyKey, a.cred.Server, state.Version); err == nil {
+			state = d
+		} else {
+			lines = append(lines, "problem: the control plane's answer is refused: "+err.Error())
+		}
+	} else if ferr != nil {
+		lines = append(lines, "problem: the stored state is used: "+ferr.Error())
+	}
+	if !state.Complete {
+		return "", nil, cmp.Or(ferr, errors.New("there is no state yet"))
+	}
+	r := reconciler{Agent: a, accounts: accounts.Applier{Register: a.path(registerFile), Now: a.opt.Now}, sshd: sshd.Manager{State: a.opt.StateDir, Now: a.opt.Now}, state: state}
+	want := r.wantAccounts(r.confirmed())
+	host, err := r.accounts.Read(want)
+	if err != nil {
+		return "", nil, err
+	}
+	plan := accounts.Decide(host, want)
+	for _, s := range plan.Steps {
+		lines = append(lines, s.String())
+	}
+	steps, err := r.planSSHD(plan)
+	if err != nil {
+		return "", nil, err
+	}
+	lines = append(lines, steps...)
+	for _, p := range plan.Problems {
+		lines = append(lines, "problem: "+p)
+	}
+	return versionText(state.Version), lines, nil
+}
+
+// planSSHD takes the host certificate as it is.
+func (r *reconciler) planSSHD(plan accounts.Plan) ([]string, error) {
+	want := sshd.Want{
+		Server: r.cred.Server, UserCAs: r.state.UserCAs, HostCAs: r.state.HostCAs, Logins: plan.Usable, Keep: plan.Held,
+		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second,
+	}
+	raw, err := os.ReadFile(sshd.CertificateFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	want.Certificate = string(raw)
+	return r.sshd.Pending(want)
+}

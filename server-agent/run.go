@@ -1,0 +1,139 @@
+package serveragent
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/internal/daemon"
+	"github.com/cardea-ssh/cardea/server-agent/accounts"
+	"github.com/cardea-ssh/cardea/server-agent/sshd"
+)
+
+// Run keeps the host until ctx ends, which it obeys between two steps. Before
+// that it returns only for what a person must mend first: a folder that cannot
+// be used, a damaged credential.
+func (a *Agent) Run(ctx context.Context) error {
+	lock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := atomicfile.Sweep(a.opt.StateDir); err != nil {
+		return err
+	}
+	r := &reconciler{
+		Agent:    a,
+		accounts: accounts.Applier{Register: a.path(registerFile), Now: a.opt.Now},
+		sshd:     sshd.Manager{State: a.opt.StateDir, Now: a.opt.Now},
+	}
+	if before := a.opt.before; before != nil {
+		r.accounts.Before = func(s accounts.Step) { before(s.String()) }
+		r.sshd.Before = func(stage string) { before("sshd: " + stage) }
+	}
+	if a.queue, err = openQueue(a.path(queueFile)); err != nil {
+		return err
+	}
+	r.recover(ctx)
+	if err := a.waitForEnrolment(ctx); err != nil {
+		return err
+	}
+	if r.state, err = a.loadState(); err != nil {
+		a.alarm(err.Error())
+		a.board.set("state", err.Error())
+	}
+	a.board.update(func(s *Status) {
+		s.Server, s.Name, s.ControlURL, s.Told = a.cred.Server, a.cred.Name, a.cred.ControlURL, r.state.Version
+	})
+	daemon.Notify("READY=1")
+	last := r.state.Version
+	news := make(chan api.DesiredState, 1)
+	group := daemon.NewGroup(ctx)
+	group.Go("fetch", func(ctx context.Context) error { return a.fetch(ctx, last, news) })
+	group.Go("reconcile", func(ctx context.Context) error { return r.run(ctx, news) })
+	group.Go("logins", a.watchLogins)
+	group.Go("events", a.postEvents)
+	return group.Wait()
+}
+
+// fetch asks for news for ever and passes on what it may believe.
+func (a *Agent) fetch(ctx context.Context, last api.StateVersion, news chan api.DesiredState) error {
+	for failures := 0; ; {
+		began := time.Now()
+		d, newer, err := a.poll(ctx, last)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			failures++
+			wait := a.opt.backoff(failures, err)
+			a.log.Debug("no news", "err", err, "wait", wait)
+			if err := sleep(ctx, wait); err != nil {
+				return err
+			}
+			continue
+		}
+		failures = 0
+		a.board.set("fetch")
+		a.board.update(func(s *Status) { s.Contact = a.now().UTC() })
+		if newer {
+			last = d.Version
+			a.board.update(func(s *Status) { s.Told = last })
+			select { // the reconciler takes the newest only
+			case <-news:
+			default:
+			}
+			news <- d
+		}
+		if early := minPoll - time.Since(began); early > 0 {
+			if err := sleep(ctx, early+jitter(minPoll)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// poll is one conditional long poll. newer is false if nothing came.
+func (a *Agent) poll(ctx context.Context, last api.StateVersion) (d api.DesiredState, newer bool, err error) {
+	signed, found, err := a.getState(ctx, last, api.LongPoll)
+	if err != nil {
+		if a.board.set("fetch", "there is no news from the control plane: "+err.Error()) && ctx.Err() == nil {
+			a.log.Warn("there is no news from the control plane", "err", err)
+		}
+		return d, false, err
+	}
+	if !found {
+		return d, false, nil
+	}
+	d, err = verify(signed, a.cred.PolicyKey, a.cred.Server, last)
+	if err != nil {
+		if a.board.set("fetch", "an answer was refused: "+err.Error()) {
+			a.alarm("an answer that claims to be this server's state was refused: " + err.Error())
+		}
+		return d, false, err
+	}
+	if !last.Less(d.Version) {
+		return d, false, nil
+	}
+	a.board.set("state")
+	if err := a.saveState(signed); err != nil {
+		a.board.set("state", "the state cannot be kept on disk: "+err.Error())
+		a.log.Error("the state cannot be kept on disk", "err", err)
+	}
+	return d, true, nil
+}
+
+func (a *Agent) getState(ctx context.Context, last api.StateVersion, wait time.Duration) (signed api.SignedState, found bool, err error) {
+	call, cancel := context.WithTimeout(ctx, wait+pollSlack)
+	defer cancel()
+	query := url.Values{
+		"epoch":   {strconv.FormatInt(last.Epoch, 10)},
+		"counter": {strconv.FormatInt(last.Counter, 10)},
+		"wait":    {strconv.Itoa(int(wait / time.Second))},
+	}
+	found, err = a.client.Get(call, "/v1/agent/state", query, &signed)
+	return signed, found, err
+}
