@@ -32,6 +32,8 @@ const (
 	signInRetry = 30 * time.Second
 	// refreshTime bounds a fetch that somebody waits for.
 	refreshTime = 15 * time.Second
+	// probeTime bounds the look at the user's ssh, which takes 5 ms.
+	probeTime = 5 * time.Second
 	// maxCatalogFile bounds what is read back from disk, bytes.
 	maxCatalogFile = 64 << 20
 )
@@ -321,7 +323,12 @@ func (a *Agent) writeSSH(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.probe.Do(func() { a.passLogin = sshconfig.SafeLogin(ctx, cmp.Or(a.ssh, "ssh")) })
+	a.probe.Do(func() {
+		// Whoever wakes us in the middle of a poll must not make this ssh an unsafe one.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTime)
+		defer cancel()
+		a.passLogin = sshconfig.SafeLogin(ctx, cmp.Or(a.ssh, "ssh"))
+	})
 	config, err := sshconfig.Config(sshconfig.Values{
 		Hosts: list, Binary: a.binary, AgentSocket: a.paths.SSHSocket(), KnownHosts: a.paths.KnownHosts(),
 		PassLogin: a.passLogin, UserAgentSocket: inputs.socket,

@@ -92,6 +92,9 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
+// Call is one of the control plane.
+type Call = apitest.Call
+
 // Entry is a server that alice may reach.
 func Entry(name, project string) api.CatalogEntry {
 	return api.CatalogEntry{ID: ident.New(ident.Server), Name: name, Project: ident.New(ident.Project), ProjectName: project, Login: "alice", Role: "user"}

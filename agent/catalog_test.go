@@ -1,0 +1,109 @@
+package agent_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cardea-ssh/cardea/agent/agenttest"
+	"github.com/cardea-ssh/cardea/api"
+)
+
+// Names that mean two servers are never guessed; those that the user's own configuration
+// uses stay his.
+func TestWhichNamesSSHKnows(t *testing.T) {
+	unique, one, two, taken := agenttest.Entry("db-1", "web"), agenttest.Entry("web-1", "blue"), agenttest.Entry("web-1", "green"), agenttest.Entry("mine", "web")
+	bad := agenttest.Entry("-oProxyCommand=id", "web")
+	dotted := agenttest.Entry("db-1.web", "x") // as the short form of the first one
+	w := agenttest.New(t, unique, one, two, taken, bad, dotted)
+	own := filepath.Join(filepath.Dir(w.Paths.SSH), "config")
+	if err := os.MkdirAll(filepath.Dir(own), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(own, []byte("Include "+w.Paths.SSHConfig()+"\nHost mine\n  HostName mine.example.com\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Start()
+	if err := w.Ask.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(w.Paths.SSHConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		if list, ok := strings.CutPrefix(line, "Host "); ok {
+			names = append(names, strings.Fields(list)...)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	want := []string{"db-1", "db-1.web.x", "mine.web", "web-1.blue", "web-1.green"}
+	if !slices.Equal(names, want) {
+		t.Errorf("names are %q, want %q", names, want)
+	}
+	s, err := w.Ask.Status(t.Context())
+	if err != nil || !slices.Equal(s.Skipped, []string{"mine"}) || s.Problem != "" {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	for name, want := range map[string]string{"db-1": unique.ID, "blue/web-1": one.ID, "web-1.green": two.ID, "mine": taken.ID, two.ID: two.ID} {
+		if c, err := w.Ask.Connect(t.Context(), name, "", 0); err != nil || c.ServerID != want {
+			t.Errorf("%s: %s, %v", name, c.ServerID, err)
+		}
+	}
+}
+
+// An answer that is not a catalog must not cost the user the one he has.
+func TestABadAnswerLeavesTheLastCatalogAndFiles(t *testing.T) {
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start()
+	if err := w.Ask.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(w.Paths.SSHConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range map[string]any{
+		"an error":    api.Errorf(api.Unavailable, "the database is away"),
+		"other JSON":  []string{"x"},
+		"without CAs": api.Catalog{Version: "9", Servers: []api.CatalogEntry{agenttest.Entry("web-9", "web")}},
+	} {
+		w.Control.On("GET", "/v1/catalog", func(c agenttest.Call) (any, error) {
+			if e, ok := answer.(*api.Error); ok {
+				return nil, e
+			}
+			return answer, nil
+		})
+		w.Ask.Refresh(t.Context()) // it may fail: what counts is what is left
+		if after, err := os.ReadFile(w.Paths.SSHConfig()); err != nil || string(after) != string(before) {
+			t.Errorf("%s: the file is now %q, %v", name, after, err)
+		}
+		if s, err := w.Ask.Status(t.Context()); err != nil || s.Problem == "" {
+			t.Errorf("%s: nothing is said about it: %+v, %v", name, s, err)
+		}
+	}
+}
+
+func BenchmarkTenThousandServers(b *testing.B) {
+	var servers []api.CatalogEntry
+	for i := range 10_000 {
+		e := agenttest.Entry(fmt.Sprintf("web-%d", i), "web")
+		e.Labels = map[string]string{"env": "prod", "region": "eu-west-1"}
+		servers = append(servers, e)
+	}
+	w := agenttest.New(b, servers...)
+	w.Start()
+	if err := w.Ask.Refresh(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, _, err := w.Ask.Catalog(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
