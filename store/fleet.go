@@ -18,7 +18,7 @@ type Server struct {
 	ConfirmedEpoch, ConfirmedCounter int64
 	Problems                         []string
 	AgentVersion                     string
-	// EventsNext is the sequence number of the next host event.
+	// EventsNext is the sequence number of the next host event; the first is 1.
 	EventsNext int64
 	LastSeen   time.Time
 	CreatedAt  time.Time

@@ -38,42 +38,35 @@ func (b *batch) add(w *writer, t *tx) {
 // takeEpoch fences off any process that runs under this name: from here on its
 // commits fail. The chain goes on from the last hash of the epoch before.
 func (w *writer) takeEpoch(ctx context.Context) error {
-	rows, err := w.conn.query(ctx, `INSERT INTO audit_chains (instance, epoch, seq, batch, hash) VALUES (?, 1, 0, 0, ?)
+	err := one(w.direct(ctx), []any{&w.epoch, &w.head.hash}, `INSERT INTO audit_chains (instance, epoch, seq, batch, hash) VALUES (?, 1, 0, 0, ?)
 		ON CONFLICT (instance) DO UPDATE SET epoch = audit_chains.epoch + 1, seq = 0, batch = 0
 		RETURNING epoch, hash`, w.instance, []byte{})
 	if err != nil {
 		return fmt.Errorf("take the next epoch: %w", err)
 	}
-	defer rows.Close()
-	rows.Next()
-	if err := scan(rows, []any{&w.epoch, &w.head.hash}); err != nil {
-		return fmt.Errorf("take the next epoch: %w", err)
-	}
 	w.known = true
-	return rows.Close()
+	return nil
 }
 
-// reload reads the head after a commit whose outcome was not heard.
+// reload reads the head after a commit whose outcome was not heard. The lock
+// waits for that commit, should it still be on its way.
 func (w *writer) reload(ctx context.Context) error {
-	rows, err := w.conn.query(ctx, `SELECT epoch, seq, batch, hash FROM audit_chains WHERE instance = ?`, w.instance)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	var epoch int64
 	var h head
-	if !rows.Next() {
-		return fmt.Errorf("the audit chain of instance %q is gone", w.instance)
-	}
-	if err := scan(rows, []any{&epoch, &h.seq, &h.batch, &h.hash}); err != nil {
-		return err
+	err := one(w.direct(ctx), []any{&epoch, &h.seq, &h.batch, &h.hash},
+		`SELECT epoch, seq, batch, hash FROM audit_chains WHERE instance = ? /*lock*/`, w.instance)
+	if err != nil {
+		return fmt.Errorf("read the head of the audit chain: %w", err)
 	}
 	if epoch != w.epoch {
 		return ErrFenced
 	}
 	w.head, w.known = h, true
-	return rows.Close()
+	return nil
 }
+
+// direct asks on the writer's connection outside of a command.
+func (w *writer) direct(ctx context.Context) querier { return &tx{w: w, ctx: ctx} }
 
 // auditChunk rows go into the table with one statement.
 const auditChunk = 16
@@ -93,19 +86,27 @@ func insertAuditRows(n int) string {
 // gives out ids is held until the commit, so ids rise in the order of commits.
 func (w *writer) seal(ctx context.Context, b *batch) error {
 	b.head.batch++
-	n, err := w.conn.exec(ctx, `UPDATE audit_chains SET seq = ?, batch = ?, hash = ? WHERE instance = ? AND epoch = ?`,
+	moved, err := w.conn.later(ctx, `UPDATE audit_chains SET seq = ?, batch = ?, hash = ? WHERE instance = ? AND epoch = ?`,
 		b.head.seq, b.head.batch, b.head.hash, w.instance, w.epoch)
 	if err != nil {
 		return err
 	}
-	if n == 0 {
-		return ErrFenced
-	}
+	last := int64(0)
 	if len(b.rows) > 0 {
 		b.topics = append(b.topics, store.AuditTopic)
-		if err := w.appendAudit(ctx, b.rows); err != nil {
-			return err
-		}
+		last, err = w.lastID(ctx, len(b.rows))
+	}
+	if err == nil {
+		err = w.conn.flush(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if *moved == 0 {
+		return ErrFenced
+	}
+	if err := w.appendAudit(ctx, b.rows, last); err != nil {
+		return err
 	}
 	slices.Sort(b.topics)
 	b.topics = slices.Compact(b.topics)
@@ -115,11 +116,8 @@ func (w *writer) seal(ctx context.Context, b *batch) error {
 	return w.notify(ctx, b.topics)
 }
 
-func (w *writer) appendAudit(ctx context.Context, rows []auditRow) error {
-	last, err := w.lastID(ctx, len(rows))
-	if err != nil {
-		return err
-	}
+// appendAudit appends rows whose ids end with last.
+func (w *writer) appendAudit(ctx context.Context, rows []auditRow, last int64) error {
 	id := last - int64(len(rows))
 	for len(rows) > 0 {
 		n, q := 1, insertAudit
@@ -131,7 +129,7 @@ func (w *writer) appendAudit(ctx context.Context, rows []auditRow) error {
 			id++
 			values = append(values, id, w.instance, w.epoch, r.seq, r.at, r.payload, r.hash)
 		}
-		if _, err := w.conn.exec(ctx, q, values...); err != nil {
+		if _, err := w.conn.later(ctx, q, values...); err != nil {
 			return err
 		}
 		rows = rows[n:]
@@ -139,20 +137,10 @@ func (w *writer) appendAudit(ctx context.Context, rows []auditRow) error {
 	return nil
 }
 
-func (w *writer) lastID(ctx context.Context, n int) (int64, error) {
-	rows, err := w.conn.query(ctx, `UPDATE counters SET value = value + ? WHERE name = 'audit' RETURNING value`, n)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	var last int64
-	if !rows.Next() {
-		return 0, fmt.Errorf("the audit counter is gone: %v", rows.Err())
-	}
-	if err := scan(rows, []any{&last}); err != nil {
-		return 0, err
-	}
-	return last, rows.Close()
+// lastID takes n ids and returns the last of them.
+func (w *writer) lastID(ctx context.Context, n int) (last int64, err error) {
+	err = one(w.direct(ctx), []any{&last}, `UPDATE counters SET value = value + ? WHERE name = 'audit' RETURNING value`, n)
+	return last, err
 }
 
 // AppendAudit implements store.AuditLog.

@@ -5,18 +5,35 @@ import (
 	"database/sql"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5"
 )
 
-// conn is the writer's connection with the statements prepared on it.
+// rows is what both drivers give.
+type rows interface {
+	Next() bool
+	Scan(dest ...any) error
+	Err() error
+	Close() error
+}
+
+// conn is the writer's connection: one of database/sql with the statements
+// prepared on it (SQLite), or one of pgx, which prepares by itself and can send
+// several statements in one round trip (PostgreSQL, pipeline.go).
 type conn struct {
-	eng  *engine
-	c    *sql.Conn // nil until used, and after drop
+	eng *engine
+
+	c    *sql.Conn // nil until used
 	stmt map[string]*sql.Stmt
+
+	pg    *pgx.Conn // nil until used, and after drop
+	queue []queued  // goes with the next statement
 }
 
 // open makes sure that there is a connection.
 func (k *conn) open(ctx context.Context) error {
+	if k.eng.postgres != nil {
+		return k.openPipeline(ctx)
+	}
 	if k.c != nil {
 		return nil
 	}
@@ -28,20 +45,10 @@ func (k *conn) open(ctx context.Context) error {
 	return nil
 }
 
-// drop forgets a connection whose state nobody knows; the driver closes it.
-func (k *conn) drop() {
-	if k.c == nil {
-		return
-	}
-	if k.eng.postgres != nil {
-		k.c.Raw(func(c any) error {
-			return c.(*stdlib.Conn).Close()
-		})
-	}
-	k.close()
-}
-
 func (k *conn) close() {
+	if k.pg != nil {
+		k.drop()
+	}
 	if k.c == nil {
 		return
 	}
@@ -52,52 +59,48 @@ func (k *conn) close() {
 	k.c, k.stmt = nil, nil
 }
 
-// broken reports whether the driver has given the connection up.
-func (k *conn) broken() bool {
-	if k.eng.postgres == nil || k.c == nil {
-		return k.c == nil
-	}
-	broken := false
-	err := k.c.Raw(func(c any) error {
-		broken = c.(*stdlib.Conn).Conn().IsClosed()
-		return nil
-	})
-	return broken || err != nil
-}
-
+// exec returns how many rows the statement changed.
 func (k *conn) exec(ctx context.Context, q string, vs ...any) (int64, error) {
-	q = k.eng.sql(q)
-	var r sql.Result
-	if st, err := k.prepared(ctx, q); err != nil {
+	if k.eng.postgres != nil {
+		return k.execPipeline(ctx, k.eng.sql(q), args(vs))
+	}
+	st, err := k.prepared(ctx, k.eng.sql(q))
+	if err != nil {
 		return 0, err
-	} else if st != nil {
-		r, err = st.ExecContext(ctx, args(vs)...)
-		if err != nil {
-			return 0, err
-		}
-	} else if r, err = k.c.ExecContext(ctx, q, args(vs)...); err != nil {
+	}
+	r, err := st.ExecContext(ctx, args(vs)...)
+	if err != nil {
 		return 0, err
 	}
 	return r.RowsAffected()
 }
 
-func (k *conn) query(ctx context.Context, q string, vs ...any) (*sql.Rows, error) {
-	q = k.eng.sql(q)
-	st, err := k.prepared(ctx, q)
+func (k *conn) query(ctx context.Context, q string, vs ...any) (rows, error) {
+	if k.eng.postgres != nil {
+		return k.queryPipeline(ctx, k.eng.sql(q), args(vs))
+	}
+	st, err := k.prepared(ctx, k.eng.sql(q))
 	if err != nil {
 		return nil, err
 	}
-	if st != nil {
-		return st.QueryContext(ctx, args(vs)...)
-	}
-	return k.c.QueryContext(ctx, q, args(vs)...)
+	return st.QueryContext(ctx, args(vs)...)
 }
 
-// prepared returns nil where the driver itself prepares.
-func (k *conn) prepared(ctx context.Context, q string) (*sql.Stmt, error) {
-	if !k.eng.prepare {
-		return nil, nil
+// later is exec for a statement whose answer can wait: it may go only with the
+// next one, and the number of rows is right only after that or after flush. If
+// it fails, the next statement fails with its error.
+func (k *conn) later(ctx context.Context, q string, vs ...any) (*int64, error) {
+	n := new(int64)
+	if k.eng.postgres != nil {
+		k.queue = append(k.queue, queued{sql: k.eng.sql(q), args: args(vs), n: n})
+		return n, nil
 	}
+	var err error
+	*n, err = k.exec(ctx, q, vs...)
+	return n, err
+}
+
+func (k *conn) prepared(ctx context.Context, q string) (*sql.Stmt, error) {
 	if st, ok := k.stmt[q]; ok {
 		return st, nil
 	}

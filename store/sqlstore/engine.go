@@ -21,7 +21,8 @@ const (
 	statementTime = 10 * time.Second
 )
 
-// engine is an open database: one pool for reads, one for the writer.
+// engine is an open database: a pool for reads, and one for the writer (of
+// SQLite; for PostgreSQL it only serves to make the tables).
 type engine struct {
 	*dialect
 	reads  *sql.DB
@@ -94,12 +95,12 @@ type reader struct {
 
 func (s *Store) reader(ctx context.Context) reader { return reader{ctx: ctx, eng: s.eng} }
 
-func (r reader) query(q string, vs ...any) (*sql.Rows, error) {
-	rows, err := r.run(r.eng.sql(q), args(vs))
-	if err != nil && r.ctx.Err() != nil {
-		return nil, r.ctx.Err()
+func (r reader) query(q string, vs ...any) (rows, error) {
+	found, err := r.run(r.eng.sql(q), args(vs))
+	if err != nil {
+		return nil, orContext(r.ctx, err)
 	}
-	return rows, err
+	return found, nil
 }
 
 func (r reader) run(q string, vs []any) (*sql.Rows, error) {

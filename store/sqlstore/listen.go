@@ -25,11 +25,9 @@ const (
 // is the sender and topics, separated by spaces.
 func (w *writer) notify(ctx context.Context, topics []string) error {
 	for _, p := range payloads(w.sender, topics) {
-		rows, err := w.conn.query(ctx, `SELECT pg_notify('`+channel+`', ?)`, p)
-		if err != nil {
+		if _, err := w.conn.later(ctx, `SELECT pg_notify('`+channel+`', ?)`, p); err != nil {
 			return err
 		}
-		rows.Close()
 	}
 	return nil
 }

@@ -46,8 +46,9 @@ func openPostgres(ctx context.Context, o Options) (*engine, error) {
 	e.reads = stdlib.OpenDB(*cfg)
 	e.reads.SetMaxOpenConns(maxReaders)
 	e.reads.SetMaxIdleConns(maxReaders)
-	e.writes = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(durable))
+	e.writes = stdlib.OpenDB(*cfg)
 	e.writes.SetMaxOpenConns(1)
+	e.writes.SetMaxIdleConns(0) // of no more use once the tables are there
 	if err := e.writes.PingContext(ctx); err != nil {
 		e.close()
 		return nil, err

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -25,9 +24,12 @@ type tx struct {
 	rev    int64 // the revision that this command took, 0 for none yet
 }
 
-func (t *tx) query(q string, vs ...any) (*sql.Rows, error) {
-	rows, err := t.w.conn.query(t.ctx, q, vs...)
-	return rows, t.known(err)
+func (t *tx) query(q string, vs ...any) (rows, error) {
+	r, err := t.w.conn.query(t.ctx, q, vs...)
+	if err != nil {
+		return nil, t.known(err)
+	}
+	return r, nil
 }
 
 // exec returns how many rows it changed; store.ErrExists for a unique value
@@ -57,11 +59,28 @@ func (t *tx) touch(topics ...string) { t.topics = append(t.topics, topics...) }
 
 // command runs c behind the claims of its Meta.
 func (t *tx) command(c *command) error {
-	if p := c.meta.Proof; p != nil {
-		if err := t.claimProof(p); err != nil {
+	if c.meta.Proof == nil {
+		return t.unclaimed(c)
+	}
+	claimed, err := t.claimProof(c.meta.Proof)
+	if err != nil {
+		return err
+	}
+	// The claim travels with the first statement of the command. A proof that was
+	// claimed before overrules whatever came after, which is rolled back.
+	err = t.unclaimed(c)
+	if err == nil || sentinel(err) {
+		if err := t.w.conn.flush(t.ctx); err != nil {
 			return err
 		}
+		if *claimed == 0 {
+			return store.ErrReplayed
+		}
 	}
+	return err
+}
+
+func (t *tx) unclaimed(c *command) error {
 	if i := c.meta.Idempotency; i != nil {
 		if err := t.claimKey(i); err != nil {
 			return err
@@ -70,14 +89,14 @@ func (t *tx) command(c *command) error {
 	return c.run(t)
 }
 
-// claimProof: the row of a proof that is over may be claimed anew, whether it
-// was swept or not.
-func (t *tx) claimProof(p *store.Proof) error {
+// claimProof points to 1 when the claim succeeded. The row of a proof that is
+// over may be claimed anew, whether it was swept or not.
+func (t *tx) claimProof(p *store.Proof) (*int64, error) {
 	h := sha256.New()
 	h.Write([]byte(p.Thumbprint))
 	h.Write([]byte{0}) // ends the thumbprint, which is base64url
 	h.Write([]byte(p.JTI))
-	return t.must(store.ErrReplayed, `INSERT INTO proofs (id, expires_at) VALUES (?, ?)
+	return t.w.conn.later(t.ctx, `INSERT INTO proofs (id, expires_at) VALUES (?, ?)
 		ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE proofs.expires_at <= ?`,
 		h.Sum(nil), p.Expires, t.now)
 }

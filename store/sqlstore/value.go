@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -124,57 +123,57 @@ func moment(n int64) time.Time {
 	return time.UnixMicro(n).UTC()
 }
 
-// scan reads the present row of rows into the pointers.
-func scan(rows *sql.Rows, into []any) error {
+// scan reads the present row into the pointers.
+func scan(r rows, into []any) error {
 	columns := make([]column, len(into))
 	dest := make([]any, len(into))
 	for i, p := range into {
 		columns[i].p = p
 		dest[i] = &columns[i]
 	}
-	return rows.Scan(dest...)
+	return r.Scan(dest...)
 }
 
 // querier is a transaction of the writer, or a reader.
 type querier interface {
-	query(q string, args ...any) (*sql.Rows, error)
+	query(q string, args ...any) (rows, error)
 }
 
 // one reads the only row of a statement; ErrNotFound if there is none.
 func one(db querier, into []any, q string, args ...any) error {
-	rows, err := db.query(q, args...)
+	r, err := db.query(q, args...)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	if !rows.Next() {
-		if err := rows.Err(); err != nil {
+	defer r.Close()
+	if !r.Next() {
+		if err := r.Err(); err != nil {
 			return err
 		}
 		return store.ErrNotFound
 	}
-	if err := scan(rows, into); err != nil {
+	if err := scan(r, into); err != nil {
 		return err
 	}
-	return rows.Close()
+	return r.Close()
 }
 
 // all reads every row of a statement; into gives the pointers of one.
 func all[T any](db querier, into func(*T) []any, q string, args ...any) ([]T, error) {
-	rows, err := db.query(q, args...)
+	r, err := db.query(q, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer r.Close()
 	var out []T
-	for rows.Next() {
+	for r.Next() {
 		var v T
-		if err := scan(rows, into(&v)); err != nil {
+		if err := scan(r, into(&v)); err != nil {
 			return nil, err
 		}
 		out = append(out, v)
 	}
-	return out, rows.Err()
+	return out, r.Err()
 }
 
 // texts reads one column of strings.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"strconv"
 	"sync"
 	"time"
 
@@ -314,7 +315,7 @@ func (w *writer) begin(ctx context.Context) error {
 	if w.eng.postgres != nil {
 		begin = "BEGIN"
 	}
-	_, err := w.conn.exec(ctx, begin)
+	_, err := w.conn.later(ctx, begin)
 	return err
 }
 
@@ -323,14 +324,18 @@ func (w *writer) begin(ctx context.Context) error {
 func (w *writer) runAll(ctx context.Context, cmds []*command, b *batch) error {
 	if w.eng.postgres != nil && anyDirectory(cmds) {
 		// First of all locks, so that two instances never wait for each other.
-		rows, err := w.conn.query(ctx, "SELECT revision FROM team /*lock*/")
-		if err != nil {
+		if _, err := w.conn.later(ctx, "SELECT revision FROM team /*lock*/"); err != nil {
 			return err
 		}
-		rows.Close()
 	}
-	for _, c := range cmds {
-		if err := w.runOne(ctx, c, b, len(cmds) > 1); err != nil {
+	for i, c := range cmds {
+		savepoint := ""
+		if len(cmds) > 1 {
+			// Names of their own: should one not have been set, a rollback to it must
+			// fail and not undo the command before.
+			savepoint = "SAVEPOINT c" + strconv.Itoa(i)
+		}
+		if err := w.runOne(ctx, c, b, savepoint); err != nil {
 			return err
 		}
 	}
@@ -346,9 +351,9 @@ func anyDirectory(cmds []*command) bool {
 	return false
 }
 
-func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint bool) error {
-	if savepoint {
-		if _, err := w.conn.exec(ctx, "SAVEPOINT command"); err != nil {
+func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint string) error {
+	if savepoint != "" {
+		if _, err := w.conn.later(ctx, savepoint); err != nil {
 			return err
 		}
 	}
@@ -362,19 +367,19 @@ func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint boo
 		c.err, t.audit = keep.error, nil
 		b.add(w, t)
 	case !sentinel(c.err):
-		if f := w.eng.classify(c.err); f == conflict || f == lost || w.conn.broken() {
+		if f := w.eng.classify(c.err); f == conflict || f == lost || w.conn.lost() {
 			return c.err
 		}
 		fallthrough
 	default:
-		if savepoint {
-			if _, err := w.conn.exec(ctx, "ROLLBACK TO SAVEPOINT command"); err != nil {
+		if savepoint != "" {
+			if _, err := w.conn.exec(ctx, "ROLLBACK TO "+savepoint); err != nil {
 				return err
 			}
 		}
 	}
-	if savepoint {
-		if _, err := w.conn.exec(ctx, "RELEASE SAVEPOINT command"); err != nil {
+	if savepoint != "" {
+		if _, err := w.conn.later(ctx, "RELEASE "+savepoint); err != nil {
 			return err
 		}
 	}
@@ -394,7 +399,8 @@ func sentinel(err error) bool {
 }
 
 func (w *writer) rollback(ctx context.Context) {
-	if w.conn.c == nil {
+	if w.conn.lost() {
+		w.conn.drop()
 		return
 	}
 	if _, err := w.conn.exec(ctx, "ROLLBACK"); err != nil && w.eng.postgres != nil {
@@ -411,7 +417,7 @@ func (w *writer) judge(ctx context.Context, err error) error {
 		return ErrFenced
 	}
 	f := w.eng.classify(err)
-	broken := w.conn.c != nil && w.conn.broken()
+	broken := w.conn.pg != nil && w.conn.lost()
 	w.rollback(ctx)
 	switch {
 	case f == conflict:
