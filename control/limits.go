@@ -34,6 +34,8 @@ const (
 	// bodyTime is how long a caller may take to send api.MaxBody bytes, and
 	// answerTime to take the answer, after the call's own time.
 	bodyTime, answerTime = 10 * time.Second, 30 * time.Second
+	// strangerTime is all of it for a call that nobody is known for.
+	strangerTime = 25 * time.Second
 	// retryBusy is when to come again after 503.
 	retryBusy = 2 * time.Second
 )
@@ -189,14 +191,14 @@ func (b *buckets) room(now time.Time) *rate.Limiter {
 	return rate.NewLimiter(b.rate, b.burst)
 }
 
-// deadlines bound the time of a request on its connection. A body has bodyTime
-// to come, also one that no handler reads: net/http would wait for its end
+// deadlines bound the time of a request on its connection, for strangers; within
+// gives the known more. A body has bodyTime to come, also one that no handler reads: net/http would wait for its end
 // before it answers. A request without one has no read deadline, because a read
 // beyond it, which tells that the peer left, would end a long poll.
 func deadlines(w http.ResponseWriter, req *http.Request) {
 	conn := http.NewResponseController(w)
 	// A recorder in a test has no deadlines; a real connection always does.
-	_ = conn.SetWriteDeadline(time.Now().Add(callTime + answerTime))
+	_ = conn.SetWriteDeadline(time.Now().Add(strangerTime))
 	if req.Body != nil && req.Body != http.NoBody {
 		_ = conn.SetReadDeadline(time.Now().Add(bodyTime))
 	}
@@ -218,6 +220,8 @@ func (s *Server) within(w http.ResponseWriter, req *http.Request, r route, do fu
 	limit := callTime
 	if r.Poll {
 		limit = pollTime
+	}
+	if r.Access != Public && r.Access != Proof {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerTime)) // as in deadlines
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), limit)

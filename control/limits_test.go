@@ -172,7 +172,7 @@ func TestLongPollsEndAtOnceWhenTheServerStops(t *testing.T) {
 	stopped := time.Now()
 	w.server.stop()
 	wait.Wait()
-	if took := time.Since(stopped); took > time.Second {
+	if took := time.Since(stopped); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}
 }
@@ -202,7 +202,7 @@ func TestRunServesSweepsAndStops(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run = %v", err)
 	}
-	if took := time.Since(stopped); took > 2*time.Second {
+	if took := time.Since(stopped); took > 5*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
 	for i, want := range []string{audit.InstanceStart, audit.InstanceStop} {
@@ -234,7 +234,7 @@ func TestASlowBodyIsCutOff(t *testing.T) {
 			fmt.Fprintf(conn, "%s\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", head)
 			conn.SetDeadline(time.Now().Add(2 * bodyTime))
 			_, err = io.Copy(io.Discard, conn)
-			if took := time.Since(began); err != nil || took > bodyTime+3*time.Second {
+			if took := time.Since(began); err != nil || took > bodyTime+8*time.Second {
 				t.Errorf("the connection was held for %s: %v", took, err)
 			}
 		})

@@ -32,7 +32,7 @@ import (
 // stack is whole control planes on one real store: two instances, an
 // administrator, and the people of the stories.
 type stack struct {
-	t         *testing.T
+	t         testing.TB
 	path      string
 	store     *sqlstore.Store
 	keys      *ca.Keyring
@@ -47,7 +47,7 @@ type stack struct {
 
 const secret = "correct horse battery"
 
-func newStack(t *testing.T) *stack {
+func newStack(t testing.TB) *stack {
 	t.Helper()
 	s := &stack{t: t, path: filepath.Join(t.TempDir(), "cardea.db"), clock: time.Now().UTC().Truncate(time.Second)}
 	keeper, err := ca.OpenKeeper(t.Context(), "base64key://"+base64.URLEncoding.EncodeToString(bytes.Repeat([]byte{1}, 32)))
@@ -273,7 +273,7 @@ func (s *stack) device(name string) *device {
 func (d *device) link() string { return "/oauth/authorize?" + d.query.Encode() }
 
 // request is the id in the form of a page.
-func request(t *testing.T, page reply) string {
+func request(t testing.TB, page reply) string {
 	t.Helper()
 	root, err := html.Parse(strings.NewReader(page.body))
 	if err != nil {
@@ -309,7 +309,7 @@ func (d *device) approve(b *browser, name string) url.Values {
 }
 
 // sentBack is what a redirect to the device says.
-func sentBack(t *testing.T, got reply) url.Values {
+func sentBack(t testing.TB, got reply) url.Values {
 	t.Helper()
 	where := got.Header.Get("Location")
 	if got.StatusCode != http.StatusSeeOther || !strings.HasPrefix(where, callback+"?") {

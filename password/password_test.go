@@ -72,12 +72,16 @@ func TestAMalformedHashIsAnErrorAndCostsNothing(t *testing.T) {
 		"a part more":       good + "$x",
 	} {
 		t.Run(name, func(t *testing.T) {
-			began := time.Now()
-			if ok, err := Verify(hash, "x"); ok || !errors.Is(err, ErrMalformed) {
-				t.Errorf("got %v, %v", ok, err)
+			best := time.Hour
+			for range 3 {
+				began := time.Now()
+				if ok, err := Verify(hash, "x"); ok || !errors.Is(err, ErrMalformed) {
+					t.Fatalf("got %v, %v", ok, err)
+				}
+				best = min(best, time.Since(began))
 			}
-			if took := time.Since(began); took > 5*time.Millisecond {
-				t.Errorf("took %s", took)
+			if best > 5*time.Millisecond {
+				t.Errorf("took %s", best)
 			}
 		})
 	}
@@ -87,7 +91,7 @@ func TestTimeDoesNotTellWhoExists(t *testing.T) {
 	hash, _ := Hash("x")
 	measure := func(hash string) time.Duration {
 		best := time.Hour
-		for range 5 {
+		for range 8 {
 			began := time.Now()
 			Verify(hash, "y")
 			best = min(best, time.Since(began))
@@ -95,7 +99,7 @@ func TestTimeDoesNotTellWhoExists(t *testing.T) {
 		return best
 	}
 	known, unknown := measure(hash), measure("")
-	if ratio := float64(known) / float64(unknown); ratio < 0.5 || ratio > 2 {
+	if ratio := float64(known) / float64(unknown); ratio < 1./3 || ratio > 3 {
 		t.Errorf("a known account takes %s, an unknown one %s", known, unknown)
 	}
 }
