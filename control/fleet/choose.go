@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
-	"github.com/cardea-ssh/cardea/control/lookup"
 	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/policy"
 	"github.com/cardea-ssh/cardea/store"
@@ -168,11 +167,7 @@ func routesOf(order, candidates []store.Gateway, limit int) []api.Route {
 func (s *Service) Routes(ctx context.Context, f store.Facts) (routes []api.Route, unconfirmed bool, err error) {
 	c := Choice{Now: s.now(), Epoch: f.Team.Epoch, Project: f.Project, Server: f.Server}
 	if f.Project.Gateway != gatewayNone {
-		err := lookup.All(ctx, s.Store.Gateways, func(g store.Gateway) bool {
-			c.Gateways = append(c.Gateways, g)
-			return true
-		})
-		if err != nil {
+		if c.Gateways, err = s.roster.list(ctx, s.Store); err != nil {
 			return nil, false, err
 		}
 	}

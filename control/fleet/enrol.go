@@ -80,6 +80,7 @@ func (s *Service) EnrolGateway(ctx context.Context, by caller.Caller, in api.Gat
 	}
 	token, credential := newCredential(gatewayPrefix, by)
 	e.Gateway, e.Detail = row.ID, map[string]string{"token": t.ID, "name": row.Name, "address": row.Address, "thumbprint": by.Prover}
+	defer s.roster.forget()
 	gateway, err := s.Store.EnrolGateway(ctx, hashOf(in.Secret), row, credential, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
 	if err != nil {
 		return nil, s.notEnrolled(ctx, e, err, "gateway", row.Name)

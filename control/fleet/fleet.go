@@ -35,6 +35,7 @@ type Service struct {
 	Now func() time.Time
 
 	states states
+	roster roster
 }
 
 func (s *Service) now() time.Time {

@@ -55,6 +55,7 @@ func (s *Service) UpdateGateway(ctx context.Context, by caller.Caller, ref strin
 	}
 	e := by.Event(s.now(), audit.GatewayUpdate)
 	e.Gateway, e.Detail = row.ID, detail
+	defer s.roster.forget()
 	changed, err := s.Store.UpdateGateway(ctx, row.ID, store.GatewayChange{
 		Name: in.Name, Address: in.Address, State: in.State, Labels: in.Labels, Egress: in.Egress,
 	}, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
@@ -76,6 +77,7 @@ func (s *Service) DeleteGateway(ctx context.Context, by caller.Caller, ref strin
 	}
 	e := by.Event(s.now(), audit.GatewayDelete)
 	e.Gateway, e.Detail = row.ID, map[string]string{"name": row.Name}
+	defer s.roster.forget()
 	err = s.Store.DeleteGateway(ctx, row.ID, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
 	return lookup.Named(row.ID, caller.Explain(err, "gateway "+row.Name))
 }

@@ -41,6 +41,7 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 	}
 	m := by.Meta(s.now(), s.healthEvents(by, r)...)
 	m.Idempotency = nil // a repeat only makes the report younger, as it should
+	defer s.roster.forget()
 	if err := s.Store.ReportGateway(ctx, by.Gateway.ID, r, m); err != nil {
 		return nil, caller.Explain(err, "gateway "+by.Gateway.Name)
 	}
