@@ -447,3 +447,19 @@ func TestADisabledUserIsPutOut(t *testing.T) {
 	denied(t, s.alice, api.SignIn, "POST", "/v1/connect", f.connect("web-1", ""))
 	denied(t, s.gateway.device, api.Denied, "POST", "/v1/gateway/sessions", api.Claim{Hello: s.gateway.open(t, second).Claim, Source: "203.0.113.9:1"})
 }
+
+// Between two reads of the list of gateways its owner may change it; what this
+// instance changed itself counts at once.
+func TestAGatewayThatWasDisabledIsNotChosen(t *testing.T) {
+	s := newScene(t)
+	f := newFresh(t)
+	must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", ""))
+	must[api.Gateway](t, s.admin, "PATCH", "/v1/gateways/gw-1", json.RawMessage(`{"state":"disabled"}`))
+	if c := must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", "")); len(c.Routes) != 1 || len(c.Ticket) != 0 {
+		t.Errorf("routes %+v", c.Routes)
+	}
+	must[api.Gateway](t, s.admin, "PATCH", "/v1/gateways/gw-1", json.RawMessage(`{"state":"active"}`))
+	if c := must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", "")); len(c.Routes) != 2 {
+		t.Errorf("routes %+v", c.Routes)
+	}
+}

@@ -66,7 +66,7 @@ func denied(t testing.TB, d *device, kind api.Kind, method, path string, in any)
 	return e
 }
 
-func newScene(t *testing.T, settings ...func(*api.ProjectSettings)) *scene {
+func newScene(t testing.TB, settings ...func(*api.ProjectSettings)) *scene {
 	t.Helper()
 	s := &scene{stack: newStack(t)}
 	s.admin = s.stack.admin()
