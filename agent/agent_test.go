@@ -58,6 +58,10 @@ func TestTheHostsCertificateChoosesTheIdentity(t *testing.T) {
 	if r := realSSH(w, sDB, "db-1"); r.Exit != 0 {
 		t.Errorf("db-1: %s", r.Stderr)
 	}
+	if sshtest.Version(t) < 809 {
+		t.Log("SKIPPED: this ssh says nothing about the host, so only its own check of host keys counts")
+		return
+	}
 	liar := w.SSHD(web.ID, w.HostSigner(db.ID, nil))
 	w.Connect("web-1", 0)
 	if r := realSSH(w, liar, "web-1", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"); r.Exit == 0 {
