@@ -48,6 +48,9 @@ const (
 	strangerRate, strangerBurst = 50, 500
 	// failureRate, of calls with a token or proof that is wrong.
 	failureRate, failureBurst = 10, 200
+	// passwordRate, of wrong passwords. Each costs 45 ms and a place in the one
+	// queue, so without this one source could keep everybody else out of it.
+	passwordRate, passwordBurst = 1, 100
 	// denialRate, of refusals that are audited for each caller.
 	denialRate, denialBurst = 0.1, 10
 	// maxSources is how many sources and callers are told apart; 100 bytes each.
@@ -65,6 +68,7 @@ type limits struct {
 	calls, polls atomic.Int64
 	strangers    *buckets
 	failures     *buckets
+	passwords    *buckets
 	denials      *buckets
 
 	mu   sync.Mutex
@@ -75,6 +79,7 @@ func newLimits() *limits {
 	return &limits{
 		strangers: newBuckets(strangerRate, strangerBurst),
 		failures:  newBuckets(failureRate, failureBurst),
+		passwords: newBuckets(passwordRate, passwordBurst),
 		denials:   newBuckets(denialRate, denialBurst),
 		each:      map[string]int{},
 	}

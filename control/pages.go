@@ -143,7 +143,7 @@ func (p *pages) password(w http.ResponseWriter, r *http.Request) error {
 	if _, err := p.signin.Show(r.Context(), id, b); err != nil {
 		return err // no request of this browser: not one password is looked at
 	}
-	login, err := p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b)
+	login, err := p.check(r, name, b)
 	var told *api.Error
 	switch {
 	case errors.As(err, &told):
@@ -157,6 +157,20 @@ func (p *pages) password(w http.ResponseWriter, r *http.Request) error {
 	}
 	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
 	return p.to(w, r, "/confirm", id)
+}
+
+// check checks a password within the limit of its source.
+func (p *pages) check(r *http.Request, name string, b signin.Browser) (login string, err error) {
+	now, source := p.server.options.Now(), sourceKey(b.Source)
+	wrong := p.server.limits.passwords
+	if wrong.empty(source, now) {
+		return "", tooMany("too many wrong passwords from your address")
+	}
+	login, err = p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b)
+	if api.KindOf(err) == api.SignIn {
+		wrong.take(source, now)
+	}
+	return login, err
 }
 
 // confirm shows what is about to happen.

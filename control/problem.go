@@ -34,8 +34,13 @@ func (s *Server) public(ctx context.Context, by caller.Caller, err error) *api.E
 	var known *api.Error
 	if !errors.As(caller.Explain(err, "such thing"), &known) {
 		if ctx.Err() != nil {
-			// The caller left, or the server stops; it is nobody's fault.
-			log.Debug("call given up", "error", err)
+			// The caller left or the server stops, which is nobody's fault; or it
+			// took too long, which is.
+			level := slog.LevelDebug
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				level = slog.LevelWarn
+			}
+			log.Log(ctx, level, "call given up", "error", err)
 			return api.Errorf(api.Unavailable, "the call was given up").WithRetry(time.Second)
 		}
 		log.Error("internal error", "error", err)

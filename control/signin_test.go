@@ -389,6 +389,32 @@ func TestWrongPasswords(t *testing.T) {
 	}
 }
 
+func TestOneSourceCannotKeepAllOthersFromSigningIn(t *testing.T) {
+	s := newStack(t)
+	s.user("alice")
+	b := s.browser(0)
+	id := request(t, b.open(s.device("x").link()))
+	for range passwordBurst - 1 {
+		s.servers[0].limits.passwords.take("127.0.0.1", s.now())
+	}
+	try := func(secret string) reply {
+		return b.post("/signin", url.Values{"request": {id}, "name": {"alice"}, "password": {secret}})
+	}
+	if got := try("wrong"); got.StatusCode != 401 {
+		t.Errorf("the last of its tries: %d", got.StatusCode)
+	}
+	if got := try(secret); got.StatusCode != 429 {
+		t.Errorf("one more: %d", got.StatusCode)
+	}
+	s.wait(time.Second)
+	if got := try(secret); !strings.Contains(got.body, "approve") {
+		t.Errorf("a second later: %d %s", got.StatusCode, got.body)
+	}
+	if got := try(secret); got.StatusCode == 429 {
+		t.Error("a right password counts as a wrong one")
+	}
+}
+
 // browserFrom is the same browser, led to another instance.
 func (s *stack) browserFrom(b *browser, i int) *browser {
 	c := *b.http
