@@ -133,7 +133,7 @@ type Fleet interface {
 	// DeleteServer revokes its credential with it.
 	DeleteServer(ctx context.Context, id string, m Meta) error
 	// ReportServer stores a report; the confirmed version never goes back within
-	// an epoch.
+	// an epoch, and an empty host key or version leaves the one before.
 	ReportServer(ctx context.Context, id string, r ServerReport, m Meta) error
 	// SeenServer notes at most once a minute that a server polls.
 	SeenServer(ctx context.Context, id string, now time.Time) error

@@ -18,6 +18,7 @@
 //     engine and may be tried again. A done context gives the context's error,
 //     and the command may or may not have happened.
 //   - Times are stored in UTC with microseconds. The zero time means "none".
+//   - Text is UTF-8 without NUL; what is not is replaced by U+FFFD on its way in.
 //   - All methods may be called from many goroutines.
 package store
 
@@ -103,7 +104,7 @@ type Store interface {
 	Watcher
 
 	// Sweep ends what is over at now (memberships, grants) with the revisions
-	// and wake-ups that a removal has, and drops what is kept for a time only
+	// and wake-ups that a removal has and an audit event for each, and drops what is kept for a time only
 	// (proofs, nonces, requests, idempotency keys). Any instance may call it at
 	// any time; it is bounded to a thousand rows of each kind per call.
 	Sweep(ctx context.Context, now time.Time) error

@@ -41,7 +41,6 @@ func (s *Store) ClaimHello(ctx context.Context, c store.Claim, m store.Meta) err
 			return fmt.Errorf("the ticket is over: %w", store.ErrDenied)
 		}
 		h := c.Session
-		t.touch(store.UserTopic(h.User))
 		return t.must(store.ErrDenied, insertGatewaySession,
 			h.ID, h.Login, h.Source, created(h.StartedAt, t), h.Gateway, h.Server, h.User, c.UserSession, t.now, c.Ticket, h.Login, fingerprint(c.Fingerprint))
 	})

@@ -136,6 +136,12 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 		if r.ConfirmedEpoch < v.ConfirmedEpoch || r.ConfirmedEpoch == v.ConfirmedEpoch && r.ConfirmedCounter < v.ConfirmedCounter {
 			r.ConfirmedEpoch, r.ConfirmedCounter = v.ConfirmedEpoch, v.ConfirmedCounter
 		}
+		if r.HostKey == "" {
+			r.HostKey = v.HostKey
+		}
+		if r.AgentVersion == "" {
+			r.AgentVersion = v.AgentVersion
+		}
 		t.touch(store.ServerTopic(id))
 		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, agent_version = ?, last_seen = ? WHERE id = ?`,
 			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.AgentVersion, t.now, id)

@@ -23,6 +23,16 @@ func requestInto(r *store.AuthRequest) []any {
 	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.ExpiresAt, &r.CreatedAt}
 }
 
+const authenticateQuery = `SELECT c.kind, c.thumbprint, c.expires_at, ` +
+	sessionColumns + `, ` + deviceColumns + `, ` + userColumns + `, ` + serverColumns + `, ` + gatewayColumns + `
+	FROM (SELECT 'user' AS kind, id AS owner, thumbprint, expires_at FROM sessions WHERE token_hash = ?
+		UNION ALL SELECT kind, owner, thumbprint, expires_at FROM credentials WHERE token_hash = ?) c
+	LEFT JOIN sessions x ON c.kind = 'user' AND x.id = c.owner
+	LEFT JOIN devices d ON d.id = x.device_id
+	LEFT JOIN users u ON u.id = x.user_id
+	LEFT JOIN servers s ON c.kind = 'server' AND s.id = c.owner
+	LEFT JOIN gateways w ON c.kind = 'gateway' AND w.id = c.owner`
+
 // Authenticate implements store.SignIn: one statement for all kinds of tokens.
 func (s *Store) Authenticate(ctx context.Context, tokenHash []byte) (store.Subject, error) {
 	var v store.Subject
@@ -32,15 +42,7 @@ func (s *Store) Authenticate(ctx context.Context, tokenHash []byte) (store.Subje
 	into = append(into, userInto(&v.User)...)
 	into = append(into, serverInto(&v.Server)...)
 	into = append(into, gatewayInto(&v.Gateway)...)
-	err := one(s.reader(ctx), into, `SELECT c.kind, c.thumbprint, c.expires_at, `+
-		sessionColumns+`, `+deviceColumns+`, `+userColumns+`, `+serverColumns+`, `+gatewayColumns+`
-		FROM (SELECT 'user' AS kind, id AS owner, thumbprint, expires_at FROM sessions WHERE token_hash = ?
-			UNION ALL SELECT kind, owner, thumbprint, expires_at FROM credentials WHERE token_hash = ?) c
-		LEFT JOIN sessions x ON c.kind = 'user' AND x.id = c.owner
-		LEFT JOIN devices d ON d.id = x.device_id
-		LEFT JOIN users u ON u.id = x.user_id
-		LEFT JOIN servers s ON c.kind = 'server' AND s.id = c.owner
-		LEFT JOIN gateways w ON c.kind = 'gateway' AND w.id = c.owner`, tokenHash, tokenHash)
+	err := one(s.reader(ctx), into, authenticateQuery, tokenHash, tokenHash)
 	return v, err
 }
 

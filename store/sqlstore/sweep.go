@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -73,19 +74,35 @@ func (t *tx) sweepEnded() error {
 		return err
 	}
 	for _, m := range members {
-		if err := t.removeMember(m.Group, m.User); err != nil && !errors.Is(err, store.ErrNotFound) {
+		err := t.removeMember(m.Group, m.User)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // another instance was first
+		}
+		if err != nil {
 			return err
 		}
+		t.tell(audit.Event{Action: audit.MemberEnd, User: m.User, Detail: map[string]string{"group": m.Group}})
 	}
-	grants, err := all(t, func(g *store.Grant) []any { return []any{&g.Project, &g.ID} },
-		`SELECT project_id, id FROM grants WHERE until <> 0 AND until <= ? LIMIT ?`, t.now, sweepRows)
+	grants, err := all(t, func(g *store.Grant) []any { return []any{&g.Project, &g.ID, &g.Group} },
+		`SELECT project_id, id, group_id FROM grants WHERE until <> 0 AND until <= ? LIMIT ?`, t.now, sweepRows)
 	if err != nil {
 		return err
 	}
 	for _, g := range grants {
-		if err := t.deleteGrant(g.Project, g.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+		err := t.deleteGrant(g.Project, g.ID)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
+		t.tell(audit.Event{Action: audit.GrantEnd, Project: g.Project, Detail: map[string]string{"grant": g.ID, "group": g.Group}})
 	}
 	return nil
+}
+
+// tell adds an audit event of the store's own: nobody asked for the end.
+func (t *tx) tell(e audit.Event) {
+	e.Time, e.Outcome, e.Reason = t.now, audit.Allowed, "its time was over"
+	t.audit = append(t.audit, audit.Encode(e))
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/store"
@@ -11,6 +12,8 @@ import (
 // arg turns a Go value into what both drivers take and the tables keep.
 func arg(v any) any {
 	switch v := v.(type) {
+	case string:
+		return clean(v)
 	case time.Time:
 		return micros(v)
 	case int:
@@ -23,13 +26,19 @@ func arg(v any) any {
 		}
 		return v
 	case map[string]string:
-		return jsonText(v, len(v))
+		return jsonText(v, len(v)) // JSON replaces and escapes by itself
 	case []string:
 		return jsonText(v, len(v))
 	case []store.SealingKey:
 		return jsonText(v, len(v))
 	}
 	return v
+}
+
+// clean makes text that both engines take: PostgreSQL refuses NUL and what is
+// not UTF-8, SQLite keeps anything. Text from strangers must not fail a command.
+func clean(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 func args(vs []any) []any {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -206,6 +207,15 @@ func (w *world) several() {
 	}
 }
 
+// told fails unless the newest audit row is an event of this action.
+func (w *world) told(action string) {
+	w.Helper()
+	rows := w.audit()
+	e, err := audit.Decode(rows[len(rows)-1].Payload)
+	w.ok(err)
+	w.equal(e.Action, action)
+}
+
 var sweepCases = []testCase{
 	{"Sweep ends memberships that are over with the revisions and wake-ups of a removal", func(w *world) {
 		p := w.path()
@@ -219,12 +229,14 @@ var sweepCases = []testCase{
 		f := must[store.ProjectFacts](w)(w.s.ProjectFacts(w.ctx, p.project.ID))
 		w.equal(len(f.Members), 1)
 		w.equal(f.Members[0].User, p.user.ID)
+		w.told(audit.MemberEnd)
 	}},
 	{"Sweep ends grants that are over with the revisions and wake-ups of a removal", func(w *world) {
 		p := w.path()
 		w.grant(p.project, p.group, w.now.Add(time.Hour))
 		w.raises(p.project.ID, func() { w.ok(w.s.Sweep(w.ctx, w.now.Add(time.Hour))) })
 		w.equal(must[store.ProjectFacts](w)(w.s.ProjectFacts(w.ctx, p.project.ID)).Grants, []store.Grant{p.grant})
+		w.told(audit.GrantEnd)
 	}},
 	{"Sweep with nothing over changes nothing", func(w *world) {
 		w.path()

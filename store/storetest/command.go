@@ -112,6 +112,15 @@ var commandCases = []testCase{
 		w.ok(err)
 		w.equal(members[0].Until.IsZero(), true)
 	}},
+	{"text that is not UTF-8 is replaced and fails no command", func(w *world) {
+		r := w.request("key")
+		r.ID, r.DeviceName, r.State = ident.New(ident.AuthRequest), "a\x00b\xffc", "\x00"
+		w.ok(w.s.CreateAuthRequest(w.ctx, r, w.quiet()))
+		r.DeviceName, r.State = "a\uFFFDb\uFFFDc", "\uFFFD"
+		w.equal(must[store.AuthRequest](w)(w.s.AuthRequest(w.ctx, r.ID)), r)
+		_, err := w.s.UserByName(w.ctx, "admin\x00")
+		w.want(store.ErrNotFound, err)
+	}},
 	{"Ready is nil while writes succeed", func(w *world) { w.ok(w.s.Ready(w.ctx)) }},
 	{"many commands at once each succeed or fail alone", func(w *world) {
 		w.user("taken")

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -65,6 +66,26 @@ var raceCases = []testCase{
 		w.ok(err)
 		w.equal(len(sessions), 1)
 		w.equal(sessions[0].RevokedAt, w.now)
+	}},
+	{"fifty calls under one idempotency key at once are one, and the others are told what it made", func(w *world) {
+		stores := w.instances(3)
+		errs := parallel(50, func(i int) error {
+			g := store.Group{ID: ident.New(ident.UserGroup), Name: fmt.Sprint("group", i)}
+			m := w.quiet()
+			m.Idempotency = &store.Idempotency{Scope: "ses", Key: "k", Hash: []byte("h"), Ref: g.ID}
+			_, err := stores[i%len(stores)].CreateGroup(w.ctx, g, m)
+			return err
+		})
+		w.equal(count(errs, nil), 1)
+		groups, _, err := w.s.Groups(w.ctx, store.Page{Limit: 100})
+		w.ok(err)
+		w.equal(len(groups), 1)
+		for _, err := range errs {
+			var again *store.Repeated
+			if err != nil && (!errors.As(err, &again) || again.Ref != groups[0].ID) {
+				w.Fatal(err)
+			}
+		}
 	}},
 	{"of two administrators who remove each other one stays", func(w *world) {
 		for round := range 5 {

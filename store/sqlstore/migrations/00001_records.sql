@@ -286,6 +286,7 @@ CREATE TABLE gateway_sessions (
 CREATE INDEX gateway_sessions_order ON gateway_sessions (started_at, id);
 CREATE INDEX gateway_sessions_user ON gateway_sessions (user_id, started_at, id);
 CREATE INDEX gateway_sessions_live ON gateway_sessions (gateway_id) WHERE ended_at = 0;
+CREATE INDEX gateway_sessions_live_user ON gateway_sessions (user_id) WHERE ended_at = 0;
 CREATE INDEX gateway_sessions_begun ON gateway_sessions (user_session) WHERE ended_at = 0;
 
 -- One row per instance: the head of its chain, and its fence (epoch).
