@@ -34,8 +34,9 @@ type Service struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
-	states states
-	roster roster
+	states  states
+	signing signing
+	roster  roster
 }
 
 func (s *Service) now() time.Time {

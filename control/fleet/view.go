@@ -1,0 +1,179 @@
+package fleet
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/policy"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const (
+	// principalLife is how long a server that is cut off lets people in.
+	principalLife = 7 * 24 * time.Hour
+	// nowhere is a source from which no connection comes. It stands where a
+	// gateway is required and none has egress addresses, because no source at all
+	// would mean any.
+	nowhere = "0.0.0.0/32"
+)
+
+// Account states on the wire.
+const (
+	accountActive = "active"
+	accountLocked = "locked"
+)
+
+// view is a project's facts, ready to be cut to the size of one server.
+type view struct {
+	version api.StateVersion
+	facts   store.ProjectFacts
+	grants  []grant
+	people  []person
+	userCAs []string
+	hostCAs []string
+	sources []string
+}
+
+type grant struct {
+	selector policy.Selector
+	admin    bool
+}
+
+// person is a user with the grants that are his by his memberships: indexes
+// into view.grants.
+type person struct {
+	user   store.User
+	grants []int
+}
+
+// newView leaves out memberships and grants that are over. That they end is a
+// revision of its own, so nothing is left out too late for long.
+func newView(f store.ProjectFacts, now time.Time) (*view, error) {
+	v := &view{version: api.StateVersion{Epoch: f.Team.Epoch, Counter: f.Project.Revision}, facts: f}
+	byGroup := map[string][]int{}
+	for _, g := range f.Grants {
+		selector, err := policy.ParseSelector(g.Selector)
+		if err != nil || ended(g.Until, now) {
+			continue // one that does not parse selects nothing
+		}
+		byGroup[g.Group] = append(byGroup[g.Group], len(v.grants))
+		v.grants = append(v.grants, grant{selector: selector, admin: g.Role == string(policy.RoleAdmin)})
+	}
+	byUser := map[string][]int{}
+	for _, m := range f.Members {
+		if !ended(m.Until, now) {
+			byUser[m.User] = append(byUser[m.User], byGroup[m.Group]...)
+		}
+	}
+	for _, u := range f.Users {
+		if len(byUser[u.ID]) > 0 {
+			v.people = append(v.people, person{user: u, grants: byUser[u.ID]})
+		}
+	}
+	slices.SortFunc(v.people, func(a, b person) int { return cmp.Compare(a.user.UID, b.user.UID) })
+	v.userCAs, v.hostCAs, v.sources = lines(f.UserCAs), lines(f.HostCAs), sources(f)
+	if len(v.userCAs) == 0 || len(v.hostCAs) == 0 {
+		return nil, fmt.Errorf("project %s has no user CA, or the team no host CA", f.Project.ID)
+	}
+	return v, nil
+}
+
+// ended: the end itself is outside.
+func ended(until, now time.Time) bool { return !until.IsZero() && !now.Before(until) }
+
+func lines(keys []store.Key) []string {
+	out := make([]string, 0, len(keys))
+	for _, k := range keys {
+		out = append(out, string(bytes.TrimSpace(k.Public)))
+	}
+	return out
+}
+
+// sources are where managed users may come from. Draining gateways are among
+// them: their sessions run on.
+func sources(f store.ProjectFacts) []string {
+	if f.Project.Gateway != gatewayRequired {
+		return nil
+	}
+	var out []string
+	for _, g := range f.Gateways {
+		if g.State == store.Active && policy.Select(f.Project.GatewaySelector, g.Labels) {
+			out = append(out, g.Egress...)
+		}
+	}
+	if len(out) == 0 {
+		return []string{nowhere}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// state is the desired state of one server of the project.
+func (v *view) state(server store.Server, now time.Time) api.DesiredState {
+	d := api.DesiredState{
+		Team: v.facts.Team.ID, Project: v.facts.Project.ID, Server: server.ID, Name: server.Name,
+		Version: v.version, IssuedAt: now, Complete: true,
+		Accounts: []api.Account{}, Groups: []api.AccountGroup{},
+		UserCAs: v.userCAs, HostCAs: v.hostCAs, Sources: v.sources,
+		PrincipalSeconds: int(principalLife / time.Second),
+	}
+	matches := make([]bool, len(v.grants))
+	for i, g := range v.grants {
+		matches[i] = g.selector.Matches(server.Labels)
+	}
+	logins := map[string]string{} // of those with an active account, by user
+	for _, p := range v.people {
+		a, ok := p.account(v.grants, matches)
+		if !ok {
+			continue
+		}
+		d.Accounts = append(d.Accounts, a)
+		if a.State == accountActive {
+			logins[a.User] = a.Login
+		}
+	}
+	d.Groups = v.groups(logins, now)
+	return d
+}
+
+// account is the person's account where any of his grants matches. Somebody who
+// was disabled or deleted keeps it, locked: the agent must be told to lock, and
+// not only told nothing of him.
+func (p person) account(grants []grant, matches []bool) (api.Account, bool) {
+	u := p.user
+	a := api.Account{User: u.ID, Login: u.Login, UID: u.UID, GID: u.UID, FullName: u.FullName, State: accountLocked}
+	entitled := false
+	for _, i := range p.grants {
+		if matches[i] {
+			entitled = true
+			a.Admin = a.Admin || grants[i].admin
+		}
+	}
+	if u.Status == store.Active {
+		a.State = accountActive
+	} else {
+		a.Admin = false
+	}
+	return a, entitled
+}
+
+// groups are those of the project, with the members that have an account here.
+func (v *view) groups(logins map[string]string, now time.Time) []api.AccountGroup {
+	members := map[string][]string{}
+	for _, m := range v.facts.Members {
+		if login, ok := logins[m.User]; ok && !ended(m.Until, now) {
+			members[m.Group] = append(members[m.Group], login)
+		}
+	}
+	out := make([]api.AccountGroup, 0, len(v.facts.Groups))
+	for _, g := range v.facts.Groups {
+		slices.Sort(members[g.ID])
+		out = append(out, api.AccountGroup{Group: g.ID, Name: g.Name, GID: g.GID, Members: append([]string{}, members[g.ID]...)})
+	}
+	slices.SortFunc(out, func(a, b api.AccountGroup) int { return cmp.Compare(a.GID, b.GID) })
+	return out
+}
