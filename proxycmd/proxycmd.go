@@ -14,6 +14,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
@@ -100,6 +101,10 @@ func connect(ctx context.Context, o Options) (net.Conn, error) {
 // unreachable is the error when no route is left. It names what was tried, since the person
 // or his administrator has to look there.
 func unreachable(tried []error) error {
-	direct := api.Errorf(api.NoGateway, "no way leads to the server: %s", ident.Text(errors.Join(tried...).Error()))
-	return direct.WithHint("try again, and if it stays so ask your administrator")
+	reasons := make([]string, len(tried))
+	for i, err := range tried {
+		reasons[i] = err.Error()
+	}
+	e := api.Errorf(api.NoGateway, "no way leads to the server: %s", strings.Join(reasons, ", "))
+	return e.WithHint("try again, and if it stays so ask your administrator")
 }
