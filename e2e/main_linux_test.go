@@ -1,0 +1,108 @@
+// Package e2e runs scripts over the real programs, the real ssh and the real
+// sshd: alice has a grant, bob has none, mallory lies, admin decides. Each
+// script in testdata begins with the story or the attack that it tells.
+//
+// The servers are virtual hosts, so the tests need root; without it they are
+// skipped, loudly.
+package e2e
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cardea-ssh/cardea/internal/browse"
+)
+
+// asBrowser makes this program the browser of the people in the scripts.
+const asBrowser = "browser"
+
+// Variables of whoever runs the tests.
+const (
+	// binVariable names a folder with the four programs, to build none.
+	binVariable = "CARDEA_E2E_BIN"
+	// raceVariable has them built with the race detector.
+	raceVariable = "CARDEA_E2E_RACE"
+)
+
+// bin is the folder of the programs, and skip says why nothing can run: both
+// are set before the first test and never after.
+var bin, skip string
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == asBrowser {
+		os.Exit(browse.Main(os.Args[2:]))
+	}
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if skip = missing(); skip != "" {
+		fmt.Fprintln(os.Stderr, skip)
+		return m.Run()
+	}
+	if bin = os.Getenv(binVariable); bin != "" {
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "cardea-bin")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		bin, err = dir, build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// missing says what the machine lacks.
+func missing() string {
+	if os.Geteuid() != 0 {
+		return "SKIPPED: virtual hosts need root; type: sudo make test"
+	}
+	for _, program := range []string{"/usr/sbin/sshd", "ssh", "scp", "sftp", "rsync", "git", "sudo", "ip", "nsenter"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Sprintf("SKIPPED: there is no %s on this machine; type: make test, which installs it", program)
+		}
+	}
+	return ""
+}
+
+// programs are all that a deployment has.
+var programs = []string{"cardea", "cardea-control", "cardea-gateway", "cardea-server-agent"}
+
+// build builds them as `make build` does, so that both share one cache.
+func build(dir string) error {
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
+	env := append(os.Environ(), "CGO_ENABLED=0")
+	if race := os.Getenv(raceVariable); race != "" && race != "0" {
+		args = append(args, "-race")
+		env = os.Environ()
+	}
+	for _, p := range programs {
+		args = append(args, "../cmd/"+p)
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// shortDir is a fresh folder with a path so short that sockets fit below it.
+func shortDir() (string, error) {
+	const longest = 40
+	dir, err := os.MkdirTemp("", "ce2e")
+	if err == nil && len(dir) > longest {
+		err = errors.New("TMPDIR is too long for the sockets below it: " + dir)
+	}
+	return dir, err
+}

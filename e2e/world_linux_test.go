@@ -1,0 +1,213 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/demo/stage"
+	"github.com/cardea-ssh/cardea/internal/vhost"
+)
+
+// longest bounds one command of a script: the machine may be busy with others.
+const longest = 90 * time.Second
+
+// world is what one script sees.
+type world struct {
+	t     testing.TB
+	stage *stage.Stage
+	local *stage.Local
+	own   bool // the stage is this script's alone
+
+	servers []string
+
+	people  map[string]*stage.Person
+	jobs    map[string]*job
+	mallory mallory // what mallory holds
+	since   int64   // the last audit event before the script began
+
+	visits *atomic.Int64 // of all scripts on this stage
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{t: t, people: map[string]*stage.Person{}, jobs: map[string]*job{}, own: true, visits: &atomic.Int64{}}
+	t.Cleanup(w.end)
+	return w
+}
+
+// raise builds the stage: project web with these servers, alice with a grant as
+// a user, bob with none. Words with "=" are settings:
+//
+//	gateways=N          how many there are (1)
+//	gateway=required    the project's setting
+//	database=URL        of PostgreSQL, in place of SQLite
+func (w *world) raise(ctx context.Context, words ...string) {
+	w.t.Helper()
+	dir, err := shortDir()
+	w.must(err)
+	w.t.Cleanup(func() { os.RemoveAll(dir) })
+	self, err := os.Executable()
+	w.must(err)
+	w.local = &stage.Local{Agent: filepath.Join(bin, "cardea-server-agent")}
+	opt := stage.Options{Bin: bin, Dir: dir, Gateways: 1, Servers: w.local, Browser: self + " " + asBrowser}
+	project := api.ProjectSettings{CertificateSeconds: 180, Gateway: "required"}
+	for _, word := range words {
+		switch key, value, _ := strings.Cut(word, "="); key {
+		case "gateways":
+			_, err = fmt.Sscan(value, &opt.Gateways)
+			w.must(err)
+		case "gateway":
+			project.Gateway = value
+		case "database":
+			opt.Database = value
+		default:
+			w.servers = append(w.servers, word)
+		}
+	}
+	w.stage, err = stage.New(ctx, opt)
+	w.must(err)
+	w.people["admin"] = w.stage.Admin
+	w.must(w.stage.AddProject(ctx, "web", project))
+	for _, name := range []string{"alice", "bob"} {
+		w.people[name], err = w.stage.AddUser(ctx, name)
+		w.must(err)
+	}
+	w.must(w.stage.Access(ctx, "web", "engineers", "user", "alice"))
+	for _, name := range w.servers {
+		role, _, _ := strings.Cut(name, "-")
+		w.must(w.stage.AddServer(ctx, "web", name, map[string]string{"role": role}))
+	}
+}
+
+// visit is the same stage for one more script: its people have fresh laptops.
+func (w *world) visit() (*world, error) {
+	v := &world{t: w.t, stage: w.stage, local: w.local, servers: w.servers, visits: w.visits, people: map[string]*stage.Person{}, jobs: map[string]*job{}}
+	v.people["admin"] = w.stage.Admin
+	for _, name := range []string{"alice", "bob"} {
+		if err := v.laptop(name, w.people[name]); err != nil {
+			return nil, err
+		}
+	}
+	events, err := v.events()
+	if len(events) > 0 {
+		v.since = events[len(events)-1].Seq
+	}
+	return v, err
+}
+
+// laptop gives name a fresh home that is used as the person was.
+func (w *world) laptop(name string, person *stage.Person) error {
+	p := *person
+	p.Home = fmt.Sprintf("%s.%d", strings.TrimRight(p.Home, ".0123456789"), w.visits.Add(1))
+	w.people[name] = &p
+	return os.MkdirAll(filepath.Join(p.Home, "run"), 0o700)
+}
+
+// setenv tells a script where things are.
+func (w *world) setenv(set func(name, value string)) {
+	if w.stage == nil {
+		return
+	}
+	set("CONTROL", w.stage.URL)
+	for name, p := range w.people {
+		set(strings.ToUpper(name), p.Home)
+	}
+	for _, name := range w.servers {
+		set(strings.ToUpper(strings.ReplaceAll(name, "-", "_")), w.local.Addr(name).String())
+	}
+}
+
+// leave ends what the script began.
+func (w *world) leave() {
+	for _, j := range w.jobs {
+		j.kill()
+	}
+	w.mallory.close()
+	for name, p := range w.people {
+		if !w.own && name != "admin" {
+			w.command(context.Background(), p, p.Home, "cardea", "agent", "stop").Run()
+		}
+	}
+}
+
+// end takes the stage down, and shows what it said if the test failed.
+func (w *world) end() {
+	if w.stage == nil {
+		return
+	}
+	if w.t.Failed() {
+		logs, _ := filepath.Glob(filepath.Join(filepath.Dir(w.stage.Admin.Home), "log", "*"))
+		for _, log := range logs {
+			text, _ := os.ReadFile(log)
+			w.t.Logf("%s:\n%s", filepath.Base(log), tail(string(text)))
+		}
+	}
+	if err := w.stage.Close(); err != nil {
+		w.t.Errorf("take the stage down: %v", err)
+	}
+}
+
+func tail(s string) string {
+	const most = 6000
+	return s[max(0, len(s)-most):]
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// tools are programs that take ssh's -F, without which they would read the
+// configuration of whoever runs the tests: OpenSSH finds it by the account, not
+// by HOME.
+var tools = []string{"ssh", "scp", "sftp"}
+
+// command is a command of a person, in dir. There ssh, scp and sftp read the
+// person's own ~/.ssh/config, also when git or rsync or a shell runs them.
+func (w *world) command(ctx context.Context, p *stage.Person, dir, name string, args ...string) *exec.Cmd {
+	own := filepath.Join(p.Home, "bin")
+	if _, err := os.Stat(own); err != nil {
+		w.must(os.MkdirAll(own, 0o700))
+		for _, tool := range tools {
+			script := fmt.Sprintf("#!/bin/sh\nexec /usr/bin/%s -F '%s' \"$@\"\n", tool, filepath.Join(p.Home, ".ssh/config"))
+			w.must(os.WriteFile(filepath.Join(own, tool), []byte(script), 0o700))
+		}
+	}
+	path := own + ":" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	if name == "cardea" {
+		path = strings.TrimPrefix(path, own+":") // cardea ssh must need no configuration
+	}
+	// LookPath would look into the PATH of the tests.
+	cmd := exec.CommandContext(ctx, "/usr/bin/env", append([]string{name}, args...)...)
+	cmd.Env = append(p.Env(), "PATH="+path, "GIT_CONFIG_GLOBAL=/dev/null")
+	cmd.Dir = dir
+	cmd.WaitDelay = 2 * time.Second
+	return cmd
+}
+
+// host is a virtual host.
+func (w *world) host(name string) (*vhost.Host, error) {
+	if h := w.local.Host(name); h != nil {
+		return h, nil
+	}
+	return nil, fmt.Errorf("there is no host %q", name)
+}
+
+// gateway is one of the stage's.
+func (w *world) gateway(name string) (*stage.Gateway, error) {
+	for _, g := range w.stage.Gateways {
+		if g.Name == name {
+			return g, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no gateway %q", name)
+}
