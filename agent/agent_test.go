@@ -148,6 +148,29 @@ func TestConnectSaysWhyNot(t *testing.T) {
 	}
 }
 
+// A control plane that was stopped, or a network that swallows everything.
+func TestASilentControlPlaneIsReportedWithinFiveSeconds(t *testing.T) {
+	t.Parallel()
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start()
+	w.Control.On("POST", "/v1/connect", func(agenttest.Call) (any, error) {
+		select {
+		case <-time.After(8 * time.Second):
+		case <-t.Context().Done():
+		}
+		return nil, nil
+	})
+	start := time.Now()
+	_, err := w.Ask.Connect(t.Context(), "web-1", "", 0)
+	var e *api.Error
+	if api.KindOf(err) != api.Unavailable || !errors.As(err, &e) || e.Hint == "" {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 // The control plane is trusted, but what it is mistaken about must not reach ssh.
 func TestConnectRefusesACertificateThatIsNotForIt(t *testing.T) {
 	web := agenttest.Entry("web-1", "web")

@@ -45,6 +45,7 @@ type catalog struct {
 	mu      sync.Mutex
 	have    bool
 	current api.Catalog
+	encoded []byte    // current as JSON
 	seenAt  time.Time // when current was known to be current
 	ids     map[string]string
 	cas     []ssh.PublicKey
@@ -60,6 +61,16 @@ func (c *catalog) get() (*api.Catalog, time.Duration, error) {
 	}
 	current := c.current // its slices are never changed, only replaced
 	return &current, c.now().Sub(c.seenAt), nil
+}
+
+// encodedForm is get with the catalog as JSON.
+func (c *catalog) encodedForm() ([]byte, time.Duration, error) {
+	if _, _, err := c.get(); err != nil {
+		return nil, 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.encoded, c.now().Sub(c.seenAt), nil
 }
 
 // resolve finds the one server that a name means.
@@ -89,8 +100,13 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 		}
 	}
 	ids := resolvable(cat.Servers)
+	encoded, err := json.Marshal(cat)
+	if err != nil {
+		return // strings and times that were JSON before: it cannot be
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.encoded = encoded
 	c.have, c.current, c.seenAt, c.cas, c.ids = true, cat, seen, cas, ids
 }
 
