@@ -81,6 +81,7 @@ func Background(p Paths, program string, args ...string) error {
 	cmd.Dir = "/" // not to hold a file system that the user wants to unmount
 	cmd.Stderr = log
 	cmd.SysProcAttr = detached()
+	defer keepDescriptors()()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
