@@ -36,7 +36,7 @@ func TestMistakesGetOneLineThatSaysWhatToDo(t *testing.T) {
 		"no TLS":                                {[]string{"plan", "--state-dir", empty, "--control-url", "http://10.0.0.1"}, nil, exitFailed, "has no TLS"},
 		"an address that is none":               {[]string{"plan", "--state-dir", empty, "--access-address", ":22"}, nil, exitFailed, "access_address"},
 		"a relative folder":                     {[]string{"plan", "--state-dir", "x"}, nil, exitFailed, "not an absolute path"},
-		"no enrolment":                          {[]string{"plan", "--state-dir", empty}, nil, exitFailed, "cardea admin token create --kind server"},
+		"no enrolment":                          {[]string{"plan", "--state-dir", empty}, nil, exitFailed, "cardea admin tokens create --kind server"},
 		"no token":                              {[]string{"enroll", "--state-dir", empty, "--control-url", "https://127.0.0.1:1"}, nil, exitFailed, "not enrolled"},
 		"a status before the first run":         {[]string{"status", "--state-dir", empty}, nil, exitFailed, "cardea-server-agent run"},
 		"an output that there is not":           {[]string{"status", "-o", "xml"}, nil, exitUsage, "neither text nor json"},

@@ -71,6 +71,10 @@ func setup(t *testing.T, env *testscript.Env) error {
 	s := apitest.New(t)
 	env.Values["control"] = s
 	env.Setenv("CONTROL", s.URL)
+	secure := apitest.NewTLS(t)
+	secure.Reply("GET", "/v1/catalog", catalogOf(secure))
+	env.Setenv("SECURE", secure.URL)
+	env.Setenv("SECURE_CA", secure.CA())
 	env.Setenv("HOME", env.WorkDir+"/home")
 	env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
 	env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")

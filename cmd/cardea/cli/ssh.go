@@ -180,7 +180,11 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 // prepare has the agent do what ssh's ProxyCommand will ask of it: so a refusal
 // is told with its reason and code, and a person without a session can sign in.
 func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions) (agent.Connected, error) {
-	c, err := control.Prepare(ctx, o.host, o.login)
+	var c agent.Connected
+	_, err := a.home.Peek() // without a session no agent need be started to hear so
+	if err == nil {
+		c, err = control.Prepare(ctx, o.host, o.login)
+	}
 	if api.KindOf(err) == api.SignIn && a.person {
 		a.say("%v", err)
 		if err := a.login(ctx, loginOptions{}); err != nil {

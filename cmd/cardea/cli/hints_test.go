@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// hint finds the commands that a sentence tells a person to type.
+var hint = regexp.MustCompile("(?:type: |try: |with: |`|“)cardea ((?:[a-z][a-z-]*[ `]?)+)([0-9]?)")
+
+// Every command that an error, a page or a document of any of the programs
+// names is one that there is.
+func TestEveryCommandThatIsToBeTypedExists(t *testing.T) {
+	a, _, _ := testApp(t)
+	root := newRoot(a)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	seen := 0
+	err := filepath.WalkDir("../../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || strings.HasSuffix(path, "_test.go") {
+			if d != nil && d.IsDir() && path != "../../.." {
+				return fs.SkipDir
+			}
+			return err
+		}
+		if ext := filepath.Ext(path); d.IsDir() || ext != ".go" && ext != ".md" && ext != ".html" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range hint.FindAllStringSubmatch(string(text), -1) {
+			if m[2] != "" {
+				continue // "cardea hello v1" is a domain of signatures
+			}
+			words := strings.Fields(strings.Trim(m[1], "`"))
+			cmd, _, err := root.Find(words)
+			seen++
+			if err != nil || cmd == root || cmd.HasSubCommands() && cmd.Name() != words[len(words)-1] {
+				t.Errorf("%s tells to type %q, which does not exist", strings.TrimPrefix(path, "../../../"), "cardea "+strings.Join(words, " "))
+			}
+		}
+		return nil
+	})
+	if err != nil || seen < 20 {
+		t.Errorf("%d commands were looked at, %v", seen, err)
+	}
+}
