@@ -50,7 +50,9 @@ cross/%:
 		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/$(word 1,$(subst /, ,$*))
 
 bench: build ## measure against plain ssh and ssh -J, side by side
-	$(GO) run ./bench
+	packaging/install-test-needs
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./bench/nodelay
+	$(GO) run ./bench $(BENCHFLAGS)
 
 fuzz: ## fuzz every parser for FUZZTIME (10s) each
 	GO=$(GO) FUZZTIME=$(FUZZTIME) .ci/fuzz

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+// callers is how many clients ask at once, each with a device and a session.
+const callers = 8
+
+// connect measures how many certificates a second one control plane gives, each
+// with its durable record.
+func (b *bench) connect(ctx context.Context) error {
+	t := &table{
+		Name: "connect", Title: fmt.Sprintf("POST /v1/connect, %d clients, loopback HTTP", callers),
+		Columns: []column{{"per_second", "calls/s", 0}, {"p50_ms", "p50 ms", 2}, {"p99_ms", "p99 ms", 2}, {"control_cpu", "control % of a core", 0}, {"database_cpu", "database", 0}, {"load_cpu", "load generator", 0}, {"failures", "failures", 0}},
+		Note:    fmt.Sprintf("%d cores for all of them; %s of load", runtime.NumCPU(), b.opt.load),
+	}
+	if err := b.connectBy(ctx, t, engineSQLite, nil); err != nil {
+		return err
+	}
+	db, err := startPostgres(ctx)
+	switch {
+	case errors.Is(err, errNoPostgres):
+		t.Note += "; SKIPPED: " + err.Error()
+	case err != nil:
+		return err
+	default:
+		err = errors.Join(b.connectBy(ctx, t, enginePostgres, db), db.Close())
+	}
+	b.report(t)
+	return err
+}
+
+func (b *bench) connectBy(ctx context.Context, t *table, engine string, db *postgres) (err error) {
+	url := ""
+	if db != nil {
+		url = db.url()
+	}
+	g, err := raise(ctx, b.opt.bin, filepath.Join(b.opt.dir, strings.ToLower(engine)), url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	clients, err := g.clients(ctx)
+	if err != nil {
+		return err
+	}
+	clocks := []func() (time.Duration, error){
+		func() (time.Duration, error) { return cpuOf(g.ControlPID()) }, ownCPU,
+		func() (time.Duration, error) { return db.cpu() },
+	}
+	before, err := readAll(clocks)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	took, failures := flood(ctx, clients, b.opt.load)
+	wall := time.Since(began)
+	after, err := readAll(clocks)
+	if err != nil {
+		return err
+	}
+	for _, f := range failures[:min(1, len(failures))] {
+		fmt.Fprintf(b.talk, "  connect: %v\n", f)
+	}
+	share := func(i int) float64 { return 100 * (after[i] - before[i]).Seconds() / wall.Seconds() }
+	t.add(engine, map[string]float64{
+		"per_second": float64(len(took)) / wall.Seconds(), "p50_ms": median(took), "p99_ms": quantile(took, 0.99),
+		"control_cpu": share(0), "load_cpu": share(1), "database_cpu": share(2), "failures": float64(len(failures)),
+	})
+	return nil
+}
+
+// clients signs people in and waits until the server has all their accounts:
+// until then a call may wait for it.
+func (g *ground) clients(ctx context.Context) ([]*api.Client, error) {
+	var clients []*api.Client
+	for i := range callers {
+		p, err := g.person(ctx, fmt.Sprintf("caller%d", i+1))
+		if err != nil {
+			return nil, err
+		}
+		c, err := p.Client(ctx)
+		if err != nil {
+			return nil, err
+		}
+		clients = append(clients, c)
+	}
+	for _, c := range clients {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			got, err := call(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			if got.Notice == "" {
+				break
+			}
+			if time.Now().After(end) {
+				return nil, errors.New(got.Notice)
+			}
+		}
+	}
+	return clients, nil
+}
+
+// call asks for one connection, as a local agent does: with a fresh key.
+func call(ctx context.Context, c *api.Client) (got api.Connection, err error) {
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return got, err
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		return got, err
+	}
+	in := api.Connect{Server: server, PublicKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))}
+	err = c.Send(ctx, http.MethodPost, "/v1/connect", in, &got)
+	if err == nil && (got.Certificate == "" || len(got.Routes) == 0) {
+		err = errors.New("an answer without a certificate or a route")
+	}
+	return got, err
+}
+
+// flood calls for a time and returns the milliseconds of each call.
+func flood(ctx context.Context, clients []*api.Client, load time.Duration) (took []float64, failures []error) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	end := time.Now().Add(load)
+	for _, c := range clients {
+		all.Go(func() {
+			var mine []float64
+			var bad []error
+			for time.Now().Before(end) && ctx.Err() == nil {
+				began := time.Now()
+				if _, err := call(ctx, c); err != nil {
+					bad = append(bad, err)
+					continue
+				}
+				mine = append(mine, milliseconds(time.Since(began)))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			took, failures = append(took, mine...), append(failures, bad...)
+		})
+	}
+	all.Wait()
+	return took, failures
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+// goal is one thing that was promised.
+type goal struct {
+	What string  `json:"what"`
+	Want string  `json:"want"`
+	Got  float64 `json:"got"`
+	Met  bool    `json:"met"`
+}
+
+// promise is a goal before it is known what came out. Of the value in the named
+// cell, less that of minus if there is one.
+type promise struct {
+	what             string
+	table, name, key string
+	minus            string // another row of the table
+	most, least      float64
+}
+
+// promises are what Cardea is built to reach. A limit of zero is none, but for
+// those that end with "none".
+var promises = []promise{
+	{what: "ssh through a gateway, against plain ssh", table: "wall", name: wayPipe, key: "ratio", most: 0.90},
+	{what: "cardea ssh, against plain ssh", table: "wall", name: wayPass, key: "ratio", most: 0.90},
+	{what: "added to a bare ProxyCommand, wall ms", table: "wall", name: wayPipe, key: "wall_ms", minus: wayCopy, most: 10},
+	{what: "added to a bare ProxyCommand, CPU ms", table: "wall", name: wayPipe, key: "cpu_ms", minus: wayCopy, most: 10},
+	{what: "bulk up, descriptor passed, against plain ssh", table: "bulk", name: wayPass, key: "up_ratio", least: 1},
+	{what: "bulk down, descriptor passed, against plain ssh", table: "bulk", name: wayPass, key: "down_ratio", least: 1},
+	{what: "bulk up, same cipher", table: "bulk-aes", name: wayPass, key: "up_ratio", least: 0.6},
+	{what: "bulk down, same cipher", table: "bulk-aes", name: wayPass, key: "down_ratio", least: 0.95},
+	{what: "gateway CPU-s per GB, up", table: "bulk", name: wayPass, key: "up_middle", most: 0.55},
+	{what: "gateway CPU-s per GB, down", table: "bulk", name: wayPass, key: "down_middle", most: 0.55},
+	{what: "50 at once, against plain ssh", table: "storm-50", name: wayPipe, key: "ratio", most: 0.8},
+	{what: "200 at once, against plain ssh", table: "storm-200", name: wayPipe, key: "ratio", most: 0.8},
+	{what: "200 at once, failures", table: "storm-200", name: wayPipe, key: "failures"},
+	{what: "200 at once, orphans", table: "storm-200", name: wayPipe, key: "orphans"},
+	{what: "200 at once, sessions left at gateways", table: "storm-200", name: wayPipe, key: "sessions"},
+	{what: "connect/s, SQLite", table: "connect", name: engineSQLite, key: "per_second", least: 1500},
+	{what: "connect/s, PostgreSQL", table: "connect", name: enginePostgres, key: "per_second", least: 1000},
+	{what: "connect p99 ms, SQLite", table: "connect", name: engineSQLite, key: "p99_ms", most: 50},
+	{what: "connect p99 ms, PostgreSQL", table: "connect", name: enginePostgres, key: "p99_ms", most: 50},
+	{what: "cardea version, ms", table: "start", name: startVersion, key: "wall_ms", most: 10},
+	{what: "cardea proxycommand, start, ms", table: "start", name: startHelper, key: "wall_ms", most: 10},
+	{what: "cardea ls, ms", table: "start", name: startList, key: "wall_ms", most: 50},
+	{what: "idle memory MiB, server agent", table: "memory", name: "cardea-server-agent", key: "rss_mib", most: 20},
+	{what: "idle memory MiB, gateway", table: "memory", name: "cardea-gateway", key: "rss_mib", most: 25},
+	{what: "idle memory MiB, control plane", table: "memory", name: "cardea-control", key: "rss_mib", most: 60},
+	{what: "idle memory MiB, local agent", table: "memory", name: "cardea agent", key: "rss_mib", most: 25},
+}
+
+// judge compares a report with the promises; what was not measured is left out.
+func judge(r *report) []goal {
+	goals := []goal{}
+	for _, p := range promises {
+		v, ok := r.value(p.table, p.name, p.key)
+		if !ok {
+			continue
+		}
+		if p.minus != "" {
+			less, ok := r.value(p.table, p.minus, p.key)
+			if !ok {
+				continue
+			}
+			v -= less
+		}
+		g := goal{What: p.what, Got: v}
+		switch {
+		case p.least > 0:
+			g.Want, g.Met = fmt.Sprintf("at least %g", p.least), v >= p.least
+		case p.most > 0:
+			g.Want, g.Met = fmt.Sprintf("at most %g", p.most), v <= p.most
+		default:
+			g.Want, g.Met = "none", v == 0
+		}
+		goals = append(goals, g)
+	}
+	return goals
+}
+
+func printGoals(out io.Writer, goals []goal) {
+	if len(goals) == 0 {
+		return
+	}
+	fmt.Fprintln(out, "\nGoals")
+	for _, g := range goals {
+		mark := "met"
+		if !g.Met {
+			mark = "MISSED"
+		}
+		fmt.Fprintf(out, "  %-50s %10.2f   %-15s %s\n", g.What, g.Got, g.Want, mark)
+	}
+}

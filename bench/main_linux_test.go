@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cardea-ssh/cardea/internal/vhost"
+)
+
+// TestTheBenchmarksRun proves that all of it runs, fails nowhere and leaves
+// nothing behind; the figures of so few rounds mean nothing.
+func TestTheBenchmarksRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: it builds all programs and a team")
+	}
+	if err := vhost.Check(); err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	for _, program := range []string{"/usr/sbin/sshd", "/usr/bin/ssh"} {
+		if _, err := os.Stat(program); err != nil {
+			t.Skipf("SKIPPED: OpenSSH is not installed: %v", err)
+		}
+	}
+	bin := t.TempDir()
+	build := exec.Command("go", "build", "-o", bin+"/", "../cmd/...", "./nodelay", ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	file := filepath.Join(bin, "report.json")
+	temp, err := os.MkdirTemp("", "b") // short, because sockets lie below it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(temp)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bench"), "-quick", "-bin", bin, "-out", file, "-json")
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("bench: %v\n%s", err, stderr.String())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(text, stdout.Bytes()) {
+		t.Errorf("the file and stdout differ: %v", err)
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, tab := range r.Tables {
+		names = append(names, tab.Name)
+		if len(tab.Rows) == 0 {
+			t.Errorf("table %s is empty", tab.Name)
+		}
+	}
+	if got := strings.Join(names, " "); got != "memory start wall wall-curve25519 bulk bulk-aes storm-4 connect" {
+		t.Errorf("tables: %s", got)
+	}
+	for _, name := range []string{wayDirect, wayJump, wayPipe, wayPass} {
+		for _, key := range []string{"failures", "orphans", "sessions", "files"} {
+			if v, ok := r.value("storm-4", name, key); !ok || v != 0 {
+				t.Errorf("%s: %s %v (measured: %v)", name, key, v, ok)
+			}
+		}
+	}
+	if v, ok := r.value("connect", engineSQLite, "failures"); !ok || v != 0 {
+		t.Errorf("connect: %v failures (measured: %v)", v, ok)
+	}
+	if left, _ := os.ReadDir(temp); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestWrongFlagsAreUsageErrors(t *testing.T) {
+	for name, args := range map[string][]string{
+		"an unknown part": {"-only", "nonsense"},
+		"an argument":     {"quick"},
+		"no rounds":       {"-rounds", "0"},
+		"an unknown flag": {"-nonsense"},
+	} {
+		if code := run(args); code != 2 {
+			t.Errorf("%s: exit code %d, want 2", name, code)
+		}
+	}
+}

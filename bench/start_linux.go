@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+)
+
+// start measures how soon the client's program does something, and the memory
+// of all programs while nothing happens.
+func (b *bench) start(ctx context.Context) error {
+	if err := b.stand(ctx); err != nil {
+		return err
+	}
+	if err := b.memory(ctx); err != nil {
+		return err
+	}
+	cardea := filepath.Join(b.ground.bin, "cardea")
+	commands := []struct {
+		name string
+		argv []string
+		fail bool
+	}{
+		{"true", []string{"/bin/true"}, false},
+		{startVersion, []string{cardea, "version"}, false},
+		// A name that is refused: all of the start and nothing behind it.
+		{startHelper, []string{cardea, "proxycommand", "-", "22"}, true},
+		{startList, []string{cardea, "ls"}, false},
+	}
+	wall, cpu := map[string][]float64{}, map[string][]float64{}
+	for range b.opt.rounds {
+		for _, i := range rand.Perm(len(commands)) {
+			c := commands[i]
+			got, err := job{Argv: c.argv, Env: b.ground.environment(), Dir: b.ground.alice.Home}.do(ctx)
+			if err != nil {
+				return err
+			}
+			if (got.Failed > 0) != c.fail {
+				return fmt.Errorf("%s: %s", c.name, got.Stderr)
+			}
+			wall[c.name], cpu[c.name] = append(wall[c.name], milliseconds(got.Wall)), append(cpu[c.name], milliseconds(got.CPU))
+		}
+	}
+	t := &table{Name: "start", Title: "start of the client", Columns: []column{{"wall_ms", "wall ms", 1}, {"cpu_ms", "CPU ms", 1}},
+		Note: fmt.Sprintf("medians of %d; proxycommand refuses the name it is given, ls lists one server", b.opt.rounds)}
+	for _, c := range commands {
+		t.add(c.name, map[string]float64{"wall_ms": median(wall[c.name]), "cpu_ms": median(cpu[c.name])})
+	}
+	b.report(t)
+	return nil
+}
+
+// memory comes before any load.
+func (b *bench) memory(ctx context.Context) error {
+	agent, err := b.ground.agentPID(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(b.opt.idle):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t := &table{Name: "memory", Title: "memory, idle", Columns: []column{{"rss_mib", "MiB", 1}}, Note: "one server, one gateway, SQLite"}
+	for _, p := range []struct {
+		name string
+		pid  int
+	}{
+		{"cardea-server-agent", b.ground.hosts.AgentProcess(server).PID()},
+		{"cardea-gateway", b.ground.Gateways[0].PID()},
+		{"cardea-control", b.ground.ControlPID()},
+		{"cardea agent", agent},
+	} {
+		mib, err := resident(p.pid)
+		if err != nil {
+			return err
+		}
+		t.add(p.name, map[string]float64{"rss_mib": mib})
+	}
+	b.report(t)
+	return nil
+}

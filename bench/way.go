@@ -1,0 +1,21 @@
+package main
+
+// Names of the ways to the server, as the tables show them.
+const (
+	wayDirect   = "plain ssh"
+	wayCopy     = "bare ProxyCommand"
+	wayBarePass = "bare ProxyCommand, descriptor"
+	wayJump     = "ssh -J"
+	wayPipe     = "Cardea, ssh"
+	wayPass     = "Cardea, cardea ssh"
+)
+
+// Rows of other tables.
+const (
+	engineSQLite   = "SQLite"
+	enginePostgres = "PostgreSQL"
+
+	startVersion = "cardea version"
+	startHelper  = "cardea proxycommand"
+	startList    = "cardea ls"
+)
