@@ -33,6 +33,10 @@ type options struct {
 // while nothing depends on it.
 const quick = 5 * time.Second
 
+// brief bounds what nobody waits for gladly: telling a control plane, which may
+// be gone, that its session was replaced.
+const brief = 2 * time.Second
+
 // app is what the verbs share.
 type app struct {
 	in       io.Reader

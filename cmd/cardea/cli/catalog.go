@@ -14,9 +14,10 @@ import (
 // catalog is what the person may reach, and how old that knowledge is: from the
 // local agent, which keeps it, else from the control plane.
 func (a *app) catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
-	// Who has signed out sees nothing, whatever the agent remembers.
-	if _, err := a.home.Peek(); err == nil && a.opt.URL == "" {
-		if c, age, err := a.local.Catalog(ctx); err == nil {
+	// Who has signed out sees nothing, whatever the agent remembers, and nobody
+	// sees what somebody else may reach.
+	if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" {
+		if c, age, err := a.local.Catalog(ctx); err == nil && c.Session.User == saved.Session.User {
 			return c, age, nil
 		}
 	}

@@ -77,11 +77,11 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	}
 	saved.CAFile = caFile
 	if err := a.home.Save(saved); err != nil {
-		a.revoke(ctx, saved)
+		a.revoke(ctx, saved, quick)
 		return err
 	}
 	if old.Token != "" && old.Token != saved.Token {
-		a.revoke(ctx, old) // best effort: it dies by itself
+		a.revoke(ctx, old, brief) // if that can be: it dies by itself
 	}
 	a.local.SignInChanged(ctx)
 	if a.output == asJSON {
@@ -120,8 +120,8 @@ func (a *app) where(o loginOptions, old login.Saved) (url, caFile string, err er
 }
 
 // revoke ends a session at its control plane, if that can be reached.
-func (a *app) revoke(ctx context.Context, s login.Saved) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
+func (a *app) revoke(ctx context.Context, s login.Saved, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	key, err := a.home.DeviceKey()
 	if err != nil {

@@ -28,7 +28,7 @@ func (a *app) logout(ctx context.Context) error {
 	case err != nil && api.KindOf(err) != api.SignIn:
 		return err
 	}
-	told := a.revoke(ctx, saved)
+	told := a.revoke(ctx, saved, quick)
 	if err := a.home.Forget(); err != nil {
 		return err
 	}
