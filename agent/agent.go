@@ -56,7 +56,7 @@ type Agent struct {
 	account   Account
 	paths     Paths
 	binary    string
-	userAgent string
+	userAgent atomic.Value // string
 	ssh       string
 	idle      time.Duration
 	log       *slog.Logger
@@ -119,10 +119,11 @@ func onlyOne(ctx context.Context, p Paths) (*os.File, error) {
 func newAgent(o Options) *Agent {
 	now := defaultNow(o.Now)
 	a := &Agent{
-		account: o.Account, paths: o.Paths, binary: o.Binary, userAgent: o.UserAgent, ssh: o.SSH,
+		account: o.Account, paths: o.Paths, binary: o.Binary, ssh: o.SSH,
 		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), stop: func() {},
 	}
 	a.ids.now, a.catalog.now = now, now
+	a.userAgent.Store(o.UserAgent)
 	if a.idle == 0 {
 		a.idle = DefaultIdle
 	}

@@ -2,12 +2,16 @@ package agent_test
 
 import (
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/agent/agenttest"
 	"github.com/cardea-ssh/cardea/api"
 )
@@ -105,5 +109,53 @@ func BenchmarkTenThousandServers(b *testing.B) {
 		if _, _, err := w.Ask.Catalog(b.Context()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// ssh -A forwards the user's own agent, also where an ssh started ours: ssh then hands down
+// our socket as SSH_AUTH_SOCK, so the user's is the one that ssh itself was started with.
+func TestTheUsersOwnAgentIsFoundAndForgotten(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: another process' environment is read on Linux only")
+	}
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start(func(o *agent.Options) { o.UserAgent = w.Paths.SSHSocket() })
+	own := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := exec.Command("sleep", "60")
+	parent.Env = []string{"SSH_AUTH_SOCK=" + own}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Process.Kill()
+	forwards := func() string {
+		if err := w.Ask.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(w.Paths.SSHConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "ForwardAgent") {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		return strings.Join(lines, "; ")
+	}
+	if got := forwards(); got != "ForwardAgent no" {
+		t.Errorf("before anybody connected: %s", got)
+	}
+	w.Connect("web-1", parent.Process.Pid)
+	if got := forwards(); got != "ForwardAgent no; ForwardAgent "+own {
+		t.Errorf("after an ssh of the user's: %s", got)
+	}
+	l.Close() // removes the socket
+	if got := forwards(); got != "ForwardAgent no" {
+		t.Errorf("after the user's agent has gone: %s", got)
 	}
 }

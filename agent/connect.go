@@ -40,6 +40,7 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 		}
 	}
 	p.identity.parent = req.Parent
+	a.noteUserAgent(req.Parent)
 	a.ids.add(p.identity)
 	a.log.Info("connect", "server", p.connected.ServerID, "login", p.connected.Login, "serial", p.identity.cert.Serial)
 	return p.connected, nil

@@ -52,9 +52,25 @@ func (a *Agent) openInclude(pattern string) (texts [][]byte) {
 
 // userSocket is the socket of the user's own agent, as long as there is one.
 func (a *Agent) userSocket() string {
-	info, err := os.Stat(a.userAgent)
-	if a.userAgent == "" || err != nil || info.Mode().Type() != os.ModeSocket || a.userAgent == a.paths.SSHSocket() {
+	socket, _ := a.userAgent.Load().(string)
+	if !a.isUserSocket(socket) {
 		return ""
 	}
-	return a.userAgent
+	return socket
+}
+
+// noteUserAgent remembers the user's agent from an ssh that he started: his session may be a
+// newer one than that which our process comes from.
+func (a *Agent) noteUserAgent(sshPID int) {
+	if socket := authSock(sshPID); a.isUserSocket(socket) {
+		a.userAgent.Store(socket)
+	}
+}
+
+func (a *Agent) isUserSocket(path string) bool {
+	if !filepath.IsAbs(path) || path == a.paths.SSHSocket() {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Type() == os.ModeSocket
 }
