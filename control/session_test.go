@@ -38,8 +38,9 @@ func again(t *testing.T, req *http.Request) *http.Request {
 	return c
 }
 
-func TestAProofThatChangesSomethingIsGoodOnceEverywhere(t *testing.T) {
-	s := newStack(t)
+func TestAProofThatChangesSomethingIsGoodOnceEverywhere(t *testing.T) { replay(t, newStack(t)) }
+
+func replay(t *testing.T, s *stack) {
 	admin := s.admin()
 	req := admin.request(0, "POST", "/v1/groups", `{"name":"ops"}`)
 	first := again(t, req)
@@ -74,25 +75,27 @@ func TestAProofThatChangesSomethingIsGoodOnceEverywhere(t *testing.T) {
 	refused("after the claim is forgotten", 0)
 }
 
-func TestAnHonestRepeatHappensOnce(t *testing.T) {
-	s := newStack(t)
+func TestAnHonestRepeatHappensOnce(t *testing.T) { repeat(t, newStack(t)) }
+
+func repeat(t *testing.T, s *stack) {
 	admin := s.admin()
-	send := func(body string) reply {
-		req := admin.request(0, "POST", "/v1/groups", body)
+	send := func(i int, body string) reply {
+		req := admin.request(i, "POST", "/v1/groups", body)
 		req.Header.Set(api.HeaderIdempotency, "key-1")
-		return s.send(0, req)
+		return s.send(i, req)
 	}
-	first, second := send(`{"name":"ops"}`), send(`{"name":"ops"}`)
+	first, second := send(0, `{"name":"ops"}`), send(1, `{"name":"ops"}`)
 	if first.StatusCode != 200 || second.StatusCode != 200 || first.body != second.body {
 		t.Errorf("first %d %s, second %d %s", first.StatusCode, first.body, second.StatusCode, second.body)
 	}
-	if other := send(`{"name":"dev"}`); other.StatusCode != 409 {
+	if other := send(1, `{"name":"dev"}`); other.StatusCode != 409 {
 		t.Errorf("the key with another request: %d %s", other.StatusCode, other.body)
 	}
 }
 
-func TestASessionEndsEverywhereAtOnce(t *testing.T) {
-	s := newStack(t)
+func TestASessionEndsEverywhereAtOnce(t *testing.T) { endSessions(t, newStack(t)) }
+
+func endSessions(t *testing.T, s *stack) {
 	admin := s.admin()
 	for _, c := range []struct {
 		name string

@@ -350,8 +350,9 @@ func TestPagesForbidWhatTheyDoNotNeed(t *testing.T) {
 	}
 }
 
-func TestWrongPasswords(t *testing.T) {
-	s := newStack(t)
+func TestWrongPasswords(t *testing.T) { wrongPasswords(t, newStack(t)) }
+
+func wrongPasswords(t *testing.T, s *stack) {
 	s.user("alice")
 	try := func(b *browser, id, name, secret string) reply {
 		return b.post("/signin", url.Values{"request": {id}, "name": {name}, "password": {secret}})
@@ -448,8 +449,9 @@ func TestAPersonWhoMayNot(t *testing.T) {
 	}
 }
 
-func TestACodeIsGoodOnceForItsOwnDevice(t *testing.T) {
-	s := newStack(t)
+func TestACodeIsGoodOnceForItsOwnDevice(t *testing.T) { redeemCodes(t, newStack(t)) }
+
+func redeemCodes(t *testing.T, s *stack) {
 	s.user("alice")
 	for _, c := range []struct {
 		name  string

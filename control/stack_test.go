@@ -33,8 +33,10 @@ import (
 // administrator, and the people of the stories.
 type stack struct {
 	t         testing.TB
-	path      string
-	store     *sqlstore.Store
+	path      string          // of the SQLite file, or URL of the database
+	shared    bool            // the engine takes more than one process
+	store     *sqlstore.Store // of the first instance
+	stores    []*sqlstore.Store
 	keys      *ca.Keyring
 	options   Options
 	instances []*httptest.Server
@@ -47,9 +49,17 @@ type stack struct {
 
 const secret = "correct horse battery"
 
+// newStack keeps its records in SQLite, where both instances are one process.
 func newStack(t testing.TB) *stack {
 	t.Helper()
-	s := &stack{t: t, path: filepath.Join(t.TempDir(), "cardea.db"), clock: time.Now().UTC().Truncate(time.Second)}
+	return newStackAt(t, filepath.Join(t.TempDir(), "cardea.db"), false)
+}
+
+// newStackAt keeps them at a URL; with shared each instance has a store of its
+// own, as processes on several machines have.
+func newStackAt(t testing.TB, at string, shared bool) *stack {
+	t.Helper()
+	s := &stack{t: t, path: at, shared: shared, clock: time.Now().UTC().Truncate(time.Second)}
 	keeper, err := ca.OpenKeeper(t.Context(), "base64key://"+base64.URLEncoding.EncodeToString(bytes.Repeat([]byte{1}, 32)))
 	if err != nil {
 		t.Fatal(err)
@@ -87,19 +97,28 @@ func person0(name string, admin bool) store.User {
 	return store.User{ID: id, Issuer: "local", Subject: id, Name: name, Login: name, Status: store.Active, Admin: admin}
 }
 
+// open opens the store of the next instance, or that of all.
 func (s *stack) open() {
 	s.t.Helper()
-	var err error
-	if s.store, err = sqlstore.Open(context.Background(), sqlstore.Options{URL: s.path}); err != nil {
+	if !s.shared && len(s.stores) > 0 {
+		return
+	}
+	db, err := sqlstore.Open(context.Background(), sqlstore.Options{URL: s.path, Instance: fmt.Sprintf("instance-%d", len(s.stores))})
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { s.store.Close() })
+	s.t.Cleanup(func() { db.Close() })
+	s.stores = append(s.stores, db)
+	s.store = s.stores[0]
 }
 
 // start adds an instance.
 func (s *stack) start() {
 	s.t.Helper()
-	s.options.Store = s.store
+	if len(s.servers) > 0 {
+		s.open()
+	}
+	s.options.Store = s.stores[len(s.stores)-1]
 	server, err := New(s.options)
 	if err != nil {
 		s.t.Fatal(err)
@@ -116,10 +135,12 @@ func (s *stack) restart() {
 	for _, h := range s.instances {
 		h.Close()
 	}
-	s.instances, s.servers = nil, nil
-	if err := s.store.Close(); err != nil {
-		s.t.Fatal(err)
+	for _, db := range s.stores {
+		if err := db.Close(); err != nil {
+			s.t.Fatal(err)
+		}
 	}
+	s.instances, s.servers, s.stores = nil, nil, nil
 	s.open()
 	s.start()
 	s.start()
@@ -371,5 +392,3 @@ func (s *stack) send(i int, req *http.Request) reply {
 	s.t.Helper()
 	return (&browser{s: s, http: &http.Client{Transport: s.client(i)}}).do(req)
 }
-
-func (s *stack) String() string { return fmt.Sprintf("stack at %s", s.path) }

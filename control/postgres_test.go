@@ -1,0 +1,28 @@
+package control
+
+import (
+	"testing"
+
+	"github.com/cardea-ssh/cardea/internal/pgtest"
+)
+
+// What must hold over any number of instances is tried where they share
+// nothing but the database: two stores, two servers, one PostgreSQL.
+func TestTwoInstancesOnPostgreSQL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: starts a PostgreSQL")
+	}
+	server := pgtest.Start(t, false)
+	for _, c := range []struct {
+		name string
+		try  func(*testing.T, *stack)
+	}{
+		{"a proof is good once", replay},
+		{"an honest repeat happens once", repeat},
+		{"a session ends everywhere", endSessions},
+		{"a code is good once", redeemCodes},
+		{"wrong passwords are counted together", wrongPasswords},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.try(t, newStackAt(t, server.Database(t), true)) })
+	}
+}
