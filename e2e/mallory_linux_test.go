@@ -26,7 +26,7 @@ type mallory struct {
 	loot    map[string]*loot
 	sealed  map[string]sealed
 	answers map[string][]byte // recorded answers of gateways
-	closers []func()
+	posing  map[string]func() // as which gateways; ends it
 }
 
 // loot is a connection that the control plane allowed, with its fresh key.
@@ -42,8 +42,8 @@ type sealed struct {
 }
 
 func (m *mallory) close() {
-	for _, c := range m.closers {
-		c()
+	for _, stop := range m.posing {
+		stop()
 	}
 }
 
@@ -57,7 +57,7 @@ func (m *mallory) close() {
 //	                             refused, impostor or closed (code 1 but for the first)
 //	impostor GATEWAY WHAT        answer at a dead gateway's address with: banner,
 //	                             junk, silence, close, or replay:HELLO (the
-//	                             answer that this hello once got)
+//	                             answer that this hello once got); "off" ends it
 //	replay-call PERSON SERVER    ask for a certificate, and then send the same
 //	                             bytes again, as they are and changed
 //	wear SERVER OTHER            have OTHER's sshd show SERVER's host key and
@@ -190,6 +190,13 @@ func impostor(c *call, args []string) (int, error) {
 	if len(args) != 2 {
 		return 0, errUsage
 	}
+	if stop := c.mallory.posing[args[0]]; stop != nil {
+		stop()
+		delete(c.mallory.posing, args[0])
+	}
+	if args[1] == "off" {
+		return 0, nil
+	}
 	address, err := c.gatewayAddress(args[0])
 	if err != nil {
 		return 0, err
@@ -203,7 +210,10 @@ func impostor(c *call, args []string) (int, error) {
 		return 0, err
 	}
 	stopped := make(chan struct{})
-	c.mallory.closers = append(c.mallory.closers, func() { l.Close(); <-stopped })
+	if c.mallory.posing == nil {
+		c.mallory.posing = map[string]func(){}
+	}
+	c.mallory.posing[args[0]] = func() { l.Close(); <-stopped }
 	go func() {
 		defer close(stopped)
 		for {

@@ -104,35 +104,40 @@ func (a *app) sshConfigInstall(ctx context.Context) error {
 	if home := filepath.Dir(filepath.Dir(path)); home != realHome() {
 		a.say("note: HOME is %s, but ssh reads %s; there it needs: ssh -F %s", home, filepath.Join(realHome(), ".ssh", "config"), path)
 	}
-	switch err := a.freshen(ctx); {
+	skipped, err := a.freshen(ctx)
+	switch {
 	case api.KindOf(err) == api.SignIn:
 		a.say("Your servers come when you are signed in; type: cardea login")
 		return nil
 	case err != nil:
 		return fmt.Errorf("the line is there, but not yet what it includes: %w", err)
 	}
+	for _, name := range skipped {
+		a.say("note: %s stays what your own configuration says; for Cardea's type: ssh %s.PROJECT", name, name)
+	}
 	a.say("Now plain ssh knows your servers. To see them type: cardea ls")
 	return nil
 }
 
-// freshen has the agent write what is included. The error is of kind SignIn if
-// nobody is signed in.
-func (a *app) freshen(ctx context.Context) error {
+// freshen has the agent write what is included, and returns the names that it
+// left to the user's own configuration. The error is of kind SignIn if nobody is
+// signed in.
+func (a *app) freshen(ctx context.Context) (skipped []string, err error) {
 	if saved, err := a.home.Peek(); err != nil {
-		return a.whereToSignIn(saved, err)
+		return nil, a.whereToSignIn(saved, err)
 	}
 	control, err := a.agent()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := control.Refresh(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	s, err := control.Status(ctx)
 	if err == nil && s.Problem != "" {
 		err = errors.New(s.Problem)
 	}
-	return err
+	return s.Skipped, err
 }
 
 func (a *app) sshConfigUninstall() error {
@@ -175,7 +180,7 @@ func (a *app) sshConfigUninstall() error {
 }
 
 func (a *app) sshConfigPrint(ctx context.Context) error {
-	fresh := a.freshen(ctx)
+	_, fresh := a.freshen(ctx)
 	text, err := os.ReadFile(a.paths.SSHConfig())
 	if errors.Is(err, fs.ErrNotExist) && fresh != nil {
 		return fresh
