@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -125,14 +126,25 @@ var commandCases = []testCase{
 	{"many commands at once each succeed or fail alone", func(w *world) {
 		w.user("taken")
 		const n = 60
+		meta := func(i int) store.Meta {
+			return store.Meta{Now: w.now, Audit: [][]byte{[]byte("batch")},
+				Proof: &store.Proof{Thumbprint: "t", JTI: fmt.Sprint(i), Expires: w.now.Add(time.Minute)}}
+		}
 		errs := parallel(n, func(i int) error {
 			name := "taken"
 			if i%3 != 0 {
 				name = ident.New("u")[:10]
 			}
-			_, err := w.s.CreateUser(w.ctx, w.person(name, false), "", store.Meta{Now: w.now, Audit: [][]byte{[]byte("batch")}})
+			_, err := w.s.CreateUser(w.ctx, w.person(name, false), "", meta(i))
 			return err
 		})
+		for i, err := range errs { // who failed has not used up its proof
+			m := meta(i)
+			m.Audit = nil
+			if again := w.s.AppendAudit(w.ctx, m); (again == nil) != (err != nil) {
+				w.Fatalf("command %d: %v, its proof afterwards: %v", i, err, again)
+			}
+		}
 		ids := map[int]bool{}
 		users, _, err := w.s.Users(w.ctx, store.Page{Limit: 1000})
 		w.ok(err)
