@@ -82,8 +82,6 @@ type world struct {
 	admin store.User
 	rows  atomic.Int64 // audit rows that were acknowledged
 	n     atomic.Int64 // numbers things
-	// opened are the instances that instancesOnce opened.
-	opened []store.Store
 }
 
 // start is when every world begins.
