@@ -87,24 +87,29 @@ var raceCases = []testCase{
 			}
 		}
 	}},
-	{"of two administrators who remove each other one stays", func(w *world) {
-		stores := w.instances(2)
-		out, in := store.UserChange{Admin: ptr(false)}, store.UserChange{Admin: ptr(true)}
-		for round := range 8 {
+	{"of administrators who are all removed at once one stays", func(w *world) {
+		stores := w.instances(3)
+		for round := range 6 {
+			out := store.UserChange{Admin: ptr(false)}
 			if round%2 == 1 {
-				out, in = store.UserChange{Status: ptr(store.Disabled)}, store.UserChange{Status: ptr(store.Active)}
+				out = store.UserChange{Status: ptr(store.Disabled)}
 			}
-			a := must[store.User](w)(w.s.CreateUser(w.ctx, w.person(fmt.Sprint("second", round), true), "", w.quiet()))
-			pair := []string{a.ID, w.admin.ID}
-			errs := parallel(2, func(i int) error {
-				_, err := stores[i%len(stores)].UpdateUser(w.ctx, pair[i], out, w.quiet())
+			// The one that was left, and eight more.
+			admins := []string{w.admin.ID}
+			for i := range 8 {
+				u := must[store.User](w)(w.s.CreateUser(w.ctx, w.person(fmt.Sprint("admin", round, "x", i), true), "", w.quiet()))
+				admins = append(admins, u.ID)
+			}
+			errs := parallel(len(admins), func(i int) error {
+				_, err := stores[i%len(stores)].UpdateUser(w.ctx, admins[i], out, w.quiet())
 				return err
 			})
-			w.equal(count(errs, nil), 1)
+			w.equal(count(errs, nil), len(admins)-1)
 			w.equal(count(errs, store.ErrLastAdmin), 1)
-			if errs[1] == nil { // the first administrator went: bring it back
-				must[store.User](w)(w.s.UpdateUser(w.ctx, w.admin.ID, in, w.quiet()))
-				must[store.User](w)(w.s.UpdateUser(w.ctx, a.ID, out, w.quiet()))
+			for i, err := range errs {
+				if err != nil {
+					w.admin.ID = admins[i]
+				}
 			}
 		}
 	}},
