@@ -25,6 +25,7 @@ func carol() api.Account {
 // A host from its enrolment to the end of somebody's access, with the real
 // useradd, sudo and sshd.
 func TestAHostFromEnrolmentToLocking(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	root := r.person("root", false)
 	r.write("/root/.ssh/authorized_keys", root.public(r), 0o600)
@@ -352,6 +353,7 @@ func TestAHostWithTroublesOfItsOwn(t *testing.T) {
 
 // No certificate for the probe, or one that does not fit, means no change.
 func TestWithoutAProofSSHDIsNotTouched(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.sshd()
 	ls := "sha256sum /etc/ssh/sshd_config; ls /etc/ssh/sshd_config.d; stat -c %i /run/sshd.pid"
@@ -383,6 +385,7 @@ func TestWithoutAProofSSHDIsNotTouched(t *testing.T) {
 // The Include is added only where there is none, and the rest of the file
 // stays, byte for byte.
 func TestAnSSHDThatIncludesNothing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	const config = "# by hand, without a last line end\nUsePAM yes\nMatch User nobody\n\tX11Forwarding no"
 	r.write("/etc/ssh/sshd_config", config, 0o600)
@@ -471,4 +474,85 @@ func killAt(t *testing.T, die int, want string) string {
 		}
 	}
 	return got
+}
+
+// Without a control plane the host stays as it was told last; a directory that
+// loses most people at once is not believed before somebody has looked.
+func TestTheLastGoodStateHoldsAndMassRemovalWaits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sshd()
+	people := func(n int) (out []api.Account) {
+		for i := range n {
+			out = append(out, api.Account{User: "usr_x", Login: "u" + strconv.Itoa(i), UID: 71000 + i, GID: 71000 + i, State: "active"})
+		}
+		return out
+	}
+	v := r.p.set(func(d *api.DesiredState) { d.Accounts = people(12) })
+	r.start()
+	r.p.confirmed(v)
+	last := r.person("u11", true)
+
+	v = r.p.set(func(d *api.DesiredState) { d.Accounts = people(3) })
+	r.p.problem("9 of 12 accounts would be locked")
+	r.p.confirmed(v)
+	r.mayEnter(last, "true")
+	r.run("/usr/bin/env", "CARDEA_TEST_AGENT=1", agentPath, "confirm")
+	r.p.wait("the problem is gone", func() bool { return len(r.p.reports[len(r.p.reports)-1].Problems) == 0 })
+	r.mayNotEnter(last)
+	r.mayEnter(r.person("u2", true), "true")
+	if got := r.sh("ls /var/lib/cardea-server-agent/confirm-removals 2>/dev/null | wc -l"); got != "0\n" {
+		t.Error("the confirmation can be used again")
+	}
+
+	r.stop()
+	r.sh("rm /etc/ssh/cardea/principals/u2; gpasswd -d u11 cardea-managed; chmod 777 /etc/ssh/cardea/principals")
+	r.p.lying(func(w http.ResponseWriter, req *http.Request) bool { w.WriteHeader(500); return true })
+	r.start()
+	r.eventually("what was damaged is mended without a control plane", func() bool {
+		return r.sh("id -Gn u11; stat -c %a /etc/ssh/cardea/principals; ls /etc/ssh/cardea/principals | wc -l") == "u11 cardea-managed\n755\n4\n"
+	})
+	was := r.snapshot()
+	old := r.p.state
+	old.Version.Counter--
+	old.Accounts = nil
+	asked := make(chan bool, 100)
+	r.p.lying(func(w http.ResponseWriter, req *http.Request) bool {
+		if req.URL.Path == "/v1/agent/state" {
+			answer(w, r.p.sign(old, r.p.policy))
+			asked <- true
+			return true
+		}
+		return false
+	})
+	<-asked
+	<-asked
+	r.p.problem("older than")
+	if diff := cmp.Diff(was, r.snapshot()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Whoever starts the agent cannot make it run anything else, or leave anything
+// open.
+func TestAHostileEnvironment(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sshd()
+	r.sh(`mkdir -m 777 /tmp/evil; for p in useradd usermod groupadd gpasswd visudo cvtsudoers sshd ssh-keygen sh systemctl; do
+		printf '#!/bin/sh\ntouch /tmp/pwned\n' >/tmp/evil/$p; chmod 755 /tmp/evil/$p; done`)
+	v := r.p.set(func(d *api.DesiredState) { d.Accounts = []api.Account{alice("active", true)} })
+	p, err := r.h.Start(t.Context(), "/bin/sh", "-c", "umask 000; cd /tmp/evil; exec /usr/bin/env PATH=/tmp/evil TMPDIR=/tmp/evil LD_LIBRARY_PATH=/tmp/evil BASH_ENV=/tmp/evil/sh ENV=/tmp/evil/sh EDITOR=/tmp/evil/sh SUDO_EDITOR=/tmp/evil/sh CARDEA_TEST_AGENT=1 "+agentPath+" run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.agent = p
+	r.p.confirmed(v)
+	r.mayEnter(r.person("alice", true), "sudo", "-n", "true")
+	if got := r.sh("ls /tmp /tmp/evil | grep -c pwned || true; find /etc/ssh /etc/sudoers.d /var/lib/cardea-server-agent /home ! -type l -perm /022"); got != "0\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := r.sh("ls -A /tmp"); got != "evil\n" {
+		t.Errorf("/tmp holds %q", got)
+	}
 }

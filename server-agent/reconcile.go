@@ -51,6 +51,7 @@ func (r *reconciler) recover(ctx context.Context) {
 
 // run applies news at once and looks after the host from time to time.
 func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) error {
+	r.accounts.Stale = func() bool { return len(news) > 0 }
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -77,7 +78,7 @@ func (r *reconciler) apply(ctx context.Context) {
 	confirmed := r.confirmed()
 	want := r.wantAccounts(confirmed)
 	res, err := r.accounts.Apply(ctx, want)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, accounts.ErrStale) {
 		return
 	}
 	problems := slices.Clone(res.Problems)
