@@ -41,6 +41,7 @@ type board struct {
 	mu       sync.Mutex
 	status   Status              // guarded by mu
 	problems map[string][]string // by part; guarded by mu
+	changes  int                 // of the problems; guarded by mu
 }
 
 // The parts, in the order in which their problems are told.
@@ -55,7 +56,17 @@ func (b *board) set(part string, problems ...string) (changed bool) {
 	}
 	changed = !slices.Equal(b.problems[part], problems)
 	b.problems[part] = problems
+	if changed {
+		b.changes++
+	}
 	return changed
+}
+
+// count tells one set of problems from the next.
+func (b *board) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changes
 }
 
 func (b *board) update(f func(*Status)) {

@@ -35,6 +35,9 @@ func (a *Agent) watchLogins(ctx context.Context) error {
 	for failures := 1; ; failures++ {
 		began := time.Now()
 		err := source.Follow(ctx, func(e api.AgentEvent) {
+			if e.Login == ident.Canary {
+				return // our own probe, which nobody else can be
+			}
 			a.log.Info("seen", "kind", e.Kind, "login", e.Login, "from", e.Source, "serial", e.Serial)
 			a.tell(e)
 		})

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/server-agent/program"
 )
@@ -40,7 +42,13 @@ type Result struct {
 }
 
 // Sweep removes what a killed run left behind. Call it once at the start.
-func (a *Applier) Sweep() error { return sweepHomes() }
+func (a *Applier) Sweep() error {
+	err := atomicfile.Sweep(sudoersDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // no sudo on this host
+	}
+	return errors.Join(err, sweepHomes())
+}
 
 // Read gives the host as the planner wants it.
 func (a *Applier) Read(want Want) (Host, error) {

@@ -27,6 +27,8 @@ type AuthLog struct {
 	tracker Tracker
 	pos     position
 	loaded  bool
+	kept    position  // what the file Position says
+	keptAt  time.Time // since when
 }
 
 // position is how far which file was read.
@@ -69,19 +71,25 @@ func (a *AuthLog) look(tell func(api.AgentEvent)) error {
 		return err
 	}
 	defer f.Close()
-	before := a.pos
+	told := false
+	count := func(e api.AgentEvent) {
+		told = true
+		tell(e)
+	}
 	if here.Device != a.pos.Device || here.Inode != a.pos.Inode {
-		a.finishRotated(tell)
+		a.finishRotated(count)
 		a.pos = position{Device: here.Device, Inode: here.Inode}
 	} else if here.Offset < a.pos.Offset {
 		a.pos.Offset = 0 // truncated in place
 	} else if here.Offset == a.pos.Offset {
 		return nil
 	}
-	if err := a.read(f, tell); err != nil {
+	if err := a.read(f, count); err != nil {
 		return err
 	}
-	if a.pos == before {
+	// Lines that were not ours may be read again after a crash: a busy log must
+	// not make us sync a file every two seconds.
+	if a.pos == a.kept || !told && time.Since(a.keptAt) < keepEvery {
 		return nil
 	}
 	return a.save()
@@ -102,14 +110,18 @@ func (a *AuthLog) finishRotated(tell func(api.AgentEvent)) {
 
 // read takes whole lines from the position on, and moves it behind them.
 func (a *AuthLog) read(f *os.File, tell func(api.AgentEvent)) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	for {
-		buf := make([]byte, maxBatch)
+		buf := make([]byte, min(maxBatch, max(info.Size()-a.pos.Offset, 0)+1))
 		n, err := f.ReadAt(buf, a.pos.Offset)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		end := bytes.LastIndexByte(buf[:n], '\n') + 1
-		if end == 0 && n == maxBatch {
+		if end == 0 && n >= maxBatch {
 			end = n // one line of a megabyte is nobody's
 		}
 		if end == 0 {
@@ -161,8 +173,11 @@ func (a *AuthLog) save() error {
 	if err != nil {
 		return err
 	}
-	_, err = atomicfile.Write(a.Position, raw, atomicfile.Options{Mode: 0o600})
-	return err
+	if _, err := atomicfile.Write(a.Position, raw, atomicfile.Options{Mode: 0o600}); err != nil {
+		return err
+	}
+	a.kept, a.keptAt = a.pos, time.Now()
+	return nil
 }
 
 // open opens the log and says which file it is and how long.

@@ -20,6 +20,8 @@ const (
 	// pollEvery is how often the auth log is looked at. One stat(2) in two
 	// seconds costs nothing that could be measured.
 	pollEvery = 2 * time.Second
+	// keepEvery is how often the position is kept while nothing is told.
+	keepEvery = time.Minute
 	// maxBatch bounds what is read of the log at one look, in bytes.
 	maxBatch = 1 << 20
 )

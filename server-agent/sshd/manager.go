@@ -130,6 +130,10 @@ func (m *Manager) Apply(ctx context.Context, want Want, canary Fetch) Outcome {
 	if err != nil {
 		return refused("the state asks sshd for something that is not allowed: %w", err)
 	}
+	// The undo file of an earlier change is the only copy of what was there.
+	if _, err := m.Recover(ctx); err != nil {
+		return refused("an earlier change of sshd could not be put back, look at %s: %w", m.undoPath(), err)
+	}
 	changes, err := wanted(c)
 	if err != nil {
 		return refused("sshd's files cannot be read: %w", err)
