@@ -38,5 +38,11 @@ func postgresDatabase(t testing.TB, server *pgtest.Server) func(testing.TB) stor
 }
 
 func TestPostgreSQL(t *testing.T) {
-	storetest.Run(t, postgresDatabase(t, pgtest.Start(t, false)))
+	server := pgtest.Start(t, false)
+	t.Run("keeps the contract", func(t *testing.T) { storetest.Run(t, postgresDatabase(t, server)) })
+	t.Run("instances that start at once make the tables once", func(t *testing.T) { startAtOnce(t, server.Database(t)) })
+	t.Run("audit rows cannot be changed", func(t *testing.T) { auditRowsCannotBeChanged(t, server.Database(t)) })
+	t.Run("a hanging instance is thrown out", func(t *testing.T) { hangingInstanceIsThrownOut(t, server.Database(t)) })
+	t.Run("a commit waits for the disk whatever the default is", func(t *testing.T) { waitsForTheDisk(t, server) })
+	t.Run("it comes back, and the instances go on", func(t *testing.T) { comesBack(t, server) })
 }

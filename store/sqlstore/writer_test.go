@@ -169,8 +169,7 @@ func TestFullDiskFailsCommandsAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestPostgreSQLComesBack(t *testing.T) {
-	server := pgtest.Start(t, false)
+func comesBack(t *testing.T, server *pgtest.Server) {
 	url := server.Database(t)
 	s := mustOpen(t, url, "a")
 	other := mustOpen(t, url, "b")
@@ -222,11 +221,7 @@ func TestPostgreSQLComesBack(t *testing.T) {
 
 // An instance that is stopped (SIGSTOP) inside a transaction must not hold the
 // others for ever.
-func TestHangingInstanceIsThrownOut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for PostgreSQL's time-out")
-	}
-	url := pgtest.Start(t, false).Database(t)
+func hangingInstanceIsThrownOut(t *testing.T, url string) {
 	s, other := mustOpen(t, url, "a"), mustOpen(t, url, "b")
 	release := holdIn(t, s, func(t *tx) error {
 		_, err := t.exec(`UPDATE counters SET value = value WHERE name = 'audit'`)
