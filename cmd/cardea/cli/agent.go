@@ -24,6 +24,8 @@ type localAgent interface {
 	Running(ctx context.Context) (pid int, ok bool)
 	// SignInChanged has a running agent read the session again.
 	SignInChanged(ctx context.Context)
+	// Refresh has it fetch the catalog and write ssh's files, and waits for that.
+	Refresh(ctx context.Context) error
 }
 
 // started is the agent of this user, started if it is needed.

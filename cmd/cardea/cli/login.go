@@ -84,11 +84,20 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		a.revoke(ctx, old, brief) // if that can be: it dies by itself
 	}
 	a.local.SignInChanged(ctx)
+	a.settle(ctx)
 	if a.output == asJSON {
 		return printJSON(a.out, saved.Session)
 	}
 	a.say("Signed in to %s as %s until %s.", saved.Team, saved.Session.UserName, stamp(saved.Session.ExpiresAt))
 	return nil
+}
+
+// settle waits until a running agent has put the new session's servers and
+// host CAs into effect, so that the ssh that comes next finds them.
+func (a *app) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	a.local.Refresh(ctx) // it goes on trying by itself
 }
 
 // where is the control plane to sign in at: what was typed, else configured,

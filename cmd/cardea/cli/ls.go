@@ -66,7 +66,7 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 
 // mentions reports whether a word that a person typed is in what names a server.
 func mentions(s api.CatalogEntry, word string) bool {
-	return strings.Contains(strings.ToLower(fullName(s)+" "+labels(s.Labels)), strings.ToLower(word))
+	return word == "" || strings.Contains(strings.ToLower(fullName(s)+" "+labels(s.Labels)), strings.ToLower(word))
 }
 
 // namesFor are the shortest names that mean one server each.

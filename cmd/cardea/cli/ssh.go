@@ -170,6 +170,9 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := a.trusted(ctx, control); err != nil {
+		return err
+	}
 	args, err := a.sshArgs(o, c)
 	if err != nil {
 		return err
@@ -198,6 +201,16 @@ func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions)
 		}
 	}
 	return c, err
+}
+
+// trusted makes sure that the team's host CAs are where ssh looks for them, and
+// in the agent: one that has just started may still be fetching them.
+func (a *app) trusted(ctx context.Context, control *agent.Control) error {
+	_, missing := os.Stat(a.paths.KnownHosts())
+	if s, err := control.Status(ctx); err == nil && !s.SeenAt.IsZero() && missing == nil {
+		return nil
+	}
+	return control.Refresh(ctx)
 }
 
 // suggest names the server that a mistyped one was meant to be.
