@@ -28,6 +28,8 @@ const (
 	// nothing and a limit that doubles (so that agents do not come back all at once).
 	pollRetry    = time.Second
 	maxPollRetry = time.Minute
+	// shortestPoll is how long the control plane waits at the least before it says "nothing".
+	shortestPoll = time.Second
 	// signInRetry is the pause while nobody is signed in; a sign-in wakes us anyway.
 	signInRetry = 30 * time.Second
 	// refreshTime bounds a fetch that somebody waits for.
@@ -110,10 +112,11 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 	c.have, c.current, c.seenAt, c.cas, c.ids = true, cat, seen, cas, ids
 }
 
-func (c *catalog) seen(at time.Time) {
+// seen notes that the catalog is current, and what is wrong nevertheless.
+func (c *catalog) seen(at time.Time, problem string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seenAt, c.problem = at, ""
+	c.seenAt, c.problem = at, problem
 }
 
 func (c *catalog) note(problem string) {
@@ -181,22 +184,23 @@ func (a *Agent) watch(ctx context.Context) error {
 	for {
 		poll, cancel := context.WithTimeout(ctx, api.LongPoll+refreshTime)
 		var err error
-		if len(waiting) > 0 {
-			err = a.fetch(poll, 0)
-		} else {
+		long := len(waiting) == 0
+		if long {
 			stop := a.cancelOnWake(poll, cancel, &waiting)
 			err = a.fetch(poll, api.LongPoll)
 			stop()
+		} else {
+			err = a.fetch(poll, 0)
 		}
 		cancel()
 		if ctx.Err() != nil {
 			return nil
 		}
-		if len(waiting) > 0 && errors.Is(err, context.Canceled) {
-			continue // woken in the middle of a poll: fetch at once
+		if long && len(waiting) > 0 {
+			continue // woken in the middle of a poll: they want what is true after that
 		}
 		for _, w := range waiting {
-			w <- err
+			w <- told(err)
 		}
 		waiting = nil
 		if err == nil {
@@ -204,18 +208,29 @@ func (a *Agent) watch(ctx context.Context) error {
 			continue
 		}
 		failures++
-		pause := signInRetry
-		if api.KindOf(err) != api.SignIn {
-			pause = rand.N(min(maxPollRetry, pollRetry<<min(failures, 6)))
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case w := <-a.wake:
 			waiting = append(waiting, w)
-		case <-time.After(pause):
+		case <-time.After(pause(err, failures)):
 		}
 	}
+}
+
+// told is what a person hears who asked for the catalog.
+func told(err error) error {
+	if errors.Is(err, errNothingNew) {
+		return nil
+	}
+	return err
+}
+
+func pause(err error, failures int) time.Duration {
+	if api.KindOf(err) == api.SignIn {
+		return signInRetry
+	}
+	return rand.N(min(maxPollRetry, pollRetry<<min(failures, 6)))
 }
 
 // cancelOnWake ends the poll when somebody wants the catalog now. The returned function
@@ -235,6 +250,10 @@ func (a *Agent) cancelOnWake(poll context.Context, cancel context.CancelFunc, wa
 	return func() { close(quit); <-done }
 }
 
+// errNothingNew is an answer that says nothing and did not wait: whoever gives it would give
+// it again at once, so it counts as a failure and is followed by a pause.
+var errNothingNew = errors.New("the control plane answers a long poll at once")
+
 // fetch asks for the catalog once and puts what is new into effect.
 func (a *Agent) fetch(ctx context.Context, wait time.Duration) error {
 	client, err := a.account.Client(ctx)
@@ -250,6 +269,7 @@ func (a *Agent) fetch(ctx context.Context, wait time.Duration) error {
 		query.Set("version", old.Version)
 	}
 	var got api.Catalog
+	began := time.Now()
 	found, err := client.Get(ctx, "/v1/catalog", query, &got)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -262,10 +282,15 @@ func (a *Agent) fetch(ctx context.Context, wait time.Duration) error {
 		a.fetched = true
 		a.saveCatalog(got)
 	}
-	a.catalog.seen(a.now())
+	problem := ""
 	if err := a.writeSSH(ctx); err != nil {
 		a.log.Error("write the ssh configuration", "error", err)
-		a.catalog.note("the ssh configuration could not be written: " + err.Error())
+		problem = "the ssh configuration could not be written: " + err.Error()
+	}
+	a.catalog.seen(a.now(), problem)
+	old := found && query.Get("version") == got.Version && got.Version != ""
+	if old || !found && wait > 0 && time.Since(began) < shortestPoll {
+		return errNothingNew
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/agent/agenttest"
@@ -157,5 +158,20 @@ func TestTheUsersOwnAgentIsFoundAndForgotten(t *testing.T) {
 	l.Close() // removes the socket
 	if got := forwards(); got != "ForwardAgent no" {
 		t.Errorf("after the user's agent has gone: %s", got)
+	}
+}
+
+// A proxy in between may answer a long poll at once, again and again.
+func TestAPollThatDoesNotWaitIsNotRepeatedWithoutAPause(t *testing.T) {
+	for name, answer := range map[string]any{
+		"nothing, at once": nil, "the same catalog, at once": api.Catalog{Version: "1", HostCAs: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"}},
+	} {
+		w := agenttest.New(t)
+		w.Control.On("GET", "/v1/catalog", func(agenttest.Call) (any, error) { return answer, nil })
+		w.Start()
+		time.Sleep(500 * time.Millisecond)
+		if n := len(w.Control.Calls("GET", "/v1/catalog")); n > 10 {
+			t.Errorf("%s: %d polls in half a second", name, n)
+		}
 	}
 }
