@@ -82,8 +82,9 @@ func (e silentError) Error() string { return fmt.Sprintf("ended with code %d", e
 func (a *app) tell(err error) ExitCode {
 	code := exitOf(err)
 	var silent silentError
-	if err == nil || errors.As(err, &silent) {
-		return code
+	var child *exec.ExitError
+	if err == nil || errors.As(err, &silent) || errors.As(err, &child) {
+		return code // ssh has said what there was to say
 	}
 	fmt.Fprintf(a.err, "cardea: %s\n", ident.Text(sentence(err)))
 	return code

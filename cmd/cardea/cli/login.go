@@ -89,6 +89,9 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		return printJSON(a.out, saved.Session)
 	}
 	a.say("Signed in to %s as %s until %s.", saved.Team, saved.Session.UserName, stamp(saved.Session.ExpiresAt))
+	if state := a.sshConfigState(); old.URL == "" && state != configured {
+		a.say("To have plain ssh, scp and editors know your servers type: cardea ssh-config --install")
+	}
 	return nil
 }
 

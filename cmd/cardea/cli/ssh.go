@@ -119,6 +119,17 @@ func (o *sshOptions) read(p passed, args []string) error {
 	return nil
 }
 
+// batch reports whether ssh was told that nobody is there to answer.
+func (o sshOptions) batch() bool {
+	for _, option := range o.options {
+		key, value, _ := strings.Cut(strings.ReplaceAll(strings.TrimPrefix(option, "-o"), " ", "="), "=")
+		if strings.EqualFold(key, "BatchMode") && strings.EqualFold(value, "yes") {
+			return true
+		}
+	}
+	return false
+}
+
 // sshValued are the options of ssh that take a value (ssh(1), 10.0).
 const sshValued = "BbcDEeFIiJLlmOoPpQRSWw"
 
@@ -188,7 +199,7 @@ func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions)
 	if err == nil {
 		c, err = control.Prepare(ctx, o.host, o.login)
 	}
-	if api.KindOf(err) == api.SignIn && a.person {
+	if api.KindOf(err) == api.SignIn && a.person && !o.batch() {
 		a.say("%v", err)
 		if err := a.login(ctx, loginOptions{}); err != nil {
 			return c, err

@@ -195,6 +195,9 @@ func (a *app) sshConfigPrint(ctx context.Context) error {
 	return err
 }
 
+// configured is the state in which nothing is left to do.
+const configured = "configured"
+
 // sshConfigState is one phrase for `cardea status`.
 func (a *app) sshConfigState() string {
 	text, err := readOwn(a.ownSSHConfig())
@@ -202,7 +205,7 @@ func (a *app) sshConfigState() string {
 		return err.Error()
 	}
 	if _, changed, err := sshconfig.Include(text, a.includePath()); err == nil && !changed {
-		return "configured"
+		return configured
 	}
 	if _, found, err := sshconfig.Exclude(text, a.includePath()); err == nil && found {
 		return "configured, but the Include line does not stand first; type: cardea ssh-config --install"
