@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 
@@ -31,6 +32,7 @@ func newServe() *cobra.Command {
 }
 
 func serve(ctx context.Context, o *options, stderr io.Writer) error {
+	spendMemory(os.LookupEnv)
 	log, err := o.Logger(stderr)
 	if err != nil {
 		return usageError{err}
