@@ -117,6 +117,9 @@ type GatewayReport struct {
 	Health   string `json:"health,omitempty" doc:"why not, one sentence"`
 	Draining bool   `json:"draining"`
 	Sessions int    `json:"sessions"`
+	// Uptime is how many seconds this process has run, at least 1. Sessions that
+	// began before have ended, though nobody could tell.
+	Uptime int64 `json:"uptime,omitempty" minimum:"0"`
 	// SealingKeys are the X25519 public keys (32 bytes) at which hellos may be
 	// sealed, newest first; at most four.
 	SealingKeys []SealingKey `json:"sealing_keys"`

@@ -463,3 +463,41 @@ func TestAGatewayThatWasDisabledIsNotChosen(t *testing.T) {
 		t.Errorf("routes %+v", c.Routes)
 	}
 }
+
+// A gateway that was killed cannot say that its sessions are over; its next
+// process says so by how long it has run.
+func TestSessionsOfAKilledGatewayEnd(t *testing.T) {
+	s := newScene(t)
+	begin := func() string {
+		f := newFresh(t)
+		c := must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", ""))
+		message, _ := s.hello(f, c)
+		return must[api.Claimed](t, s.gateway.device, "POST", "/v1/gateway/sessions", api.Claim{Hello: s.gateway.open(t, message).Claim, Source: "203.0.113.9:1"}).Session
+	}
+	report := func(uptime int64) []api.GatewaySession {
+		t.Helper()
+		id := s.gateway.sealing.ID()
+		must[api.GatewayReportAnswer](t, s.gateway.device, "POST", "/v1/gateway/report", api.GatewayReport{
+			Healthy: true, SealingKeys: []api.SealingKey{{ID: id[:], Public: s.gateway.sealing.Public()}}, Uptime: uptime,
+		})
+		return must[api.List[api.GatewaySession]](t, s.admin, "GET", "/v1/gateway-sessions?live=true", nil).Items
+	}
+	old := begin()
+	s.wait(2 * time.Minute)
+	if live := report(600); len(live) != 1 {
+		t.Errorf("the same process: live %+v", live)
+	}
+	s.wait(time.Minute)
+	if live := report(1); len(live) != 0 {
+		t.Errorf("a new process: live %+v", live)
+	}
+	s.wait(10 * time.Second)
+	young := begin()
+	s.wait(2 * time.Minute)
+	if live := report(131); len(live) != 1 || live[0].ID != young || young == old {
+		t.Errorf("two minutes later: live %+v", live)
+	}
+	if e := s.events(audit.GatewaySessionEnd); len(e) != 1 || e[0].Detail["gateway_session"] != old || e[0].User != s.alice.session.User || e[0].Reason == "" {
+		t.Errorf("audit %+v", e)
+	}
+}

@@ -72,6 +72,7 @@ func (g *Gateway) reportOnce(ctx context.Context) error {
 	in := api.GatewayReport{
 		Healthy: why == "", Health: why, Draining: g.draining.Load(), Sessions: g.sessions.count(),
 		SealingKeys: g.sealing.public(), Version: g.opt.Version,
+		Uptime: max(1, int64(g.clock.local().Sub(g.began)/time.Second)),
 	}
 	var got api.GatewayReportAnswer
 	if err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/report", in, &got); err != nil {

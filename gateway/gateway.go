@@ -74,6 +74,7 @@ type Gateway struct {
 	complaints *rate.Limiter
 	unsaid     atomic.Int64
 
+	began    time.Time // when this process did, by its own clock
 	draining atomic.Bool
 	report   chan struct{} // wakes the reporter; holds one
 	handlers sync.WaitGroup
@@ -109,6 +110,7 @@ func New(opt Options) (*Gateway, error) {
 		complaints: rate.NewLimiter(complaintsPerSecond, complaintsBurst),
 		gate:       newGate(opt.limits),
 	}
+	g.began = g.clock.local()
 	g.health = newHealth(opt.StateDir)
 	g.health.checks.Ready("control", g.acknowledged)
 	g.health.checks.Ready("room", g.gate.room)

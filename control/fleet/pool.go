@@ -41,6 +41,9 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 	}
 	m := by.Meta(s.now(), s.healthEvents(by, r)...)
 	m.Idempotency = nil // a repeat only makes the report younger, as it should
+	if err := s.endOrphans(ctx, by, in.Uptime); err != nil {
+		return nil, err
+	}
 	defer s.roster.forget()
 	if err := s.Store.ReportGateway(ctx, by.Gateway.ID, r, m); err != nil {
 		return nil, caller.Explain(err, "gateway "+by.Gateway.Name)
@@ -62,6 +65,40 @@ func (s *Service) healthEvents(by caller.Caller, r store.GatewayReport) [][]byte
 		e.Outcome, e.Reason = audit.Failed, r.Health
 	}
 	return audit.EncodeAll(e)
+}
+
+// endOrphans closes the records of sessions that an earlier process of the
+// gateway carried and could not close: it was killed, or its machine was. The
+// first report of a process is the one before which the gateway last reported
+// earlier than the process began.
+func (s *Service) endOrphans(ctx context.Context, by caller.Caller, uptime int64) error {
+	now := s.now()
+	began := now.Add(-time.Duration(uptime) * time.Second)
+	if uptime <= 0 || !by.Gateway.ReportedAt.Before(began) {
+		return nil
+	}
+	var orphans []store.GatewaySession
+	live := func(ctx context.Context, p store.Page) ([]store.GatewaySession, string, error) {
+		return s.Store.GatewaySessions(ctx, "", true, p)
+	}
+	err := lookup.All(ctx, live, func(g store.GatewaySession) bool {
+		if g.Gateway == by.Gateway.ID && g.StartedAt.Before(began) {
+			orphans = append(orphans, g)
+		}
+		return true
+	})
+	for _, g := range orphans {
+		if err != nil {
+			break
+		}
+		e := by.Event(now, audit.GatewaySessionEnd)
+		e.Outcome, e.Reason = audit.Failed, "the gateway was restarted"
+		e.User, e.Server, e.Project, e.Session = g.User, g.Server, g.Project, g.UserSession
+		e.Detail = map[string]string{"gateway_session": g.ID, "cause": "error"}
+		g.EndedAt, g.Cause = now, "error"
+		err = s.Store.EndGatewaySession(ctx, g, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+	}
+	return err
 }
 
 // Watch waits for orders to a gateway that are newer than after: sessions to
