@@ -165,6 +165,23 @@ func TestTokensThatAreNotMade(t *testing.T) {
 	}
 }
 
+func TestOneTokenForAPool(t *testing.T) {
+	s := newScene(t)
+	token := s.token(api.NewEnrolmentToken{Kind: store.KindGateway, Address: "lb.example.com:7234", Labels: map[string]string{"region": "eu"}, Egress: []string{"198.51.100.9"}, Uses: 2})
+	first := must[api.EnrolledGateway](t, s.device(""), "POST", "/v1/gateways/enrol", api.GatewayEnrolment{Secret: token.Secret})
+	second := must[api.EnrolledGateway](t, s.device(""), "POST", "/v1/gateways/enrol", api.GatewayEnrolment{Secret: token.Secret})
+	denied(t, s.device(""), api.Gone, "POST", "/v1/gateways/enrol", api.GatewayEnrolment{Secret: token.Secret})
+	a, b := first.Gateway, second.Gateway
+	if a.Name == b.Name || a.Address != b.Address || ident.ServerName(a.Name) != nil || a.Labels["region"] != "eu" || !slices.Equal(b.Egress, []string{"198.51.100.9"}) {
+		t.Errorf("got %+v and %+v", a, b)
+	}
+	// One key is one machine, whatever token comes with it.
+	d := s.device("")
+	many := s.token(api.NewEnrolmentToken{Kind: store.KindServer, Project: "web", Uses: 2})
+	must[api.EnrolledServer](t, d, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: many.Secret, Hostname: "web-3", Address: "10.0.0.3:22"})
+	denied(t, d, api.Conflict, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: many.Secret, Hostname: "web-4", Address: "10.0.0.4:22"})
+}
+
 // What an agent gets is its own, whatever it asks for; a machine that was
 // deleted or disabled gets nothing.
 func TestAMachineSpeaksForItselfAlone(t *testing.T) {
