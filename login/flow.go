@@ -195,7 +195,7 @@ func HTTP(caFile string) (*http.Client, error) {
 	if caFile == "" {
 		return api.NewHTTP(nil), nil
 	}
-	text, err := os.ReadFile(filepath.Clean(caFile))
+	text, err := readRoot(filepath.Clean(caFile))
 	if err != nil {
 		return nil, fmt.Errorf("read the TLS root: %w; check --ca-file", err)
 	}
@@ -206,4 +206,19 @@ func HTTP(caFile string) (*http.Client, error) {
 	return api.NewHTTP(func(t *http.Transport) {
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}), nil
+}
+
+// maxRoot bounds the file of a TLS root, in bytes: the roots of a whole system
+// have about 200 KiB.
+const maxRoot = 1 << 20
+
+func readRoot(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxRoot {
+		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", path, maxRoot)
+	}
+	return os.ReadFile(path)
 }

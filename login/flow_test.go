@@ -11,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -344,7 +346,16 @@ func TestHTTPTrustsTheGivenRootAlone(t *testing.T) {
 	}
 	empty := t.TempDir() + "/empty.pem"
 	write(t, empty, "", 0o600)
-	for _, bad := range []string{empty, t.TempDir() + "/missing.pem"} {
+	pem, err := os.ReadFile(s.CA())
+	must(t, err)
+	large, fifo := t.TempDir()+"/large.pem", t.TempDir()+"/fifo"
+	write(t, large, string(pem)+strings.Repeat("\n", maxRoot-len(pem)), 0o600)
+	if _, err := HTTP(large); err != nil {
+		t.Errorf("at the limit: %v", err)
+	}
+	must(t, os.Truncate(large, maxRoot+1))
+	must(t, syscall.Mkfifo(fifo, 0o600))
+	for _, bad := range []string{empty, large, fifo, t.TempDir(), t.TempDir() + "/missing.pem"} {
 		if _, err := HTTP(bad); err == nil || !strings.Contains(err.Error(), "--ca-file") {
 			t.Errorf("HTTP(%s): %v", bad, err)
 		}

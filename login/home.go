@@ -106,7 +106,8 @@ func (h *Home) Load() (Saved, error) {
 	case s.Keyring:
 		s.Token, err = h.ring().get(s.Session.ID)
 		if err != nil {
-			return s, needed("the session cannot be read from the keyring").WithCause(err)
+			return s, needed("the session cannot be read from the keyring").WithCause(err).
+				WithHint("unlock it, or to do without type: cardea login --no-keyring")
 		}
 	}
 	if s.Token == "" {
