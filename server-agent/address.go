@@ -4,9 +4,9 @@ import (
 	"context"
 	"net"
 	"net/url"
-	"strings"
 
 	"github.com/cardea-ssh/cardea/server-agent/program"
+	"github.com/cardea-ssh/cardea/server-agent/sshd"
 )
 
 // proposal is the address at which sshd can perhaps be reached from outside:
@@ -71,12 +71,9 @@ func localAddress(control string) string {
 
 // sshdPort is the first port that sshd listens on, 22 if it does not say.
 func sshdPort(ctx context.Context) string {
-	out, err := program.Run(ctx, "/usr/sbin/sshd", "-T")
-	if err == nil {
-		for line := range strings.Lines(string(out)) {
-			if port, ok := strings.CutPrefix(line, "port "); ok {
-				return strings.TrimSpace(port)
-			}
+	if out, err := program.Run(ctx, "/usr/sbin/sshd", "-T"); err == nil {
+		if port := sshd.Port(out); port != "" {
+			return port
 		}
 	}
 	return "22"

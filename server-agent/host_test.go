@@ -383,23 +383,33 @@ func TestWithoutAProofSSHDIsNotTouched(t *testing.T) {
 }
 
 // The Include is added only where there is none, and the rest of the file
-// stays, byte for byte.
+// stays, byte for byte; drop-ins of others that were asleep sleep on.
 func TestAnSSHDThatIncludesNothing(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
 	const config = "# by hand, without a last line end\nUsePAM yes\nMatch User nobody\n\tX11Forwarding no"
-	r.write("/etc/ssh/sshd_config", config, 0o600)
-	r.write("/etc/ssh/sshd_config.d/20-asleep.conf", "PermitRootLogin no\n", 0o644)
-	r.sshd()
-	v := r.p.set(func(d *api.DesiredState) { d.Accounts = []api.Account{carol()} })
-	r.start()
-	r.p.confirmed(v)
-	r.mayEnter(r.person("carol", true), "true")
-	if got, want := r.sh("cat /etc/ssh/sshd_config; stat -c %a /etc/ssh/sshd_config"), "# The next line was added by cardea-server-agent.\nInclude /etc/ssh/sshd_config.d/50-cardea.conf\n"+config+"600\n"; got != want {
-		t.Errorf("got %q", got)
-	}
-	if got := r.run("cat", "/var/lib/cardea-server-agent/sshd_config.before"); got != config {
-		t.Errorf("the copy is %q", got)
+	for name, prepare := range map[string]string{
+		"and has no folder for it": "rm -r /etc/ssh/sshd_config.d",
+		"but has drop-ins":         "printf 'PermitRootLogin no\n' >/etc/ssh/sshd_config.d/20-asleep.conf",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.write("/etc/ssh/sshd_config", config, 0o600)
+			r.sh(prepare)
+			r.sshd()
+			v := r.p.set(func(d *api.DesiredState) { d.Accounts = []api.Account{carol()} })
+			r.start()
+			r.p.confirmed(v)
+			r.mayEnter(r.person("carol", true), "true")
+			if got, want := r.sh("cat /etc/ssh/sshd_config; stat -c %a /etc/ssh/sshd_config"), "# The next line was added by cardea-server-agent.\nInclude /etc/ssh/sshd_config.d/50-cardea.conf\n"+config+"600\n"; got != want {
+				t.Errorf("got %q", got)
+			}
+			if got := r.run("cat", "/var/lib/cardea-server-agent/sshd_config.before"); got != config {
+				t.Errorf("the copy is %q", got)
+			}
+			if got := r.sh("/usr/sbin/sshd -T | grep -i '^permitrootlogin'; stat -c %a /etc/ssh/sshd_config.d"); got != "permitrootlogin without-password\n755\n" {
+				t.Errorf("got %q", got)
+			}
+		})
 	}
 }
 

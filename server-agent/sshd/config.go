@@ -104,14 +104,15 @@ func splitLine(line string) (keyword string, args []string) {
 	return keyword, args
 }
 
-// effective is what `sshd -T` says: keyword to values, in order.
+// effective is what `sshd -T` says: lower-case keyword to values, in order.
+// Since 10.x sshd prints keywords as its manual writes them.
 type effective map[string][]string
 
 func parseEffective(out []byte) effective {
 	e := effective{}
 	for line := range strings.Lines(string(out)) {
 		keyword, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
-		if keyword != "" {
+		if keyword = strings.ToLower(keyword); keyword != "" {
 			e[keyword] = append(e[keyword], value)
 		}
 	}
@@ -124,3 +125,6 @@ func (e effective) first(keyword string) string {
 	}
 	return ""
 }
+
+// Port is the first port in the output of `sshd -T`, or "".
+func Port(out []byte) string { return parseEffective(out).first("port") }

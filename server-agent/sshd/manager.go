@@ -271,8 +271,11 @@ func (m *Manager) transact(ctx context.Context, c checked, changes []change, bef
 func (m *Manager) try(ctx context.Context, c checked, changes []change, before host, p *probe) error {
 	m.stage("write")
 	for _, ch := range changes {
-		if err := os.MkdirAll(filepath.Dir(ch.path), 0o755); err != nil {
-			return err
+		dir := filepath.Dir(ch.path)
+		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			if err := makeDir(dir); err != nil {
+				return err
+			}
 		}
 	}
 	if err := write(changes); err != nil {

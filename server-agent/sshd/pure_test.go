@@ -193,3 +193,18 @@ func TestProbeAddresses(t *testing.T) {
 		}
 	}
 }
+
+func TestEffectiveSettingsOfOldAndNewVersions(t *testing.T) {
+	for version, out := range map[string]string{
+		"9.2":  "port 2222\nport 22\nauthorizedkeysfile none\nhostcertificate /a\nhostcertificate /b\nbanner none\n",
+		"10.6": "Port 2222\nPort 22\nAuthorizedKeysFile none\nHostCertificate /a\nHostCertificate /b\nBanner none\n",
+	} {
+		e := parseEffective([]byte(out))
+		if Port([]byte(out)) != "2222" || e.first("authorizedkeysfile") != "none" || !slices.Equal(e["hostcertificate"], []string{"/a", "/b"}) || e.first("pidfile") != "" {
+			t.Errorf("%s: %v", version, e)
+		}
+	}
+	if Port(nil) != "" {
+		t.Error("no output has a port")
+	}
+}
