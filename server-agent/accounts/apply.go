@@ -79,15 +79,25 @@ func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
 		return Result{}, err
 	}
 	res := Result{Plan: Decide(host, want), Failed: map[string]bool{}}
+	if err := a.take(ctx, &res); err != nil {
+		return res, err
+	}
+	res.dropFailed()
+	return res, nil
+}
+
+// take takes the steps in their order.
+func (a *Applier) take(ctx context.Context, res *Result) error {
 	for _, s := range res.Steps {
 		if ctx.Err() != nil {
-			return res, ctx.Err()
+			return ctx.Err()
 		}
 		if a.Stale != nil && a.Stale() {
-			return res, ErrStale
+			return ErrStale
 		}
-		if res.Failed[s.Subject] && s.Op != OpEnd {
-			continue // but whoever could not be locked is at least thrown out
+		if res.pointless(s) {
+			res.Failed[s.Subject] = true // so that nobody is told that it was done
+			continue
 		}
 		if a.Before != nil {
 			a.Before(s)
@@ -97,12 +107,25 @@ func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
 		if err := a.step(context.WithoutCancel(ctx), s); err != nil {
 			res.fail(s, err)
 			if s.Op == OpRecord {
-				return res, fmt.Errorf("write the register of accounts: %w", err)
+				return fmt.Errorf("write the register of accounts: %w", err)
 			}
 		}
 	}
-	res.dropFailed()
-	return res, nil
+	return nil
+}
+
+// pointless reports whether an earlier failure forbids a step. Whoever could
+// not be locked is at least thrown out. A sudo rule names a login, so it waits
+// for an account that is ours: where useradd failed because a directory service
+// (LDAP) has that name, the rule would make somebody else root.
+func (r *Result) pointless(s Step) bool {
+	switch s.Op {
+	case OpEnd:
+		return false
+	case OpSudo:
+		return r.Failed[s.Login] || r.Failed[s.Subject]
+	}
+	return r.Failed[s.Subject]
 }
 
 func (r *Result) fail(s Step, err error) {

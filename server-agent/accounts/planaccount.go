@@ -38,6 +38,11 @@ func (p *planner) createAccount(a account, groups []string) {
 		return
 	}
 	p.reg.Accounts[a.UID] = OwnedAccount{Login: a.Login, User: a.User}
+	if strings.HasPrefix(p.have.Sudoers[a.UID], sudoHeader) {
+		// Of an account that somebody removed. Whoever has the login until ours is
+		// there again, in a directory service for one, must not find it.
+		p.locks = append(p.locks, Step{Op: OpUnsudo, Subject: "sudo " + a.Login, Login: a.Login, UID: a.UID})
+	}
 	if _, there := p.have.Homes[a.Login]; !there {
 		p.people = append(p.people, Step{Op: OpHome, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID})
 	}
@@ -298,7 +303,7 @@ func (p *planner) planSudo(wanted []account) {
 		keep[a.UID] = true
 		content, exists := p.have.Sudoers[a.UID]
 		switch {
-		case content == sudoRule(a.Login):
+		case content == sudoRule(a.Login) && p.isHere(a):
 		case exists && !strings.HasPrefix(content, sudoHeader):
 			p.problem("%s is there already and is not Cardea's; it is left alone", sudoersPath(a.UID))
 		default:
@@ -316,6 +321,12 @@ func (p *planner) planSudo(wanted []account) {
 	for _, uid := range gone {
 		p.sudo = append(p.sudo, Step{Op: OpUnsudo, Subject: "sudo " + strconv.Itoa(uid), UID: uid})
 	}
+}
+
+// isHere reports whether the account exists already, as ours.
+func (p *planner) isHere(a account) bool {
+	u, exists := p.byName[a.Login]
+	return exists && u.UID == a.UID
 }
 
 func quotePath(s string) string { return strconv.QuoteToASCII(cut(s)) }
