@@ -15,6 +15,9 @@ import "time"
 const (
 	// maxLine bounds a line in bytes; sshd's own stay below 2 KiB.
 	maxLine = 8 << 10
+	// maxEntry bounds an entry of the journal in JSON with its line end, in bytes:
+	// a line of sshd's, and some forty fields of the journal's own.
+	maxEntry = 64 << 10
 	// maxOpen bounds the sessions that wait for their end.
 	maxOpen = 10000
 	// pollEvery is how often the auth log is looked at. One stat(2) in two

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -44,7 +45,8 @@ type entry struct {
 // Follow calls tell for every event until ctx ends or journalctl does; then it
 // says why, and may be called again.
 func (j *Journal) Follow(ctx context.Context, tell func(api.AgentEvent)) error {
-	args := []string{"--follow", "--output=json", "--no-pager", "--quiet", "--all", "_COMM=sshd", "+", "_COMM=sshd-session"}
+	// root's alone: any user may call his program sshd and write what he likes.
+	args := []string{"--follow", "--output=json", "--no-pager", "--quiet", "--all", "_UID=0", "_COMM=sshd", "+", "_UID=0", "_COMM=sshd-session"}
 	if cursor := j.load(); cursor != "" {
 		args = append([]string{"--after-cursor=" + cursor, "--lines=all"}, args...)
 	} else {
@@ -61,16 +63,34 @@ func (j *Journal) Follow(ctx context.Context, tell func(api.AgentEvent)) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("follow the journal: %w", err)
 	}
-	lines := bufio.NewScanner(out)
-	lines.Buffer(make([]byte, 0, maxLine), 64<<10)
-	for lines.Scan() {
-		j.line(lines.Bytes(), tell)
-	}
+	read := eachLine(out, func(raw []byte) { j.line(raw, tell) })
 	waited := cmd.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return fmt.Errorf("journalctl ended: %w", errors.Join(lines.Err(), waited, errors.New("it should go on for ever")))
+	return fmt.Errorf("journalctl ended: %w", errors.Join(read, waited, errors.New("it should go on for ever")))
+}
+
+// eachLine calls f with each line of at most maxEntry bytes. A longer one is
+// left out and no error: an entry that ended the reading would be met again by
+// every later one, and so hide all logins after it for ever.
+func eachLine(r io.Reader, f func([]byte)) error {
+	in, long := bufio.NewReaderSize(r, maxEntry), false
+	for {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			long = true
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case long:
+			long = false // this was its end
+		default:
+			f(line)
+		}
+	}
 }
 
 func (j *Journal) line(raw []byte, tell func(api.AgentEvent)) {

@@ -131,6 +131,30 @@ func TestJournalEntries(t *testing.T) {
 
 // The log is rotated, truncated, and the agent restarted; every login is told
 // once.
+func TestAnEntryOfTheJournalThatIsTooLongHidesNoOther(t *testing.T) {
+	entry := func(n int) string { return strings.Repeat("x", n-1) + "\n" }
+	for _, c := range []struct {
+		name, text string
+		want       int
+	}{
+		{"at the limit", "a\n" + entry(maxEntry) + "b\n", 3},
+		{"one byte more", "a\n" + entry(maxEntry+1) + "b\n", 2},
+		{"many times the limit", "a\n" + entry(5*maxEntry) + "b\n", 2},
+		{"two, one after the other", entry(2*maxEntry) + entry(maxEntry+1) + "a\nb\n", 2},
+		{"an end without a line end", "a\nb\nc", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			if err := eachLine(strings.NewReader(c.text), func(b []byte) { got = append(got, string(b)) }); err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != c.want {
+				t.Errorf("%d lines, want %d", len(got), c.want)
+			}
+		})
+	}
+}
+
 func TestTheAuthLogAcrossRotationAndRestart(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "auth.log")
