@@ -15,6 +15,9 @@ const (
 	useGrace = 10 * time.Second
 	// maxLive bounds the identities in memory. 200 connections at once are a busy day.
 	maxLive = 1024
+	// maxOwners bounds the processes that are remembered to have had an identity: with some
+	// bytes for each, weeks of connections.
+	maxOwners = 1 << 14
 	// maxOffered is how many identities an ssh gets that does not say where it connects to
 	// (before 8.9). sshd allows six tries by default, and the user may have a key as well.
 	maxOffered = 5
@@ -38,7 +41,11 @@ type identities struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	list []*identity
+	list []*identity // guarded by mu, as below
+	// owners are the processes that started a helper, in the order in which owned has them.
+	// They stay after their identities, until there are too many.
+	owners map[int]bool
+	owned  []int
 }
 
 func (s *identities) add(id *identity) {
@@ -49,6 +56,22 @@ func (s *identities) add(id *identity) {
 		s.list = slices.Delete(s.list, 0, len(s.list)-maxLive+1)
 	}
 	s.list = append(s.list, id)
+	s.own(id.parent)
+}
+
+// own remembers a process that started a helper.
+func (s *identities) own(pid int) {
+	if pid == 0 || s.owners[pid] {
+		return
+	}
+	if s.owners == nil {
+		s.owners = map[int]bool{}
+	}
+	if len(s.owned) >= maxOwners {
+		delete(s.owners, s.owned[0])
+		s.owned = s.owned[1:]
+	}
+	s.owners[pid], s.owned = true, append(s.owned, pid)
 }
 
 // clear forgets all, for a change of who is signed in.
@@ -99,6 +122,10 @@ func (s *identities) forServer(serverID string, pid int) []*identity {
 
 // forProcess returns what a process gets that does not say where it connects to: the
 // identity whose helper it started, else the newest few.
+//
+// A process that started a helper once gets its own or nothing. It is an ssh that forwards
+// our socket (-A), and if it is too old to say so (before 8.9), the host at its other end
+// asks through it: that host would take the next identity of any other server.
 func (s *identities) forProcess(pid int) []*identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,6 +138,9 @@ func (s *identities) forProcess(pid int) []*identity {
 		if len(newest) < maxOffered {
 			newest = append(newest, id)
 		}
+	}
+	if s.owners[pid] {
+		return nil
 	}
 	return newest
 }

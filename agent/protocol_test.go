@@ -276,6 +276,37 @@ func TestAClientWithoutBindGetsTheNewestFive(t *testing.T) {
 	}
 }
 
+// An ssh before 8.9 does not say that it forwards. The host that it is connected to asks
+// through it for what the user opens next.
+func TestAHostBehindAForwardedSocketGetsNoIdentityOfAnotherServer(t *testing.T) {
+	b := newBench(t)
+	own := b.add(ident.New(ident.Server), "alice", ourPID)
+	s := b.session(ourPID)
+	s.answer(signRequest(own.blob, authRequest(own, nil)))
+	b.now = b.now.Add(useGrace + 1)
+	next := b.add(ident.New(ident.Server), "alice", 99)
+	if got := offers(t, s); len(got) != 0 {
+		t.Errorf("%d identities of others", len(got))
+	}
+	if out := s.answer(signRequest(next.blob, authRequest(next, nil))); out[0] != msgFailure {
+		t.Error("signed for another server")
+	}
+	again := b.add(ident.New(ident.Server), "alice", ourPID) // the same process id, much later
+	if got := offers(t, s); len(got) != 1 || got[0] != string(again.blob) {
+		t.Error("a process does not get its own new identity")
+	}
+}
+
+func TestTheProcessesThatAreRememberedAreBounded(t *testing.T) {
+	b := newBench(t)
+	for pid := range maxOwners + 2 { // and 0, which is none
+		b.ids.own(pid)
+	}
+	if len(b.ids.owned) != maxOwners || len(b.ids.owners) != maxOwners || b.ids.owners[1] || !b.ids.owners[2] {
+		t.Errorf("%d are remembered, want the newest %d", len(b.ids.owners), maxOwners)
+	}
+}
+
 func TestIdentitiesEndWithTheirTimeAndShortlyAfterTheirUse(t *testing.T) {
 	b := newBench(t)
 	web := ident.New(ident.Server)
