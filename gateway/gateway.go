@@ -66,6 +66,7 @@ type Gateway struct {
 	tickets  atomic.Pointer[hello.TicketKeys]
 	sealing  *sealing
 	gate     *gate
+	replays  replays
 	sessions *sessions
 	ends     *ends
 	target   target

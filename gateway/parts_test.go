@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/http"
@@ -63,6 +64,34 @@ func TestTheGateAtItsLimits(t *testing.T) {
 	g.endSession()
 	if g.room(t.Context()) != nil || !g.beginSession() {
 		t.Error("an ended session's place stays taken")
+	}
+}
+
+func TestRepeatedHellosAreCountedWithinBounds(t *testing.T) {
+	var r replays
+	now := time.Unix(1000, 0)
+	until := now.Add(time.Minute)
+	nonce := func(i int) (n [32]byte) { binary.BigEndian.PutUint64(n[:], uint64(i)); return n }
+	for i := range maxReplays {
+		if !r.take(nonce(i), until, now) {
+			t.Fatalf("number %d is refused", i)
+		}
+	}
+	for range 2 * maxUses {
+		if !r.take(nonce(maxReplays), until, now) {
+			t.Error("one that found no room is refused")
+		}
+	}
+	for i := range maxUses {
+		if got, want := r.take(nonce(0), until, now), i+1 < maxUses; got != want {
+			t.Errorf("use %d: %v, want %v", i+2, got, want)
+		}
+	}
+	if len(r.of) != maxReplays {
+		t.Errorf("%d are remembered, want %d", len(r.of), maxReplays)
+	}
+	if !r.take(nonce(maxReplays), until.Add(time.Minute), until) || len(r.of) != 1 {
+		t.Errorf("%d are remembered after their tickets", len(r.of))
 	}
 }
 

@@ -215,6 +215,27 @@ func TestAHelloThatIsReplayedIsRefused(t *testing.T) {
 	}
 }
 
+// Whoever recorded a hello sends it again and again. The control plane hears of
+// it once more, and the server not at all beyond that.
+func TestAHelloThatIsReplayedOftenCostsTheControlPlaneNothing(t *testing.T) {
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, nil)
+	c := newCaller(t, p, server.addr, g)
+	message, keys := c.seal()
+	for i := range 10 {
+		if _, a := c.send(g, message, keys); a.Accepted != (i == 0) || i > 0 && (a.Kind != kindClaim || !strings.HasSuffix(a.Sentence, "hello was used before")) {
+			t.Fatalf("time %d: %+v", i+1, a)
+		}
+	}
+	if n := len(p.Calls("POST", "/v1/gateway/sessions")); n != maxUses {
+		t.Errorf("the control plane was asked %d times, want %d", n, maxUses)
+	}
+	message, keys = c.seal() // the same ticket, another try
+	if _, a := c.send(g, message, keys); !a.Accepted {
+		t.Errorf("a fresh hello: %+v", a)
+	}
+}
+
 // TestAStrangerHearsNothing: whatever is sent, no byte comes back.
 func TestAStrangerHearsNothing(t *testing.T) {
 	p, server := newPlane(t), newSSHD(t)
