@@ -21,6 +21,10 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// patience is how long tests wait for what should come within a second: the
+// machine may be busy with other tests.
+const patience = time.Minute
+
 // plane is a control plane of one project with one server. It lies when told.
 type plane struct {
 	t       testing.TB
@@ -271,7 +275,7 @@ func (p *plane) serve(l net.Listener) {
 // waitReport waits for a report that confirms version and passes check.
 func (p *plane) wait(what string, check func() bool) {
 	p.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		p.mu.Lock()
 		ok := check()

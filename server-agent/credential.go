@@ -49,7 +49,7 @@ func (a *Agent) loadCredential() error {
 	path := a.path(credentialFile)
 	raw, err := readSmall(path, maxSmallFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; make a token with `cardea admin tokens create --kind server`, put it into %s, then type: cardea-server-agent enroll", ErrNotEnrolled, a.opt.TokenFile)
+		return fmt.Errorf("%w; make a token with `cardea admin tokens create --kind server --project PROJECT`, put it into %s, then type: cardea-server-agent enroll", ErrNotEnrolled, a.opt.TokenFile)
 	}
 	if err != nil {
 		return fmt.Errorf("read the credential: %w", err)
@@ -131,7 +131,7 @@ func (a *Agent) enrol(ctx context.Context) error {
 func (a *Agent) readToken() (string, error) {
 	raw, err := readSmall(a.opt.TokenFile, maxSmallFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w; make a token with `cardea admin tokens create --kind server` and put it into %s", ErrNotEnrolled, a.opt.TokenFile)
+		return "", fmt.Errorf("%w; make a token with `cardea admin tokens create --kind server --project PROJECT` and put it into %s", ErrNotEnrolled, a.opt.TokenFile)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the enrolment token: %w", err)

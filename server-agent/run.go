@@ -38,6 +38,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	r.recover(ctx)
+	daemon.Notify("READY=1") // also without a token: the agent waits for it
 	if err := a.waitForEnrolment(ctx); err != nil {
 		return err
 	}
@@ -48,7 +49,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.board.update(func(s *Status) {
 		s.Server, s.Name, s.ControlURL, s.Told = a.cred.Server, a.cred.Name, a.cred.ControlURL, r.state.Version
 	})
-	daemon.Notify("READY=1")
 	last := r.state.Version
 	news := make(chan api.DesiredState, 1)
 	group := daemon.NewGroup(ctx)

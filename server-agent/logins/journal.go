@@ -54,7 +54,7 @@ func (j *Journal) Follow(ctx context.Context, tell func(api.AgentEvent)) error {
 	}
 	cmd := exec.CommandContext(ctx, journalctl, args...)
 	cmd.Env, cmd.Dir = []string{}, "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // should we be killed, its next line ends it
 	cmd.WaitDelay = time.Second
 	out, err := cmd.StdoutPipe()
 	if err != nil {

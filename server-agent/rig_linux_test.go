@@ -247,7 +247,7 @@ func (r *rig) mayNotEnter(who person) {
 // eventually waits for a condition on the host.
 func (r *rig) eventually(what string, check func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !check(); time.Sleep(30 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !check(); time.Sleep(30 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.Fatalf("it never came to pass that %s", what)
 		}
