@@ -136,11 +136,16 @@ func printLines(w io.Writer, lines []string) error {
 
 // labels are written as they are typed.
 func labels(m map[string]string) string {
-	var pairs []string
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		pairs = append(pairs, k+"="+m[k])
+	keys := slices.AppendSeq(make([]string, 0, len(m)), maps.Keys(m))
+	slices.Sort(keys)
+	var b strings.Builder
+	for i, k := range keys {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(k + "=" + m[k])
 	}
-	return strings.Join(pairs, ",")
+	return b.String()
 }
 
 // stamp is a time to the minute, where the reader is.
