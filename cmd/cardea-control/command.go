@@ -48,7 +48,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use: "cardea-control", Short: "The control plane of Cardea",
 		Example:       "  cardea-control init --team example\n  cardea-control serve",
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, Args: noArgs,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetOut(stdout)
@@ -64,12 +65,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 func withOptions(cmd *cobra.Command, o *options, do func(ctx context.Context) error) *cobra.Command {
 	*o = defaults()
 	loader := config.Bind(cmd.Flags(), o, configFile)
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return usageError{fmt.Errorf("%q is one word too many; type: %s --help", args[0], cmd.CommandPath())}
-		}
-		return nil
-	}
+	cmd.Args = noArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := loader.Load(os.LookupEnv); err != nil {
 			return usageError{fmt.Errorf("%w; type: %s --help", err, cmd.CommandPath())}
@@ -82,9 +78,16 @@ func withOptions(cmd *cobra.Command, o *options, do func(ctx context.Context) er
 	return cmd
 }
 
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%q is one word too many; type: %s --help", args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Say which build this is", Args: cobra.NoArgs,
+		Use: "version", Short: "Say which build this is", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "cardea-control", version.Get())
 			return err
