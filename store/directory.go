@@ -16,8 +16,11 @@ const (
 
 // FirstID is the first uid and gid that is given out. Users and groups share
 // one counter, which only rises: an id is never given twice, so files of a
-// removed user can never fall to a new one.
-const FirstID = 20000
+// removed user can never fall to a new one. They begin above UID_MAX of
+// login.defs (60000) and what systemd takes up to 65535: below it useradd gives
+// a local account the next number after the highest, which would be the one that
+// our next user has.
+const FirstID = 70000
 
 // User is a person; a deleted one stays as a tombstone that holds its name's
 // history, login and uid for ever.
