@@ -152,6 +152,9 @@ type Claim struct {
 	Hello []byte `json:"hello" doc:"the opened hello, as the protocol document's claim"`
 	// Source is the client's address as the gateway saw it, for the audit.
 	Source string `json:"source"`
+	// Refused is why the gateway has refused the hello by itself: then it is
+	// recorded and begins no session.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Claimed answers it.

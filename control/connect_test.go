@@ -389,6 +389,12 @@ func TestAGatewayThatLies(t *testing.T) {
 			t.Errorf("%s: no sentence", name)
 		}
 	}
+	// What the gateway refused by itself, and only tells of, is no misuse of its.
+	told := api.Claim{Hello: forged, Source: "203.0.113.9:1", Refused: "the ticket is not good"}
+	denied(t, s.gateway.device, api.Denied, "POST", "/v1/gateway/sessions", told)
+	if got := s.events(audit.GatewayClaim); len(got) != 1 || got[0].Outcome != audit.Denied || got[0].User == "" || !strings.Contains(got[0].Reason, "another key") {
+		t.Errorf("recorded as %+v", got)
+	}
 	if got := s.events(audit.GatewayMisuse); len(got) != 4 {
 		t.Errorf("%d alarms, want 4: %+v", len(got), got)
 	}

@@ -28,6 +28,9 @@ const (
 	disownedAfter = 3
 )
 
+// claimPath takes what clients said first.
+const claimPath = "/v1/gateway/sessions"
+
 // claim posts the opened hello. It is tried once: whoever does not hear the
 // answer cannot know whether the nonce is spent, and the client has a new one
 // for the next gateway.
@@ -35,11 +38,25 @@ func (g *Gateway) claim(ctx context.Context, opened []byte, from netip.AddrPort)
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	var got api.Claimed
-	err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/sessions", api.Claim{Hello: opened, Source: from.String()}, &got)
+	err := g.opt.Client.Send(ctx, http.MethodPost, claimPath, api.Claim{Hello: opened, Source: from.String()}, &got)
 	if err == nil && got.Session == "" {
 		err = api.Errorf(api.Internal, "the control plane named no session")
 	}
 	return got, err
+}
+
+// tell has the control plane record what was refused here, at the rate of the
+// complaints: whoever holds the ticket should find it in the audit.
+func (g *Gateway) tell(opened *hello.Opened, from netip.AddrPort, no *refusal) {
+	if !g.complaints.Allow() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), claimTimeout)
+	defer cancel()
+	in := api.Claim{Hello: opened.Claim, Source: from.String(), Refused: no.sentence}
+	if err := g.opt.Client.Send(ctx, http.MethodPost, claimPath, in, nil); api.KindOf(err) != api.Denied {
+		g.log.Warn("cannot tell the control plane of a refusal", "source", from, "error", err)
+	}
 }
 
 // reportLoop reports every reportEvery, and at once when woken.

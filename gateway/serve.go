@@ -97,6 +97,9 @@ func (g *Gateway) serve(conn *net.TCPConn) {
 	log := []any{"source", from, "user", ticket.User, "server", ticket.Server}
 	if no != nil {
 		g.refuse(conn, opened, no, log...)
+		if no.misuse() {
+			g.tell(opened, from, no)
+		}
 		return
 	}
 	g.gate.leave(v)
@@ -234,6 +237,12 @@ func (g *Gateway) refuse(conn *net.TCPConn, opened *hello.Opened, no *refusal, l
 	conn.CloseWrite()
 	var rest [1]byte
 	conn.Read(rest[:]) // an honest client sends nothing more and closes
+}
+
+// misuse reports whether an honest client never gets this refusal: somebody
+// tries what is not his.
+func (r *refusal) misuse() bool {
+	return r.kind == kindTicket && !errors.Is(r.cause, hello.ErrExpired)
 }
 
 // complain logs what a stranger can cause as often as he likes, and so no more

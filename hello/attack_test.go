@@ -111,8 +111,12 @@ func TestATicketIsWorthlessWithAnotherKey(t *testing.T) {
 	if _, err := opened.VerifyTicket(w.keys, noon); !errors.Is(err, hello.ErrInvalid) {
 		t.Errorf("the gateway takes it: %v", err)
 	}
-	if _, err := hello.VerifyClaim(opened.Claim, w.keys, noon); !errors.Is(err, hello.ErrInvalid) {
+	c, err := hello.VerifyClaim(opened.Claim, w.keys, noon)
+	if !errors.Is(err, hello.ErrInvalid) || !errors.Is(err, hello.ErrOtherKey) {
 		t.Errorf("the control plane takes it: %v", err)
+	}
+	if c.Ticket.ID == "" || c.PublicKey != nil || c.Nonce != [32]byte{} {
+		t.Errorf("the record should have whose ticket it was, and nothing else: %+v", c)
 	}
 }
 

@@ -51,14 +51,18 @@ type Claim struct {
 // VerifyClaim checks what a gateway passes on: the form, the fresh key's
 // signature, the ticket's signature and time, and that the ticket names that
 // key. The caller checks that the gateway which sent it is one of the ticket's,
-// and claims the nonce. The error wraps ErrExpired if only the time is wrong;
-// the claim is returned then too, for the record.
+// and claims the nonce. The error wraps ErrExpired if only the time is wrong,
+// and ErrOtherKey if only the key is; the claim is returned then too, in the
+// second case nothing but its ticket, for the record.
 func VerifyClaim(raw []byte, keys TicketKeys, now time.Time) (Claim, error) {
 	c, err := parseClaim(raw)
 	if err != nil {
 		return Claim{}, err
 	}
 	t, err := c.verifyTicket(keys, now)
+	if errors.Is(err, ErrOtherKey) {
+		return Claim{Ticket: t}, err
+	}
 	if err != nil && !errors.Is(err, ErrExpired) {
 		return Claim{}, err
 	}
@@ -74,7 +78,7 @@ func (c claim) verifyTicket(keys TicketKeys, now time.Time) (Ticket, error) {
 		return Ticket{}, err
 	}
 	if t.KeyFingerprint != sha256.Sum256(c.publicKey) {
-		return Ticket{}, invalid("the ticket is for another key")
+		return t, ErrOtherKey
 	}
 	return t, err
 }

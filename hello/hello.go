@@ -60,6 +60,9 @@ var (
 	// ErrInvalid means that the input is not what an honest peer sends: cut
 	// short, changed, or wrongly signed.
 	ErrInvalid = errors.New("invalid hello")
+	// ErrOtherKey means that the ticket is good, but was given to the holder of
+	// another key. It is an ErrInvalid.
+	ErrOtherKey = fmt.Errorf("%w: the ticket is for another key", ErrInvalid)
 	// ErrExpired means that the ticket is good in all but its time.
 	ErrExpired = errors.New("the ticket has expired")
 	// ErrNotForUs means that none of our sealing keys is a recipient: the

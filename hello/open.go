@@ -101,7 +101,8 @@ func (o *Opened) check(e envelope, message []byte) (*Opened, error) {
 }
 
 // VerifyTicket checks the ticket's signature and time, and that it names the
-// key that signed the hello. The caller checks that it names this gateway.
+// key that signed the hello. The caller checks that it names this gateway. With
+// ErrExpired and ErrOtherKey the ticket is returned for the record alone.
 func (o *Opened) VerifyTicket(keys TicketKeys, now time.Time) (Ticket, error) {
 	return o.claim.verifyTicket(keys, now)
 }

@@ -35,6 +35,8 @@ func (s *Service) Claim(ctx context.Context, by caller.Caller, in api.Claim) (*a
 	e.User, e.Server, e.Session = t.User, t.Server, t.Session
 	e.Detail = map[string]string{"ticket": t.ID, "login": t.Login, "from": bounded(in.Source)}
 	switch {
+	case in.Refused != "":
+		return nil, s.refuse(ctx, e, because(err, in.Refused), api.Errorf(api.Denied, "the gateway refused it, which is recorded now"))
 	case errors.Is(err, hello.ErrExpired):
 		return nil, s.refuse(ctx, e, "ticket-over", api.Errorf(api.Gone, "the ticket is over").WithHint("connect again").WithCause(err))
 	case err != nil:
@@ -48,6 +50,14 @@ func (s *Service) Claim(ctx context.Context, by caller.Caller, in api.Claim) (*a
 		return nil, s.refuse(ctx, e, "mode", api.Errorf(api.Denied, "this control plane knows no mode %s", t.Mode))
 	}
 	return s.claim(ctx, by, in, c, e)
+}
+
+// because is why a gateway refused a hello: what we find ourselves, else its word.
+func because(err error, word string) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "the gateway refused it: " + bounded(word)
 }
 
 func (s *Service) claim(ctx context.Context, by caller.Caller, in api.Claim, c hello.Claim, e audit.Event) (*api.Claimed, error) {
