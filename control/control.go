@@ -101,7 +101,7 @@ func register(t *table) {
 // domainRoutes makes the domains that own what remains.
 func domainRoutes(t *table) {
 	o := t.server.options
-	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Now: o.Now}
+	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Strangers: caller.NewRation(auditBurst, auditEvery), Now: o.Now}
 	directoryRoutes(t, &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now})
 	fleetRoutes(t, machines)
 	issueRoutes(t, &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now})

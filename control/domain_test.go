@@ -74,6 +74,31 @@ func TestOneTokenLetsOneMachineIn(t *testing.T) {
 	}
 }
 
+// Anybody can make a key and try tokens; the log is durable and for ever.
+func TestWhoTriesTokensCannotFillTheLog(t *testing.T) {
+	s := newScene(t)
+	before := len(s.events(audit.ServerEnrol))
+	stranger := s.device("")
+	try := func() {
+		denied(t, stranger, api.Denied, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: "cardea_enr_" + strings.Repeat("a", 52)})
+	}
+	for range auditBurst + 7 {
+		try()
+	}
+	if n := len(s.events(audit.ServerEnrol)) - before; n != auditBurst {
+		t.Errorf("%d rows, want %d", n, auditBurst)
+	}
+	s.wait(auditEvery)
+	try()
+	events := s.events(audit.ServerEnrol)
+	if len(events)-before != auditBurst+1 {
+		t.Fatalf("%d rows, want one more", len(events)-before)
+	}
+	if e := events[len(events)-1]; e.Detail["not_recorded"] != "7" {
+		t.Errorf("the row does not tell of those that are missing: %+v", e)
+	}
+}
+
 func TestTokensThatLetNobodyIn(t *testing.T) {
 	s := newScene(t)
 	gateway := s.token(api.NewEnrolmentToken{Kind: store.KindGateway, Name: "gw-9", Address: "gw-9.example.com:7234"})

@@ -97,14 +97,14 @@ func (s *Service) useToken(ctx context.Context, by caller.Caller, secret, kind s
 		return store.EnrolmentToken{}, errors.New("enrolment without a proof of possession")
 	}
 	if !isSecret(secret, enrolPrefix) {
-		return store.EnrolmentToken{}, s.refuse(ctx, e, unknown)
+		return store.EnrolmentToken{}, s.refuseStranger(ctx, e, unknown)
 	}
 	t, err := s.Store.EnrolmentToken(ctx, hashOf(secret), e.Time)
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && t.Kind != kind:
-		return t, s.refuse(ctx, e, unknown)
+		return t, s.refuseStranger(ctx, e, unknown)
 	case errors.Is(err, store.ErrUsed):
-		return t, s.refuse(ctx, e, spent(kind).WithCause(err))
+		return t, s.refuseStranger(ctx, e, spent(kind).WithCause(err))
 	}
 	return t, err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/ca"
+	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/lookup"
 	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -31,6 +32,9 @@ type Service struct {
 	Store store.Store
 	// Keys opens the key that signs desired states.
 	Keys *ca.Keyring
+	// Strangers bounds the audit rows of those who try to enrol without a good
+	// token: nobody is known by whom to count. Nil holds none back.
+	Strangers *caller.Ration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
@@ -54,6 +58,18 @@ func (s *Service) refuse(ctx context.Context, e audit.Event, why *api.Error) err
 		return err
 	}
 	return why
+}
+
+// refuseStranger is refuse within the ration of strangers.
+func (s *Service) refuseStranger(ctx context.Context, e audit.Event, why *api.Error) error {
+	if s.Strangers != nil {
+		held, ok := s.Strangers.Take(e.Time)
+		if !ok {
+			return why
+		}
+		caller.NoteHeld(&e, held)
+	}
+	return s.refuse(ctx, e, why)
 }
 
 func (s *Service) project(ctx context.Context, ref string) (store.Project, error) {
