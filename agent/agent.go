@@ -135,6 +135,8 @@ func newAgent(o Options) *Agent {
 }
 
 func (a *Agent) run(ctx context.Context) error {
+	// The list of the last run comes first: whoever starts the agent asks for it at once.
+	a.loadCatalog()
 	// The control socket comes last: who can reach it may count on the other.
 	agent, err := listen(a.paths.SSHSocket())
 	if err != nil {

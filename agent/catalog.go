@@ -178,7 +178,6 @@ func hosts(servers []api.CatalogEntry, own *sshconfig.Own) (hosts []sshconfig.Ho
 // watch keeps the catalog current until ctx ends. It alone fetches; who wants it sooner
 // sends to a.wake, and hears when it is done.
 func (a *Agent) watch(ctx context.Context) error {
-	a.loadCatalog()
 	failures := 0
 	var waiting []chan error
 	for {
