@@ -2,19 +2,13 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"maps"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
-	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 type auditOptions struct {
@@ -27,8 +21,10 @@ func adminAudit(a *app) *cobra.Command {
 	var o auditOptions
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Read what happened, oldest first", Args: cobra.NoArgs,
-		Long:    "Read what happened, oldest first. With -o json each event is one line.",
-		Example: "  cardea admin audit --limit 20\n  cardea admin audit --follow -o json",
+		Long: `Read what happened, oldest first: who did what, and how it ended. Where a name is
+known it stands for the id. With -o json each event is one line that holds all that
+was recorded: every id, key and serial number too.`,
+		Example: "  cardea admin audit | tail\n  cardea admin audit --follow\n  cardea admin audit --after 1000 --limit 20 -o json",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.audit(cmd.Context(), o) },
 	}
 	cmd.Flags().Int64Var(&o.after, "after", 0, "events after this number alone")
@@ -43,6 +39,7 @@ func (a *app) audit(ctx context.Context, o auditOptions) error {
 	if err != nil {
 		return err
 	}
+	out := newEventPrinter(a, client)
 	for shown := 0; ; {
 		q := url.Values{"after": {strconv.FormatInt(o.after, 10)}, "limit": {strconv.Itoa(pageOf(o.limit, shown))}}
 		if o.follow {
@@ -52,10 +49,10 @@ func (a *app) audit(ctx context.Context, o auditOptions) error {
 		if _, err := client.Get(ctx, "/v1/audit", q, &page); err != nil {
 			return err
 		}
+		if err := out.print(ctx, page.Items); err != nil {
+			return err
+		}
 		for _, e := range page.Items {
-			if err := a.printEvent(e); err != nil {
-				return err
-			}
 			o.after = max(o.after, e.Seq)
 		}
 		shown += len(page.Items)
@@ -72,34 +69,4 @@ func pageOf(limit, shown int) int {
 		return api.MaxPageSize
 	}
 	return min(limit-shown, api.MaxPageSize)
-}
-
-// printEvent prints one line; an event stream is no table and no array.
-func (a *app) printEvent(e api.AuditEvent) error {
-	if a.output == asJSON {
-		return json.NewEncoder(a.out).Encode(e)
-	}
-	words := []string{strconv.FormatInt(e.Seq, 10), e.At.UTC().Format(time.RFC3339), e.Action, e.Outcome}
-	for _, f := range [][2]string{
-		{"reason", e.Reason}, {"actor", e.Actor}, {"user", e.User}, {"server", e.Server}, {"project", e.Project},
-		{"gateway", e.Gateway}, {"session", e.Session}, {"source", e.Source},
-	} {
-		if f[1] != "" {
-			words = append(words, f[0]+"="+quoted(f[1]))
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(e.Detail)) {
-		words = append(words, k+"="+quoted(e.Detail[k]))
-	}
-	_, err := fmt.Fprintln(a.out, strings.Join(words, " "))
-	return err
-}
-
-// quoted keeps one word one word.
-func quoted(s string) string {
-	s = ident.Text(s)
-	if strings.ContainsAny(s, " \"=") {
-		return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"`
-	}
-	return s
 }
