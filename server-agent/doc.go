@@ -32,8 +32,10 @@ const (
 	// pollSlack is what a long poll may take longer than it was asked to.
 	pollSlack = 25 * time.Second
 	// minPoll keeps an answer that comes at once, over and over, from becoming
-	// a storm: that much lies between the beginnings of two polls.
-	minPoll = time.Second
+	// a storm: that much lies between the beginnings of two polls, but for
+	// maxBurst real changes in a row, such as an administrator makes.
+	minPoll  = time.Second
+	maxBurst = 10
 	// callLimit bounds every other call.
 	callLimit = 30 * time.Second
 

@@ -171,7 +171,7 @@ func TestAHostFromEnrolmentToLocking(t *testing.T) {
 		if diff := cmp.Diff(was, r.snapshot()); diff != "" {
 			t.Error(diff)
 		}
-		if strings.Contains(r.agent.Log(), "step=") || strings.Contains(r.agent.Log(), "proved") {
+		if strings.Contains(r.agent.Log(), "msg=done") || strings.Contains(r.agent.Log(), "proved") {
 			t.Errorf("something was done: %s", r.agent.Log())
 		}
 		if got := r.run("/usr/bin/env", "CARDEA_TEST_AGENT=1", agentPath, "plan"); strings.TrimSpace(got) != "" {

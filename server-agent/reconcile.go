@@ -80,6 +80,7 @@ func (r *reconciler) apply(ctx context.Context) {
 	confirmed := r.confirmed()
 	want := r.wantAccounts(confirmed)
 	res, err := r.accounts.Apply(ctx, want)
+	r.tellSteps(res.Done)
 	if ctx.Err() != nil || errors.Is(err, accounts.ErrStale) {
 		return
 	}
@@ -88,7 +89,6 @@ func (r *reconciler) apply(ctx context.Context) {
 		problems = append(problems, err.Error())
 	}
 	r.show("accounts", problems)
-	r.tellSteps(res)
 	if err != nil || len(res.Failed) > 0 {
 		r.lookAt = time.Now().Add(time.Minute)
 	}
@@ -130,24 +130,24 @@ func (r *reconciler) show(part string, problems []string) {
 }
 
 // tellSteps reports what was done to accounts.
-func (r *reconciler) tellSteps(res accounts.Result) {
-	for _, s := range res.Steps {
+func (r *reconciler) tellSteps(done []accounts.Step) {
+	for _, s := range done {
+		r.log.Info("done", "step", s.String())
 		detail := ""
 		switch {
-		case res.Failed[s.Subject]:
+		case s.Login == "":
 		case s.Op == accounts.OpEnd:
 			detail = "locked, and its sessions ended"
 		case s.Op == accounts.OpSudo:
 			detail = "may use sudo"
 		case s.Op == accounts.OpUnsudo:
 			detail = "may not use sudo any more"
-		case s.Op == accounts.OpRun && s.Login != "" && strings.HasSuffix(s.Argv[0], "/useradd"):
+		case s.Op == accounts.OpRun && strings.HasSuffix(s.Argv[0], "/useradd"):
 			detail = "made"
-		case s.Op == accounts.OpRun && s.Login != "" && slices.Contains(s.Argv, ""):
+		case s.Op == accounts.OpRun && strings.HasSuffix(s.Argv[0], "/usermod") && !slices.Contains(s.Argv, "1"):
 			detail = "changed"
 		}
-		r.log.Info("step", "step", s.String(), "failed", res.Failed[s.Subject])
-		if detail != "" && s.Login != "" {
+		if detail != "" {
 			r.tell(api.AgentEvent{Kind: "account", Login: s.Login, Detail: detail})
 		}
 	}

@@ -61,7 +61,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // fetch asks for news for ever and passes on what it may believe.
 func (a *Agent) fetch(ctx context.Context, last api.StateVersion, news chan api.DesiredState) error {
-	for failures := 0; ; {
+	for failures, burst := 0, 0; ; {
 		began := time.Now()
 		d, newer, err := a.poll(ctx, last)
 		if ctx.Err() != nil {
@@ -88,7 +88,12 @@ func (a *Agent) fetch(ctx context.Context, last api.StateVersion, news chan api.
 			}
 			news <- d
 		}
-		if early := minPoll - time.Since(began); early > 0 {
+		early := minPoll - time.Since(began)
+		if early <= 0 {
+			burst = 0
+			continue
+		}
+		if burst++; !newer || burst > maxBurst {
 			if err := sleep(ctx, early+jitter(minPoll)); err != nil {
 				return err
 			}

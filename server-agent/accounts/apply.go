@@ -34,6 +34,8 @@ var ErrStale = errors.New("there is a newer state")
 // Result is what came of an Apply.
 type Result struct {
 	Plan
+	// Done are the steps that were taken.
+	Done []Step
 	// Failed are the subjects of which a step failed; their sentences are among
 	// the problems.
 	Failed map[string]bool
@@ -109,7 +111,9 @@ func (a *Applier) take(ctx context.Context, res *Result) error {
 			if s.Op == OpRecord {
 				return fmt.Errorf("write the register of accounts: %w", err)
 			}
+			continue
 		}
+		res.Done = append(res.Done, s)
 	}
 	return nil
 }
