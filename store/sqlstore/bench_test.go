@@ -9,7 +9,7 @@ import (
 
 // With full durability: every call's record has reached the disk.
 
-func BenchmarkSQLite(b *testing.B) { storetest.Bench(b, sqliteDatabase) }
+func BenchmarkSQLite(b *testing.B) { storetest.Bench(b, sqliteDatabases(b)) }
 
 func BenchmarkPostgreSQL(b *testing.B) {
 	storetest.Bench(b, postgresDatabase(b, pgtest.Start(b, true)))
