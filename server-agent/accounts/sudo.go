@@ -78,16 +78,7 @@ func (a *Applier) installSudo(ctx context.Context, login string, uid int) error 
 	if _, err := a.run(ctx, visudo, "-c"); err != nil {
 		return fmt.Errorf("the sudo configuration of the host is broken, mend it with visudo: %w", err)
 	}
-	check := func(temp string) error {
-		if _, err := a.run(ctx, visudo, "-c", "-f", temp); err != nil {
-			return err
-		}
-		meaning, err := a.run(ctx, cvtsudoers, "-c", "/dev/null", "-f", "json", temp)
-		if err != nil {
-			return err
-		}
-		return checkSudoMeaning(meaning, login)
-	}
+	check := func(temp string) error { return a.checkSudo(ctx, temp, login) }
 	path := sudoersPath(uid)
 	opt := atomicfile.Options{Mode: sudoMode, Owner: &atomicfile.Owner{}, Check: check}
 	if _, err := atomicfile.Write(path, []byte(sudoRule(login)), opt); err != nil {
@@ -98,6 +89,18 @@ func (a *Applier) installSudo(ctx context.Context, login string, uid int) error 
 		return errors.Join(fmt.Errorf("the sudo rule was taken back: %w", err), undo)
 	}
 	return nil
+}
+
+// checkSudo has sudo's own programs read the file that is to be installed.
+func (a *Applier) checkSudo(ctx context.Context, temp, login string) error {
+	if _, err := a.run(ctx, visudo, "-c", "-f", temp); err != nil {
+		return err
+	}
+	meaning, err := a.run(ctx, cvtsudoers, "-c", "/dev/null", "-f", "json", temp)
+	if err != nil {
+		return err
+	}
+	return checkSudoMeaning(meaning, login)
 }
 
 func (a *Applier) removeSudo(uid int) error {
