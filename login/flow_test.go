@@ -65,6 +65,9 @@ func TestSignInThroughTheBrowser(t *testing.T) {
 	if page := <-pages; !strings.Contains(page, "go back to the terminal") {
 		t.Errorf("the browser ends at %q", page)
 	}
+	if _, style, _ := strings.Cut(pageDone, "<style>"); !strings.HasPrefix(style, pageStyle+"</style>") {
+		t.Errorf("the style that browsers may apply is not that of the page: %q", style)
+	}
 	// The session is of use with this key.
 	c := &api.Client{URL: s.URL, Prover: f.Key, Token: saved.Token}
 	if _, err := c.Get(t.Context(), "/v1/session", nil, nil); err != nil {

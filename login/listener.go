@@ -2,7 +2,9 @@ package login
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"io"
 	"log"
@@ -98,7 +100,7 @@ func (c *callback) wait(ctx context.Context) (outcome, error) {
 // is told nothing and changes nothing.
 func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleHash()+"; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
@@ -152,10 +154,21 @@ func single(q url.Values, name string) (string, bool) {
 	return v[0], true
 }
 
+// The pages look like those of the control plane, of which they can fetch nothing:
+// the listener is gone after its first answer.
 const (
-	pageDone    = "<!doctype html><title>Cardea</title><p>You are signed in. Close this page and go back to the terminal.\n"
-	pageRefused = "<!doctype html><title>Cardea</title><p>Nothing was signed in. Close this page and go back to the terminal.\n"
+	pageStyle = `:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:26rem;margin:18vh auto 0;padding:0 1.5rem}h1{font-size:1.5rem;margin:0 0 .25rem}p{margin:0}`
+	pageHead  = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Cardea</title><style>` +
+		pageStyle + "</style>\n"
+	pageDone    = pageHead + "<h1>You are signed in</h1><p>Close this page and go back to the terminal.\n"
+	pageRefused = pageHead + "<h1>Nothing was signed in</h1><p>Close this page and go back to the terminal.\n"
 )
+
+// styleHash lets a browser apply our style and no other (CSP level 3, section 2.3.1).
+func styleHash() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
 
 // bounded holds at most maxOpen connections and sacrifices the oldest.
 type bounded struct {
