@@ -67,6 +67,25 @@ func TestInitMakesEverythingForItsOwnerAloneAndTellsThePasswordOnce(t *testing.T
 	}
 }
 
+func TestTheNextCommandRepeatsTheOptionsThatServeNeedsToo(t *testing.T) {
+	dir := t.TempDir()
+	control := isolated(t, dir)
+	database, key := filepath.Join(dir, "an other", "c.db"), filepath.Join(dir, "kek")
+	next := "cardea-control serve --database='" + database + "' --key-file=" + key
+	args := []string{"init", "--team", "demo", "--admin", "alice", "--database", database, "--key-file", key}
+	code, out, stderr := control(args...)
+	if code != 0 || !strings.Contains(out, "\n  "+next+"\n") {
+		t.Errorf("exit %d, %q, %q", code, out, stderr)
+	}
+	if code, _, stderr := control(args...); code != 1 || !strings.HasSuffix(stderr, "; type: "+next+"\n") {
+		t.Errorf("again: exit %d, %q", code, stderr)
+	}
+	secret := []string{"init", "--database", "postgres://u:secret@127.0.0.1:1/x", "--key-file", key}
+	if code, out, stderr := control(secret...); code != 1 || strings.Contains(out+stderr, "secret") {
+		t.Errorf("PostgreSQL: exit %d, %q, %q", code, out, stderr)
+	}
+}
+
 func TestInitReadsThePasswordFromAFile(t *testing.T) {
 	dir := t.TempDir()
 	control := isolated(t, dir)

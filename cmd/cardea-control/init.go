@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"gocloud.dev/secrets"
 
 	"github.com/cardea-ssh/cardea/audit"
@@ -30,6 +31,38 @@ type initOptions struct {
 	admin        string
 	adminLogin   string
 	passwordFile string
+	given        string // the options on the command line that serve needs again
+}
+
+// ownFlags are the names of the flags that init alone has.
+func ownFlags(f *pflag.FlagSet) map[string]bool {
+	own := map[string]bool{}
+	f.VisitAll(func(f *pflag.Flag) { own[f.Name] = true })
+	return own
+}
+
+// givenFlags are the flags that were given and that serve has too, as they are
+// typed: without them it would look for its database elsewhere.
+func givenFlags(f *pflag.FlagSet, own map[string]bool) string {
+	var b strings.Builder
+	f.Visit(func(f *pflag.Flag) {
+		value := shellWord(strings.Trim(f.Value.String(), "[]"))
+		if f.Name == "database" && strings.Contains(value, "://") {
+			value = "postgres://…" // it may hold a password
+		}
+		if !own[f.Name] {
+			fmt.Fprintf(&b, " --%s=%s", f.Name, value)
+		}
+	})
+	return b.String()
+}
+
+// shellWord quotes what a shell would take for more than a word.
+func shellWord(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // The first administrator's default login cannot be his default name: no
@@ -53,7 +86,11 @@ func newInit() *cobra.Command {
 	f.StringVar(&o.admin, "admin", defaultAdmin, "name of the first administrator, to sign in with")
 	f.StringVar(&o.adminLogin, "admin-login", "", "his Unix login on servers (default the name, or "+defaultAdminLogin+" for "+defaultAdmin+")")
 	f.StringVar(&o.passwordFile, "admin-password-file", "", "file with his password (default one is made and printed)")
-	return withOptions(cmd, &o.options, func(ctx context.Context) error { return o.run(ctx, cmd.OutOrStdout()) })
+	own := ownFlags(f)
+	return withOptions(cmd, &o.options, func(ctx context.Context) error {
+		o.given = givenFlags(f, own)
+		return o.run(ctx, cmd.OutOrStdout())
+	})
 }
 
 func (o *initOptions) run(ctx context.Context, out io.Writer) error {
@@ -186,7 +223,7 @@ func (o *initOptions) unused(ctx context.Context, db store.Store) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("this database has the team %q already; type: cardea-control serve", team.Name)
+	return fmt.Errorf("this database has the team %q already; type: cardea-control serve%s", team.Name, o.given)
 }
 
 // teamKeys are the keys that a team has from the beginning.
@@ -241,5 +278,5 @@ func (o *initOptions) tell(out io.Writer, admin store.User, made string) {
 		fmt.Fprintf(out, "password       %s  (told this once)\n", made)
 	}
 	url := cmp.Or(o.PublicURL, "http://"+o.Listen)
-	fmt.Fprintf(out, "\nnext:\n  cardea-control serve\n  cardea login %s\n  cardea admin projects create web\n", url)
+	fmt.Fprintf(out, "\nnext:\n  cardea-control serve%s\n  cardea login %s\n  cardea admin projects create web\n", o.given, url)
 }
