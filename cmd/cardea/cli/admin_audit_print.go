@@ -89,7 +89,7 @@ func (p *eventPrinter) what(e api.AuditEvent) string {
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.Detail)) {
 		v := p.names.of(e.Detail[k])
-		again := k == "name" && slices.Contains(told, v)
+		again := k == "name" && slices.Contains(told, v) || slices.Contains(words, k+"="+quoted(v))
 		if !again && !finePrint(k, v) {
 			add(k, v)
 		}
