@@ -149,7 +149,7 @@ func (e Enrolment) secret() (string, error) {
 	}
 	secret := strings.TrimSpace(string(text))
 	if !strings.HasPrefix(secret, secretPrefix) || strings.ContainsAny(secret, " \t\r\n") {
-		return "", fmt.Errorf("%s does not hold one enrolment token", e.TokenFile)
+		return "", fmt.Errorf("%s does not hold one enrolment token; write it again", e.TokenFile)
 	}
 	return secret, nil
 }
