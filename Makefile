@@ -28,7 +28,8 @@ build: ## build the programs into bin/
 
 demo: build ## walk the whole path, from sign-in to a shell, on this machine
 	packaging/install-test-needs openssh-server openssh-client sudo passwd iproute2 util-linux procps
-	$(GO) run ./demo
+	$(GO) build -o bin/ ./demo
+	bin/demo
 
 test: ## install what the tests need, then run them all with the race detector
 	packaging/install-test-needs

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -186,10 +187,10 @@ func (w *walk) audit(ctx context.Context) error {
 	if err := want(r, 0, "connect"); err != nil {
 		return err
 	}
-	const last = 8
+	const last = 12
 	lines := strings.SplitAfter(strings.TrimRight(r.Stdout, "\n"), "\n")
 	r.Stdout = lines[0] + strings.Join(lines[max(1, len(lines)-last):], "") + "\n"
-	w.say("admin", "cardea admin audit | tail", r)
+	w.say("admin", "cardea admin audit    # its heading and its last lines", r)
 	return nil
 }
 
@@ -209,20 +210,39 @@ func (w *walk) stay(ctx context.Context, bin string) error {
 		return nil
 	}
 	home := filepath.Join(filepath.Dir(w.alice.Home), "you")
-	fmt.Fprintf(w.out, `
-It stays up until you press Ctrl-C. In another terminal, with files of this demonstration only:
-
-  export PATH=%s:$PATH CARDEA_NO_KEYRING=1
-  export XDG_CONFIG_HOME=%s XDG_STATE_HOME=%[2]s/state XDG_RUNTIME_DIR=%[2]s/run
-  cardea login %s        # in your browser: alice, password %s
-  cardea ls
-  cardea ssh web-1
-  cardea why db-1
-`, bin, home, w.stage.URL, w.alice.Password)
+	variables := []string{
+		"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_STATE_HOME=" + home + "/state",
+		"XDG_RUNTIME_DIR=" + home + "/run", "CARDEA_NO_KEYRING=1",
+	}
 	if err := os.MkdirAll(filepath.Join(home, "run"), 0o700); err != nil {
 		return err
 	}
+	// A browser wants the person's own home, where its profile is.
+	env := "command -v xdg-open >/dev/null && export CARDEA_BROWSER=\"env HOME=$HOME xdg-open\"\n" +
+		"export PATH='" + bin + "':\"$PATH\"\nexport '" + strings.Join(variables, "' '") + "'\n"
+	file := filepath.Join(home, "env")
+	if err := os.WriteFile(file, []byte(env), 0o600); err != nil {
+		return err
+	}
+	fmt.Fprintf(w.out, `
+It stays up until you press Ctrl-C. In another terminal, which the first line gives a HOME of this demonstration:
+
+  . %s
+  cardea login %s    # in your browser: alice, password %s
+  cardea ls
+  cardea ssh web-1
+  cardea why db-1
+
+and for plain ssh:
+
+  cardea ssh-config --install
+  ssh -F ~/.ssh/config web-1
+`, file, w.stage.URL, w.alice.Password)
 	<-ctx.Done()
 	fmt.Fprintln(w.out, "\ncleaning up")
+	// Their local agent was started in the background; it may be gone already.
+	stop := exec.Command(filepath.Join(bin, "cardea"), "agent", "stop")
+	stop.Env = append(os.Environ(), variables...)
+	_ = stop.Run()
 	return nil
 }
