@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -36,6 +37,7 @@ const (
 	verbCatalog       = "catalog"
 	verbRefresh       = "refresh"
 	verbSignInChanged = "sign-in-changed"
+	verbImpostor      = "impostor"
 	verbStop          = "stop"
 )
 
@@ -44,6 +46,8 @@ type request struct {
 	Host   string `json:"host,omitempty"`
 	Login  string `json:"login,omitempty"`
 	Parent int    `json:"parent,omitempty"`
+	// Impostor is what was met at a gateway's address.
+	Impostor *api.Impostor `json:"impostor,omitempty"`
 }
 
 type answer struct {
@@ -134,8 +138,11 @@ func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
 	if conn.SetWriteDeadline(time.Now().Add(answerTime)) == nil {
 		conn.Write(text) // who asked may have gone, and then nobody is to be told
 	}
-	if req.Verb == verbStop {
+	switch req.Verb {
+	case verbStop:
 		a.stop()
+	case verbImpostor:
+		a.warn(ctx, req.Impostor) // ssh waits for who asked, who need not wait for this
 	}
 }
 
@@ -156,7 +163,7 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		err = a.refresh(ctx)
 	case verbSignInChanged:
 		a.signInChanged()
-	case verbStop:
+	case verbImpostor, verbStop:
 	default:
 		err = api.Errorf(api.Invalid, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")
 	}
@@ -164,6 +171,23 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		out = answer{Error: asError(err)}
 	}
 	return out
+}
+
+// warn tells the control plane of an impostor.
+func (a *Agent) warn(ctx context.Context, met *api.Impostor) {
+	if met == nil {
+		return
+	}
+	a.log.Warn("something else answers at the address of a gateway", "address", met.Address, "gateways", met.Gateways)
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	client, err := a.account.Client(ctx)
+	if err == nil {
+		err = client.Send(ctx, http.MethodPost, "/v1/impostors", met, nil)
+	}
+	if err != nil {
+		a.log.Error("tell the control plane of an impostor", "error", err)
+	}
 }
 
 // asError keeps an api.Error and makes one of anything else.
@@ -210,6 +234,13 @@ func (c *Control) Prepare(ctx context.Context, host, login string) (Connected, e
 		return Connected{}, err
 	}
 	return *out.Connected, nil
+}
+
+// Impostor has the agent tell the control plane that something else answers at the address
+// of a gateway. It does not wait for that.
+func (c *Control) Impostor(ctx context.Context, met api.Impostor) error {
+	_, err := (&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbImpostor, Impostor: &met})
+	return err
 }
 
 // Status asks how it is.

@@ -68,6 +68,14 @@ type CatalogEntry struct {
 	Gateway string `json:"gateway" enum:"none,allowed,required"`
 }
 
+// Impostor is POST /v1/impostors: a client met something at a gateway's address
+// that could not show that it is that gateway. It sent nothing there that is of
+// use to others; administrators should know.
+type Impostor struct {
+	Address  string   `json:"address" doc:"host:port"`
+	Gateways []string `json:"gateways" doc:"ids of those that were expected there"`
+}
+
 // Why answers GET /v1/why?server=…&login=…[&user=…]: what connect would say.
 type Why struct {
 	Allow  bool   `json:"allow"`

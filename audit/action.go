@@ -61,6 +61,7 @@ const (
 	GatewaySessionEnd   = "gateway.session.end"
 	GatewaySessionOrder = "gateway.session.order" // its end was ordered
 	GatewayMisuse       = "gateway.misuse"        // a claim that an honest gateway never makes
+	GatewayImpostor     = "gateway.impostor"      // a client met something else at a gateway's address
 
 	// What a server agent tells of its host.
 	HostLogin   = "host.login"

@@ -22,6 +22,10 @@ func personRoutes(t *table, i *issue.Service) {
 		func(ctx context.Context, by caller.Caller, in *body[api.Connect]) (*api.Connection, error) {
 			return i.Connect(ctx, by, in.Body)
 		})
+	handle(t, route{Method: "POST", Path: "/v1/impostors", Access: User, Doc: "Tell that something else answers at a gateway's address"},
+		func(ctx context.Context, by caller.Caller, in *body[api.Impostor]) (*api.Named, error) {
+			return i.Impostor(ctx, by, in.Body)
+		})
 	handle(t, route{Method: "GET", Path: "/v1/catalog", Access: User, Poll: true, Doc: "What the caller may reach, if it differs from a version"},
 		func(ctx context.Context, by caller.Caller, in *struct {
 			Version string `query:"version" maxLength:"64"`

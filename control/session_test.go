@@ -268,7 +268,7 @@ var rights = map[string]Access{
 
 	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,
 	"POST /v1/sessions/{session}/revoke": User, "POST /v1/devices/{device}/revoke": User,
-	"POST /v1/connect": User, "GET /v1/catalog": User, "GET /v1/why": User,
+	"POST /v1/connect": User, "POST /v1/impostors": User, "GET /v1/catalog": User, "GET /v1/why": User,
 
 	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "GET /v1/audit": Admin,
 	"POST /v1/users": Admin, "GET /v1/users": Admin, "GET /v1/users/{user}": Admin, "PATCH /v1/users/{user}": Admin, "DELETE /v1/users/{user}": Admin,

@@ -37,6 +37,16 @@ func (r *refusal) Is(target error) bool { return target == errTicket && r.kind =
 // final reports whether another gateway would say the same: it was the control plane's no.
 func (r *refusal) final() bool { return r.kind == "claim" || r.kind == "ticket" }
 
+// impostor is something that answers at a gateway's address and has none of its keys.
+type impostor struct {
+	address  string
+	expected []string // ids of gateways
+}
+
+func (i *impostor) Error() string {
+	return fmt.Sprintf("%s: something else than the expected gateways (%s) answers there", i.address, strings.Join(i.expected, ", "))
+}
+
 type dialFunc func(ctx context.Context, address string) (net.Conn, error)
 
 // event is what an attempt tells: first that it is connected, then how it ended.
@@ -47,8 +57,9 @@ type event struct {
 }
 
 // dialRoutes tries the routes in order, the next one as soon as the last one fails or is
-// slow, and returns the first connection on which ssh may begin. The others are closed.
-func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc) (net.Conn, error) {
+// slow, and returns the first connection on which ssh may begin. The others are closed. met
+// is told of each impostor on the way.
+func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met func(*impostor)) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events := make(chan event, 2*len(routes))
@@ -73,6 +84,10 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc) (net.C
 			}
 			running--
 			var no *refusal
+			var other *impostor
+			if errors.As(e.err, &other) {
+				met(other)
+			}
 			switch {
 			case e.err == nil && winner == nil && last == nil:
 				winner = e.conn
@@ -151,7 +166,7 @@ func greet(ctx context.Context, conn net.Conn, route agent.Route) error {
 	answer, err := hello.ReadAnswer(conn, route.Keys)
 	switch {
 	case errors.Is(err, hello.ErrImpostor):
-		return fmt.Errorf("%s: something else than the expected gateways (%s) answers there", route.Address, expected(route))
+		return &impostor{route.Address, expected(route)}
 	case err != nil:
 		return plain(route.Address, err)
 	case !answer.Accepted:
@@ -163,12 +178,12 @@ func greet(ctx context.Context, conn net.Conn, route agent.Route) error {
 	return conn.SetDeadline(time.Time{})
 }
 
-func expected(route agent.Route) string {
+func expected(route agent.Route) []string {
 	var names []string
 	for _, k := range route.Keys.Keys {
 		names = append(names, k.Gateway)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // plain says what a person needs of a network error: the address he knows and the reason.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -221,6 +222,18 @@ func TestTheNextGatewayIsTriedInTime(t *testing.T) {
 				t.Errorf("it took %s, want at most %s", took, c.limit)
 			}
 		})
+	}
+	// Of what answered there, and of nothing else, the control plane is told.
+	var told []api.Impostor
+	for end := time.Now().Add(5 * time.Second); len(told) == 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for _, call := range w.Control.Calls("POST", "/v1/impostors") {
+			var met api.Impostor
+			call.Into(t, &met)
+			told = append(told, met)
+		}
+	}
+	if len(told) != 1 || told[0].Address != impostor.Address || !slices.Equal(told[0].Gateways, []string{impostor.Recipients[0].Gateway}) {
+		t.Errorf("told of %+v, want %s", told, impostor.Address)
 	}
 }
 

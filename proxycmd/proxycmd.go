@@ -15,15 +15,21 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
+// tellTime is how long the agent may take to hear of an impostor: ssh waits for it.
+const tellTime = time.Second
+
 // Agent gives connections; agent.Control does.
 type Agent interface {
 	Connect(ctx context.Context, host, login string, parent int) (agent.Connected, error)
+	// Impostor is told what answered at a gateway's address; it must return at once.
+	Impostor(ctx context.Context, met api.Impostor) error
 }
 
 // Options are one run. Host and Agent are needed.
@@ -84,7 +90,12 @@ func connect(ctx context.Context, o Options) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		conn, err := dialRoutes(ctx, c.Routes, o.Dial)
+		conn, err := dialRoutes(ctx, c.Routes, o.Dial, func(met *impostor) {
+			ctx, cancel := context.WithTimeout(ctx, tellTime)
+			defer cancel()
+			// Where the agent is gone the person reads it in our own error.
+			o.Agent.Impostor(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
+		})
 		if errors.Is(err, errTicket) && !again {
 			continue
 		}
