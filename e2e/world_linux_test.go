@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
+	"github.com/cardea-ssh/cardea/internal/pgtest"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 )
 
@@ -47,7 +48,7 @@ func newWorld(t testing.TB) *world {
 //
 //	gateways=N          how many there are (1)
 //	gateway=required    the project's setting
-//	database=URL        of PostgreSQL, in place of SQLite
+//	database=postgres   in place of SQLite
 func (w *world) raise(ctx context.Context, words ...string) {
 	w.t.Helper()
 	dir, err := shortDir()
@@ -66,7 +67,10 @@ func (w *world) raise(ctx context.Context, words ...string) {
 		case "gateway":
 			project.Gateway = value
 		case "database":
-			opt.Database = value
+			if value != "postgres" {
+				w.t.Fatalf("no database %q", value)
+			}
+			opt.Database = pgtest.Start(w.t, false).Database(w.t)
 		default:
 			w.servers = append(w.servers, word)
 		}
