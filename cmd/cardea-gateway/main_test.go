@@ -24,6 +24,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/gateway"
 	"github.com/cardea-ssh/cardea/hello"
 )
 
@@ -58,6 +59,8 @@ func TestWrongCommandLinesSayWhatToType(t *testing.T) {
 		{"an unknown verb", []string{"sever"}, 2, "type `cardea-gateway --help`"},
 		{"a word too many", []string{"serve", "now"}, 2, `"now" means nothing here`},
 		{"a prefix that is none", []string{"serve", "--allow-targets=localhost"}, 2, "127.0.0.0/8"},
+		{"an address without a port", []string{"serve", "--listen=localhost"}, 2, `listen: "localhost" is not an address and a port`},
+		{"health checks at no port", []string{"serve", "--health-listen=localhost"}, 2, "health-listen: "},
 		{"a negative time", []string{"serve", "--drain-time=-1s"}, 2, "negative"},
 		{"a file that is not there", []string{"serve", "--config=/nonexistent"}, 2, "/nonexistent"},
 		{"a gateway that is not enrolled", []string{"serve", "--state-dir=" + t.TempDir() + "/x"}, 1, "not enrolled"},
@@ -71,6 +74,19 @@ func TestWrongCommandLinesSayWhatToType(t *testing.T) {
 				t.Errorf("stderr %q, stdout %q", err.String(), out.String())
 			}
 		})
+	}
+}
+
+func TestAPortInUseIsToldWithTheFlagThatChoosesAnother(t *testing.T) {
+	taken, err := healthListener(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, err = gateway.Listen(t.Context(), addressOf(taken))
+	want := "another program listens on " + addressOf(taken) + "; stop it, or choose another address with --listen"
+	if err == nil || cannotListen(err, addressOf(taken), "--listen").Error() != want {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +72,14 @@ func serveCommand(env func(string) (string, bool), stderr io.Writer) *cobra.Comm
 	return cmd
 }
 
+// targets checks what can be checked before a token is used up, and returns the
+// prefixes.
 func (o options) targets() (out []netip.Prefix, err error) {
+	for name, address := range map[string]string{"listen": o.Listen, "health-listen": o.HealthListen} {
+		if _, _, err := net.SplitHostPort(address); err != nil && (name == "listen" || address != "") {
+			return nil, fmt.Errorf("%s: %q is not an address and a port such as 127.0.0.1:7234", name, address)
+		}
+	}
 	if o.DrainTime < 0 {
 		return nil, fmt.Errorf("drain-time: %s is negative", o.DrainTime)
 	}
@@ -103,15 +112,22 @@ func serve(ctx context.Context, opt options, targets []netip.Prefix, log *slog.L
 	}
 	listener, err := gateway.Listen(ctx, opt.Listen)
 	if err != nil {
-		return fmt.Errorf("listen for clients: %w", err)
+		return cannotListen(err, opt.Listen, "--listen")
 	}
 	health, err := healthListener(ctx, opt.HealthListen)
 	if err != nil {
-		return fmt.Errorf("listen for health checks: %w", err)
+		return cannotListen(err, opt.HealthListen, "--health-listen")
 	}
 	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", listener.Addr().String(), "health", addressOf(health))
 	daemon.Notify("READY=1")
 	return runAll(ctx, g, listener, health, log)
+}
+
+func cannotListen(err error, address, flag string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another program listens on %s; stop it, or choose another address with %s", address, flag)
+	}
+	return fmt.Errorf("%w; choose another address with %s", err, flag)
 }
 
 func healthListener(ctx context.Context, address string) (net.Listener, error) {
