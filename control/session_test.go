@@ -366,3 +366,13 @@ func (s *stack) try(who *device, r route) reply {
 	}
 	return s.send(0, req)
 }
+
+func TestRevokingWhatThereIsNotSaysWhereToLook(t *testing.T) {
+	s := newStack(t)
+	for _, kind := range []string{"sessions", "devices"} {
+		err := s.admin().api(0).Send(t.Context(), "POST", "/v1/"+kind+"/nope/revoke", nil, nil)
+		if api.KindOf(err) != api.NotFound || !strings.Contains(err.Error(), "`cardea admin "+kind+" list`") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
