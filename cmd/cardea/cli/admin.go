@@ -91,7 +91,7 @@ func listRows[T any](ctx context.Context, a *app, path string, query url.Values,
 	if err != nil {
 		return err
 	}
-	return show(a, rows, columns)
+	return show(a, rows, named(ctx, a, client, rows, columns))
 }
 
 // call speaks to the control plane and returns its answer.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"net/url"
 	"strconv"
 
@@ -39,44 +38,21 @@ func adminDevices(a *app) *cobra.Command {
 }
 
 func adminConnections(a *app) *cobra.Command {
-	return noun("connections", "Connections through gateways", &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List connections, open and ended", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.connections(cmd.Context()) },
-	})
-}
-
-// connections shows people names, where the API has ids: a connection outlives
-// what it names.
-func (a *app) connections(ctx context.Context) error {
-	client, err := a.client(ctx)
-	if err != nil {
-		return err
-	}
-	rows, err := api.All[api.GatewaySession](ctx, client, "/v1/gateway-sessions", nil)
-	if err != nil {
-		return err
-	}
-	names := newIDNames(client)
-	if a.output != asJSON {
-		var ids []string
-		for _, s := range rows {
-			ids = append(ids, s.User, s.Server, s.Gateway)
-		}
-		names.learn(ctx, ids)
-	}
-	return show(a, rows, []column[api.GatewaySession]{
-		{"started", func(s api.GatewaySession) string { return stamp(s.StartedAt) }},
-		{"ended", func(s api.GatewaySession) string { return stamp(s.EndedAt) }},
-		{"user", func(s api.GatewaySession) string { return names.of(s.User) }},
-		{"login", func(s api.GatewaySession) string { return s.Login }},
-		{"server", func(s api.GatewaySession) string { return names.of(s.Server) }},
-		{"gateway", func(s api.GatewaySession) string { return names.of(s.Gateway) }},
-		{"source", func(s api.GatewaySession) string { return s.Source }},
-		{"up", func(s api.GatewaySession) string { return strconv.FormatInt(s.Up, 10) }},
-		{"down", func(s api.GatewaySession) string { return strconv.FormatInt(s.Down, 10) }},
-		{"cause", func(s api.GatewaySession) string { return s.Cause }},
-		{"id", func(s api.GatewaySession) string { return s.ID }},
-	})
+	return noun("connections", "Connections through gateways",
+		listVerb(a, "/v1/gateway-sessions", "List connections, open and ended", []column[api.GatewaySession]{
+			{"started", func(s api.GatewaySession) string { return stamp(s.StartedAt) }},
+			{"ended", func(s api.GatewaySession) string { return stamp(s.EndedAt) }},
+			{"user", func(s api.GatewaySession) string { return s.User }},
+			{"login", func(s api.GatewaySession) string { return s.Login }},
+			{"server", func(s api.GatewaySession) string { return s.Server }},
+			{"gateway", func(s api.GatewaySession) string { return s.Gateway }},
+			{"source", func(s api.GatewaySession) string { return s.Source }},
+			{"up", func(s api.GatewaySession) string { return strconv.FormatInt(s.Up, 10) }},
+			{"down", func(s api.GatewaySession) string { return strconv.FormatInt(s.Down, 10) }},
+			{"cause", func(s api.GatewaySession) string { return s.Cause }},
+			{"id", func(s api.GatewaySession) string { return s.ID }},
+		}, nil),
+	)
 }
 
 // ofUser is a list that may be of one user alone.

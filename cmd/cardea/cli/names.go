@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -70,4 +71,25 @@ func listOf(id string) string {
 		}
 	}
 	return ""
+}
+
+// named shows people the names of what rows refer to by id; programs get ids.
+func named[T any](ctx context.Context, a *app, client *api.Client, rows []T, columns []column[T]) []column[T] {
+	if a.output == asJSON {
+		return columns
+	}
+	names := newIDNames(client)
+	out := slices.Clone(columns)
+	for i, c := range columns {
+		if !slices.Contains([]string{"user", "server", "project", "gateway"}, c.name) {
+			continue
+		}
+		var ids []string
+		for _, r := range rows {
+			ids = append(ids, c.text(r))
+		}
+		names.learn(ctx, ids)
+		out[i].text = func(r T) string { return names.of(c.text(r)) }
+	}
+	return out
 }
