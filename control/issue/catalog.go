@@ -42,8 +42,12 @@ func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, 
 	if err != nil {
 		return nil, nil, caller.Explain(err, "user")
 	}
+	now := s.now()
+	if err := ended(f.User, session, now); err != nil {
+		return nil, nil, err
+	}
 	q := policy.Facts{
-		Now:         s.now(),
+		Now:         now,
 		User:        policy.User{ID: f.User.ID, Login: f.User.Login, Active: f.User.Status == store.Active},
 		Device:      policy.Device{ID: by.Device.ID, UserID: by.Device.User, State: policy.DeviceState(by.Device.State)},
 		Session:     policy.Session{ID: session.ID, UserID: session.User, DeviceID: session.Device, ExpiresAt: session.ExpiresAt, RevokedAt: session.RevokedAt},
@@ -55,6 +59,18 @@ func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, 
 	}
 	c.Version, err = versionOf(*c)
 	return c, topicsOf(f), err
+}
+
+// ended tells whoever lost his session while he waited. An empty list instead
+// would have his ssh forget all servers, and nobody say that he has to sign in.
+func ended(u store.User, session store.Session, now time.Time) error {
+	switch {
+	case !session.RevokedAt.IsZero() || !now.Before(session.ExpiresAt):
+		return api.Errorf(api.SignIn, "this session is over").WithHint("type: cardea login")
+	case u.Status != store.Active:
+		return api.Errorf(api.Denied, "your account is %s", u.Status).WithHint("ask your administrator")
+	}
+	return nil
 }
 
 // topicsOf are sorted, so that equal sets are equal.
