@@ -22,13 +22,8 @@ import (
 // asBrowser makes this program the browser of the people in the scripts.
 const asBrowser = "browser"
 
-// Variables of whoever runs the tests.
-const (
-	// binVariable names a folder with the four programs, to build none.
-	binVariable = "CARDEA_E2E_BIN"
-	// raceVariable has them built with the race detector.
-	raceVariable = "CARDEA_E2E_RACE"
-)
+// binVariable names a folder with the four programs, to build none.
+const binVariable = "CARDEA_E2E_BIN"
 
 // bin is the folder of the programs, and skip says why nothing can run: both
 // are set before the first test and never after.
@@ -47,6 +42,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, skip)
 		return m.Run()
 	}
+	// Else every program with the race detector ends a second late.
+	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 	if bin = os.Getenv(binVariable); bin != "" {
 		return m.Run()
 	}
@@ -78,12 +75,13 @@ func missing() string {
 // programs are all that a deployment has.
 var programs = []string{"cardea", "cardea-control", "cardea-gateway", "cardea-server-agent"}
 
-// build builds them as `make build` does, so that both share one cache.
+// build builds them as `make build` does, so that both share one cache; with the
+// race detector if the tests have it, and then as the tests were built.
 func build(dir string) error {
 	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
 	env := append(os.Environ(), "CGO_ENABLED=0")
-	if race := os.Getenv(raceVariable); race != "" && race != "0" {
-		args = append(args, "-race")
+	if raced {
+		args = []string{"build", "-race", "-o", dir + string(filepath.Separator)}
 		env = os.Environ()
 	}
 	for _, p := range programs {

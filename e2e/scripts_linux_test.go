@@ -36,7 +36,6 @@ func TestAlone(t *testing.T) {
 func needs(t *testing.T) {
 	t.Helper()
 	os.Getenv(binVariable)
-	os.Getenv(raceVariable)
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // another test's, gone meanwhile

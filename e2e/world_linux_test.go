@@ -146,16 +146,37 @@ func (w *world) end() {
 	if w.stage == nil {
 		return
 	}
-	if w.t.Failed() {
-		logs, _ := filepath.Glob(filepath.Join(filepath.Dir(w.stage.Admin.Home), "log", "*"))
-		for _, log := range logs {
-			text, _ := os.ReadFile(log)
-			w.t.Logf("%s:\n%s", filepath.Base(log), tail(string(text)))
+	logs := w.logs()
+	for name, text := range logs {
+		if w.t.Failed() {
+			w.t.Logf("%s:\n%s", name, tail(text))
+		}
+		if _, race, found := strings.Cut(text, "WARNING: DATA RACE"); found {
+			w.t.Errorf("%s: a data race:%s", name, race[:min(len(race), 4000)])
 		}
 	}
 	if err := w.stage.Close(); err != nil {
 		w.t.Errorf("take the stage down: %v", err)
 	}
+}
+
+// logs are what all programs that run for long have said.
+func (w *world) logs() map[string]string {
+	logs := map[string]string{}
+	for _, name := range w.servers {
+		if p := w.local.AgentProcess(name); p != nil {
+			logs["server agent of "+name] = p.Log()
+		}
+	}
+	dir := filepath.Dir(w.stage.Admin.Home)
+	for _, pattern := range []string{"log/*", "*/.local/state/cardea/*.log"} {
+		files, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, file := range files {
+			text, _ := os.ReadFile(file)
+			logs[strings.TrimPrefix(file, dir+"/")] = string(text)
+		}
+	}
+	return logs
 }
 
 func tail(s string) string {

@@ -50,6 +50,7 @@ func (s *Stage) environment() []string {
 	return []string{
 		"PATH=" + s.opt.Bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LANG=C.UTF-8", "CARDEA_STAGE=" + s.opt.Dir,
+		"GORACE=" + os.Getenv("GORACE"), // of programs with the race detector
 	}
 }
 
