@@ -38,6 +38,9 @@ func TestTheBenchmarksRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(temp)
+	if err := os.Chmod(temp, 0o711); err != nil { // PostgreSQL, another user, lives below it
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bench"), "-quick", "-bin", bin, "-out", file, "-json")
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 	var stdout, stderr bytes.Buffer
