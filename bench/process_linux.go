@@ -66,8 +66,9 @@ func resident(pid int) (float64, error) {
 	return 0, fmt.Errorf("process %d has no VmRSS", pid)
 }
 
-// files is how many descriptors a process has open, without its connections to
-// port: those are kept for the next call, and how many is a matter of chance.
+// files is how many descriptors a process has open that a connection could have
+// left. Not its connections to port, kept for the next call, nor pipes: Go keeps
+// those through which it spliced until the garbage collector comes by.
 func files(pid int, port string) (n int, err error) {
 	kept, err := connectionsTo(pid, port)
 	if err != nil {
@@ -76,7 +77,7 @@ func files(pid int, port string) (n int, err error) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	open, err := os.ReadDir(dir)
 	for _, fd := range open {
-		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && !kept[to] {
+		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && !kept[to] && !strings.HasPrefix(to, "pipe:") {
 			n++
 		}
 	}
