@@ -148,6 +148,21 @@ func TestConnectSaysWhyNot(t *testing.T) {
 	}
 }
 
+// The catalog is a moment old: what was taken away since is refused by the name that the
+// person typed, although the control plane was asked by id.
+func TestAServerThatWasTakenAwayIsNamedAsItWasTyped(t *testing.T) {
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start()
+	w.Connect("web-1", 0)
+	w.Control.On("POST", "/v1/connect", func(c agenttest.Call) (any, error) {
+		return nil, api.Errorf(api.NotFound, "you have no access to a server named %q", "srv_x")
+	})
+	_, err := w.Ask.Connect(t.Context(), "web-1", "", 0)
+	if api.KindOf(err) != api.NotFound || !strings.HasPrefix(err.Error(), "you may no longer reach web-1") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A control plane that was stopped, or a network that swallows everything.
 func TestASilentControlPlaneIsReportedWithinFiveSeconds(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 	p, ok := a.prepared.take(server, req.Login, a.now())
 	if !ok {
 		if p, err = a.request(ctx, server, req.Login); err != nil {
-			return nil, err
+			return nil, byName(err, server, req.Host)
 		}
 	}
 	p.identity.parent = req.Parent
@@ -54,7 +54,7 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 	}
 	p, err := a.request(ctx, server, req.Login)
 	if err != nil {
-		return nil, err
+		return nil, byName(err, server, req.Host)
 	}
 	p.asked, p.until = server, a.now().Add(preparedTime)
 	a.prepared.put(p)
@@ -81,6 +81,17 @@ func (a *Agent) serverOf(req request) (string, error) {
 		return req.Host, nil
 	}
 	return "", api.Errorf(api.Invalid, "%.60q is not the name of a server", req.Host).WithHint("type: cardea ls")
+}
+
+// byName gives back the name that the person typed, where the control plane was asked by
+// the id that our catalog has for it: that the server is unknown now means that his access
+// has ended, or the server is gone, since the catalog was made.
+func byName(err error, server, host string) error {
+	if server == host || api.KindOf(err) != api.NotFound {
+		return err
+	}
+	return api.Errorf(api.NotFound, "you may no longer reach %s", host).WithCause(err).
+		WithHint("to see what you may reach type: cardea ls; or ask your administrator for a grant")
 }
 
 // request asks the control plane and checks that what came is for the key that was sent.
