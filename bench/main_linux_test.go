@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 )
 
@@ -27,10 +28,8 @@ func TestTheBenchmarksRun(t *testing.T) {
 		}
 	}
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin+"/", "../cmd/...", "./nodelay", ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	if err := buildtest.Build(bin, "../cmd/...", "./nodelay", "."); err != nil {
+		t.Fatal(err)
 	}
 	file := filepath.Join(bin, "report.json")
 	temp, err := os.MkdirTemp("", "b") // short, because sockets lie below it

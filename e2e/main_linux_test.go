@@ -12,11 +12,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cardea-ssh/cardea/internal/browse"
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 )
 
 // asBrowser makes this program the browser of the people in the scripts.
@@ -75,24 +75,12 @@ func missing() string {
 // programs are all that a deployment has.
 var programs = []string{"cardea", "cardea-control", "cardea-gateway", "cardea-server-agent"}
 
-// build builds them as `make build` does, so that both share one cache; with the
-// race detector if the tests have it, and then as the tests were built.
 func build(dir string) error {
-	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
-	env := append(os.Environ(), "CGO_ENABLED=0")
-	if raced {
-		args = []string{"build", "-race", "-o", dir + string(filepath.Separator)}
-		env = os.Environ()
-	}
+	var packages []string
 	for _, p := range programs {
-		args = append(args, "../cmd/"+p)
+		packages = append(packages, "../cmd/"+p)
 	}
-	cmd := exec.Command("go", args...)
-	cmd.Env = env
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
+	return buildtest.Build(dir, packages...)
 }
 
 // shortDir is a fresh folder with a path so short that sockets fit below it.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 )
 
 // maxInit is how long the initialisation of one package may take, in
@@ -22,12 +24,11 @@ const maxInit = 1.0
 const tries = 10
 
 func TestNoPackageSlowsTheStart(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "cardea")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	dir := t.TempDir()
+	if err := buildtest.BuildReleased(dir, "."); err != nil {
+		t.Fatal(err)
 	}
+	program := filepath.Join(dir, "cardea")
 	for _, args := range [][]string{{"version"}, {"proxycommand", "-", "22"}} {
 		best := map[string]float64{}
 		for range tries {

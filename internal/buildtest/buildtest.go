@@ -1,0 +1,55 @@
+// Package buildtest builds this repository's programs for tests that run them as real
+// processes, in the way the tests themselves were built: one cache serves both, and where
+// the tests have the race detector the programs have it too.
+package buildtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+)
+
+// Raced reports whether this process runs with the race detector.
+func Raced() bool {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return false
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-race" {
+			return s.Value == "true"
+		}
+	}
+	return false
+}
+
+// Build builds the packages, which are named as on a go command line in the current
+// directory, into dir.
+func Build(dir string, packages ...string) error {
+	flags, env := released(), append(os.Environ(), "CGO_ENABLED=0")
+	if Raced() {
+		flags, env = []string{"-race"}, os.Environ()
+	}
+	return run(env, dir, append(flags, packages...))
+}
+
+// released are the flags of `make build`, which is how people get the programs. With them
+// and CGO_ENABLED=0 a test shares its cache.
+func released() []string { return []string{"-trimpath", "-ldflags", "-s -w"} }
+
+// BuildReleased is Build for what is measured: never with the race detector.
+func BuildReleased(dir string, packages ...string) error {
+	return run(append(os.Environ(), "CGO_ENABLED=0"), dir, append(released(), packages...))
+}
+
+func run(env []string, dir string, args []string) error {
+	cmd := exec.Command("go", append([]string{"build", "-o", dir + string(filepath.Separator)}, args...)...)
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
