@@ -65,17 +65,18 @@ var floors = map[string]int{
 
 	"server-agent/program": 1,
 
-	"internal/atomicfile": 0,
-	"internal/browse":     0,
-	"internal/buildtest":  0,
-	"internal/config":     0,
-	"internal/daemon":     0,
-	"internal/ident":      0,
-	"internal/pgtest":     0,
-	"internal/sshtest":    0,
-	"internal/term":       0,
-	"internal/version":    0,
-	"internal/vhost":      0,
+	"internal/atomicfile":  0,
+	"internal/browse":      0,
+	"internal/buildtest":   0,
+	"internal/commandline": 0,
+	"internal/config":      0,
+	"internal/daemon":      0,
+	"internal/ident":       0,
+	"internal/pgtest":      0,
+	"internal/sshtest":     0,
+	"internal/term":        0,
+	"internal/version":     0,
+	"internal/vhost":       0,
 }
 
 // bans lists what a binary must never link, with everything below it. What a

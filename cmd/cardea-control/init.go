@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/ca"
 	"github.com/cardea-ssh/cardea/control/directory"
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
@@ -96,7 +97,7 @@ func newInit() *cobra.Command {
 func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	admin, secret, made, err := o.administrator()
 	if err != nil {
-		return usageError{err}
+		return commandline.Wrong(err)
 	}
 	if err := o.prepareFiles(); err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 )
@@ -64,6 +66,9 @@ func (o *options) complete() error {
 	if o.Database == "" || o.KeyFile == "" {
 		return errors.New("database and key-file cannot be empty")
 	}
+	if err := o.checkDatabase(); err != nil {
+		return err
+	}
 	for _, path := range []*string{&o.Database, &o.KeyFile} {
 		if path == &o.Database && !o.sqlite() {
 			continue
@@ -100,8 +105,26 @@ func (o *options) sqlite() bool {
 	return !strings.HasPrefix(o.Database, "postgres://") && !strings.HasPrefix(o.Database, "postgresql://")
 }
 
+// checkDatabase refuses a URL of another kind, which would be made into a file of
+// that name, and one that cannot be dialled whatever the network does.
+func (o *options) checkDatabase() error {
+	if o.sqlite() {
+		if scheme, _, is := strings.Cut(o.Database, "://"); is && scheme != "file" {
+			return fmt.Errorf("database is a URL of %q; give the path of an SQLite file or a postgres:// URL", scheme)
+		}
+		return nil
+	}
+	if _, err := pgx.ParseConfig(o.Database); err != nil { // its text holds no password
+		return fmt.Errorf("database: %w; write it as postgres://cardea@db.example.com/cardea", err)
+	}
+	return nil
+}
+
 func (o *options) checkListen() error {
-	host, _, err := net.SplitHostPort(o.Listen)
+	host, port, err := net.SplitHostPort(o.Listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
 	if err != nil {
 		return fmt.Errorf("listen %q is no address; write it as 127.0.0.1:7080", o.Listen)
 	}

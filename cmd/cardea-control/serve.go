@@ -16,6 +16,7 @@ import (
 	"github.com/cardea-ssh/cardea/ca"
 	"github.com/cardea-ssh/cardea/control"
 	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/version"
 	"github.com/cardea-ssh/cardea/store"
@@ -35,7 +36,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 	spendMemory(os.LookupEnv)
 	log, err := o.Logger(stderr)
 	if err != nil {
-		return usageError{err}
+		return commandline.Wrong(err)
 	}
 	db, err := openStore(ctx, o, log)
 	if err != nil {
@@ -73,7 +74,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 		Logger: log, Version: version.Get().Version, SessionLife: o.SessionLife,
 	})
 	if err != nil {
-		return usageError{err}
+		return commandline.Wrong(err)
 	}
 	log.Info("serving", "team", team.Name, "listen", listener.Addr().String(), "url", public, "instance", o.Instance, "version", version.Get().Version)
 	tellSystemd(log, "READY=1")
@@ -137,7 +138,7 @@ func listen(o *options) (net.Listener, error) {
 	secure, err := withTLS(l, o.TLSCert, o.TLSKey)
 	if err != nil {
 		l.Close()
-		return nil, usageError{err}
+		return nil, commandline.Wrong(err)
 	}
 	return secure, nil
 }

@@ -55,13 +55,20 @@ func TestWrongCommandLinesSayWhatToType(t *testing.T) {
 		code int
 		says string
 	}{
-		{"an unknown flag", []string{"serve", "--lisen=:1"}, 2, "type `cardea-gateway serve --help`"},
-		{"an unknown verb", []string{"sever"}, 2, "type `cardea-gateway --help`"},
-		{"a word too many", []string{"serve", "now"}, 2, `"now" means nothing here`},
+		{"an unknown flag", []string{"serve", "--lisen=:1"}, 2, "type: cardea-gateway serve --help"},
+		{"an unknown verb", []string{"sever"}, 2, "type: cardea-gateway --help"},
+		{"a word too many", []string{"serve", "now"}, 2, `"now" is one word too many; type: cardea-gateway serve --help`},
 		{"a prefix that is none", []string{"serve", "--allow-targets=localhost"}, 2, "127.0.0.0/8"},
 		{"an address without a port", []string{"serve", "--listen=localhost"}, 2, `listen: "localhost" is not an address and a port`},
 		{"health checks at no port", []string{"serve", "--health-listen=localhost"}, 2, "health-listen: "},
 		{"a negative time", []string{"serve", "--drain-time=-1s"}, 2, "negative"},
+		{"a port that there is not", []string{"serve", "--listen=:72345"}, 2, "is not an address and a port"},
+		{"a control plane without TLS", []string{"serve", "--control-url=http://10.0.0.1"}, 2, "control-url: \"http://10.0.0.1\" has no TLS"},
+		{"a control plane that is no URL", []string{"serve", "--control-url=access.example.com"}, 2, "is not the URL of a control plane"},
+		{"a time that is none", []string{"serve", "--drain-time=soon"}, 2, "no duration such as 90s or 5m"},
+		{"a level that there is not", []string{"serve", "--log-level=loud"}, 2, "log-level"},
+		{"a format that there is not", []string{"serve", "--log-format=xml"}, 2, "use text or json"},
+		{"no state folder", []string{"serve", "--state-dir="}, 2, "state-dir is empty"},
 		{"a file that is not there", []string{"serve", "--config=/nonexistent"}, 2, "/nonexistent"},
 		{"a gateway that is not enrolled", []string{"serve", "--state-dir=" + t.TempDir() + "/x"}, 1, "not enrolled"},
 	} {

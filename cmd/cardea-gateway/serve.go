@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/net/netutil"
 
+	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/gateway"
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/config"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/version"
@@ -53,32 +55,40 @@ func defaults() options {
 
 func serveCommand(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
 	opt := defaults()
-	cmd := &cobra.Command{Use: "serve", Short: "Run the gateway", Args: noArgs}
+	cmd := &cobra.Command{Use: "serve", Short: "Run the gateway"}
 	loader := config.Bind(cmd.Flags(), &opt, configFile)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := loader.Load(env); err != nil {
-			return usageError{err, "serve "}
+			return commandline.Wrong(err)
 		}
-		targets, err := opt.targets()
+		targets, err := opt.check()
 		if err != nil {
-			return usageError{err, "serve "}
+			return commandline.Wrong(err)
 		}
 		log, err := opt.Logger(stderr)
 		if err != nil {
-			return usageError{err, "serve "}
+			return commandline.Wrong(err)
 		}
 		return serve(cmd.Context(), opt, targets, log)
 	}
 	return cmd
 }
 
-// targets checks what can be checked before a token is used up, and returns the
+// check finds what can be found wrong before a token is used up, and returns the
 // prefixes.
-func (o options) targets() (out []netip.Prefix, err error) {
+func (o options) check() (targets []netip.Prefix, err error) {
 	for name, address := range map[string]string{"listen": o.Listen, "health-listen": o.HealthListen} {
-		if _, _, err := net.SplitHostPort(address); err != nil && (name == "listen" || address != "") {
+		if !isAddress(address) && (name == "listen" || address != "") {
 			return nil, fmt.Errorf("%s: %q is not an address and a port such as 127.0.0.1:7234", name, address)
 		}
+	}
+	if o.ControlURL != "" {
+		if err := api.CheckURL(o.ControlURL); err != nil {
+			return nil, fmt.Errorf("control-url: %w", err)
+		}
+	}
+	if o.StateDir == "" {
+		return nil, errors.New("state-dir is empty")
 	}
 	if o.DrainTime < 0 {
 		return nil, fmt.Errorf("drain-time: %s is negative", o.DrainTime)
@@ -88,9 +98,20 @@ func (o options) targets() (out []netip.Prefix, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("allow-targets: %q is no prefix such as 127.0.0.0/8", text)
 		}
-		out = append(out, p.Masked())
+		targets = append(targets, p.Masked())
 	}
-	return out, nil
+	return targets, nil
+}
+
+// isAddress reports whether a port can be listened on at address, as far as its
+// text tells.
+func isAddress(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err == nil
 }
 
 // serve enrols if need be, opens both listeners before it says that it is

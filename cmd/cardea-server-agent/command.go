@@ -13,27 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/config"
-	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/version"
 	serveragent "github.com/cardea-ssh/cardea/server-agent"
 )
-
-const configFile = "/etc/cardea/server-agent.yaml"
-
-// options are those of every verb; each is a flag, a variable and a key.
-type options struct {
-	daemon.LogOptions
-	ControlURL    string            `name:"control-url" help:"URL of the control plane; needed to enrol, remembered afterwards"`
-	StateDir      string            `name:"state-dir" help:"folder of this server's identity and last good state"`
-	TokenFile     string            `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
-	AccessAddress string            `name:"access-address" help:"host or host:port at which sshd is reached, proposed to the control plane (default: found)"`
-	Hostname      string            `name:"hostname" help:"name to propose for this server (default: the host's own)"`
-	HostLabels    map[string]string `name:"host-labels" help:"labels that this host gives itself; they are shown below host/ and never grant anything"`
-	DefaultShell  string            `name:"default-shell" help:"shell of people who have none of their own (default /bin/bash)"`
-	AuthLog       string            `name:"auth-log" help:"log file to read logins from (default: the journal, else /var/log/auth.log)"`
-}
 
 // verbs shares the options among the verbs.
 type verbs struct {
@@ -44,41 +29,29 @@ type verbs struct {
 func command(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
 	v := &verbs{opt: options{StateDir: serveragent.DefaultStateDir}, stderr: stderr}
 	root := &cobra.Command{
-		Use:           "cardea-server-agent",
-		Short:         "Keep this server's accounts and sshd what the control plane says",
-		Long:          "Keep this server's accounts and sshd what the control plane says.\n\nWithout a verb it runs until it is stopped.",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          noArgs,
-		RunE:          v.run,
+		Use:   "cardea-server-agent",
+		Short: "Keep this server's accounts and sshd what the control plane says",
+		Long:  "Keep this server's accounts and sshd what the control plane says.\n\nWithout a verb it runs until it is stopped.",
+		RunE:  v.run,
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		verb := ""
-		if cmd.HasParent() {
-			verb = cmd.Name() + " "
-		}
-		return usageError{err, verb}
-	})
 	loader := config.Bind(root.PersistentFlags(), &v.opt, configFile)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if cmd.Name() == "version" {
+		if cmd.Name() == commandline.VersionVerb {
 			return nil
 		}
 		if err := loader.Load(env); err != nil {
-			return usageError{err, ""}
+			return commandline.Wrong(err)
 		}
-		return nil
+		return commandline.Wrong(v.opt.check())
 	}
 	root.AddCommand(
-		&cobra.Command{Use: "run", Short: "Run until stopped (as without a verb)", Args: noArgs, RunE: v.run},
-		&cobra.Command{Use: "enroll", Aliases: []string{"enrol"}, Short: "Exchange the enrolment token for this server's credential", Args: noArgs, RunE: v.enroll},
-		&cobra.Command{Use: "plan", Short: "Print what would be changed now, and change nothing", Args: noArgs, RunE: v.plan},
-		&cobra.Command{Use: "confirm-removals", Short: "Let all accounts be locked that the newest state does not name, however many", Args: noArgs, RunE: v.confirm},
+		&cobra.Command{Use: "run", Short: "Run until stopped (as without a verb)", RunE: v.run},
+		&cobra.Command{Use: "enroll", Aliases: []string{"enrol"}, Short: "Exchange the enrolment token for this server's credential", RunE: v.enroll},
+		&cobra.Command{Use: "plan", Short: "Print what would be changed now, and change nothing", RunE: v.plan},
+		&cobra.Command{Use: "confirm-removals", Short: "Let all accounts be locked that the newest state does not name, however many", RunE: v.confirm},
 		v.statusCommand(),
-		versionCommand(),
 	)
-	return root
+	return commandline.Prepare(root, version.Get())
 }
 
 // agent is for verbs that need root: all but status and version.
@@ -88,7 +61,7 @@ func (v *verbs) agent(needRoot bool) (*serveragent.Agent, error) {
 	}
 	log, err := v.opt.Logger(v.stderr)
 	if err != nil {
-		return nil, usageError{err, ""}
+		return nil, commandline.Wrong(err)
 	}
 	return serveragent.New(serveragent.Options{
 		ControlURL: v.opt.ControlURL, StateDir: v.opt.StateDir, TokenFile: v.opt.TokenFile, AccessAddress: v.opt.AccessAddress,
@@ -158,11 +131,11 @@ func (v *verbs) confirm(cmd *cobra.Command, _ []string) error {
 
 func (v *verbs) statusCommand() *cobra.Command {
 	var format string
-	cmd := &cobra.Command{Use: "status", Short: "Say what is in force and what is wrong", Args: noArgs}
+	cmd := &cobra.Command{Use: "status", Short: "Say what is in force and what is wrong"}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if format != "text" && format != "json" {
-			return usageError{fmt.Errorf("output %q is neither text nor json", format), "status "}
+			return commandline.Wrongf("output %q is neither text nor json", format)
 		}
 		s, err := serveragent.ReadStatus(v.opt.StateDir)
 		switch {

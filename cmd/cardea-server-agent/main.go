@@ -4,17 +4,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/daemon"
-	"github.com/cardea-ssh/cardea/internal/version"
 )
 
 func main() {
@@ -29,51 +25,7 @@ func main() {
 	os.Exit(code)
 }
 
-// Exit codes: 0 done, 1 failed, 2 called wrongly.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
+// run is the whole program, for main and for tests.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
-	root := command(env, stderr)
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	var u usageError
-	if errors.As(err, &u) {
-		fmt.Fprintf(stderr, "cardea-server-agent: %v; type `cardea-server-agent %s--help`\n", u.error, u.verb)
-		return exitUsage
-	}
-	fmt.Fprintf(stderr, "cardea-server-agent: %v\n", err)
-	return exitFailed
-}
-
-// usageError is a command line or configuration that cannot be understood.
-type usageError struct {
-	error
-	verb string
-}
-
-func (e usageError) Unwrap() error { return e.error }
-
-func noArgs(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{fmt.Errorf("%q means nothing here", args[0]), ""}
-	}
-	return nil
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Say which build this is", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "cardea-server-agent", version.Get())
-			return err
-		},
-	}
+	return commandline.Run(ctx, command(env, stderr), args, stdout, stderr)
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cardea-ssh/cardea/internal/commandline"
 )
 
 func call(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
@@ -29,26 +31,33 @@ func TestMistakesGetOneLineThatSaysWhatToDo(t *testing.T) {
 		code int
 		says string
 	}{
-		"a verb that there is not":              {[]string{"bogus"}, nil, exitUsage, `"bogus" means nothing here`},
-		"a flag that there is not":              {[]string{"run", "--bogus"}, nil, exitUsage, "type `cardea-server-agent run --help`"},
-		"a key that means nothing":              {[]string{"plan", "--config", bad}, nil, exitUsage, "controll_url"},
-		"a file that is not there":              {[]string{"plan"}, map[string]string{"CARDEA_CONFIG": dir + "/none.yaml"}, exitUsage, "none.yaml"},
-		"no TLS":                                {[]string{"plan", "--state-dir", empty, "--control-url", "http://10.0.0.1"}, nil, exitFailed, "has no TLS"},
-		"an address that is none":               {[]string{"plan", "--state-dir", empty, "--access-address", ":22"}, nil, exitFailed, "access_address"},
-		"a relative folder":                     {[]string{"plan", "--state-dir", "x"}, nil, exitFailed, "not an absolute path"},
-		"no enrolment":                          {[]string{"plan", "--state-dir", empty}, nil, exitFailed, "cardea admin tokens create --kind server"},
-		"no token":                              {[]string{"enroll", "--state-dir", empty, "--control-url", "https://127.0.0.1:1"}, nil, exitFailed, "not enrolled"},
-		"a status before the first run":         {[]string{"status", "--state-dir", empty}, nil, exitFailed, "cardea-server-agent run"},
-		"an output that there is not":           {[]string{"status", "-o", "xml"}, nil, exitUsage, "neither text nor json"},
-		"a level of logging that there is not":  {[]string{"plan", "--log-level", "loud"}, nil, exitUsage, "log-level"},
-		"a folder that others may read":         {[]string{"plan", "--state-dir", dir}, nil, exitFailed, "chmod 700"},
-		"a confirmation of what was never told": {[]string{"confirm-removals", "--state-dir", empty}, nil, exitFailed, "not enrolled"},
+		"a verb that there is not":              {[]string{"bogus"}, nil, commandline.Usage, `"bogus" is not a verb of cardea-server-agent; type: cardea-server-agent --help`},
+		"a flag that there is not":              {[]string{"run", "--bogus"}, nil, commandline.Usage, "type: cardea-server-agent run --help"},
+		"a key that means nothing":              {[]string{"plan", "--config", bad}, nil, commandline.Usage, "controll_url"},
+		"a file that is not there":              {[]string{"plan"}, map[string]string{"CARDEA_CONFIG": dir + "/none.yaml"}, commandline.Usage, "none.yaml"},
+		"no TLS":                                {[]string{"plan", "--state-dir", empty, "--control-url", "http://10.0.0.1"}, nil, commandline.Usage, "control-url: \"http://10.0.0.1\" has no TLS"},
+		"an address that is none":               {[]string{"plan", "--state-dir", empty, "--access-address", ":22"}, nil, commandline.Usage, "access-address"},
+		"a relative folder":                     {[]string{"plan", "--state-dir", "x"}, nil, commandline.Usage, "not an absolute path"},
+		"a port that there is not":              {[]string{"plan", "--access-address", "web-1:99999"}, nil, commandline.Usage, "access-address"},
+		"a shell without a folder":              {[]string{"plan", "--default-shell", "bash"}, nil, commandline.Usage, "default-shell"},
+		"a name that no server may have":        {[]string{"run", "--hostname", "-x"}, nil, commandline.Usage, "hostname"},
+		"a label that is none":                  {[]string{"run", "--host-labels", "Env=prod"}, nil, commandline.Usage, "host-labels"},
+		"a label without a value":               {[]string{"run", "--host-labels", "env"}, nil, commandline.Usage, "key=value"},
+		"no URL in a variable":                  {[]string{"status"}, map[string]string{"CARDEA_CONTROL_URL": "access"}, commandline.Usage, "is not the URL of a control plane"},
+		"a format of logging that there is not": {[]string{"plan", "--state-dir", empty, "--log-format", "xml"}, nil, commandline.Usage, "use text or json"},
+		"no enrolment":                          {[]string{"plan", "--state-dir", empty}, nil, commandline.Failed, "cardea admin tokens create --kind server"},
+		"no token":                              {[]string{"enroll", "--state-dir", empty, "--control-url", "https://127.0.0.1:1"}, nil, commandline.Failed, "not enrolled"},
+		"a status before the first run":         {[]string{"status", "--state-dir", empty}, nil, commandline.Failed, "cardea-server-agent run"},
+		"an output that there is not":           {[]string{"status", "-o", "xml"}, nil, commandline.Usage, "neither text nor json"},
+		"a level of logging that there is not":  {[]string{"plan", "--log-level", "loud"}, nil, commandline.Usage, "log-level"},
+		"a folder that others may read":         {[]string{"plan", "--state-dir", dir}, nil, commandline.Failed, "chmod 700"},
+		"a confirmation of what was never told": {[]string{"confirm-removals", "--state-dir", empty}, nil, commandline.Failed, "not enrolled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.Chmod(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if os.Geteuid() != 0 && tc.code == exitFailed && tc.args[0] != "status" {
+			if os.Geteuid() != 0 && tc.code == commandline.Failed && tc.args[0] != "status" {
 				t.Skip("SKIPPED: needs root")
 			}
 			code, stdout, stderr := call(t, tc.env, tc.args...)

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/daemon"
+	"github.com/cardea-ssh/cardea/internal/ident"
+)
+
+const configFile = "/etc/cardea/server-agent.yaml"
+
+// options are those of every verb; each is a flag, a variable and a key.
+type options struct {
+	daemon.LogOptions
+	ControlURL    string            `name:"control-url" help:"URL of the control plane; needed to enrol, remembered afterwards"`
+	StateDir      string            `name:"state-dir" help:"folder of this server's identity and last good state"`
+	TokenFile     string            `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
+	AccessAddress string            `name:"access-address" help:"host or host:port at which sshd is reached, proposed to the control plane (default: found)"`
+	Hostname      string            `name:"hostname" help:"name to propose for this server (default: the host's own)"`
+	HostLabels    map[string]string `name:"host-labels" help:"labels that this host gives itself; they are shown below host/ and never grant anything"`
+	DefaultShell  string            `name:"default-shell" help:"shell of people who have none of their own (default /bin/bash)"`
+	AuthLog       string            `name:"auth-log" help:"log file to read logins from (default: the journal, else /var/log/auth.log)"`
+}
+
+// check finds what is wrong in the options themselves, before anything is read
+// or made for them. What the agent would silently not use is wrong, too.
+func (o options) check() error {
+	if o.ControlURL != "" {
+		if err := api.CheckURL(o.ControlURL); err != nil {
+			return fmt.Errorf("control-url: %w", err)
+		}
+	}
+	for _, path := range []struct{ name, value string }{{"state-dir", o.StateDir}, {"default-shell", o.DefaultShell}} {
+		if path.value != "" && !filepath.IsAbs(path.value) {
+			return fmt.Errorf("%s: %q is not an absolute path", path.name, path.value)
+		}
+	}
+	if o.StateDir == "" {
+		return errors.New("state-dir is empty")
+	}
+	if o.AccessAddress != "" && !isAccess(o.AccessAddress) {
+		return fmt.Errorf("access-address: %q is neither a host nor host:port, such as 10.0.0.7 or web-1.example.com:22", o.AccessAddress)
+	}
+	// The agent proposes the first part alone.
+	if first, _, _ := strings.Cut(strings.ToLower(o.Hostname), "."); o.Hostname != "" && ident.ServerName(first) != nil {
+		return fmt.Errorf("hostname: %w", ident.ServerName(first))
+	}
+	return checkHostLabels(o.HostLabels)
+}
+
+// isAccess reports whether address can be dialled, as far as its text tells.
+func isAccess(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = strings.Trim(address, "[]"), "22"
+	}
+	n, err := net.LookupPort("tcp", port)
+	if err != nil || n == 0 {
+		return false
+	}
+	_, err = netip.ParseAddr(host)
+	return err == nil || ident.ServerName(host) == nil
+}
+
+// hostPrefix is what the control plane shows in front of a host's own labels; it
+// may be written or left out.
+const hostPrefix = "host/"
+
+func checkHostLabels(labels map[string]string) error {
+	for key, value := range labels {
+		if err := ident.HostLabelKey(hostPrefix + strings.TrimPrefix(key, hostPrefix)); err != nil {
+			return fmt.Errorf("host-labels: %w", err)
+		}
+		if err := ident.LabelValue(value); err != nil {
+			return fmt.Errorf("host-labels: %s: %w", key, err)
+		}
+	}
+	return nil
+}
