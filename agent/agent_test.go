@@ -208,7 +208,7 @@ func TestConnectRefusesACertificateThatIsNotForIt(t *testing.T) {
 		"a login that is root's": func(c *api.Connection) { c.Login = "root" },
 	} {
 		w.OnConnect(func(c *api.Connection, _ ssh.PublicKey) { spoil(c) })
-		if _, err := w.Ask.Connect(t.Context(), "web-1", "", 0); api.KindOf(err) != api.Invalid {
+		if _, err := w.Ask.Connect(t.Context(), "web-1", "", 0); api.KindOf(err) != api.Foreign {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -117,11 +117,11 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	}
 	cert, err := checkConnection(got, signer.PublicKey(), a.now())
 	if err != nil {
-		return nil, api.Errorf(api.Invalid, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")
+		return nil, api.Errorf(api.Foreign, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")
 	}
 	routes, err := seal(got, private, a.now())
 	if err != nil {
-		return nil, api.Errorf(api.Invalid, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")
+		return nil, api.Errorf(api.Foreign, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")
 	}
 	return &prepared{
 		identity: &identity{
@@ -154,7 +154,7 @@ func checkConnection(got api.Connection, key ssh.PublicKey, now time.Time) (*ssh
 	case cert.ValidBefore-cert.ValidAfter > uint64((sshcert.MaxUserLifetime+sshcert.Backdate)/time.Second):
 		return nil, errors.New("it lasts too long")
 	case now.Unix() >= int64(cert.ValidBefore):
-		return nil, api.Errorf(api.Invalid, "it is over already: is the clock of this machine right?")
+		return nil, api.Errorf(api.Foreign, "it is over already: is the clock of this machine right?")
 	}
 	return cert, nil
 }

@@ -126,7 +126,7 @@ func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
 	case errors.Is(err, io.EOF) && len(line) == 0:
 		return // somebody looked whether we are there
 	case err != nil || len(line) > maxRequest || json.Unmarshal(line, &req) != nil:
-		out.Error = api.Errorf(api.Invalid, "the agent was sent a request that it cannot read")
+		out.Error = api.Errorf(api.Foreign, "the agent was sent a request that it cannot read")
 	default:
 		out = a.handle(ctx, req)
 	}
@@ -165,7 +165,7 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		a.signInChanged()
 	case verbImpostor, verbStop:
 	default:
-		err = api.Errorf(api.Invalid, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")
+		err = api.Errorf(api.Foreign, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")
 	}
 	if err != nil {
 		out = answer{Error: asError(err)}

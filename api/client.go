@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -135,7 +133,7 @@ func (c *Client) Redeem(ctx context.Context, form url.Values) (SignedIn, error) 
 		mediaType: "application/x-www-form-urlencoded", body: []byte(form.Encode()),
 	}, &in)
 	if err == nil && (!found || in.AccessToken == "" || !strings.EqualFold(in.TokenType, "DPoP")) {
-		err = Errorf(Invalid, "%s did not answer the sign-in as a control plane of Cardea does", c.URL)
+		err = foreign(c.URL, nil)
 	}
 	return in, err
 }
@@ -185,7 +183,7 @@ func (c *Client) try(ctx context.Context, o outgoing, out any) (bool, error) {
 		return false, unreachable(c.URL, err)
 	}
 	if len(raw) > MaxAnswer {
-		return false, Errorf(Invalid, "%s answered more than %d bytes", c.URL, MaxAnswer)
+		return false, Errorf(Foreign, "%s answered more than %d bytes", c.URL, MaxAnswer)
 	}
 	switch {
 	case res.StatusCode == http.StatusNotModified, res.StatusCode == http.StatusNoContent:
@@ -196,7 +194,7 @@ func (c *Client) try(ctx context.Context, o outgoing, out any) (bool, error) {
 		return true, nil
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
-		return false, Errorf(Invalid, "%s did not answer as a control plane of Cardea does", c.URL).WithCause(err)
+		return false, foreign(c.URL, err)
 	}
 	return true, nil
 }
@@ -243,12 +241,12 @@ func problem(res *http.Response, raw []byte) error {
 		if o, ok := oauthProblem(raw); ok {
 			return o
 		}
-		kind := Internal
+		kind := Foreign
 		if res.StatusCode == http.StatusBadGateway || res.StatusCode == http.StatusServiceUnavailable || res.StatusCode == http.StatusGatewayTimeout {
 			kind = Unavailable
 		}
 		return Errorf(kind, "%s answered with status %d, and not as a control plane of Cardea does", res.Request.URL.Host, res.StatusCode).
-			WithHint("check the URL with `cardea status`")
+			WithHint("check the URL; a browser at %s shows what answers there", origin(res.Request.URL.String()))
 	}
 	e.StatusCode = res.StatusCode
 	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && s > 0 {
@@ -282,21 +280,4 @@ func oauthProblem(raw []byte) (*Error, bool) {
 	e := Errorf(kind, "%s", detail)
 	e.Hint = hint
 	return e, true
-}
-
-// unreachable says why there was no answer, as far as a person can act on it.
-func unreachable(base string, err error) error {
-	if errors.Is(err, context.Canceled) {
-		return err
-	}
-	var untrusted *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &untrusted):
-		return Errorf(Unavailable, "the TLS certificate of %s is not one to trust", base).
-			WithHint("check the URL, or name its private root with --ca-file").WithCause(err)
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return Errorf(Unavailable, "%s does not speak TLS", base).WithHint("check the URL").WithCause(err)
-	}
-	return Errorf(Unavailable, "the control plane at %s cannot be reached", base).
-		WithHint("check the network, then try again").WithCause(err)
 }

@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,12 +97,12 @@ func TestClientReadsAnswers(t *testing.T) {
 		{"an OAuth error becomes one of ours", 400, `{"error":"invalid_grant","error_description":"the code is over"}`, false, api.Gone, "the code is over"},
 		{"an unknown OAuth error is a refusal", 400, `{"error":"unauthorized_client"}`, false, api.Denied, "unauthorized_client"},
 		{"a page of a proxy is not quoted", 502, "<html>secret</html>", false, api.Unavailable, "status 502"},
-		{"a page of another program", 404, "<html>", false, api.Internal, "not as a control plane"},
-		{"a redirect is not followed", 302, "", false, api.Internal, "status 302"},
-		{"200 without JSON", 200, "<html>", false, api.Invalid, "not answer as a control plane"},
-		{"200 with JSON that is cut off", 200, `{"id":"a`, false, api.Invalid, "not answer as a control plane"},
-		{"an answer at the limit", 200, `"` + long + `"`, false, api.Invalid, "not answer as a control plane"},
-		{"an answer over the limit", 200, `"` + long + `" `, false, api.Invalid, "more than"},
+		{"a page of another program", 404, "<html>", false, api.Foreign, "not as a control plane"},
+		{"a redirect is not followed", 302, "", false, api.Foreign, "status 302"},
+		{"200 without JSON", 200, "<html>", false, api.Foreign, "not answer as a control plane"},
+		{"200 with JSON that is cut off", 200, `{"id":"a`, false, api.Foreign, "not answer as a control plane"},
+		{"an answer at the limit", 200, `"` + long + `"`, false, api.Foreign, "not answer as a control plane"},
+		{"an answer over the limit", 200, `"` + long + `" `, false, api.Foreign, "more than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -125,7 +128,7 @@ func TestClientReadsAnswers(t *testing.T) {
 }
 
 func TestClientSaysWhyThereIsNoAnswer(t *testing.T) {
-	tls := apitest.NewTLS(t)
+	secure := apitest.NewTLS(t)
 	plain := apitest.New(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -133,14 +136,32 @@ func TestClientSaysWhyThereIsNoAnswer(t *testing.T) {
 	}
 	closed := "http://" + l.Addr().String()
 	l.Close()
-	for _, tc := range []struct{ name, url, says string }{
-		{"nobody listens", closed, "cannot be reached; check the network"},
-		{"a certificate of an unknown root", tls.URL, "--ca-file"},
-		{"https to a port without TLS", strings.Replace(plain.URL, "http:", "https:", 1), "does not speak TLS"},
+	ssh := greeter(t, "SSH-2.0-OpenSSH_10.0\r\n")
+	for _, tc := range []struct {
+		name, url string
+		dial      error // in place of the network's answer
+		kind      api.Kind
+		says      string
+	}{
+		{"nobody listens", closed, nil, api.Unavailable, "nothing listens there; check the URL and its port"},
+		{"no such host", "https://acess.example.com", &net.DNSError{Name: "acess.example.com", IsNotFound: true}, api.Unavailable, "there is no host acess.example.com; check the URL; to see whether the name is known type: nslookup acess.example.com"},
+		{"no answer about the host", "https://access.example.com", &net.DNSError{Name: "access.example.com", IsTimeout: true}, api.Unavailable, "cannot be looked up now; check the network"},
+		{"no way there", "https://access.example.com", syscall.ENETUNREACH, api.Unavailable, "cannot be reached; check the network"},
+		{"the proxy is gone", "https://access.example.com", &net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, api.Unavailable, "the proxy does not answer; check HTTPS_PROXY"},
+		{"a certificate of an unknown root", secure.URL, nil, api.Unavailable, "--ca-file"},
+		{"a certificate for another name", "https://access.example.com", &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "access.example.com"}}, api.Unavailable, "is for another name; check the URL"},
+		{"a certificate that is over", "https://access.example.com", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}, api.Unavailable, "clock of this machine"},
+		{"https to a port without TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, api.Unavailable, "does not speak TLS"},
+		{"https to an sshd", strings.Replace(ssh, "http:", "https:", 1), nil, api.Unavailable, "does not speak TLS"},
+		{"http to an sshd", ssh, nil, api.Foreign, "did not answer as a control plane of Cardea does; check the URL; a browser at " + ssh},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := (&api.Client{URL: tc.url}).Get(t.Context(), "/v1/team", nil, nil)
-			if api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), tc.says) {
+			client := &api.Client{URL: tc.url}
+			if tc.dial != nil {
+				client.HTTP = &http.Client{Transport: broken{tc.dial}}
+			}
+			_, err := client.Get(t.Context(), "/v1/team", nil, nil)
+			if api.KindOf(err) != tc.kind || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("error %v of kind %q; want %q", err, api.KindOf(err), tc.says)
 			}
 		})
@@ -236,9 +257,35 @@ func TestAllReadsEveryPage(t *testing.T) {
 		t.Fatalf("rows %v, %v", rows, err)
 	}
 	s.Reply("GET", "/v1/groups", api.List[api.Group]{Next: "again"})
-	if _, err := api.All[api.Group](t.Context(), s.Client(), "/v1/groups", nil); api.KindOf(err) != api.Invalid {
+	if _, err := api.All[api.Group](t.Context(), s.Client(), "/v1/groups", nil); api.KindOf(err) != api.Foreign {
 		t.Errorf("a list without an end gives %v", err)
 	}
+}
+
+// broken is a network that fails in one way.
+type broken struct{ err error }
+
+func (b broken) RoundTrip(*http.Request) (*http.Response, error) { return nil, b.err }
+
+// greeter is a server of another kind: it speaks first.
+func greeter(t *testing.T, line string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(c, line)
+			io.Copy(io.Discard, io.LimitReader(c, 1)) // until the client spoke
+			c.Close()
+		}
+	}()
+	return "http://" + l.Addr().String()
 }
 
 func TestErrorCrossesTheWireWithoutItsCause(t *testing.T) {

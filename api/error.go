@@ -34,6 +34,9 @@ const (
 	Unavailable Kind = "unavailable"
 	// NoGateway: no gateway may carry this connection now. 503.
 	NoGateway Kind = "no-gateway"
+	// Foreign: what answered is no control plane of Cardea, or says what none says.
+	// A client finds it out by itself; it never crosses the wire.
+	Foreign Kind = "foreign"
 	// Internal: a fault of ours; the id finds it in the log. 500.
 	Internal Kind = "internal"
 )
@@ -57,6 +60,8 @@ func (k Kind) Status() int {
 		return http.StatusTooManyRequests
 	case Unavailable, NoGateway:
 		return http.StatusServiceUnavailable
+	case Foreign:
+		return http.StatusBadGateway
 	default:
 		return http.StatusInternalServerError
 	}

@@ -29,5 +29,5 @@ func All[T any](ctx context.Context, c *Client, path string, query url.Values) (
 		}
 		q.Set("cursor", page.Next)
 	}
-	return nil, Errorf(Invalid, "the list at %s does not end", path)
+	return nil, Errorf(Foreign, "the list at %s does not end", path)
 }

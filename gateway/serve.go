@@ -202,7 +202,7 @@ func refusedClaim(err error) *refusal {
 		return &refusal{kindControl, "this gateway cannot reach the control plane", err}
 	}
 	switch e.Kind {
-	case api.Unavailable, api.Internal, api.SignIn, api.UseNonce:
+	case api.Unavailable, api.Foreign, api.Internal, api.SignIn, api.UseNonce:
 		return &refusal{kindControl, "the control plane does not answer this gateway now", err}
 	case api.Limited:
 		return &refusal{kindBusy, "the control plane has too much to do now", err}

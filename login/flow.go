@@ -118,7 +118,7 @@ func (f Flow) team(ctx context.Context, client *api.Client) (api.Team, error) {
 	}
 	own, err := CleanURL(team.URL)
 	if err != nil || team.Name == "" {
-		return team, api.Errorf(api.Invalid, "%s did not answer as a control plane of Cardea does", f.URL).WithHint("check the URL")
+		return team, api.Errorf(api.Foreign, "%s did not answer as a control plane of Cardea does", f.URL).WithHint("check the URL")
 	}
 	if own != f.URL {
 		return team, api.Errorf(api.Invalid, "the control plane at %s is called %s", f.URL, own).WithHint("type: cardea login %s", own)
@@ -148,7 +148,7 @@ func (f Flow) visit(ctx context.Context, back *callback, address string) (string
 	o, err := back.wait(ctx)
 	switch cause := context.Cause(ctx); {
 	case err == nil && o.refused != "" && o.refused != "access_denied":
-		return "", api.Errorf(api.Invalid, "the control plane refused the sign-in: %s", cmp.Or(o.reason, o.refused)).
+		return "", api.Errorf(api.Foreign, "the control plane refused the sign-in: %s", cmp.Or(o.reason, o.refused)).
 			WithHint("check that both are of one version: cardea version")
 	case err == nil && o.refused != "":
 		return "", api.Errorf(api.Denied, "the sign-in was refused in the browser").WithHint("to try again type: cardea login")
@@ -197,11 +197,11 @@ func HTTP(caFile string) (*http.Client, error) {
 	}
 	text, err := readRoot(filepath.Clean(caFile))
 	if err != nil {
-		return nil, fmt.Errorf("read the TLS root: %w; check --ca-file", err)
+		return nil, api.Errorf(api.Invalid, "read the TLS root: %s", err).WithHint("check --ca-file").WithCause(err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form; check --ca-file", caFile)
+		return nil, api.Errorf(api.Invalid, "%s holds no certificate in PEM form", caFile).WithHint("check --ca-file")
 	}
 	return api.NewHTTP(func(t *http.Transport) {
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}

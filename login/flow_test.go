@@ -141,7 +141,7 @@ func TestRefusalInTheBrowser(t *testing.T) {
 		v.Set("error", "invalid_request")
 		v.Set("error_description", "device_name is too long")
 	}
-	if _, err := flow(t, s).Run(t.Context()); api.KindOf(err) != api.Invalid || !strings.Contains(err.Error(), "device_name is too long") {
+	if _, err := flow(t, s).Run(t.Context()); api.KindOf(err) != api.Foreign || !strings.Contains(err.Error(), "device_name is too long") {
 		t.Errorf("error %v; want the reason", err)
 	}
 }
