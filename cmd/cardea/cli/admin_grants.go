@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/policy"
 )
 
 func grantColumns() []column[api.Grant] {
@@ -53,7 +54,7 @@ func grantCreate(a *app) *cobra.Command {
 			return showOne(a, g, grantColumns())
 		},
 	}
-	cmd.Flags().StringVar(&in.Role, "role", "user", "user, or admin, who may use sudo")
+	oneOf(cmd, cmd.Flags(), &in.Role, "role", "", []string{string(policy.RoleUser), string(policy.RoleAdmin)}, "user, or admin, who may use sudo")
 	cmd.Flags().StringVarP(&in.Selector, "selector", "l", "", "labels of the servers, for example env=prod,tier!=db (default all)")
 	cmd.Flags().Var(&until, "until", "when the grant ends: 8h, 2026-12-31, or a time")
 	return cmd

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/cardea-ssh/cardea/api"
 )
@@ -37,9 +36,10 @@ func adminProjects(a *app) *cobra.Command {
 }
 
 // projectFlags are the settings of a project, as flags with their defaults.
-func projectFlags(f *pflag.FlagSet, s *api.ProjectSettings, life *time.Duration) {
+func projectFlags(cmd *cobra.Command, s *api.ProjectSettings, life *time.Duration) {
+	f := cmd.Flags()
 	f.DurationVar(life, "certificate-life", 3*time.Minute, "life of a user certificate, 1m to 10m")
-	f.StringVar(&s.Gateway, "gateway", "allowed", "whether connections go through one: none, allowed or required")
+	oneOf(cmd, f, &s.Gateway, "gateway", "", []string{"allowed", "none", "required"}, "whether connections go through one: none, allowed or required")
 	f.StringVar(&s.GatewaySelector, "gateway-selector", "", "labels of the gateways, for example region=eu (default all)")
 	f.BoolVar(&s.PortForwarding, "port-forwarding", true, "certificates allow to forward ports")
 	f.BoolVar(&s.AgentForwarding, "agent-forwarding", false, "certificates allow to forward the user's own agent")
@@ -70,7 +70,7 @@ func projectCreate(a *app) *cobra.Command {
 			return showOne(a, p, projectShowColumns())
 		},
 	}
-	projectFlags(cmd.Flags(), &in.ProjectSettings, &life)
+	projectFlags(cmd, &in.ProjectSettings, &life)
 	return cmd
 }
 
@@ -103,6 +103,6 @@ func projectUpdate(a *app) *cobra.Command {
 			return showOne(a, p, projectShowColumns())
 		},
 	}
-	projectFlags(cmd.Flags(), &s, &life)
+	projectFlags(cmd, &s, &life)
 	return cmd
 }

@@ -58,7 +58,7 @@ func tokenCreate(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&in.Kind, "kind", "server", "server or gateway")
+	oneOf(cmd, f, &in.Kind, "kind", "", []string{"server", "gateway"}, "server or gateway")
 	f.StringVar(&in.Project, "project", "", "project of the servers")
 	f.StringVar(&in.Name, "name", "", "name of what enrols (default a server's own host name)")
 	f.StringVar(&in.Address, "address", "", "host:port to dial (default what a server proposes)")

@@ -73,8 +73,7 @@ func (a *app) bind(root *cobra.Command) {
 	}
 	flags := root.PersistentFlags()
 	a.loader = config.Bind(flags, &a.opt, file)
-	flags.VarP(&a.output, "output", "o", "how to print data: table or json")
-	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	oneOf(root, flags, (*string)(&a.output), "output", "o", []string{string(asTable), string(asJSON)}, "how to print data: table or json")
 }
 
 // configure reads the configuration, before the verb runs.
@@ -85,6 +84,13 @@ func (a *app) configure() error {
 			hint = "to look at it type: cat " + f
 		}
 		return &usageError{err.Error(), hint}
+	}
+	if a.opt.URL != "" {
+		url, err := login.CleanURL(a.opt.URL)
+		if err != nil {
+			return &usageError{text: "url: " + err.Error()}
+		}
+		a.opt.URL = url
 	}
 	dir, err := login.ConfigDir()
 	if err != nil {
@@ -106,11 +112,7 @@ func (a *app) client(ctx context.Context) (*api.Client, error) {
 		return nil, a.whereToSignIn(saved, err)
 	}
 	if a.opt.URL != "" {
-		url, err := login.CleanURL(a.opt.URL)
-		if err != nil {
-			return nil, err
-		}
-		if url != saved.URL {
+		if url := a.opt.URL; url != saved.URL {
 			return nil, api.Errorf(api.SignIn, "signed in at %s, not at %s", saved.URL, url).WithHint("type: cardea login %s", url)
 		}
 	}

@@ -93,7 +93,7 @@ func checkEntry(s api.CatalogEntry) error {
 		ident.Check(s.ID, ident.Server), ident.ServerName(s.Name), ident.ProjectName(s.ProjectName), ident.Login(s.Login),
 	} {
 		if err != nil {
-			return api.Errorf(api.Invalid, "the control plane names a server as it must not: %v", err).
+			return api.Errorf(api.Foreign, "the control plane names a server as it must not: %v", err).
 				WithHint("tell an administrator; nothing was run")
 		}
 	}

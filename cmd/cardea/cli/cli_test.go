@@ -56,6 +56,8 @@ func TestExitCodes(t *testing.T) {
 		{"not found", api.Errorf(api.NotFound, "x"), ExitFailed},
 		{"ambiguous", api.Errorf(api.Ambiguous, "x"), ExitFailed},
 		{"unreachable", api.Errorf(api.Unavailable, "x"), ExitFailed},
+		{"what the control plane finds wrong in what was typed", api.Errorf(api.Invalid, "x"), ExitUsage},
+		{"an answer of something else", api.Errorf(api.Foreign, "x"), ExitFailed},
 		{"a fault of the server", api.Errorf(api.Internal, "x"), ExitFailed},
 	} {
 		if got := exitOf(tc.err); got != tc.want {
@@ -72,7 +74,7 @@ func TestExitCodes(t *testing.T) {
 // Every kind of error gets a next step on the same line, whoever wrote it.
 func TestEveryErrorSaysWhatToDoNext(t *testing.T) {
 	a, _, stderr := testApp(t)
-	for _, kind := range []api.Kind{api.SignIn, api.Denied, api.NotFound, api.Ambiguous, api.Limited, api.Unavailable, api.NoGateway, api.Internal} {
+	for _, kind := range []api.Kind{api.SignIn, api.Denied, api.NotFound, api.Ambiguous, api.Limited, api.Unavailable, api.NoGateway, api.Foreign, api.Internal} {
 		stderr.Reset()
 		a.tell(api.Errorf(kind, "evil\n\x1b[31mname"))
 		got := stderr.String()
@@ -181,7 +183,7 @@ func TestPickNeverGuesses(t *testing.T) {
 	} {
 		s := entry("d", "web", "mail-1")
 		bad(&s)
-		if _, err := pick([]api.CatalogEntry{s}, "mail-1"); api.KindOf(err) != api.Invalid {
+		if _, err := pick([]api.CatalogEntry{s}, "mail-1"); api.KindOf(err) != api.Foreign {
 			t.Errorf("%+v was taken: %v", s, err)
 		}
 	}

@@ -68,6 +68,8 @@ func exitOf(err error) ExitCode {
 		return ExitSignIn
 	case api.Denied:
 		return ExitDenied
+	case api.Invalid: // what was typed breaks a rule that the control plane knows
+		return ExitUsage
 	default:
 		return ExitFailed
 	}
@@ -121,6 +123,8 @@ func sentence(err error) string {
 		}
 	case api.Unavailable, api.NoGateway:
 		hint = "try again in a minute; to see the state type: cardea status"
+	case api.Foreign:
+		hint = "check the URL; to see it type: cardea status"
 	case api.Internal:
 		hint = "try again"
 		if e.ID != "" {

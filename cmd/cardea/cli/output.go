@@ -22,18 +22,6 @@ const (
 	asJSON  outputFormat = "json"
 )
 
-func (f *outputFormat) String() string { return string(*f) }
-func (f *outputFormat) Type() string   { return "format" }
-
-func (f *outputFormat) Set(s string) error {
-	switch outputFormat(s) {
-	case asTable, asJSON:
-		*f = outputFormat(s)
-		return nil
-	}
-	return fmt.Errorf("%q is neither table nor json", s)
-}
-
 // column is one fact about a T as a person reads it; the text may hold
 // anything, it is escaped when it is printed.
 type column[T any] struct {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -171,7 +172,7 @@ func splitSSH(args []string) (options, command []string, login string) {
 func (a *app) ssh(ctx context.Context, o sshOptions) error {
 	program, err := exec.LookPath("ssh")
 	if err != nil {
-		return api.Errorf(api.Invalid, "there is no ssh on this machine").WithHint("install OpenSSH's client, and try again")
+		return errors.New("there is no ssh on this machine; install OpenSSH's client, and try again")
 	}
 	control, err := a.agent()
 	if err != nil {

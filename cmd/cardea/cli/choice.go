@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// choice is the value of a flag that takes one of a few words. What is none of
+// them is refused before anybody is asked, with the words.
+type choice struct {
+	value *string
+	words []string
+}
+
+// oneOf adds to flags, which are of cmd, one that takes one of words, the first of which is the
+// default, and completes them.
+func oneOf(cmd *cobra.Command, flags *pflag.FlagSet, value *string, flag, short string, words []string, help string) {
+	*value = words[0]
+	flags.VarP(&choice{value, words}, flag, short, help)
+	cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (c *choice) String() string {
+	if c.value == nil {
+		return ""
+	}
+	return *c.value
+}
+
+func (c *choice) Type() string { return "word" }
+
+func (c *choice) Set(s string) error {
+	if !slices.Contains(c.words, s) {
+		last := len(c.words) - 1
+		return fmt.Errorf("give %s or %s", strings.Join(c.words[:last], ", "), c.words[last])
+	}
+	*c.value = s
+	return nil
+}
