@@ -112,6 +112,11 @@ func endSessions(t *testing.T, s *stack) {
 		{"with its device", func(d *device) error {
 			return admin.api(1).Send(t.Context(), "POST", "/v1/devices/"+d.session.Device+"/revoke", nil, nil)
 		}, ""},
+		// Mallory has stolen the session and its key; alice has her password reset.
+		{"by a new password of its user", func(*device) error {
+			password := secret
+			return admin.api(1).Send(t.Context(), "PATCH", "/v1/users/alice", api.UserPatch{Password: &password}, nil)
+		}, "ended"},
 		{"with its user", func(*device) error {
 			status := store.Disabled
 			return admin.api(1).Send(t.Context(), "PATCH", "/v1/users/alice", api.UserPatch{Status: &status}, nil)
@@ -129,6 +134,9 @@ func endSessions(t *testing.T, s *stack) {
 				}
 			}
 		})
+	}
+	if e := s.events(audit.UserPassword); len(e) != 1 || e[0].Detail["sessions"] != "ended" {
+		t.Errorf("audit: %+v", e)
 	}
 }
 

@@ -108,9 +108,11 @@ type Directory interface {
 	// UserByName finds users that are not deleted.
 	UserByName(ctx context.Context, name string) (User, error)
 	Users(ctx context.Context, p Page) ([]User, string, error)
-	// UpdateUser: disabling or deleting revokes the user's sessions and orders
-	// the end of its gateway sessions in the same transaction; a new password
-	// revokes the browser sessions. Memberships stay, so that agents are told to
+	// UpdateUser: disabling, deleting or a new password revokes the user's
+	// sessions and browser sessions, spoils codes that were approved and not yet
+	// redeemed, and orders the end of its gateway sessions in the same
+	// transaction: who stole a session or the old password has nothing any more.
+	// Memberships stay, so that agents are told to
 	// lock the account. ErrLastAdmin where no active administrator would be
 	// left; ErrDenied for any change to a deleted user.
 	UpdateUser(ctx context.Context, id string, c UserChange, m Meta) (User, error)

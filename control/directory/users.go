@@ -221,7 +221,7 @@ func changes(in api.UserPatch) map[string]string {
 		d["admin"] = strconv.FormatBool(*in.Admin)
 	}
 	if in.Password != nil {
-		d["password"] = "changed"
+		d["password"], d["sessions"] = "changed", "ended" // by the store, with the change
 	}
 	return d
 }

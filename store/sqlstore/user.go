@@ -141,9 +141,8 @@ func (t *tx) markUser(u *store.User) error {
 	return t.mark(`SELECT g.project_id FROM grants g JOIN members m ON m.group_id = g.group_id WHERE m.user_id = ?`, u.ID)
 }
 
-// afterUser does what follows from a change: the last administrator stays, a
-// user who may not enter any more is thrown out, a new password ends the pages'
-// sessions that the old one began.
+// afterUser does what follows from a change: the last administrator stays, and
+// who may not enter any more, or not with the old password, is thrown out.
 func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 	wasAdmin := before.Admin && before.Status == store.Active
 	if isAdmin := after.Admin && after.Status == store.Active; wasAdmin && !isAdmin {
@@ -159,18 +158,25 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 		if _, err := t.exec(`UPDATE users SET password_hash = ? WHERE id = ?`, *passwordHash, after.ID); err != nil {
 			return err
 		}
-	}
-	out := after.Status != store.Active && before.Status != after.Status
-	if out || passwordHash != nil {
-		if _, err := t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, after.ID); err != nil {
+		// A code that the old one brought; who is not active is refused at Redeem.
+		if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE user_id = ? AND phase = ?`, phaseRefused, after.ID, phaseApproved); err != nil {
 			return err
 		}
 	}
-	if !out {
-		return nil
+	if passwordHash != nil || after.Status != store.Active && before.Status != after.Status {
+		return t.throwOut(after.ID)
 	}
-	if _, err := t.exec(`UPDATE sessions SET revoked_at = ? WHERE user_id = ? AND revoked_at = 0`, t.now, after.ID); err != nil {
+	return nil
+}
+
+// throwOut ends all that a user's sign-ins began: pages, sessions of devices and
+// connections.
+func (t *tx) throwOut(user string) error {
+	if _, err := t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user); err != nil {
 		return err
 	}
-	return t.orderEnd(`user_id = ?`, after.ID)
+	if _, err := t.exec(`UPDATE sessions SET revoked_at = ? WHERE user_id = ? AND revoked_at = 0`, t.now, user); err != nil {
+		return err
+	}
+	return t.orderEnd(`user_id = ?`, user)
 }

@@ -132,13 +132,22 @@ var userCases = []testCase{
 		_, _, err = w.s.BrowserSession(w.ctx, sum("page"), w.now)
 		w.want(store.ErrNotFound, err)
 	}},
-	{"a new password revokes the browser sessions and nothing else", func(w *world) {
+	{"a new password ends all that the old one began, and nothing of others", func(w *world) {
 		p := w.path()
+		h := w.session(p)
 		w.browser(p.user)
-		must[store.User](w)(w.s.UpdateUser(w.ctx, p.user.ID, store.UserChange{PasswordHash: ptr("new")}, w.quiet()))
+		other := w.signIn(w.admin)
+		code := w.approved(p.user, "new key")
+		must[store.User](w)(w.s.UpdateUser(w.ctx, p.user.ID, store.UserChange{PasswordHash: ptr("new")}, w.meta("user.password")))
 		_, _, err := w.s.BrowserSession(w.ctx, sum("page"), w.now)
 		w.want(store.ErrNotFound, err)
-		w.equal(must[store.Session](w)(w.s.Session(w.ctx, p.subject.Session.ID)).RevokedAt.IsZero(), true)
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, p.subject.Session.ID)).RevokedAt, w.now)
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, other.Session.ID)).RevokedAt.IsZero(), true)
+		ids, _, err := w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		w.ok(err)
+		w.equal(ids, []string{h.ID})
+		_, err = w.s.Redeem(w.ctx, code, w.quiet())
+		w.want(store.ErrUsed, err)
 	}},
 	{"memberships of a disabled user stay, so that agents are told to lock the account", func(w *world) {
 		p := w.path()

@@ -111,8 +111,8 @@ func userUpdate(a *app) *cobra.Command {
 	f.StringVar(&fullName, "full-name", "", "name as people know it")
 	f.StringVar(&email, "email", "", "address")
 	f.BoolVar(&admin, "admin", false, "may administer the team")
-	f.BoolVar(&stdin, "password-stdin", false, "read a new password from stdin")
-	f.BoolVar(&reset, "reset-password", false, "have a new password made and printed, once")
+	f.BoolVar(&stdin, "password-stdin", false, "read a new password from stdin; it ends all his sessions")
+	f.BoolVar(&reset, "reset-password", false, "have a new password made and printed, once; it ends all his sessions")
 	cmd.MarkFlagsMutuallyExclusive("password-stdin", "reset-password")
 	return cmd
 }
