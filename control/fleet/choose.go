@@ -64,7 +64,7 @@ func Choose(c Choice) ([]api.Route, error) {
 	if c.Project.Gateway == gatewayNone {
 		return []api.Route{direct}, nil
 	}
-	candidates, unconfirmed := c.candidates()
+	candidates, rest := c.candidates()
 	limit := maxRoutes
 	if c.Project.Gateway != gatewayRequired {
 		limit-- // the last one is direct
@@ -75,8 +75,12 @@ func Choose(c Choice) ([]api.Route, error) {
 		return append(routes, direct), nil
 	case len(routes) > 0:
 		return routes, nil
-	case unconfirmed:
+	case rest.unconfirmed:
 		return nil, noGateway("server %s has not yet confirmed the addresses of its gateways", c.Server.Name).WithCause(errUnconfirmed)
+	case rest.undeclared != "":
+		// No waiting helps: the server cannot be told whom to let in.
+		return nil, noGateway("project %s requires a gateway, and nobody has declared from which addresses %s reaches servers", c.Project.Name, rest.undeclared).
+			WithHint("an administrator can; type: cardea admin gateways update %s --egress ADDRESS", rest.undeclared)
 	}
 	return nil, noGateway("project %s requires a gateway, and none reported in time", c.Project.Name)
 }
@@ -86,28 +90,35 @@ func noGateway(format string, args ...any) *api.Error {
 		WithHint("try again in a minute; an administrator sees more with `cardea admin gateways list`")
 }
 
-// candidates are the gateways that might take the connection. Unconfirmed tells
-// that others would, if the server had confirmed them.
-func (c Choice) candidates() (out []store.Gateway, unconfirmed bool) {
+// notYet is why gateways that are able are no candidates where a project
+// requires one.
+type notYet struct {
+	unconfirmed bool   // the server has not confirmed the egress addresses of one
+	undeclared  string // the name of one that has none
+}
+
+// candidates are the gateways that might take the connection.
+func (c Choice) candidates() (out []store.Gateway, rest notYet) {
 	for _, g := range c.Gateways {
 		able := g.State == store.Active && !g.Draining && g.Healthy && len(g.SealingKeys) > 0 &&
 			!g.ReportedAt.IsZero() && c.Now.Sub(g.ReportedAt) <= lastResort &&
 			policy.Select(c.Project.GatewaySelector, g.Labels)
 		switch {
 		case !able:
+		case c.Project.Gateway == gatewayRequired && len(g.Egress) == 0:
+			rest.undeclared = g.Name
 		case c.Project.Gateway == gatewayRequired && !c.confirmed(g):
-			unconfirmed = true
+			rest.unconfirmed = true
 		default:
 			out = append(out, g)
 		}
 	}
-	return out, unconfirmed
+	return out, rest
 }
 
 // confirmed tells whether the server lets in what comes from the gateway.
-// Without egress addresses it cannot know where that would be.
 func (c Choice) confirmed(g store.Gateway) bool {
-	return len(g.Egress) > 0 && c.Server.ConfirmedEpoch == c.Epoch && c.Server.ConfirmedCounter >= g.EgressRevision
+	return c.Server.ConfirmedEpoch == c.Epoch && c.Server.ConfirmedCounter >= g.EgressRevision
 }
 
 // order returns the gateways to try: the fresh ones by chance, else the newest.

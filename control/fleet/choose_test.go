@@ -139,6 +139,24 @@ func TestTheChoiceOfGateways(t *testing.T) {
 	}
 }
 
+// A gateway whose egress addresses nobody declared is never confirmed, so who
+// waits would wait for ever: an administrator has something to type.
+func TestUndeclaredEgressIsToldWithTheCommandThatDeclaresIt(t *testing.T) {
+	undeclared := gw(1, func(g *store.Gateway) { g.Name, g.Egress = "gw-1", nil })
+	in := choice("required")
+	in.Gateways = []store.Gateway{undeclared}
+	_, err := Choose(in)
+	const want = "nobody has declared from which addresses gw-1 reaches servers; an administrator can; type: cardea admin gateways update gw-1 --egress ADDRESS"
+	if errors.Is(err, errUnconfirmed) || api.KindOf(err) != api.NoGateway || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("%v", err)
+	}
+	// Where another gateway waits for the server, waiting helps.
+	in.Gateways = append(in.Gateways, gw(2, func(g *store.Gateway) { g.EgressRevision = 6 }))
+	if _, err := Choose(in); !errors.Is(err, errUnconfirmed) {
+		t.Errorf("with one that is unconfirmed: %v", err)
+	}
+}
+
 func TestUnconfirmedEgressIsToldFromNoGatewayAtAll(t *testing.T) {
 	in := choice("required", gw(1))
 	in.Server.ConfirmedCounter = 4
