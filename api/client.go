@@ -262,7 +262,7 @@ func oauthProblem(raw []byte) (*Error, bool) {
 	if err := json.Unmarshal(raw, &o); err != nil || o.Code == "" {
 		return nil, false
 	}
-	kind, hint := Denied, "begin again with `cardea login`"
+	kind, hint := Denied, "to begin again type: cardea login"
 	switch o.Code {
 	case "use_dpop_nonce":
 		kind, hint = UseNonce, ""

@@ -67,7 +67,7 @@ func (s *Server) over(who store.Subject, at time.Time) *api.Error {
 
 // signIn is a refusal that a new sign-in cures.
 func (s *Server) signIn(format string, args ...any) *api.Error {
-	return api.Errorf(api.SignIn, format, args...).WithHint("type `cardea login %s`", s.options.PublicURL)
+	return api.Errorf(api.SignIn, format, args...).WithHint("type: cardea login %s", s.options.PublicURL)
 }
 
 // stamp is a time as a person reads it in a sentence.

@@ -100,7 +100,7 @@ func (p *pages) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return api.Errorf(api.Invalid, "the link is broken").WithHint("type cardea login again")
+		return api.Errorf(api.Invalid, "the link is broken").WithHint("type: cardea login")
 	}
 	id, err := p.signin.Begin(r.Context(), q, b)
 	var refusal *signin.Refusal
@@ -109,7 +109,7 @@ func (p *pages) authorize(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, refusal.Redirect, http.StatusSeeOther)
 		return nil
 	case errors.As(err, &refusal):
-		return api.Errorf(api.Invalid, "%s", refusal.Reason).WithHint("type cardea login in a terminal, and open no links of others")
+		return api.Errorf(api.Invalid, "%s", refusal.Reason).WithHint("open no links of others; in a terminal type: cardea login")
 	case err != nil:
 		return err
 	}
@@ -225,7 +225,7 @@ func (p *pages) signOut(w http.ResponseWriter, r *http.Request) error {
 func (p *pages) form(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if !p.ownOrigin(r) {
-			return api.Errorf(api.Denied, "this form was sent by another site").WithHint("type cardea login again")
+			return api.Errorf(api.Denied, "this form was sent by another site").WithHint("type: cardea login")
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

@@ -379,7 +379,7 @@ func TestRevokingWhatThereIsNotSaysWhereToLook(t *testing.T) {
 	s := newStack(t)
 	for _, kind := range []string{"sessions", "devices"} {
 		err := s.admin().api(0).Send(t.Context(), "POST", "/v1/"+kind+"/nope/revoke", nil, nil)
-		if api.KindOf(err) != api.NotFound || !strings.Contains(err.Error(), "`cardea admin "+kind+" list`") {
+		if api.KindOf(err) != api.NotFound || !strings.Contains(err.Error(), "type: cardea admin "+kind+" list") {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}

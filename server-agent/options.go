@@ -133,7 +133,7 @@ func (a *Agent) lock() (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("another cardea-server-agent runs on %s; see what it does with: cardea-server-agent status", a.opt.StateDir)
+		return nil, fmt.Errorf("another cardea-server-agent runs on %s; to see what it does type: cardea-server-agent status", a.opt.StateDir)
 	}
 	return f, nil
 }

@@ -91,7 +91,7 @@ func (v *verbs) enroll(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "enrolled as %s (%s); start it with: cardea-server-agent run\n", ident.Text(name), id)
+	fmt.Fprintf(cmd.OutOrStdout(), "enrolled as %s (%s); to start it type: cardea-server-agent run\n", ident.Text(name), id)
 	return nil
 }
 
@@ -142,7 +142,7 @@ func (v *verbs) statusCommand() *cobra.Command {
 		case errors.Is(err, fs.ErrPermission):
 			return errors.New("this needs root; type it with sudo")
 		case errors.Is(err, fs.ErrNotExist):
-			return errors.New("the agent has not run here yet; start it with: cardea-server-agent run")
+			return errors.New("the agent has not run here yet; to start it type: cardea-server-agent run")
 		case err != nil:
 			return err
 		}

@@ -115,7 +115,7 @@ func (s *Service) grant(ctx context.Context, project, id string) (store.Grant, e
 
 func noGrant(id, project string) error {
 	return api.Errorf(api.NotFound, "there is no grant %q in project %s", ident.Text(lookup.Shown(id)), project).
-		WithHint("`cardea admin grants list %s` shows them", project)
+		WithHint("to see them type: cardea admin grants list %s", project)
 }
 
 func grantOf(g store.Grant) api.Grant {

@@ -197,7 +197,7 @@ func (s *Service) DeleteProject(ctx context.Context, by caller.Caller, ref strin
 	err = s.Store.DeleteProject(ctx, p.ID, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
 	if errors.Is(err, store.ErrInUse) {
 		return nil, api.Errorf(api.Conflict, "project %s still has servers", p.Name).
-			WithHint("see `cardea admin servers list --project %s`, and delete them first", p.Name).WithCause(err)
+			WithHint("delete them first; to see them type: cardea admin servers list --project %s", p.Name).WithCause(err)
 	}
 	return lookup.Named(p.ID, caller.Explain(err, "project "+p.Name))
 }

@@ -36,7 +36,7 @@ func (s *Service) CreateUser(ctx context.Context, by caller.Caller, in api.NewUs
 	created, err := s.Store.CreateUser(ctx, u, hash, by.MetaFor(u.CreatedAt, u.ID, audit.Encode(e)))
 	if _, again := lookup.Repeated(err); again {
 		return nil, api.Errorf(api.Conflict, "user %q was made by the first try of this call, and the password told there", u.Name).
-			WithHint("`cardea admin users update %s --reset-password` makes a new one", u.Name)
+			WithHint("for a new one type: cardea admin users update %s --reset-password", u.Name)
 	}
 	if errors.Is(err, store.ErrExists) {
 		return nil, api.Errorf(api.Conflict, "the name %q or the login %q is taken; a login is never given twice, not even after its user was deleted", u.Name, u.Login).
@@ -182,10 +182,10 @@ func (s *Service) change(ctx context.Context, by caller.Caller, u store.User, c 
 	switch {
 	case errors.Is(err, store.ErrLastAdmin):
 		return nil, s.refuse(ctx, e, api.Errorf(api.Denied, "%s is the last active administrator", u.Name).
-			WithHint("make somebody else one first: `cardea admin users update NAME --admin`").WithCause(err))
+			WithHint("make somebody else one first; type: cardea admin users update NAME --admin").WithCause(err))
 	case errors.Is(err, store.ErrDenied):
 		return nil, s.refuse(ctx, e, api.Errorf(api.Conflict, "user %s was deleted, and that is for ever", u.Name).
-			WithHint("make a new one: `cardea admin users create`").WithCause(err))
+			WithHint("for a new one type: cardea admin users create NAME").WithCause(err))
 	case err != nil:
 		return nil, caller.Explain(err, "user "+u.Name)
 	}

@@ -87,7 +87,7 @@ func Choose(c Choice) ([]api.Route, error) {
 
 func noGateway(format string, args ...any) *api.Error {
 	return api.Errorf(api.NoGateway, format, args...).
-		WithHint("try again in a minute; an administrator sees more with `cardea admin gateways list`")
+		WithHint("try again in a minute; an administrator can see more; type: cardea admin gateways list")
 }
 
 // notYet is why gateways that are able are no candidates where a project

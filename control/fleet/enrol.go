@@ -26,7 +26,7 @@ func (s *Service) EnrolServer(ctx context.Context, by caller.Caller, in api.Serv
 	e.Project = t.Project
 	row, err := s.newServer(t, in)
 	if err != nil {
-		return nil, s.refuse(ctx, e, lookup.Invalid(err).WithHint("make a token that gives it: `cardea admin tokens create`"))
+		return nil, s.refuse(ctx, e, lookup.Invalid(err).WithHint("make a token that gives it; type: cardea admin tokens create"))
 	}
 	pinned, err := s.key(ctx, ca.Policy)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Service) EnrolGateway(ctx context.Context, by caller.Caller, in api.Gat
 // transaction that makes the machine.
 func (s *Service) useToken(ctx context.Context, by caller.Caller, secret, kind string, e audit.Event) (store.EnrolmentToken, error) {
 	unknown := api.Errorf(api.Denied, "this enrolment token is not known here, or not for a %s", kind).
-		WithHint("make one: `cardea admin tokens create --kind %s`", kind)
+		WithHint("make one; type: cardea admin tokens create --kind %s", kind)
 	if by.Prover == "" {
 		return store.EnrolmentToken{}, errors.New("enrolment without a proof of possession")
 	}
@@ -111,21 +111,21 @@ func (s *Service) useToken(ctx context.Context, by caller.Caller, secret, kind s
 
 func spent(kind string) *api.Error {
 	return api.Errorf(api.Gone, "this enrolment token was used, or its time is over").
-		WithHint("make a new one: `cardea admin tokens create --kind %s`", kind)
+		WithHint("make a new one; type: cardea admin tokens create --kind %s", kind)
 }
 
 // notEnrolled explains and audits why the store let nobody in.
 func (s *Service) notEnrolled(ctx context.Context, e audit.Event, err error, kind, name string) error {
 	if ref, again := lookup.Repeated(err); again {
 		return api.Errorf(api.Conflict, "the first try of this call enrolled %s as %s, and its answer was lost", name, ref).
-			WithHint("`cardea admin %ss delete %s`, then enrol with a new token", kind, ref)
+			WithHint("enrol with a new token, but first type: cardea admin %ss delete %s", kind, ref)
 	}
 	switch {
 	case errors.Is(err, store.ErrUsed):
 		return s.refuse(ctx, e, spent(kind).WithCause(err))
 	case errors.Is(err, store.ErrExists):
 		return s.refuse(ctx, e, api.Errorf(api.Conflict, "there is a %s named %s already, or this machine's key is enrolled", kind, name).
-			WithHint("`cardea admin %ss list` shows them; delete the old one, or give another name in the token", kind).WithCause(err))
+			WithHint("delete the old one, or give another name in the token; to see them type: cardea admin %ss list", kind).WithCause(err))
 	}
 	return caller.Explain(err, kind+" "+name)
 }

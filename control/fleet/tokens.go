@@ -75,7 +75,7 @@ func (s *Service) CreateToken(ctx context.Context, by caller.Caller, in api.NewE
 	err = s.Store.CreateEnrolmentToken(ctx, t, by.MetaFor(t.CreatedAt, t.ID, audit.Encode(e)))
 	if ref, again := lookup.Repeated(err); again {
 		return nil, api.Errorf(api.Conflict, "token %s was made by the first try of this call, and the secret told there", ref).
-			WithHint("delete it and make another: `cardea admin tokens create`")
+			WithHint("delete it and make another; type: cardea admin tokens create")
 	}
 	if err != nil {
 		return nil, caller.Explain(err, "project "+in.Project)
@@ -104,7 +104,7 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 	}
 	if in.Project == "" || len(t.Egress) > 0 {
 		return t, api.Errorf(api.Invalid, "a token for servers names a project and no egress addresses").
-			WithHint("`cardea admin projects list` shows the projects")
+			WithHint("to see the projects type: cardea admin projects list")
 	}
 	p, err := s.project(ctx, in.Project)
 	t.Project = p.ID

@@ -145,7 +145,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	life := min(time.Duration(f.Project.CertificateSeconds)*time.Second, d.Expires.Sub(now)).Truncate(time.Second)
 	if life < time.Second {
 		return nil, store.Issued{}, s.refuse(ctx, e, "access-ends", api.Errorf(api.Denied, "your access to server %s ends this very second", f.Server.Name).
-			WithHint("type `cardea login`, or ask your administrator to prolong it"))
+			WithHint("ask your administrator to prolong it, or type: cardea login"))
 	}
 	profile := sshcert.User{
 		Login: d.Login, ServerID: f.Server.ID, UserID: f.User.ID, SessionID: f.Session.ID, DeviceID: f.Device.ID,
@@ -170,7 +170,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	cert, err := s.issue(ctx, place{f.Project.ID, ca.UserCA}, issue, &record, m, e)
 	if errors.Is(err, store.ErrDenied) {
 		return nil, record, s.refuse(ctx, e, "changed", api.Errorf(api.Denied, "your access to server %s was changed just now", f.Server.Name).
-			WithHint("type `cardea why %s`", f.Server.Name).WithCause(err))
+			WithHint("type: cardea why %s", f.Server.Name).WithCause(err))
 	}
 	return cert, record, caller.Explain(err, "server "+f.Server.Name)
 }

@@ -58,7 +58,7 @@ func (s *Service) forServer(ctx context.Context, by caller.Caller, kind, action 
 	cert, err := s.issue(ctx, at, func(serial uint64) (*ssh.Certificate, sshcert.Profile, error) { return build(serial, key) }, &record, m, e)
 	if errors.Is(err, store.ErrDenied) {
 		return nil, s.refuse(ctx, e, "server-disabled", api.Errorf(api.Denied, "server %s is not active", by.Server.Name).
-			WithHint("an administrator can enable it: `cardea admin servers enable %s`", by.Server.ID).WithCause(err))
+			WithHint("an administrator can enable it; type: cardea admin servers enable %s", by.Server.ID).WithCause(err))
 	}
 	if err != nil {
 		return nil, caller.Explain(err, "server "+by.Server.Name)

@@ -118,7 +118,7 @@ func shortened(s string) string { return s[:min(len(s), ident.MaxProject+1)] }
 // administer: the same words whether it exists or not.
 func unseen(ref string) *api.Error {
 	return api.Errorf(api.NotFound, "you have no access to a server named %q", lookup.Shown(ref)).
-		WithHint("`cardea ls` shows what you may reach; ask your administrator for a grant")
+		WithHint("ask your administrator for a grant; to see what you may reach type: cardea ls")
 }
 
 // noTarget says why ref led nowhere, and the reason for the audit. An

@@ -48,7 +48,7 @@ func Find[T any](ctx context.Context, k Kind[T], ref string) (T, error) {
 // Missing is the error for something that is not there.
 func Missing(what, ref string) *api.Error {
 	return api.Errorf(api.NotFound, "there is no %s %q", what, Shown(ref)).
-		WithHint("`cardea admin %ss list` shows what there is", what)
+		WithHint("to see what there is type: cardea admin %ss list", what)
 }
 
 // Shown makes text that somebody sent fit to be repeated in a sentence.

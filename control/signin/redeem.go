@@ -97,7 +97,7 @@ func (s *Service) notRedeemed(ctx context.Context, e audit.Event, err error) err
 	case errors.Is(err, store.ErrUsed):
 		e.Action, e.Reason = audit.SignInReuse, "the code is unknown, used or over"
 		s.record(ctx, e)
-		return oauth("invalid_grant", "the code was used or is over; begin again with cardea login").because(err)
+		return oauth("invalid_grant", "the code was used or is over; to begin again type: cardea login").because(err)
 	case errors.Is(err, store.ErrDenied):
 		e.Action, e.Reason = audit.SignInFailed, "the code came with another key, verifier or address, or its account or device may not sign in"
 		s.record(ctx, e)

@@ -82,7 +82,7 @@ func once[T any](ctx context.Context, seen map[string]T, id string, read func(co
 // RevokeSession ends a session: one's own, or any by an administrator. Another's
 // is as unknown as one that does not exist.
 func (s *Service) RevokeSession(ctx context.Context, by caller.Caller, id string) error {
-	missing := api.Errorf(api.NotFound, "there is no session %s", ident.Text(short(id))).WithHint("`cardea admin sessions list` shows what there is")
+	missing := api.Errorf(api.NotFound, "there is no session %s", ident.Text(short(id))).WithHint("to see what there is type: cardea admin sessions list")
 	if ident.Check(id, ident.Session) != nil {
 		return missing
 	}
@@ -125,7 +125,7 @@ func (s *Service) Devices(ctx context.Context, user string, p api.Page) (*api.Li
 
 // RevokeDevice ends a device and its sessions: one's own, or any by an administrator.
 func (s *Service) RevokeDevice(ctx context.Context, by caller.Caller, id string) (*api.Device, error) {
-	missing := api.Errorf(api.NotFound, "there is no device %s", ident.Text(short(id))).WithHint("`cardea admin devices list` shows what there is")
+	missing := api.Errorf(api.NotFound, "there is no device %s", ident.Text(short(id))).WithHint("to see what there is type: cardea admin devices list")
 	if ident.Check(id, ident.Device) != nil {
 		return nil, missing
 	}

@@ -140,7 +140,7 @@ func (s *Service) record(ctx context.Context, e audit.Event) {
 func gone(err error) error {
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUsed) {
 		return api.Errorf(api.Gone, "this sign-in was finished, or took longer than %d minutes", int(RequestLife.Minutes())).
-			WithHint("begin again with `cardea login`").WithCause(err)
+			WithHint("to begin again type: cardea login").WithCause(err)
 	}
 	return err
 }

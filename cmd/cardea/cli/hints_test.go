@@ -12,6 +12,10 @@ import (
 // hint finds the commands that a sentence tells a person to type.
 var hint = regexp.MustCompile("(?:type: |try: |with: |`|“)cardea ((?:[a-z][a-z-]*[ `]?)+)([0-9]?)")
 
+// otherStyle is a command told in another way than "…; type: cardea …": what is
+// to be copied stands last and without marks around it.
+var otherStyle = regexp.MustCompile("(?:type|see|again) `cardea|\"`cardea|type cardea [a-z]")
+
 // Every command that an error, a page or a document of any of the programs
 // names is one that there is.
 func TestEveryCommandThatIsToBeTypedExists(t *testing.T) {
@@ -33,6 +37,9 @@ func TestEveryCommandThatIsToBeTypedExists(t *testing.T) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
+		}
+		if s := otherStyle.Find(text); s != nil && filepath.Ext(path) == ".go" {
+			t.Errorf("%s says %q; say it as: type: cardea …", strings.TrimPrefix(path, "../../../"), s)
 		}
 		for _, m := range hint.FindAllStringSubmatch(string(text), -1) {
 			if m[2] != "" {
