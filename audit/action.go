@@ -62,10 +62,12 @@ const (
 	GatewaySessionOrder = "gateway.session.order" // its end was ordered
 	GatewayMisuse       = "gateway.misuse"        // a claim that an honest gateway never makes
 	GatewayImpostor     = "gateway.impostor"      // a client met something else at a gateway's address
+	HostImpostor        = "host.impostor"         // something at a server's address did not show that server's host certificate
 
 	// What a server agent tells of its host.
 	HostLogin   = "host.login"
 	HostLogout  = "host.logout"
+	HostRefused = "host.refused" // its sshd refused a certificate
 	HostSudo    = "host.sudo"
 	HostAlarm   = "host.alarm"
 	HostAccount = "host.account"

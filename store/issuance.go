@@ -89,6 +89,8 @@ type Issuance interface {
 	ClaimHello(ctx context.Context, c Claim, m Meta) error
 	// EndGatewaySession ends a session of this gateway once; a second end is nil.
 	EndGatewaySession(ctx context.Context, s GatewaySession, m Meta) error
+	// GatewaySession reads one.
+	GatewaySession(ctx context.Context, id string) (GatewaySession, error)
 	// GatewaySessions lists those of a user ("" for all), newest first.
 	GatewaySessions(ctx context.Context, user string, live bool, p Page) ([]GatewaySession, string, error)
 	// EndOrders returns the ids of live sessions of the gateway that must end, with

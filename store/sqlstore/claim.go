@@ -65,6 +65,15 @@ func (s *Store) EndGatewaySession(ctx context.Context, h store.GatewaySession, m
 	})
 }
 
+// GatewaySession implements store.Issuance.
+func (s *Store) GatewaySession(ctx context.Context, id string) (store.GatewaySession, error) {
+	var h store.GatewaySession
+	if err := one(s.reader(ctx), gatewaySessionInto(&h), `SELECT `+gatewaySessionColumns+` FROM gateway_sessions h WHERE h.id = ?`, id); err != nil {
+		return h, fmt.Errorf("gateway session: %w", err)
+	}
+	return h, nil
+}
+
 // GatewaySessions implements store.Issuance.
 func (s *Store) GatewaySessions(ctx context.Context, user string, live bool, p store.Page) ([]store.GatewaySession, string, error) {
 	l := list[store.GatewaySession]{
