@@ -169,6 +169,15 @@ type SessionEnd struct {
 	Cause string `json:"cause" doc:"client, server, revoked, drained, error"`
 	Up    int64  `json:"up" doc:"bytes from the client"`
 	Down  int64  `json:"down" doc:"bytes to the client"`
+	// HostKey is what the server showed in the first key exchange, in
+	// authorized_keys form; empty if none was seen.
+	HostKey string `json:"host_key,omitempty" maxLength:"16384"`
+	// HostKeyAlgorithms are what the server offered where no key was seen, as it
+	// wrote them: with commas between.
+	HostKeyAlgorithms string `json:"host_key_algorithms,omitempty" maxLength:"1024"`
+	// HostKeyHidden says that the gateway gave up looking for the key: what the
+	// server sent is no key exchange that it can read.
+	HostKeyHidden bool `json:"host_key_hidden,omitempty"`
 }
 
 // GatewaySession is one connection through a gateway.

@@ -55,6 +55,7 @@ type verb func(c *call, args []string) (int, error)
 //	gateway kill|stop|start NAME, control kill|stop|start, agent kill|start NAME
 //	settled SERVER             wait until its agent has confirmed what is wanted
 //	audited PATTERN...         one event since the script began matches all, soon
+//	unaudited PATTERN...       none does, up to now
 //	no-helpers PERSON          no cardea proxycommand is left, soon
 //
 // and these, which stand before another word:
@@ -65,7 +66,7 @@ func verbs() map[string]verb {
 		"stage": stageVerb, "sign-in": signIn, "user": user, "laptop": laptop, "as": as, "root": root, "host": host, "put": put,
 		"begin": beginJob, "heard": heard, "tell": tell, "finish": finish, "ended": waitEnded, "signal": signal, "running": running,
 		"gateway": gateway, "control": control, "agent": agent, "settled": settled,
-		"audited": audited, "no-helpers": noHelpers,
+		"audited": audited, "unaudited": unaudited, "no-helpers": noHelpers,
 		"code": codeVerb, "within": within, "eventually": eventually,
 	}
 	for name, do := range malloryVerbs() {
@@ -433,34 +434,55 @@ func settled(c *call, args []string) (int, error) {
 // audited waits until one event matches all patterns. An event is searched as
 // its JSON: "action":"connect".
 func audited(c *call, args []string) (int, error) {
+	var all []string
+	for end := time.Now().Add(longest / 6); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		found, lines, err := c.search(args)
+		if err != nil {
+			return 0, err
+		}
+		if len(found) > 0 {
+			fmt.Fprintf(c.out, "%s\n", found[0])
+			return 0, nil
+		}
+		all = lines
+	}
+	return 0, fmt.Errorf("no such event among:\n%s", tail(strings.Join(all, "\n")))
+}
+
+// unaudited looks once: what it speaks of must have been waited for before.
+func unaudited(c *call, args []string) (int, error) {
+	found, _, err := c.search(args)
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf("there is such an event:\n%s", tail(strings.Join(found, "\n")))
+	}
+	return 0, err
+}
+
+// search returns the events that match all patterns, and all there are.
+func (c *call) search(args []string) (found, all []string, err error) {
 	var patterns []*regexp.Regexp
 	for _, a := range args {
 		p, err := regexp.Compile(a)
 		if err != nil {
-			return 0, err
+			return nil, nil, err
 		}
 		patterns = append(patterns, p)
 	}
-	var lines []string
-	for end := time.Now().Add(longest / 6); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		events, err := c.events()
-		if err != nil {
-			return 0, err
-		}
-		lines = lines[:0]
-		for _, e := range events {
-			line, err := json.Marshal(e)
-			if err != nil {
-				return 0, err
-			}
-			if !slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return !p.Match(line) }) {
-				fmt.Fprintf(c.out, "%s\n", line)
-				return 0, nil
-			}
-			lines = append(lines, string(line))
-		}
+	events, err := c.events()
+	if err != nil {
+		return nil, nil, err
 	}
-	return 0, fmt.Errorf("no such event among:\n%s", tail(strings.Join(lines, "\n")))
+	for _, e := range events {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return !p.Match(line) }) {
+			found = append(found, string(line))
+		}
+		all = append(all, string(line))
+	}
+	return found, all, nil
 }
 
 // events are those since the script began, or since the last mark.

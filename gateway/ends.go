@@ -16,6 +16,10 @@ const (
 	maxEnds = 50000
 	// flushTime bounds the last try when the gateway stops.
 	flushTime = 5 * time.Second
+	// maxEndKeys bounds the host keys among what waits, in bytes: a certificate
+	// has 700, and a hostile server could show 11 KiB in each session. Beyond it
+	// ends are told without.
+	maxEndKeys = 40 << 20
 )
 
 type ended struct {
@@ -28,6 +32,7 @@ type ended struct {
 type ends struct {
 	mu    sync.Mutex
 	queue []ended
+	keys  int // bytes of host keys in it
 	lost  int
 	wake  chan struct{}
 }
@@ -37,9 +42,13 @@ func newEnds() *ends { return &ends{wake: make(chan struct{}, 1)} }
 func (e *ends) add(x ended) {
 	e.mu.Lock()
 	if len(e.queue) >= maxEnds {
-		e.queue = e.queue[1:]
+		e.drop()
 		e.lost++
 	}
+	if e.keys+len(x.end.HostKey) > maxEndKeys {
+		x.end.HostKey, x.end.HostKeyHidden = "", false
+	}
+	e.keys += len(x.end.HostKey)
 	e.queue = append(e.queue, x)
 	e.mu.Unlock()
 	select {
@@ -61,9 +70,25 @@ func (e *ends) first() (ended, bool) {
 func (e *ends) done(x ended) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.queue) > 0 && e.queue[0] == x {
-		e.queue = e.queue[1:]
+	if len(e.queue) > 0 && e.queue[0].session == x.session {
+		e.drop()
 	}
+}
+
+// drop forgets the first one; e.mu is held.
+func (e *ends) drop() {
+	e.keys -= len(e.queue[0].end.HostKey)
+	e.queue[0] = ended{}
+	e.queue = e.queue[1:]
+}
+
+// end is what is told of a session that was relayed.
+func (s *session) end(cause string, up, down int64) api.SessionEnd {
+	end := api.SessionEnd{Cause: cause, Up: up, Down: down, HostKey: s.shown.Line(), HostKeyHidden: s.shown.Hidden()}
+	if end.HostKey == "" {
+		end.HostKeyAlgorithms = s.shown.Algorithms()
+	}
+	return end
 }
 
 // endLoop reports ends in order and retries for ever.

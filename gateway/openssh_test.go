@@ -59,7 +59,7 @@ func TestRealSSH(t *testing.T) {
 	if got.Stdout != "out\n" || !strings.Contains(got.Stderr, "err") || got.Exit != 7 {
 		t.Fatalf("ssh: %+v\n%s", got, sshd.Log())
 	}
-	if end := p.end("gse_1"); end.Up == 0 || end.Down == 0 {
+	if end := p.end("gse_1"); end.Up == 0 || end.Down == 0 || end.HostKey != sshtest.Line(sshd.HostKey) || end.HostKeyAlgorithms != "" || end.HostKeyHidden {
 		t.Errorf("reported %+v", end)
 	}
 	dir := t.TempDir()

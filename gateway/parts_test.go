@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
 )
 
@@ -282,5 +284,36 @@ func TestEndsWaitForTheControlPlaneInOrderAndWithinBounds(t *testing.T) {
 	}
 	if first, _ := e.first(); len(e.queue) != maxEnds || e.lost != 1 || first.session != "b" {
 		t.Errorf("%d wait, %d were lost, the first is %q", len(e.queue), e.lost, first.session)
+	}
+}
+
+// A hostile server can show a long key in each of many sessions, while the
+// control plane is away.
+func TestHostKeysAmongTheEndsAreBounded(t *testing.T) {
+	e := newEnds()
+	key := strings.Repeat("k", 16<<10)
+	fit := maxEndKeys / len(key)
+	for i := range fit + 1 {
+		e.add(ended{fmt.Sprint(i), api.SessionEnd{Cause: causeClient, HostKey: key, Up: 1}})
+	}
+	if last := e.queue[fit]; e.keys != maxEndKeys || last.end.HostKey != "" || last.end.Up != 1 || e.queue[fit-1].end.HostKey != key {
+		t.Errorf("%d bytes of keys, the last with %d", e.keys, len(last.end.HostKey))
+	}
+	first, _ := e.first()
+	e.done(ended{session: "another"})
+	e.done(first)
+	e.done(first) // is gone
+	if e.keys != maxEndKeys-len(key) || len(e.queue) != fit {
+		t.Errorf("%d bytes of keys in %d ends", e.keys, len(e.queue))
+	}
+	for {
+		x, ok := e.first()
+		if !ok {
+			break
+		}
+		e.done(x)
+	}
+	if e.keys != 0 {
+		t.Errorf("%d bytes of keys in nothing", e.keys)
 	}
 }

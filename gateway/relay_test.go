@@ -5,6 +5,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -57,6 +60,56 @@ func TestTheServerMayCloseFirst(t *testing.T) {
 	hearEnd(t, remote)
 	if got := p.end("gse_1"); got != (api.SessionEnd{Cause: "server", Up: 5, Down: 3}) {
 		t.Errorf("reported %+v", got)
+	}
+}
+
+// What the server showed is told with the end. A client that refuses it says so
+// to nobody but his user.
+func TestTheServersHostKeyIsToldWithTheEnd(t *testing.T) {
+	word := func(s string) string { return string(binary.BigEndian.AppendUint32(nil, uint32(len(s)))) + s }
+	packet := func(s string) string { return word("\x04" + s + "pad.") }
+	begin := "SSH-2.0-x\r\n" + packet("\x14"+strings.Repeat("c", 16)+word("kex")+word("ssh-test,other")+strings.Repeat(word(""), 8)+"\x00\x00\x00\x00\x00")
+	key := word("ssh-test") + word("key")
+	reply := packet("\x1f" + word(key) + word("q") + word("signature"))
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, nil)
+	for i, c := range []struct {
+		name, sent string
+		want       api.SessionEnd
+	}{
+		{"a key", begin + reply, api.SessionEnd{HostKey: "ssh-test " + base64.StdEncoding.EncodeToString([]byte(key))}},
+		{"a key, and much behind it", begin + reply + strings.Repeat("x", 1<<20), api.SessionEnd{HostKey: "ssh-test " + base64.StdEncoding.EncodeToString([]byte(key))}},
+		{"an offer that the client did not take", begin, api.SessionEnd{HostKeyAlgorithms: "ssh-test,other"}},
+		{"no SSH", strings.Repeat("x", 1<<20), api.SessionEnd{HostKeyHidden: true}},
+		{"nothing", "", api.SessionEnd{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := newCaller(t, p, server.addr, g).mustCall(g)
+			remote := server.next(t)
+			go func() {
+				for rest := c.sent; rest != ""; { // in pieces that fit nothing
+					n := min(1000, len(rest))
+					if _, err := io.WriteString(remote, rest[:n]); err != nil {
+						t.Error(err)
+						return
+					}
+					rest = rest[n:]
+				}
+				remote.CloseWrite()
+			}()
+			got, err := io.ReadAll(client)
+			if string(got) != c.sent || err != nil {
+				t.Errorf("%d of %d bytes arrived, %v", len(got), len(c.sent), err)
+			}
+			say(t, client, "up") // the other half lives
+			client.CloseWrite()
+			hear(t, remote, "up")
+			hearEnd(t, remote)
+			c.want.Cause, c.want.Up, c.want.Down = "server", 2, int64(len(c.sent))
+			if got := p.end(fmt.Sprintf("gse_%d", i+1)); got != c.want {
+				t.Errorf("told %+v", got)
+			}
+		})
 	}
 }
 

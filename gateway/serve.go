@@ -266,7 +266,7 @@ func (g *Gateway) carry(s *session, opened *hello.Opened, log []any) {
 	defer func() {
 		g.sessions.remove(s)
 		cause := s.ended(causeError)
-		g.ends.add(ended{s.id, api.SessionEnd{Cause: cause, Up: up, Down: down}})
+		g.ends.add(ended{s.id, s.end(cause, up, down)})
 		g.log.Info("session ended", append(log, "cause", cause, "up", up, "down", down, "seconds", int(time.Since(began).Seconds()))...)
 	}()
 	defer s.server.Close()

@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/cardea-ssh/cardea/internal/hostkey"
 )
 
 // Causes of a session's end, as api.SessionEnd has them.
@@ -24,6 +26,7 @@ const orderLife = time.Minute
 type session struct {
 	id             string
 	client, server *net.TCPConn
+	shown          hostkey.Reader // of relay, and of nobody else before its end
 
 	mu    sync.Mutex
 	cause string // the first one holds; guarded by mu

@@ -106,21 +106,5 @@ func (s *Service) ticketKeys(ctx context.Context) (hello.TicketKeys, error) {
 	return hello.NewTicketKeys(public...)
 }
 
-// End closes the record of a session that this gateway carried.
-func (s *Service) End(ctx context.Context, by caller.Caller, session string, in api.SessionEnd) (*api.Named, error) {
-	if ident.Check(session, ident.GatewaySession) != nil {
-		return nil, api.Errorf(api.NotFound, "there is no session %q", lookup.Shown(session))
-	}
-	causes := []string{"client", "server", "revoked", "drained", "error"}
-	if !slices.Contains(causes, in.Cause) || in.Up < 0 || in.Down < 0 {
-		return nil, api.Errorf(api.Invalid, "a session ends by %s, with counts of bytes", strings.Join(causes, ", "))
-	}
-	e := by.Event(s.now(), audit.GatewaySessionEnd)
-	e.Detail = map[string]string{"gateway_session": session, "cause": in.Cause}
-	err := s.Store.EndGatewaySession(ctx, store.GatewaySession{
-		ID: session, Gateway: by.Gateway.ID, EndedAt: e.Time, Cause: in.Cause, Up: in.Up, Down: in.Down,
-	}, by.MetaFor(e.Time, session, audit.Encode(e)))
-	return lookup.Named(session, caller.Explain(err, "session "+session))
-}
-
+// bounded cuts text of a machine.
 func bounded(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxSource)], "\uFFFD") }
