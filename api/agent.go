@@ -138,13 +138,19 @@ type AgentEvents struct {
 // AgentEvent is one event of a host.
 type AgentEvent struct {
 	At   time.Time `json:"at"`
-	Kind string    `json:"kind" enum:"login,logout,sudo,alarm,account"`
+	Kind string    `json:"kind" enum:"login,logout,refused,sudo,alarm,account"`
 	// Login is the Unix account, Serial the certificate's (decimal), KeyID its id.
 	Login  string `json:"login,omitempty"`
 	Serial string `json:"serial,omitempty"`
 	KeyID  string `json:"key_id,omitempty"`
 	Source string `json:"source,omitempty"`
 	Detail string `json:"detail,omitempty"`
+	// Key and CA are, of a certificate that was refused, the fingerprints of its
+	// key and of who signed it: SHA256:….
+	Key string `json:"key,omitempty"`
+	CA  string `json:"ca,omitempty"`
+	// More is how many others of the kind are not told, because there were so many.
+	More int64 `json:"more,omitempty" minimum:"0"`
 }
 
 // AgentEventsAnswer says up to where events are durable.

@@ -64,6 +64,9 @@ const (
 	maxProblems, maxProblem = 100, 500
 	// maxQueue bounds the events that wait on disk; maxPost those of one call.
 	maxQueue, maxPost = 10000, 200
+	// maxRefusals is what may wait of it when a refused certificate comes: the
+	// rest is for what strangers cannot cause.
+	maxRefusals = maxQueue / 2
 	// maxSmallFile bounds the files of our own that hold one value, in bytes.
 	maxSmallFile = 64 << 10
 	// maxStateFile bounds the stored state: base64 of api.MaxAnswer.

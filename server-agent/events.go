@@ -3,6 +3,7 @@ package serveragent
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -35,10 +36,10 @@ func (a *Agent) watchLogins(ctx context.Context) error {
 	for failures := 1; ; failures++ {
 		began := time.Now()
 		err := source.Follow(ctx, func(e api.AgentEvent) {
-			if e.Login == ident.Canary {
-				return // our own probe, which nobody else can be
+			if ownProbe(e) {
+				return
 			}
-			a.log.Info("seen", "kind", e.Kind, "login", e.Login, "from", e.Source, "serial", e.Serial)
+			a.log.Info("seen", "kind", e.Kind, "login", e.Login, "from", e.Source, "serial", e.Serial, "more", e.More)
 			a.tell(e)
 		})
 		if ctx.Err() != nil {
@@ -54,6 +55,12 @@ func (a *Agent) watchLogins(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// ownProbe knows the canary, which nobody else can be: an account that only our
+// own certificates open. Others may have theirs refused there.
+func ownProbe(e api.AgentEvent) bool {
+	return e.Login == ident.Canary && (e.Kind != logins.Refused || strings.HasPrefix(e.KeyID, "cardea:canary="))
 }
 
 // postEvents sends what is in the queue, in order and each once.

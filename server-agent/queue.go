@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/server-agent/logins"
 )
 
 // queue keeps events on disk until the control plane has them. The file is a
@@ -26,6 +27,7 @@ type queue struct {
 	header  queueHeader      // guarded by mu
 	events  []api.AgentEvent // guarded by mu
 	dropped int              // since the last alarm about it; guarded by mu
+	refused int64            // refusals that were not kept, for the next that is; guarded by mu
 	file    *os.File         // for appending; guarded by mu
 }
 
@@ -95,11 +97,22 @@ func (q *queue) rewrite() error {
 	return err
 }
 
-// add keeps an event. When the queue is full, events are counted instead.
+// add keeps an event. When the queue is full, events are counted instead, and
+// refusals when half of it is: that half is for what strangers cannot cause.
 func (q *queue) add(e api.AgentEvent) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.wake()
+	if e.Kind == logins.Refused {
+		e.More += q.refused
+		q.refused = 0
+		if len(q.events) >= maxRefusals {
+			if q.refused = e.More; e.Key != "" {
+				q.refused++
+			}
+			return nil
+		}
+	}
 	if q.dropped > 0 && len(q.events) < maxQueue-1 {
 		lost := api.AgentEvent{At: time.Now().UTC(), Kind: "alarm", Detail: fmt.Sprintf("%d events were dropped because the queue was full", q.dropped)}
 		if err := q.append(lost); err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/server-agent/logins"
 )
 
 func TestVerify(t *testing.T) {
@@ -180,6 +181,51 @@ func TestAFullQueueCountsWhatItDrops(t *testing.T) {
 	q.add(events(1, 1)[0])
 	if tail := q.events[len(q.events)-2:]; tail[0].Kind != "alarm" || !strings.HasPrefix(tail[0].Detail, "3 events were dropped") || tail[1].Kind != "login" {
 		t.Fatalf("%+v", tail)
+	}
+}
+
+// Refused certificates are what strangers can cause: however many come while the
+// control plane is away, a login that comes after them has its place.
+func TestRefusalsTakeHalfOfTheQueueAtMost(t *testing.T) {
+	q, err := openQueue(filepath.Join(t.TempDir(), "queue"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := api.AgentEvent{Kind: logins.Refused, Key: "SHA256:x"}
+	q.events = slices.Repeat(events(1, 1), maxRefusals-1)
+	q.add(refused) // the last that fits
+	q.add(refused)
+	q.add(api.AgentEvent{Kind: logins.Refused, More: 5})
+	if len(q.events) != maxRefusals || q.refused != 6 {
+		t.Fatalf("%d events, %d refusals are counted", len(q.events), q.refused)
+	}
+	q.add(events(1, 1)[0])
+	if last := q.events[len(q.events)-1]; len(q.events) != maxRefusals+1 || last.Kind != "login" {
+		t.Fatalf("%d events, the last %+v", len(q.events), last)
+	}
+	q.header.Synced = true
+	q.arrived(maxPost, maxPost)
+	q.add(refused)
+	if last := q.events[len(q.events)-1]; last.Kind != logins.Refused || last.More != 6 || q.refused != 0 {
+		t.Fatalf("%+v", last)
+	}
+}
+
+func TestOurOwnProbeIsNotTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		e   api.AgentEvent
+		own bool
+	}{
+		"it logs in":                            {api.AgentEvent{Kind: logins.Login, Login: "cardea-canary"}, true},
+		"it is refused":                         {api.AgentEvent{Kind: logins.Refused, Login: "cardea-canary", KeyID: "cardea:canary=srv_a"}, true},
+		"another certificate is refused there":  {api.AgentEvent{Kind: logins.Refused, Login: "cardea-canary", KeyID: "cardea:user=usr_a"}, false},
+		"a stranger's is":                       {api.AgentEvent{Kind: logins.Refused, Login: "cardea-canary", Key: "SHA256:x"}, false},
+		"its certificate is shown for a person": {api.AgentEvent{Kind: logins.Refused, Login: "alice", KeyID: "cardea:canary=srv_a"}, false},
+		"a person":                              {api.AgentEvent{Kind: logins.Login, Login: "alice"}, false},
+	} {
+		if got := ownProbe(c.e); got != c.own {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *Service) Events(ctx context.Context, by caller.Caller, in api.AgentEven
 // ours; the host's own is a detail, because its clock may lie.
 func (s *Service) hostEvent(ctx context.Context, by caller.Caller, v api.AgentEvent) (audit.Event, error) {
 	actions := map[string]string{
-		"login": audit.HostLogin, "logout": audit.HostLogout, "sudo": audit.HostSudo,
+		"login": audit.HostLogin, "logout": audit.HostLogout, "refused": audit.HostRefused, "sudo": audit.HostSudo,
 		"alarm": audit.HostAlarm, "account": audit.HostAccount,
 	}
 	action, ok := actions[v.Kind]
@@ -149,7 +149,7 @@ func (s *Service) hostEvent(ctx context.Context, by caller.Caller, v api.AgentEv
 	}
 	e := by.Event(s.now(), action)
 	e.Detail = map[string]string{"at": v.At.UTC().Format(time.RFC3339)}
-	for name, text := range map[string]string{"login": v.Login, "serial": v.Serial, "key_id": v.KeyID, "from": v.Source, "detail": v.Detail} {
+	for name, text := range map[string]string{"login": v.Login, "serial": v.Serial, "key_id": v.KeyID, "from": v.Source, "detail": v.Detail, "key": v.Key, "ca": v.CA} {
 		if text != "" {
 			e.Detail[name] = bounded(text, maxEventText)
 		}
@@ -159,6 +159,8 @@ func (s *Service) hostEvent(ctx context.Context, by caller.Caller, v api.AgentEv
 		e.Outcome, e.Reason = audit.Failed, bounded(v.Detail, maxEventText)
 	case audit.HostLogin, audit.HostLogout:
 		return e, s.verifyLogin(ctx, by, v, &e)
+	case audit.HostRefused:
+		return e, s.explainRefusal(ctx, by, v, &e)
 	}
 	return e, nil
 }

@@ -48,9 +48,14 @@ func (a *AuthLog) Follow(ctx context.Context, tell func(api.AgentEvent)) error {
 		if err := a.look(tell); err != nil {
 			return err
 		}
+		if e, ok := a.tracker.refusals.count(a.now(), ctx.Err() != nil); ok {
+			tell(e)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-tick.C:
 		}
 	}
@@ -139,7 +144,7 @@ func (a *AuthLog) line(line string, tell func(api.AgentEvent)) {
 	if !ok {
 		return
 	}
-	if e, ok := a.tracker.see(r); ok {
+	if e, ok := a.tracker.see(r, a.now()); ok {
 		tell(e)
 	}
 }

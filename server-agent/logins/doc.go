@@ -1,5 +1,6 @@
 // Package logins tells who logged in and out of a host's sshd, by which
-// certificate, out of the journal or the auth log.
+// certificate, and which certificates were refused, out of the journal or the
+// auth log.
 //
 // Everything in those lines that a stranger could choose (user names above
 // all) is escaped by sshd, but other programs write to the same log. So lines
@@ -8,6 +9,9 @@
 // has no such field: any local user can forge a line there by logger(1), which
 // is why the control plane believes a login only if it issued the certificate
 // with that serial for that login on that server.
+//
+// Refusals are what strangers can cause at will. So they are rationed here,
+// with a count of the rest, and never take the place of a login.
 package logins
 
 import "time"

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,7 +28,8 @@ type Journal struct {
 	// Position is the file that remembers the cursor.
 	Position string
 
-	tracker Tracker
+	mu      sync.Mutex
+	tracker Tracker // guarded by mu
 }
 
 // entry is what matters of one line of `journalctl -o json`.
@@ -63,7 +65,12 @@ func (j *Journal) Follow(ctx context.Context, tell func(api.AgentEvent)) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("follow the journal: %w", err)
 	}
+	over := make(chan struct{})
+	var counting sync.WaitGroup
+	counting.Go(func() { j.count(over, tell) })
 	read := eachLine(out, func(raw []byte) { j.line(raw, tell) })
+	close(over)
+	counting.Wait()
 	waited := cmd.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -98,9 +105,29 @@ func (j *Journal) line(raw []byte, tell func(api.AgentEvent)) {
 	if !ok {
 		return
 	}
-	if e, ok := j.tracker.see(r); ok {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if e, ok := j.tracker.see(r, time.Now()); ok {
 		tell(e)
 		j.save(cursor)
+	}
+}
+
+// count tells how many refusals were not told, whether or not a line comes.
+func (j *Journal) count(over <-chan struct{}, tell func(api.AgentEvent)) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for end := false; !end; {
+		select {
+		case <-tick.C:
+		case <-over:
+			end = true
+		}
+		j.mu.Lock()
+		if e, ok := j.tracker.refusals.count(time.Now(), end); ok {
+			tell(e)
+		}
+		j.mu.Unlock()
 	}
 }
 

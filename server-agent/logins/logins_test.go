@@ -53,21 +53,21 @@ func TestParseLine(t *testing.T) {
 
 func TestALoginAndItsEnd(t *testing.T) {
 	var tr Tracker
-	e, ok := tr.see(record{now, "sshd", 12, acceptedMsg})
+	e, ok := tr.see(record{now, "sshd", 12, acceptedMsg}, now)
 	want := api.AgentEvent{At: now, Kind: Login, Login: "alice", Serial: "7", KeyID: keyID, Source: "10.0.0.9"}
 	if diff := cmp.Diff(want, e); !ok || diff != "" {
 		t.Fatal(ok, diff)
 	}
-	if _, ok := tr.see(record{now, "sshd", 13, closedMsg}); ok {
+	if _, ok := tr.see(record{now, "sshd", 13, closedMsg}, now); ok {
 		t.Error("another process ends the session")
 	}
 	later := now.Add(time.Minute)
-	e, ok = tr.see(record{later, "sshd", 12, closedMsg})
+	e, ok = tr.see(record{later, "sshd", 12, closedMsg}, now)
 	want.Kind, want.At = Logout, later
 	if diff := cmp.Diff(want, e); !ok || diff != "" {
 		t.Fatal(ok, diff)
 	}
-	if _, ok := tr.see(record{later, "sshd", 12, closedMsg}); ok {
+	if _, ok := tr.see(record{later, "sshd", 12, closedMsg}, now); ok {
 		t.Error("a session ends twice")
 	}
 }
@@ -87,7 +87,7 @@ func TestWhatIsNoLoginOfOurs(t *testing.T) {
 		"an address that is none":      {now, "sshd", 1, strings.Replace(acceptedMsg, "10.0.0.9", "10.0.0.999", 1)},
 		"an end without a beginning":   {now, "sshd", 1, closedMsg},
 	} {
-		if e, ok := new(Tracker).see(r); ok {
+		if e, ok := new(Tracker).see(r, now); ok {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}
@@ -96,12 +96,12 @@ func TestWhatIsNoLoginOfOurs(t *testing.T) {
 func TestOpenSessionsAreBounded(t *testing.T) {
 	var tr Tracker
 	for pid := range maxOpen + 1 {
-		tr.see(record{now, "sshd", pid + 1, acceptedMsg})
+		tr.see(record{now, "sshd", pid + 1, acceptedMsg}, now)
 	}
 	if len(tr.open) != maxOpen || len(tr.order) != maxOpen {
 		t.Fatalf("%d sessions and %d of their order are kept", len(tr.open), len(tr.order))
 	}
-	if _, ok := tr.see(record{now, "sshd", 1, closedMsg}); ok {
+	if _, ok := tr.see(record{now, "sshd", 1, closedMsg}, now); ok {
 		t.Error("the oldest is still known")
 	}
 }
@@ -214,6 +214,7 @@ func TestTheAuthLogAcrossRotationAndRestart(t *testing.T) {
 func FuzzParseLine(f *testing.F) {
 	f.Add("Jan  2 11:59:07 web-1 sshd[12]: " + acceptedMsg)
 	f.Add("2026-01-02T11:00:00.5+01:00 web-1 sshd-session[9]: " + closedMsg)
+	f.Add("Jan  2 11:59:07 web-1 sshd[12]: " + failedMsg)
 	f.Add("")
 	f.Fuzz(func(t *testing.T, line string) {
 		r, ok := parseLine(line, now)
@@ -221,8 +222,8 @@ func FuzzParseLine(f *testing.F) {
 			return
 		}
 		var tr Tracker
-		if e, ok := tr.see(r); ok {
-			if e.Login == "" || e.Serial == "" || e.Source == "" || strings.ContainsAny(e.Login+e.KeyID+e.Source, " \n\"\x1b") {
+		if e, ok := tr.see(r, now); ok {
+			if e.Login == "" || e.Kind != Refused && e.Serial == "" || e.Source == "" || strings.ContainsAny(e.Login+e.KeyID+e.Source+e.Key+e.CA+e.Detail, "\n\"\x1b") {
 				t.Errorf("event %+v of %q", e, line)
 			}
 		}

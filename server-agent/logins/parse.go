@@ -12,8 +12,9 @@ import (
 
 // Kinds of events, as api.AgentEvent has them.
 const (
-	Login  = "login"
-	Logout = "logout"
+	Login   = "login"
+	Logout  = "logout"
+	Refused = "refused" // a certificate, or how many were
 )
 
 // record is one line of a log: who wrote what, and when.
@@ -36,15 +37,17 @@ var ended = regexp.MustCompile(`^pam_unix\(sshd:session\): session closed for us
 // isSSHD knows the names of sshd's processes; since 9.8 a session has its own.
 func isSSHD(program string) bool { return program == "sshd" || program == "sshd-session" }
 
-// Tracker ties ends to logins by the process that wrote them. The zero value
-// works.
+// Tracker ties ends to logins by the process that wrote them, and rations
+// refusals. The zero value works.
 type Tracker struct {
-	open  map[int]api.AgentEvent // by pid
-	order []int
+	open     map[int]api.AgentEvent // by pid
+	order    []int
+	refusals refusals
 }
 
-// see turns a record into an event, if it is one of ours.
-func (t *Tracker) see(r record) (api.AgentEvent, bool) {
+// see turns a record into an event, if it is one of ours. now is when we read
+// it: the times in a log that was not read for long say nothing of our pace.
+func (t *Tracker) see(r record, now time.Time) (api.AgentEvent, bool) {
 	if !isSSHD(r.program) || len(r.message) > maxLine {
 		return api.AgentEvent{}, false
 	}
@@ -59,6 +62,10 @@ func (t *Tracker) see(r record) (api.AgentEvent, bool) {
 		t.remember(r.pid, e)
 		return e, true
 	}
+	if e, ok := refused(r); ok {
+		return e, t.refusals.take(r.pid, &e, now)
+	}
+	t.refusals.note(r)
 	m := ended.FindStringSubmatch(r.message)
 	if m == nil {
 		return api.AgentEvent{}, false

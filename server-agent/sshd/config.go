@@ -6,11 +6,14 @@ import (
 )
 
 // dropInText is the whole drop-in. `Match all` at its end closes the block for
-// whatever the host's configuration says after the Include.
+// whatever the host's configuration says after the Include. From LogLevel
+// VERBOSE on sshd names the certificates that it refuses; it is not among the
+// managed settings, because no login depends on it.
 const dropInText = `# Written by cardea-server-agent, which puts it back when it is changed.
 # Accounts outside the group cardea-managed log in as they always did.
 HostCertificate ` + CertificateFile + `
 Match Group cardea-managed
+	LogLevel VERBOSE
 	AuthenticationMethods publickey
 	PubkeyAuthentication yes
 	PasswordAuthentication no
