@@ -35,6 +35,9 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// Who reads us may go first (`make demo | head`, a closed terminal): a write
+	// then fails, and must not end us before everything is cleaned up.
+	signal.Ignore(syscall.SIGPIPE)
 	switch {
 	case len(args) > 1 && args[0] == asBrowser:
 		return browse.Main(args[1:])
