@@ -38,6 +38,9 @@ func (b *bench) bulk(ctx context.Context) error {
 	for range max(1, b.opt.rounds/10) {
 		for _, i := range rand.Perm(len(kinds) * len(some) * 2) {
 			kind, way, d := kinds[i%2], some[i/4], directions(b.opt.mib)[i/2%2]
+			if err := b.ground.certify(ctx); err != nil {
+				return err
+			}
 			speed, middle, err := b.pour(ctx, way, kind.options, d)
 			if err != nil {
 				return err

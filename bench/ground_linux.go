@@ -21,6 +21,8 @@ const (
 	// plainAccount is one of the server's own, which Cardea does not manage and
 	// a key in its home opens.
 	plainAccount = "plain"
+	// ownAccount is what plain ssh's configuration calls the server with that account.
+	ownAccount = "own-account"
 )
 
 // ground is a team on this machine, with what plain ssh needs beside it.
@@ -30,6 +32,9 @@ type ground struct {
 	dir   string
 	bin   string
 	alice *stage.Person
+
+	plainKey  string    // public line of the key that plain ssh uses
+	certified time.Time // when it got its certificate
 }
 
 // raise builds a team with one server in a fresh folder below dir. An empty
@@ -111,8 +116,14 @@ func (g *ground) openSessions(ctx context.Context) (int, error) {
 	}
 }
 
-// plainAccess makes the account for plain ssh, with the same shell as alice's,
-// and returns the lines that lead there in a configuration of ssh.
+// plainAccess prepares what plain ssh needs, and returns the lines that lead there in a
+// configuration of ssh: to server as alice, with a key and its certificate in files, and to
+// ownAccount as an account that is the server's own, with the same key.
+//
+// Alice's account is the one to compare with. sshd answers each refused request, of which
+// every login has two, after a time that it derives from the login's name (5 to 9.2 ms,
+// doubled where that has passed: user_specific_delay in OpenSSH's auth2.c), so two accounts
+// of one server differ by up to 20 ms in which nobody does anything.
 func (g *ground) plainAccess(ctx context.Context) (lines []string, key string, err error) {
 	host := g.hosts.Host(server)
 	entry, err := host.Run(ctx, "getent", "passwd", "alice")
@@ -121,15 +132,14 @@ func (g *ground) plainAccess(ctx context.Context) (lines []string, key string, e
 	}
 	shell := strings.TrimSpace(entry[strings.LastIndexByte(entry, ':')+1:])
 	key = filepath.Join(g.dir, "plain-key")
-	public, err := makeKey(key)
-	if err != nil {
+	if g.plainKey, err = makeKey(key); err != nil {
 		return nil, "", err
 	}
 	if _, err := host.Run(ctx, "/usr/sbin/useradd", "-m", "-p", "*", "-s", shell, plainAccount); err != nil {
 		return nil, "", err
 	}
 	home := "/home/" + plainAccount
-	if err := host.WriteFile(home+"/.ssh/authorized_keys", []byte(public), 0o644); err != nil {
+	if err := host.WriteFile(home+"/.ssh/authorized_keys", []byte(g.plainKey), 0o644); err != nil {
 		return nil, "", err
 	}
 	hostKey, err := host.HostKey()
@@ -140,10 +150,30 @@ func (g *ground) plainAccess(ctx context.Context) (lines []string, key string, e
 	if err := os.WriteFile(known, []byte(server+" "+hostKey+"\n"), 0o600); err != nil {
 		return nil, "", err
 	}
-	return []string{
-		"Host " + server, "HostName " + g.hosts.Addr(server).String(), "HostKeyAlias " + server, "User " + plainAccount,
-		"IdentityFile " + key, "UserKnownHostsFile " + known,
-	}, key, nil
+	there := []string{"HostName " + g.hosts.Addr(server).String(), "HostKeyAlias " + server, "IdentityFile " + key, "UserKnownHostsFile " + known}
+	lines = append([]string{"Host " + server, "User alice", "CertificateFile " + key + "-cert.pub"}, there...)
+	lines = append(lines, "Host "+ownAccount, "User "+plainAccount)
+	return append(lines, there...), key, g.certify(ctx)
+}
+
+// certifyEvery is well within a certificate's life.
+const certifyEvery = time.Minute
+
+// certify keeps the certificate of plain ssh's key fresh.
+func (g *ground) certify(ctx context.Context) error {
+	if time.Since(g.certified) < certifyEvery {
+		return nil
+	}
+	client, err := g.alice.Client(ctx)
+	if err != nil {
+		return err
+	}
+	var got api.Connection
+	if err := client.Send(ctx, "POST", "/v1/connect", api.Connect{Server: server, PublicKey: strings.TrimSpace(g.plainKey)}, &got); err != nil {
+		return fmt.Errorf("a certificate for plain ssh: %w", err)
+	}
+	g.certified = time.Now()
+	return os.WriteFile(filepath.Join(g.dir, "plain-key-cert.pub"), []byte(got.Certificate+"\n"), 0o600)
 }
 
 // person makes one more user who may enter the server, signed in.

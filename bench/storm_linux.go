@@ -29,6 +29,9 @@ func (b *bench) storm(ctx context.Context) error {
 		for range rounds {
 			for _, i := range rand.Perm(len(some)) {
 				way := some[i]
+				if err := b.ground.certify(ctx); err != nil {
+					return err
+				}
 				one, err := b.atOnce(ctx, way, n)
 				if err != nil {
 					return err

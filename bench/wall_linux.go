@@ -39,6 +39,9 @@ func (b *bench) oneByOne(ctx context.Context, w *ways, options []option) (*table
 		found[way.name] = &measured{}
 	}
 	for range b.opt.rounds {
+		if err := b.ground.certify(ctx); err != nil {
+			return nil, err
+		}
 		for _, i := range rand.Perm(len(w.all)) {
 			if err := b.one(ctx, w.all[i], options, found[w.all[i].name]); err != nil {
 				return nil, err

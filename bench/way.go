@@ -3,6 +3,7 @@ package main
 // Names of the ways to the server, as the tables show them.
 const (
 	wayDirect   = "plain ssh"
+	wayOwn      = "plain ssh, account of the server"
 	wayCopy     = "bare ProxyCommand"
 	wayBarePass = "bare ProxyCommand, descriptor"
 	wayJump     = "ssh -J"

@@ -41,7 +41,7 @@ type ways struct {
 }
 
 func newWays(ctx context.Context, g *ground) (*ways, error) {
-	server, key, err := g.plainAccess(ctx)
+	lines, key, err := g.plainAccess(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("an account for plain ssh: %w", err)
 	}
@@ -61,13 +61,14 @@ func newWays(ctx context.Context, g *ground) (*ways, error) {
 		"Host *", "IdentitiesOnly yes", "IdentityAgent none", "GlobalKnownHostsFile /dev/null", "StrictHostKeyChecking yes",
 		"PreferredAuthentications publickey", "BatchMode yes", "ControlMaster no", "ControlPath none",
 	}
-	w.shared = append(append(server, jump...), common...)
+	w.shared = append(append(lines, jump...), common...)
 	nodelay := filepath.Join(g.bin, "nodelay")
 	w.all = []*way{
-		w.plain(wayDirect, nothing),
-		w.plain(wayCopy, nothing, "-o", "ProxyCommand="+nodelay+" %h %p"),
-		w.plain(wayBarePass, nothing, "-o", "ProxyCommand="+nodelay+" -pass %h %p", "-o", "ProxyUseFdpass=yes"),
-		w.plain(wayJump, func() (time.Duration, error) { return cpuWithEnded(w.jump.cmd.Process.Pid) }, "-J", "jump"),
+		w.plain(wayDirect, server, nothing),
+		w.plain(wayOwn, ownAccount, nothing),
+		w.plain(wayCopy, server, nothing, "-o", "ProxyCommand="+nodelay+" %h %p"),
+		w.plain(wayBarePass, server, nothing, "-o", "ProxyCommand="+nodelay+" -pass %h %p", "-o", "ProxyUseFdpass=yes"),
+		w.plain(wayJump, server, func() (time.Duration, error) { return cpuWithEnded(w.jump.cmd.Process.Pid) }, "-J", "jump"),
 		w.cardea(wayPipe, []string{"ssh", "-F", g.alice.SSHConfig()}),
 		w.cardea(wayPass, []string{filepath.Join(g.bin, "cardea"), "ssh"}),
 	}
@@ -93,9 +94,9 @@ func nothing() (time.Duration, error) { return 0, nil }
 
 // plain is OpenSSH with a configuration of its own, so that an option reaches
 // the first hop of -J, too.
-func (w *ways) plain(name string, middle func() (time.Duration, error), args ...string) *way {
+func (w *ways) plain(name, host string, middle func() (time.Duration, error), args ...string) *way {
 	argv := func(options []option) []string {
-		return append(append([]string{"ssh", "-F", w.config(options)}, args...), server)
+		return append(append([]string{"ssh", "-F", w.config(options)}, args...), host)
 	}
 	return w.way(name, middle, argv)
 }
