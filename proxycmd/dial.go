@@ -27,12 +27,23 @@ const (
 // errTicket is a gateway's word that the ticket is not good (any more).
 var errTicket = errors.New("the ticket is not good")
 
+// errPassing is a gateway's word that it cannot serve anybody just now.
+var errPassing = errors.New("the gateway takes no connections now")
+
 // refusal is a gateway's authenticated no.
 type refusal struct{ address, kind, sentence string }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%s: %s", r.address, r.sentence) }
 
-func (r *refusal) Is(target error) bool { return target == errTicket && r.kind == "ticket" }
+func (r *refusal) Is(target error) bool {
+	switch r.kind {
+	case "ticket":
+		return target == errTicket
+	case "control", "busy", "draining":
+		return target == errPassing
+	}
+	return false
+}
 
 // final reports whether another gateway would say the same: it was the control plane's no.
 func (r *refusal) final() bool { return r.kind == "claim" || r.kind == "ticket" }

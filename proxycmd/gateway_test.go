@@ -270,6 +270,31 @@ func TestATicketThatIsOverIsReplacedOnce(t *testing.T) {
 	}
 }
 
+func TestWhatPassesIsTriedASecondTimeOnce(t *testing.T) {
+	for _, kind := range []string{"control", "busy", "draining"} {
+		w, s := home(t)
+		var g *gateway
+		g = newGateway(t, func(conn net.Conn, o *hello.Opened) {
+			if g.Hits.Load() == 1 {
+				refuse(kind, "not now")(conn, o)
+				return
+			}
+			relayTo(s.Addr)(conn, o)
+		})
+		through(w, s.Addr, g.route())
+		if r := realSSH(w); r.Exit != 0 {
+			t.Errorf("%s: exit %d, stderr %q", kind, r.Exit, r.Stderr)
+		}
+		for refused, tries := range map[string]int32{kind: 2, "server": 1} {
+			g := newGateway(t, refuse(refused, "not now"))
+			through(w, s.Addr, g.route())
+			if r := realSSH(w); r.Exit != 255 || !strings.Contains(r.Stderr, "not now") || g.Hits.Load() != tries {
+				t.Errorf("%s: exit %d, stderr %q, %d tries, want %d", refused, r.Exit, r.Stderr, g.Hits.Load(), tries)
+			}
+		}
+	}
+}
+
 func TestWhenNoWayIsLeftTheReasonsAreTold(t *testing.T) {
 	w, s := home(t)
 	through(w, s.Addr, newGateway(t, refuse("draining", "this gateway is going away")).route(), newGateway(t, refuse("server", "the server did not \x1b[2J answer")).route())

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -82,8 +83,14 @@ func Run(ctx context.Context, o Options) error {
 	return copyBoth(ctx, o.Stdin, o.Stdout, conn)
 }
 
-// connect asks for a connection and dials it. A ticket lives for a minute: where it is over
-// when the gateway sees it (the machine slept in between), a second one is asked for, once.
+// pause is how long, at least, a gateway that has no room or no control plane is left alone;
+// as much again is random, so that those who were refused together do not come back together.
+const pause = 250 * time.Millisecond
+
+// connect asks for a connection and dials it. It does both a second time, once, where the
+// reason of the failure passes: a ticket lives for a minute and is over when the machine slept
+// in between; a control plane is restarted within a second; a gateway that stops is no
+// candidate the next time.
 func connect(ctx context.Context, o Options) (net.Conn, error) {
 	for again := false; ; again = true {
 		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
@@ -99,6 +106,9 @@ func connect(ctx context.Context, o Options) (net.Conn, error) {
 		if errors.Is(err, errTicket) && !again {
 			continue
 		}
+		if errors.Is(err, errPassing) && !again && wait(ctx, pause+rand.N(pause)) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -106,6 +116,18 @@ func connect(ctx context.Context, o Options) (net.Conn, error) {
 			fmt.Fprintf(o.Stderr, "cardea: %s\n", ident.Text(c.Notice))
 		}
 		return conn, nil
+	}
+}
+
+// wait reports whether ctx lasted as long.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -117,5 +139,8 @@ func unreachable(tried []error) error {
 		reasons[i] = err.Error()
 	}
 	e := api.Errorf(api.NoGateway, "no way leads to the server: %s", strings.Join(reasons, ", "))
+	if errors.Is(errors.Join(tried...), errPassing) {
+		e = e.WithCause(errPassing)
+	}
 	return e.WithHint("try again, and if it stays so ask your administrator")
 }
