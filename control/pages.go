@@ -29,12 +29,13 @@ type pages struct {
 	server *Server
 	signin *signin.Service
 	web    *web.Pages
+	mux    *http.ServeMux // knows all routes, also those that are no pages
 }
 
 // pageRoutes registers them. They are public in the sense of Access: who sits
 // there is shown by cookies, which count here and nowhere else.
 func pageRoutes(t *table) {
-	p := &pages{server: t.server, signin: t.server.signin, web: t.server.web}
+	p := &pages{server: t.server, signin: t.server.signin, web: t.server.web, mux: t.mux}
 	add := func(method, path, doc string, do func(http.ResponseWriter, *http.Request) error) {
 		t.plain(route{Method: method, Path: path, Access: Public, Doc: doc}, do, p.fail)
 	}
@@ -53,13 +54,35 @@ func pageRoutes(t *table) {
 func (p *pages) nothing(w http.ResponseWriter, r *http.Request) {
 	by, _ := caller.From(r.Context())
 	err := p.server.within(w, r, route{Access: Public}, func(context.Context) error {
-		return api.Errorf(api.NotFound, "there is no %s", ident.Text(short(r.Method+" "+r.URL.Path)))
+		missing := api.Errorf(api.NotFound, "there is no %s", ident.Text(short(r.Method+" "+r.URL.Path)))
+		if allowed := p.allowed(r); allowed != "" {
+			w.Header().Set("Allow", allowed)
+			missing.StatusCode, missing.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
+			missing = missing.WithHint("this path takes %s", allowed)
+		}
+		return missing
 	})
 	if strings.HasPrefix(r.URL.Path, api.PathPrefix+"/") || strings.HasPrefix(r.URL.Path, "/oauth/") {
 		writeProblem(w, p.server.public(r.Context(), by, err))
 		return
 	}
 	p.fail(w, r, err)
+}
+
+// methods are those that some route takes.
+var methods = [...]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
+// allowed are the methods that there are for a path, "" for a path that there is
+// not. What catches everything else is in the way of the mux's own answer.
+func (p *pages) allowed(r *http.Request) string {
+	var out []string
+	for _, m := range methods {
+		other := http.Request{Method: m, URL: r.URL, Host: r.Host}
+		if _, pattern := p.mux.Handler(&other); pattern != "/" {
+			out = append(out, m)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // short is as much of what somebody sent as an answer repeats.

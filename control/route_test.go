@@ -159,3 +159,31 @@ func TestTheBodyIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestAWrongMethodIsToldFromAPathThatThereIsNot(t *testing.T) {
+	s := newStack(t)
+	for _, tc := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"PUT", "/v1/users", 405, "GET, HEAD, POST"},
+		{"POST", "/v1/users/alice", 405, "GET, HEAD, PATCH, DELETE"},
+		{"GET", "/v1/connect", 405, "POST"},
+		{"GET", "/oauth/token", 405, "POST"},
+		{"DELETE", "/signin", 405, "GET, HEAD, POST"},
+		{"PUT", "/", 405, "GET, HEAD"},
+		{"BREW", "/v1/users", 405, "GET, HEAD, POST"},
+		{"GET", "/v1/nothing", 404, ""},
+		{"PUT", "/nothing", 404, ""},
+	} {
+		req, err := http.NewRequest(tc.method, publicURL+tc.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := s.send(0, req)
+		if got.StatusCode != tc.status || got.Header.Get("Allow") != tc.allow || tc.path != "/" && strings.HasPrefix(tc.path, "/v1/") && !strings.Contains(got.body, `"kind":"not-found"`) {
+			t.Errorf("%s %s: %d, Allow %q, %s", tc.method, tc.path, got.StatusCode, got.Header.Get("Allow"), got.body)
+		}
+	}
+}
