@@ -63,9 +63,18 @@ func showVerb[T any](a *app, collection, what string, columns []column[T]) *cobr
 			if err != nil {
 				return err
 			}
-			return showOne(a, v, columns)
+			return showNamed(cmd.Context(), a, v, columns)
 		},
 	}
+}
+
+// showNamed is showOne with the names of what v refers to by id. What was done is
+// shown in any case: a secret in it is told once.
+func showNamed[T any](ctx context.Context, a *app, v T, columns []column[T]) error {
+	if client, err := a.client(ctx); err == nil {
+		columns = named(ctx, a, client, []T{v}, columns)
+	}
+	return showOne(a, v, columns)
 }
 
 // deleteVerb is a verb that removes one object by id or name.

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"fmt"
+	"errors"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -76,11 +76,11 @@ func memberAdd(a *app) *cobra.Command {
 				}
 				m, err := call[api.Member](cmd.Context(), a, "PUT", path, api.NewMember{Until: until.time})
 				if err != nil {
-					return fmt.Errorf("put %s into %s: %w", user, args[0], err)
+					return errors.Join(showSome(a, rows, memberColumns()), err)
 				}
 				rows = append(rows, m)
 			}
-			return show(a, rows, memberColumns())
+			return showSome(a, rows, memberColumns())
 		},
 	}
 	cmd.Flags().Var(&until, "until", "when the membership ends: 8h, 2026-12-31, or a time")

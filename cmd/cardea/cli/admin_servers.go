@@ -72,7 +72,7 @@ func serverUpdate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showOne(a, s, machineColumns(a))
+			return showNamed(cmd.Context(), a, s, machineColumns(a))
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "new name, unique in its project")

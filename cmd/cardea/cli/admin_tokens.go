@@ -53,7 +53,7 @@ func tokenCreate(a *app) *cobra.Command {
 				_, err = fmt.Fprintln(a.out, ident.Text(t.Secret))
 				return err
 			}
-			return showOne(a, t, append(tokenColumns(),
+			return showNamed(cmd.Context(), a, t, append(tokenColumns(),
 				column[api.EnrolmentToken]{"secret (told once)", func(t api.EnrolmentToken) string { return t.Secret }}))
 		},
 	}

@@ -52,6 +52,14 @@ func show[T any](a *app, rows []T, columns []column[T]) error {
 	return writeTable(a.out, table)
 }
 
+// showSome is show for what was done, of which there may be nothing.
+func showSome[T any](a *app, rows []T, columns []column[T]) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return show(a, rows, columns)
+}
+
 // showOne prints one value: an object in JSON, a line for each fact that there
 // is for people.
 func showOne[T any](a *app, v T, columns []column[T]) error {
