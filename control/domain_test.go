@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/ca"
@@ -508,6 +510,36 @@ func TestWhySaysWhatConnectWould(t *testing.T) {
 	}
 }
 
+// Whenever one begins, what was written from then on is there, and little that is
+// older; nothing is read through to find it.
+func TestTheAuditIsReadFromATimeOn(t *testing.T) {
+	s := newScene(t)
+	var stamps []time.Time
+	for i := range 20 {
+		s.wait(10 * time.Minute)
+		stamps = append(stamps, s.now())
+		e := audit.Event{Time: s.now(), Action: audit.GroupCreate, Outcome: audit.Allowed, Detail: map[string]string{"name": fmt.Sprint("mark", i)}}
+		if err := s.store.AppendAudit(t.Context(), store.Meta{Now: s.now(), Audit: audit.EncodeAll(e)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	since := func(at time.Time) []api.AuditEvent {
+		return must[api.List[api.AuditEvent]](t, s.admin, "GET", "/v1/audit?limit=1000&since="+at.UTC().Format(time.RFC3339), nil).Items
+	}
+	for i, at := range stamps {
+		got := since(at)
+		if len(got) == 0 || got[0].Detail["name"] != fmt.Sprint("mark", i) {
+			t.Errorf("from mark %d on: %d events, first %+v", i, len(got), got[0])
+		}
+	}
+	if got := since(stamps[0].Add(-24 * time.Hour)); got[0].Seq != 1 {
+		t.Errorf("from before the first on: %+v", got[0])
+	}
+	if got := since(stamps[19].Add(10 * time.Minute)); len(got) != 0 {
+		t.Errorf("from after the last on: %+v", got)
+	}
+}
+
 func TestTheAuditIsReadInOrderAndFollowed(t *testing.T) {
 	s := newScene(t)
 	all := must[api.List[api.AuditEvent]](t, s.admin, "GET", "/v1/audit?limit=1000", nil)
@@ -521,6 +553,20 @@ func TestTheAuditIsReadInOrderAndFollowed(t *testing.T) {
 	two := must[api.List[api.AuditEvent]](t, s.admin, "GET", "/v1/audit?limit=2", nil)
 	if len(two.Items) != 2 || two.Next != fmt.Sprint(two.Items[1].Seq) || all.Next != "" {
 		t.Errorf("a page of two: %+v", two)
+	}
+	newest := must[api.List[api.AuditEvent]](t, s.admin, "GET", "/v1/audit?last=2", nil)
+	older := must[api.List[api.AuditEvent]](t, s.admin, "GET", fmt.Sprintf("/v1/audit?last=3&before=%d", newest.Items[0].Seq), nil)
+	n := len(all.Items)
+	if diff := cmp.Diff(all.Items[n-5:], append(older.Items, newest.Items...)); diff != "" {
+		t.Errorf("backward: %s", diff)
+	}
+	if none := must[api.List[api.AuditEvent]](t, s.admin, "GET", "/v1/audit?last=3&before=1", nil); none.Items == nil || len(none.Items) != 0 {
+		t.Errorf("before the first: %+v", none)
+	}
+	for _, mixed := range []string{"last=2&after=1", "last=2&limit=1", "last=2&wait=1", "before=3", "last=1001", "last=2&since=2026-01-01T00:00:00Z"} {
+		if _, err := try[api.List[api.AuditEvent]](t, s.admin, "GET", "/v1/audit?"+mixed, nil); api.KindOf(err) != api.Invalid {
+			t.Errorf("%s: %v", mixed, err)
+		}
 	}
 	got := make(chan api.List[api.AuditEvent], 1)
 	go func() {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/control/caller"
@@ -76,10 +77,27 @@ func logRoutes(t *table, i *issue.Service) {
 		})
 	handle(t, route{Method: "GET", Path: "/v1/audit", Access: Admin, Poll: true, Doc: "The audit log after a row; with a wait, as soon as there is more"},
 		func(ctx context.Context, _ caller.Caller, in *struct {
-			After int64 `query:"after" minimum:"0" doc:"seq of the last row that is known"`
-			Limit int   `query:"limit" minimum:"0" maximum:"1000"`
+			After  int64     `query:"after" minimum:"0" doc:"seq of the last row that is known"`
+			Limit  int       `query:"limit" minimum:"0" maximum:"1000"`
+			Since  time.Time `query:"since" doc:"rows from this time on; the first may be older by two minutes"`
+			Last   int       `query:"last" minimum:"0" maximum:"1000" doc:"the newest rows alone, in order; not with after, since, limit and wait"`
+			Before int64     `query:"before" minimum:"0" doc:"with last: the newest before this seq"`
 			Waiting
 		}) (*api.List[api.AuditEvent], error) {
+			backward := in.Last > 0 || in.Before > 0
+			if backward && (in.Last == 0 || in.After > 0 || in.Limit > 0 || in.Wait > 0 || !in.Since.IsZero()) {
+				return nil, api.Errorf(api.Invalid, "last, and before with it, exclude after, since, limit and wait").WithHint("read forward or backward")
+			}
+			if backward {
+				return i.Last(ctx, in.Before, in.Last)
+			}
+			if !in.Since.IsZero() {
+				after, err := i.Since(ctx, in.Since)
+				if err != nil {
+					return nil, err
+				}
+				in.After = max(in.After, after)
+			}
 			return i.Audit(ctx, in.After, in.Limit, lookup.Wait(in.Wait))
 		})
 }

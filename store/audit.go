@@ -23,4 +23,7 @@ type AuditLog interface {
 	AppendAudit(ctx context.Context, m Meta) error
 	// AuditRows returns up to limit rows with ID above after, in order.
 	AuditRows(ctx context.Context, after int64, limit int) ([]AuditRow, error)
+	// LastAuditRows returns up to limit rows: the newest with ID below before (of
+	// all if that is 0), in order.
+	LastAuditRows(ctx context.Context, before int64, limit int) ([]AuditRow, error)
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -150,7 +151,25 @@ func (s *Store) AppendAudit(ctx context.Context, m store.Meta) error {
 
 // AuditRows implements store.AuditLog.
 func (s *Store) AuditRows(ctx context.Context, after int64, limit int) ([]store.AuditRow, error) {
-	return all(s.reader(ctx), func(r *store.AuditRow) []any {
-		return []any{&r.ID, &r.Instance, &r.Epoch, &r.Seq, &r.At, &r.Payload, &r.Hash}
-	}, `SELECT id, instance, epoch, seq, at, payload, hash FROM audit WHERE id > ? ORDER BY id LIMIT ?`, after, clamp(limit))
+	return all(s.reader(ctx), auditInto, auditForward, after, clamp(limit))
+}
+
+// LastAuditRows implements store.AuditLog.
+func (s *Store) LastAuditRows(ctx context.Context, before int64, limit int) ([]store.AuditRow, error) {
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	rows, err := all(s.reader(ctx), auditInto, auditBackward, before, clamp(limit))
+	slices.Reverse(rows)
+	return rows, err
+}
+
+// Both walk the primary key from where they begin, however long the log is.
+const (
+	auditForward  = `SELECT id, instance, epoch, seq, at, payload, hash FROM audit WHERE id > ? ORDER BY id LIMIT ?`
+	auditBackward = `SELECT id, instance, epoch, seq, at, payload, hash FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?`
+)
+
+func auditInto(r *store.AuditRow) []any {
+	return []any{&r.ID, &r.Instance, &r.Epoch, &r.Seq, &r.At, &r.Payload, &r.Hash}
 }

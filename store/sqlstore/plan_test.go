@@ -16,6 +16,8 @@ func TestStatementsOfEveryConnectionScanNoTable(t *testing.T) {
 		"RecordIssuance":        insertIssued + forUser,
 		"RecordIssuance (host)": insertIssued + forServer,
 		"ClaimHello":            insertGatewaySession,
+		"AuditRows":             auditForward,
+		"LastAuditRows":         auditBackward,
 	} {
 		params := make([]any, strings.Count(q, "?"))
 		for i := range params {

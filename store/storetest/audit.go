@@ -30,6 +30,19 @@ var auditCases = []testCase{
 		w.equal(page, all[1:3])
 		w.equal(len(must[[]store.AuditRow](w)(w.s.AuditRows(w.ctx, all[len(all)-1].ID, 10))), 0)
 	}},
+	{"LastAuditRows are the newest below an id, up to a limit, in order", func(w *world) {
+		w.ok(w.s.AppendAudit(w.ctx, w.meta("a", "b", "c")))
+		all := w.audit()
+		n := len(all)
+		last := func(before int64, limit int) []store.AuditRow {
+			return must[[]store.AuditRow](w)(w.s.LastAuditRows(w.ctx, before, limit))
+		}
+		w.equal(last(0, 2), all[n-2:])
+		w.equal(last(all[n-2].ID, 2), all[n-4:n-2])
+		w.equal(last(0, n), all)
+		w.equal(last(0, n+1), all)
+		w.equal(len(last(all[0].ID, 10)), 0)
+	}},
 	{"the epoch rises at each start, and numbers begin anew", func(w *world) {
 		first := w.audit()
 		w.ok(w.s.Close())

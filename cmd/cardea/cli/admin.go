@@ -200,13 +200,19 @@ func (u *untilFlag) Set(s string) error {
 		u.time = u.now().Add(d).UTC().Truncate(time.Second)
 		return nil
 	}
+	t, err := moment(s)
+	u.time = t
+	return err
+}
+
+// moment reads a date or a time, here if it does not say where.
+func moment(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04", "2006-01-02"} {
 		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			u.time = t.UTC()
-			return nil
+			return t.UTC(), nil
 		}
 	}
-	return fmt.Errorf("%q is no time such as 8h, 2026-12-31 or 2026-12-31T18:00:00Z", s)
+	return time.Time{}, fmt.Errorf("%q is no time such as 8h, 2026-12-31 or 2026-12-31T18:00:00Z", s)
 }
 
 // onOff is a verb that patches the state of one object.
