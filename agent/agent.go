@@ -258,7 +258,7 @@ func (a *Agent) status() Status {
 	a.catalog.mu.Lock()
 	defer a.catalog.mu.Unlock()
 	return Status{
-		PID: os.Getpid(), Version: version.Get().Version, Since: a.since, SSHSocket: a.paths.SSHSocket(), Identities: a.ids.count(),
+		PID: os.Getpid(), Version: version.Get().Version, Since: a.since, SSHSocket: a.paths.SSHSocket(), SSHConfig: a.paths.SSHConfig(), Identities: a.ids.count(),
 		SeenAt: a.catalog.seenAt, Servers: len(a.catalog.current.Servers), Skipped: a.catalog.skipped, Problem: a.catalog.problem,
 	}
 }

@@ -101,6 +101,9 @@ type Status struct {
 	Version   string    `json:"version"`
 	Since     time.Time `json:"since"`
 	SSHSocket string    `json:"ssh_socket"`
+	// SSHConfig is the file that it keeps fresh for ssh to include. An agent that was
+	// started with another HOME has another one.
+	SSHConfig string `json:"ssh_config,omitempty"`
 	// Identities is how many connections' keys it holds right now.
 	Identities int `json:"identities"`
 	// SeenAt is when the catalog was last known to be current; zero if never.

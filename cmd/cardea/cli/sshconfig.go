@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/sshconfig"
@@ -123,21 +125,43 @@ func (a *app) sshConfigInstall(ctx context.Context) error {
 // left to the user's own configuration. The error is of kind SignIn if nobody is
 // signed in.
 func (a *app) freshen(ctx context.Context) (skipped []string, err error) {
-	if saved, err := a.home.Peek(); err != nil {
+	saved, err := a.home.Peek()
+	if err != nil {
 		return nil, a.whereToSignIn(saved, err)
 	}
 	control, err := a.agent()
 	if err != nil {
 		return nil, err
 	}
+	s, err := control.Status(ctx)
+	if err == nil && s.SSHConfig != "" && s.SSHConfig != a.paths.SSHConfig() {
+		return nil, elsewhere(s)
+	}
 	if err := control.Refresh(ctx); err != nil {
 		return nil, err
 	}
-	s, err := control.Status(ctx)
+	s, err = control.Status(ctx)
 	if err == nil && s.Problem != "" {
 		err = errors.New(s.Problem)
 	}
+	if err == nil {
+		// The agent's word is not enough: what ssh will read must be there.
+		_, err = os.Stat(a.paths.SSHConfig())
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = elsewhere(s)
+	}
+	if c, _, cerr := control.Catalog(ctx); err == nil && cerr == nil && c.Session.User != saved.Session.User {
+		err = fmt.Errorf("the agent that runs (process %d) was started with another XDG_CONFIG_HOME and serves %s; type: cardea agent stop && cardea ssh-config --install",
+			s.PID, c.Session.UserName)
+	}
 	return s.Skipped, err
+}
+
+// elsewhere is for an agent that answers at our socket and serves another HOME.
+func elsewhere(s agent.Status) error {
+	return fmt.Errorf("the agent that runs (process %d) was started with another HOME and writes %s; type: cardea agent stop && cardea ssh-config --install",
+		s.PID, cmp.Or(s.SSHConfig, "another file"))
 }
 
 func (a *app) sshConfigUninstall() error {
