@@ -590,7 +590,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	s := newStack(t)
 	b := s.browser(0)
 	for _, c := range []struct{ method, path, kind string }{
-		{"GET", "/v1/nothing", problemType}, {"POST", "/v1/team", problemType}, {"GET", "/oauth/nothing", problemType},
+		{"GET", "/v1/nothing", problemType}, {"POST", "/v1/nothing", problemType}, {"GET", "/oauth/nothing", problemType},
 		{"GET", "/nothing", "text/html; charset=utf-8"}, {"GET", "/static/0/cardea.css", "text/html; charset=utf-8"},
 		{"GET", "/<script>", "text/html; charset=utf-8"},
 	} {
