@@ -121,7 +121,7 @@ func (s *Server) token(req *http.Request, r route) (string, error) {
 // comes before the store is asked: a stranger costs a signature check, and not
 // a read of the database.
 func (s *Server) prove(req *http.Request, token string, now time.Time) (dpop.Proof, error) {
-	proof, err := dpop.Check(req.Header.Values(dpop.Header), dpop.Expect{
+	proof, err := s.proofs.Check(req.Header.Values(dpop.Header), dpop.Expect{
 		Method: req.Method,
 		URL:    s.origin + req.URL.EscapedPath(),
 		Token:  token,

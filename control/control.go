@@ -64,6 +64,7 @@ type Server struct {
 	handler http.Handler
 	signin  *signin.Service
 	web     *web.Pages
+	proofs  dpop.Checker
 	limits  *limits
 	ration  *caller.Ration // of audit rows about refusals
 	health  daemon.Health

@@ -4,9 +4,13 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"math"
+	"math/big"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -50,6 +54,32 @@ type Proof struct {
 	Public     *ecdsa.PublicKey
 }
 
+// Checker checks proofs and remembers the keys of the last few thousand good
+// ones: all proofs of one key begin with the same header, and to read it costs
+// more than all but the signature. What a header means depends on nothing but
+// its bytes, so it cannot become stale. The zero value works; safe for
+// concurrent use.
+type Checker struct {
+	mu sync.Mutex
+	// Two generations: when young is full it becomes old. Both guarded by mu,
+	// and by the header as it was sent.
+	young, old map[string]*prover
+}
+
+// maxProvers is how many keys a generation has at most: with some 800 bytes
+// each, both together stay below 4 MB, whoever sends proofs.
+const maxProvers = 2048
+
+// prover is what the header of a proof tells.
+type prover struct {
+	public     *ecdsa.PublicKey
+	jwk        json.RawMessage
+	thumbprint string
+}
+
+// Check is [Checker.Check] without a memory.
+func Check(values []string, e Expect) (Proof, error) { return new(Checker).Check(values, e) }
+
 // Check judges the values of a request's DPoP fields, which is
 // r.Header.Values(dpop.Header), by all twelve points of RFC 9449 section 4.3.
 // The error wraps ErrUseNonce if nothing but the nonce is wrong, and otherwise
@@ -57,20 +87,16 @@ type Proof struct {
 //
 // Check keeps no record of jti: a caller that changes something claims it in
 // the same transaction.
-func Check(values []string, e Expect) (Proof, error) {
+func (k *Checker) Check(values []string, e Expect) (Proof, error) {
 	if e.Now.IsZero() {
 		e.Now = time.Now()
 	}
 	if len(values) != 1 { // point 1
 		return Proof{}, invalid("want one %s field, got %d", Header, len(values))
 	}
-	jws, key, err := parse(values[0])
+	by, payload, err := k.verified(values[0])
 	if err != nil {
 		return Proof{}, err
-	}
-	payload, err := jws.Verify(key) // point 6
-	if err != nil {
-		return Proof{}, invalid("signature does not verify")
 	}
 	c, iat, err := parseClaims(payload)
 	if err != nil {
@@ -79,45 +105,134 @@ func Check(values []string, e Expect) (Proof, error) {
 	if err := c.match(e); err != nil {
 		return Proof{}, err
 	}
-	p, err := describe(key, c, iat)
-	if err != nil {
-		return Proof{}, err
-	}
-	if e.Thumbprint != "" && p.Thumbprint != e.Thumbprint { // point 12
+	if e.Thumbprint != "" && by.thumbprint != e.Thumbprint { // point 12
 		return Proof{}, invalid("made with another key than the token is bound to")
 	}
-	if err := c.fresh(e, p.IssuedAt); err != nil {
+	issued := time.Unix(int64(iat), 0)
+	if err := c.fresh(e, issued); err != nil {
 		return Proof{}, err
 	}
-	return p, nil
+	return Proof{Thumbprint: by.thumbprint, JTI: c.JTI, IssuedAt: issued, JWK: by.jwk, Public: by.public}, nil
 }
 
-// parse covers points 2, 4, 5 and 7: form, type, algorithm and key.
-func parse(value string) (*jose.JSONWebSignature, *jose.JSONWebKey, error) {
+// verified covers points 2 and 4 to 7, and returns the payload. A header is
+// remembered only once a signature has shown that somebody holds its key.
+func (k *Checker) verified(value string) (*prover, []byte, error) {
 	if len(value) > MaxProof {
 		return nil, nil, invalid("longer than %d bytes", MaxProof)
 	}
+	header, _, _ := strings.Cut(value, ".")
+	by, known := k.recall(header)
+	if !known {
+		var err error
+		if by, err = parse(value); err != nil {
+			return nil, nil, err
+		}
+	}
+	payload, err := by.verify(value)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !known {
+		k.remember(header, by)
+	}
+	return by, payload, nil
+}
+
+func (k *Checker) recall(header string) (*prover, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if by, ok := k.young[header]; ok {
+		return by, true
+	}
+	by, ok := k.old[header]
+	if ok {
+		k.put(header, by)
+	}
+	return by, ok
+}
+
+func (k *Checker) remember(header string, by *prover) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.put(strings.Clone(header), by) // not the whole proof with it
+}
+
+// put is called with mu held.
+func (k *Checker) put(header string, by *prover) {
+	if len(header) > maxHeader {
+		return
+	}
+	if len(k.young) >= maxProvers {
+		k.old, k.young = k.young, nil
+	}
+	if k.young == nil {
+		k.young = map[string]*prover{}
+	}
+	k.young[header] = by
+}
+
+// maxHeader is the longest header that is remembered; ours have 240 bytes.
+const maxHeader = 512
+
+// parse covers points 2, 4, 5 and 7: form, type, algorithm and key.
+func parse(value string) (*prover, error) {
 	jws, err := jose.ParseSignedCompact(value, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
-		return nil, nil, invalid("not a JWT signed with ES256 by an embedded public key")
+		return nil, invalid("not a JWT signed with ES256 by an embedded public key")
 	}
 	h := jws.Signatures[0].Protected
 	if typ, _ := h.ExtraHeaders[jose.HeaderType].(string); typ != proofType {
-		return nil, nil, invalid("typ is not %s", proofType)
+		return nil, invalid("typ is not %s", proofType)
 	}
 	for _, name := range []jose.HeaderKey{"crit", "b64"} {
 		if _, ok := h.ExtraHeaders[name]; ok {
-			return nil, nil, invalid("header %s is not understood", name)
+			return nil, invalid("header %s is not understood", name)
 		}
 	}
 	key := h.JSONWebKey
 	if key == nil || len(key.Certificates) != 0 || !key.IsPublic() {
-		return nil, nil, invalid("jwk is not a bare public key")
+		return nil, invalid("jwk is not a bare public key")
 	}
-	if pub, ok := key.Key.(*ecdsa.PublicKey); !ok || pub.Curve != elliptic.P256() {
-		return nil, nil, invalid("jwk is not a P-256 key")
+	pub, ok := key.Key.(*ecdsa.PublicKey)
+	if !ok || pub.Curve != elliptic.P256() {
+		return nil, invalid("jwk is not a P-256 key")
 	}
-	return jws, key, nil
+	sum, err := key.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, invalid("jwk has no thumbprint")
+	}
+	// Only the key itself is kept, not what else the peer wrote beside it.
+	bare, err := jose.JSONWebKey{Key: pub}.MarshalJSON()
+	if err != nil {
+		return nil, invalid("jwk does not marshal")
+	}
+	return &prover{public: pub, jwk: bare, thumbprint: base64.RawURLEncoding.EncodeToString(sum)}, nil
+}
+
+// verify covers point 6 and the form of the two other parts. It says nothing
+// about the header, so it is only for one that parse has accepted.
+func (p *prover) verify(value string) (payload []byte, err error) {
+	end := strings.LastIndexByte(value, '.')
+	begin := strings.IndexByte(value, '.')
+	if begin < 0 || begin == end {
+		return nil, invalid("not a JWT signed with ES256 by an embedded public key")
+	}
+	// A dot within the payload is no base64.
+	payload, err = base64.RawURLEncoding.DecodeString(value[begin+1 : end])
+	if err != nil {
+		return nil, invalid("not a JWT signed with ES256 by an embedded public key")
+	}
+	signature, err := base64.RawURLEncoding.DecodeString(value[end+1:])
+	if err != nil || len(signature) != 2*coordinate {
+		return nil, invalid("signature does not verify")
+	}
+	digest := sha256.Sum256([]byte(value[:end]))
+	r, s := new(big.Int).SetBytes(signature[:coordinate]), new(big.Int).SetBytes(signature[coordinate:])
+	if !ecdsa.Verify(p.public, digest[:], r, s) {
+		return nil, invalid("signature does not verify")
+	}
+	return payload, nil
 }
 
 // parseClaims covers point 3. go-jose's JSON refuses duplicate members and
@@ -169,24 +284,4 @@ func (c claims) fresh(e Expect, issued time.Time) error {
 		return invalid("iat is more than %s away from the server's clock", Skew)
 	}
 	return nil
-}
-
-func describe(key *jose.JSONWebKey, c claims, iat float64) (Proof, error) {
-	sum, err := key.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return Proof{}, invalid("jwk has no thumbprint")
-	}
-	pub := key.Key.(*ecdsa.PublicKey)
-	// Only the key itself is kept, not what else the peer wrote beside it.
-	bare, err := jose.JSONWebKey{Key: pub}.MarshalJSON()
-	if err != nil {
-		return Proof{}, invalid("jwk does not marshal")
-	}
-	return Proof{
-		Thumbprint: base64.RawURLEncoding.EncodeToString(sum),
-		JTI:        c.JTI,
-		IssuedAt:   time.Unix(int64(iat), 0),
-		JWK:        bare,
-		Public:     pub,
-	}, nil
 }

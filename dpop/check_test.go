@@ -104,6 +104,7 @@ func testNonces(t testing.TB) *dpop.Nonces {
 func TestEachPointOfTheRFC(t *testing.T) {
 	ok, useNonce, bad := error(nil), dpop.ErrUseNonce, dpop.ErrInvalid
 	nonces := testNonces(t)
+	var known dpop.Checker
 	for _, tc := range []struct {
 		name  string
 		want  error
@@ -258,9 +259,16 @@ func TestEachPointOfTheRFC(t *testing.T) {
 			f := newForge(t, nonces.Issue(noon))
 			e := dpop.Expect{Method: method, URL: target, Token: token, Thumbprint: f.thumbprint(), Nonce: nonces.Check, Now: noon}
 			tc.spoil(f, &e)
-			p, err := dpop.Check(f.proof(), e)
+			proof := f.proof()
+			p, err := dpop.Check(proof, e)
 			if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 				t.Fatalf("got %v, want %v", err, tc.want)
+			}
+			for _, when := range []string{"first", "second"} {
+				again, err := known.Check(proof, e)
+				if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) || again.Thumbprint != p.Thumbprint || again.JTI != p.JTI {
+					t.Fatalf("a checker that knows keys, %s time: %v", when, err)
+				}
 			}
 			if err == nil && p.Thumbprint != f.thumbprint() {
 				t.Errorf("thumbprint is %s", p.Thumbprint)
@@ -269,6 +277,45 @@ func TestEachPointOfTheRFC(t *testing.T) {
 				t.Error("a refused proof names a key")
 			}
 		})
+	}
+}
+
+// TestAKnownKeyExcusesNothing spoils the proofs of a key that the checker has
+// seen, one part at a time: only the header is remembered.
+func TestAKnownKeyExcusesNothing(t *testing.T) {
+	nonces := testNonces(t)
+	f, other := newForge(t, nonces.Issue(noon)), newForge(t, nonces.Issue(noon))
+	other.claims["jti"] = "another"
+	e := dpop.Expect{Method: method, URL: target, Token: token, Nonce: nonces.Check, Now: noon}
+	var c dpop.Checker
+	for _, g := range []*forge{f, other} {
+		if _, err := c.Check(g.proof(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good, foreign := strings.Split(f.proof()[0], "."), strings.Split(other.proof()[0], ".")
+	for name, parts := range map[string][]string{
+		"another key's signature":              {good[0], good[1], foreign[2]},
+		"another key's payload":                {good[0], foreign[1], good[2]},
+		"another known key's header":           {foreign[0], good[1], good[2]},
+		"a header with one more character":     {good[0] + "A", good[1], good[2]},
+		"no payload":                           {good[0], "", good[2]},
+		"a payload of two parts":               {good[0], good[1][:8], good[1][8:], good[2]},
+		"no signature":                         {good[0], good[1], ""},
+		"a signature with one byte more":       {good[0], good[1], good[2] + "AA"},
+		"only a header":                        {good[0]},
+		"a header and a payload":               {good[0], good[1]},
+		"a header and nothing":                 {good[0], "", ""},
+		"a signature that is no base64":        {good[0], good[1], "!" + good[2][1:]},
+		"a payload that is no base64":          {good[0], "!" + good[1][1:], good[2]},
+		"a payload changed in its last letter": {good[0], good[1][:len(good[1])-4] + "AAAA", good[2]},
+	} {
+		if p, err := c.Check([]string{strings.Join(parts, ".")}, e); !errors.Is(err, dpop.ErrInvalid) || p.Thumbprint != "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if p, err := c.Check(f.proof(), e); err != nil || p.Thumbprint != f.thumbprint() {
+		t.Errorf("the good proof: %v", err)
 	}
 }
 
@@ -359,9 +406,15 @@ func BenchmarkCheck(b *testing.B) {
 	f := newForge(b, nonces.Issue(noon))
 	values := f.proof()
 	e := dpop.Expect{Method: method, URL: target, Token: token, Thumbprint: f.thumbprint(), Nonce: nonces.Check, Now: noon}
-	for b.Loop() {
-		if _, err := dpop.Check(values, e); err != nil {
-			b.Fatal(err)
-		}
+	var known dpop.Checker
+	for name, check := range map[string]func([]string, dpop.Expect) (dpop.Proof, error){"new": dpop.Check, "known": known.Check} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := check(values, e); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // coordinate is the size in bytes of a P-256 coordinate and of each half of an
@@ -33,8 +34,8 @@ type Key struct {
 	Now func() time.Time
 
 	signer     crypto.Signer
-	jose       jose.Signer
 	jwk        jose.JSONWebKey
+	header     string // of every proof, encoded
 	thumbprint string
 }
 
@@ -60,11 +61,15 @@ func FromSigner(s crypto.Signer) (*Key, error) {
 		return nil, fmt.Errorf("thumbprint of identity key: %w", err)
 	}
 	k.thumbprint = base64.RawURLEncoding.EncodeToString(sum)
-	opts := (&jose.SignerOptions{EmbedJWK: true}).WithType(proofType)
-	k.jose, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: opaque{k}}, opts)
+	header, err := json.Marshal(struct {
+		Alg string           `json:"alg"`
+		JWK *jose.JSONWebKey `json:"jwk"`
+		Typ string           `json:"typ"`
+	}{string(jose.ES256), &k.jwk, proofType})
 	if err != nil {
 		return nil, fmt.Errorf("use identity key: %w", err)
 	}
+	k.header = base64.RawURLEncoding.EncodeToString(header)
 	return k, nil
 }
 
@@ -135,11 +140,12 @@ func (k *Key) Proof(method, rawURL, nonce, token string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make proof: %w", err)
 	}
-	signed, err := k.jose.Sign(payload)
+	input := k.header + "." + base64.RawURLEncoding.EncodeToString(payload)
+	signature, err := k.sign([]byte(input))
 	if err != nil {
 		return "", fmt.Errorf("sign proof: %w", err)
 	}
-	return signed.CompactSerialize()
+	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
 func (k *Key) now() time.Time {
@@ -158,29 +164,26 @@ func targetOf(rawURL string) (string, error) {
 	return target.String(), nil
 }
 
-// opaque lets go-jose sign with any crypto.Signer.
-type opaque struct{ k *Key }
-
-func (o opaque) Public() *jose.JSONWebKey        { return &o.k.jwk }
-func (o opaque) Algs() []jose.SignatureAlgorithm { return []jose.SignatureAlgorithm{jose.ES256} }
-
-// SignPayload turns the ASN.1 signature of a crypto.Signer into the two fixed
-// halves that JWS wants.
-func (o opaque) SignPayload(payload []byte, _ jose.SignatureAlgorithm) ([]byte, error) {
-	digest := sha256.Sum256(payload)
-	der, err := o.k.signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+// sign makes an ES256 signature (RFC 7518, section 3.4): the ASN.1 of a
+// crypto.Signer as two halves of fixed size.
+func (k *Key) sign(input []byte) ([]byte, error) {
+	digest := sha256.Sum256(input)
+	der, err := k.signer.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}
-	var sig struct{ R, S *big.Int }
-	if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) != 0 {
+	var r, s big.Int
+	var halves cryptobyte.String
+	whole := cryptobyte.String(der)
+	if !whole.ReadASN1(&halves, asn1.SEQUENCE) || !whole.Empty() ||
+		!halves.ReadASN1Integer(&r) || !halves.ReadASN1Integer(&s) || !halves.Empty() {
 		return nil, errors.New("signer returned no ASN.1 signature")
 	}
-	if sig.R.BitLen() > 8*coordinate || sig.S.BitLen() > 8*coordinate || sig.R.Sign() < 0 || sig.S.Sign() < 0 {
+	if r.BitLen() > 8*coordinate || s.BitLen() > 8*coordinate || r.Sign() < 0 || s.Sign() < 0 {
 		return nil, errors.New("signer returned a signature that is not P-256's")
 	}
 	out := make([]byte, 2*coordinate)
-	sig.R.FillBytes(out[:coordinate])
-	sig.S.FillBytes(out[coordinate:])
+	r.FillBytes(out[:coordinate])
+	s.FillBytes(out[coordinate:])
 	return out, nil
 }
