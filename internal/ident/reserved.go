@@ -1,9 +1,6 @@
 package ident
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Canary is the account name that the server agent's probe uses to prove that
 // sshd accepts what it should and nothing else. No person may have it.
@@ -24,7 +21,19 @@ func Reserved(s string) bool {
 	return ok && listed(bare, packaged)
 }
 
-func listed(s, list string) bool { return slices.Contains(strings.Fields(list), s) }
+// listed looks for a whole word. A certificate's login is checked several times,
+// so it splits the list only for the few names that are part of a word in it.
+func listed(s, list string) bool {
+	if !strings.Contains(list, s) {
+		return false
+	}
+	for word := range strings.FieldsSeq(list) {
+		if word == s {
+			return true
+		}
+	}
+	return false
+}
 
 // Each list ends with a space, so that they can be strung together.
 const (
