@@ -66,10 +66,17 @@ type GatewaySession struct {
 	Up, Down                                  int64
 }
 
+// MaxNamesakes bounds how many servers of one name are looked at: each costs a
+// decision, and nobody reads a longer list of what a name could mean.
+const MaxNamesakes = 64
+
 // Issuance keeps certificates and sessions.
 type Issuance interface {
 	// Facts reads them. ErrNotFound for an unknown session or server.
 	Facts(ctx context.Context, session, server string) (Facts, error)
+	// FactsByName reads them for the first MaxNamesakes servers of a name, by id:
+	// of the project of that name, or of all for "". None for an unknown session.
+	FactsByName(ctx context.Context, session, project, name string) ([]Facts, error)
 	// CatalogFacts reads what a user's catalog is made of.
 	CatalogFacts(ctx context.Context, user string) (CatalogFacts, error)
 	// RecordIssuance writes the record if at m.Now: the user and the device are

@@ -64,8 +64,8 @@ func (s *Service) Connect(ctx context.Context, by caller.Caller, in api.Connect)
 // way decides, and waits a little where the server has yet to make the account.
 // Nothing is held while it waits: no transaction, and no connection.
 func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e audit.Event) (way, error) {
-	decide := s.forCaller(by, in.Login)
-	t, found, hidden, err := s.find(ctx, in.Server, decide)
+	decide := s.forCaller(in.Login)
+	t, found, hidden, err := s.find(ctx, by, in.Server, decide)
 	if err != nil {
 		if api.KindOf(err) == api.Ambiguous {
 			return way{}, s.refuse(ctx, e, "ambiguous", err)
@@ -82,7 +82,7 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 	e.Server, e.Project = t.facts.Server.ID, t.facts.Project.ID
 	w, why, err := s.lead(ctx, t)
 	if err == nil && !w.settled {
-		w, why, err = s.waitFor(ctx, decide, w)
+		w, why, err = s.waitFor(ctx, by, decide, w)
 	}
 	if err != nil {
 		return way{}, err
@@ -115,7 +115,7 @@ func (s *Service) lead(ctx context.Context, t target) (w way, why *api.Error, er
 // waitFor decides again whenever the server reports, until it has confirmed
 // what is needed, or the time is over; then the last decision stands, because
 // it is sshd that lets people in and not what we know of it.
-func (s *Service) waitFor(ctx context.Context, decide decider, w way) (way, *api.Error, error) {
+func (s *Service) waitFor(ctx context.Context, by caller.Caller, decide decider, w way) (way, *api.Error, error) {
 	wait := s.ConfirmWait
 	if wait == 0 {
 		wait = confirmWait
@@ -124,11 +124,11 @@ func (s *Service) waitFor(ctx context.Context, decide decider, w way) (way, *api
 	topics := []string{store.ServerTopic(id)}
 	var why *api.Error
 	_, err := lookup.Await(ctx, s.Store, wait, topics, func(ctx context.Context) (*way, []string, error) {
-		t, err := decide(ctx, id)
+		f, err := s.Store.Facts(ctx, by.Session.ID, id)
 		if err != nil {
 			return nil, nil, caller.Explain(err, "server")
 		}
-		if w, why, err = s.lead(ctx, t); err != nil {
+		if w, why, err = s.lead(ctx, decide(f)); err != nil {
 			return nil, nil, err
 		}
 		if w.settled {

@@ -14,49 +14,34 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-// maxNamesakes bounds how many servers of one name are looked at.
-const maxNamesakes = 64
-
 // target is a server with what was read and decided about it.
 type target struct {
 	facts    store.Facts
 	decision policy.Decision
 }
 
-// decider reads the facts about one server and decides for whoever asks.
-type decider func(ctx context.Context, server string) (target, error)
+// decider decides on facts that the session of whoever asks found.
+type decider func(store.Facts) target
 
 // forCaller decides for the caller himself.
-func (s *Service) forCaller(by caller.Caller, login string) decider {
-	return func(ctx context.Context, server string) (target, error) {
-		f, err := s.Store.Facts(ctx, by.Session.ID, server)
-		if err != nil {
-			return target{}, err
-		}
-		return target{f, policy.Decide(question(f, login, s.now()))}, nil
-	}
+func (s *Service) forCaller(login string) decider {
+	return func(f store.Facts) target { return target{f, policy.Decide(question(f, login, s.now()))} }
 }
 
 // find returns the server that ref means to somebody: an id, a name, or
 // project/name. Only servers that he may see count, so another project's
 // namesake neither confuses nor is betrayed. found is false if there is none
 // that he may see; hidden then holds what there is, if anything.
-func (s *Service) find(ctx context.Context, ref string, decide decider) (t target, found bool, hidden []target, err error) {
-	ids, err := s.candidates(ctx, ref)
+func (s *Service) find(ctx context.Context, by caller.Caller, ref string, decide decider) (t target, found bool, hidden []target, err error) {
+	candidates, err := s.candidates(ctx, by.Session.ID, ref)
 	if err != nil {
 		return target{}, false, nil, err
 	}
 	var visible []target
-	for _, id := range ids {
-		t, err := decide(ctx, id)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			continue // deleted since
-		case err != nil:
-			return target{}, false, nil, err
-		case t.decision.Reason == policy.NoGrant:
+	for _, f := range candidates {
+		if t := decide(f); t.decision.Reason == policy.NoGrant {
 			hidden = append(hidden, t)
-		default:
+		} else {
 			visible = append(visible, t)
 		}
 	}
@@ -79,40 +64,27 @@ func ambiguous(ref string, visible []target) error {
 		WithHint("name one of them, with its project")
 }
 
-// candidates returns the ids of the servers that ref could mean.
-func (s *Service) candidates(ctx context.Context, ref string) ([]string, error) {
+// candidates reads the facts about the servers that ref could mean.
+func (s *Service) candidates(ctx context.Context, session, ref string) ([]store.Facts, error) {
 	if ident.Check(ref, ident.Server) == nil {
-		return []string{ref}, nil
-	}
-	project, name, qualified := strings.Cut(ref, "/")
-	inProject := ""
-	if qualified {
-		p, err := s.Store.ProjectByName(ctx, shortened(project))
+		f, err := s.Store.Facts(ctx, session, ref)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		inProject = p.ID
-	} else {
-		name = ref
+		return []store.Facts{f}, err
+	}
+	project, name, qualified := strings.Cut(ref, "/")
+	switch {
+	case !qualified:
+		project, name = "", ref
+	case ident.ProjectName(project) != nil:
+		return nil, nil
 	}
 	if ident.ServerName(name) != nil {
 		return nil, nil
 	}
-	rows, err := s.Store.ServersByName(ctx, name)
-	var ids []string
-	for _, r := range rows {
-		if (!qualified || r.Project == inProject) && len(ids) < maxNamesakes {
-			ids = append(ids, r.ID)
-		}
-	}
-	return ids, err
+	return s.Store.FactsByName(ctx, session, project, name)
 }
-
-// shortened keeps a look-up by a name that cannot be one short.
-func shortened(s string) string { return s[:min(len(s), ident.MaxProject+1)] }
 
 // unseen is what everybody hears of a server that he may not enter and does not
 // administer: the same words whether it exists or not.

@@ -16,17 +16,17 @@ import (
 // Why tells what Connect would say, and makes nothing. An administrator may ask
 // about somebody else, as if he were signed in on a device in good order.
 func (s *Service) Why(ctx context.Context, by caller.Caller, server, login, user string) (*api.Why, error) {
-	decide := s.forCaller(by, login)
+	decide := s.forCaller(login)
 	if user != "" && user != by.User.ID && user != by.User.Name {
 		if !by.IsAdmin() {
 			return nil, api.Errorf(api.Denied, "only an administrator may ask about others").WithHint("leave out --user")
 		}
 		var err error
-		if decide, err = s.forOther(ctx, by, user, login); err != nil {
+		if decide, err = s.forOther(ctx, user, login); err != nil {
 			return nil, err
 		}
 	}
-	t, found, hidden, err := s.find(ctx, server, decide)
+	t, found, hidden, err := s.find(ctx, by, server, decide)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (s *Service) Why(ctx context.Context, by caller.Caller, server, login, user
 
 // forOther decides for another user. The administrator's own session finds the
 // server's facts; then the person is exchanged.
-func (s *Service) forOther(ctx context.Context, by caller.Caller, ref, login string) (decider, error) {
+func (s *Service) forOther(ctx context.Context, ref, login string) (decider, error) {
 	u, err := lookup.Find(ctx, lookup.Kind[store.User]{Name: "user", Prefix: ident.User, ByID: s.Store.User, ByName: s.Store.UserByName}, ref)
 	if err != nil {
 		return nil, err
@@ -59,15 +59,11 @@ func (s *Service) forOther(ctx context.Context, by caller.Caller, ref, login str
 	if err != nil {
 		return nil, caller.Explain(err, "user "+u.Name)
 	}
-	return func(ctx context.Context, server string) (target, error) {
-		f, err := s.Store.Facts(ctx, by.Session.ID, server)
-		if err != nil {
-			return target{}, err
-		}
+	return func(f store.Facts) target {
 		now := s.now()
 		f.User, f.Memberships = of.User, of.Memberships
 		f.Device = store.Device{ID: "what-if", User: u.ID, State: store.Active}
 		f.Session = store.Session{ID: "what-if", User: u.ID, Device: "what-if", ExpiresAt: now.Add(time.Hour)}
-		return target{f, policy.Decide(question(f, login, now))}, nil
+		return target{f, policy.Decide(question(f, login, now))}
 	}, nil
 }

@@ -3,76 +3,50 @@ package sqlstore
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
-	"time"
+	"strconv"
 
 	"github.com/cardea-ssh/cardea/store"
 )
 
-// jsonRows decodes what JSON_ROWS(JSON_ROW(…)) gave; into gives the pointers of
-// one row, times as *jsonTime.
-type jsonRows[T any] struct {
-	out  *[]T
-	into func(*T) []any
-}
-
-func (r *jsonRows[T]) UnmarshalJSON(b []byte) error {
-	var raw []json.RawMessage
-	if err := json.Unmarshal(b, &raw); err != nil {
-		return err
-	}
-	out := make([]T, len(raw))
-	for i := range raw {
-		into := r.into(&out[i])
-		if err := json.Unmarshal(raw[i], &into); err != nil {
-			return err
-		}
-	}
-	*r.out = out
-	return nil
-}
-
-// jsonTime is a time in JSON as the tables keep it.
-type jsonTime time.Time
-
-func (t *jsonTime) UnmarshalJSON(b []byte) error {
-	var n int64
-	err := json.Unmarshal(b, &n)
-	*t = jsonTime(moment(n))
-	return err
-}
-
-// factsQuery is one statement, so that all of it is seen at one instant without
-// a transaction around it: this is on the path of every connection.
-const factsQuery = `SELECT ` + teamColumns + `, ` + sessionColumns + `, ` + deviceColumns + `, ` + userColumns + `, ` + serverColumns + `, ` + projectColumns + `,
+// Facts are read by one statement, so that all of it is seen at one instant
+// without a transaction around it: this is on the path of every connection.
+const (
+	factsOf = `SELECT JSON_ROW(` + teamColumns + `, ` + sessionTexts + `, ` + deviceColumns + `, ` + userColumns + `, ` + serverColumns + `, ` + projectColumns + `),
+	x.token_hash,
 	(SELECT JSON_ROWS(JSON_ROW(m.group_id, m.until, m.revision)) FROM members m WHERE m.user_id = u.id),
 	(SELECT JSON_ROWS(JSON_ROW(a.id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at))
 		FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = p.id)
 	FROM sessions x JOIN devices d ON d.id = x.device_id JOIN users u ON u.id = x.user_id
 	CROSS JOIN servers s JOIN projects p ON p.id = s.project_id CROSS JOIN team t
-	WHERE x.id = ? AND s.id = ?`
+	WHERE x.id = ? `
 
-// Facts implements store.Issuance.
-func (s *Store) Facts(ctx context.Context, session, server string) (store.Facts, error) {
-	var f store.Facts
-	into := append(teamInto(&f.Team), sessionInto(&f.Session)...)
-	into = append(into, deviceInto(&f.Device)...)
-	into = append(into, userInto(&f.User)...)
-	into = append(into, serverInto(&f.Server)...)
-	into = append(into, projectInto(&f.Project)...)
-	into = append(into,
-		&jsonRows[store.Member]{&f.Memberships, func(m *store.Member) []any {
-			return []any{&m.Group, (*jsonTime)(&m.Until), &m.Revision}
+	factsQuery = factsOf + `AND s.id = ?`
+	// Three statements and no clever condition: SQLite plans a statement anew, at
+	// three times its cost, whenever a parameter that decides about the plan is
+	// bound. That would be one in LIMIT, and one that is compared with a constant.
+	factsInProjectQuery = factsOf + `AND s.name = ? AND p.name = ?`
+)
+
+var factsByNameQuery = factsOf + `AND s.name = ? ORDER BY s.id LIMIT ` + strconv.Itoa(store.MaxNamesakes)
+
+func factsInto(f *store.Facts) []any {
+	row := slices.Concat(teamInto(&f.Team), sessionTextsInto(&f.Session), deviceInto(&f.Device), userInto(&f.User), serverInto(&f.Server), projectInto(&f.Project))
+	return []any{
+		packed(row), &f.Session.TokenHash,
+		&packedRows[store.Member]{&f.Memberships, func(m *store.Member) packed {
+			return packed{&m.Group, &m.Until, &m.Revision}
 		}},
-		&jsonRows[store.Grant]{&f.Grants, func(g *store.Grant) []any {
-			return []any{&g.ID, &g.Group, &g.GroupName, &g.Role, &g.Selector, (*jsonTime)(&g.Until), &g.Revision, (*jsonTime)(&g.CreatedAt)}
-		}})
-	if err := one(s.reader(ctx), into, factsQuery, session, server); err != nil {
-		return store.Facts{}, fmt.Errorf("session or server: %w", err)
+		&packedRows[store.Grant]{&f.Grants, func(g *store.Grant) packed {
+			return packed{&g.ID, &g.Group, &g.GroupName, &g.Role, &g.Selector, &g.Until, &g.Revision, &g.CreatedAt}
+		}},
 	}
+}
+
+// completeFacts fills in what the rows of members and grants have in common.
+func completeFacts(f *store.Facts) {
 	for i := range f.Memberships {
 		f.Memberships[i].User, f.Memberships[i].UserName = f.User.ID, f.User.Name
 	}
@@ -83,7 +57,29 @@ func (s *Store) Facts(ctx context.Context, session, server string) (store.Facts,
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	slices.SortFunc(f.Memberships, func(a, b store.Member) int { return cmp.Compare(a.Group, b.Group) })
+}
+
+// Facts implements store.Issuance.
+func (s *Store) Facts(ctx context.Context, session, server string) (store.Facts, error) {
+	var f store.Facts
+	if err := one(s.reader(ctx), factsInto(&f), factsQuery, session, server); err != nil {
+		return store.Facts{}, fmt.Errorf("session or server: %w", err)
+	}
+	completeFacts(&f)
 	return f, nil
+}
+
+// FactsByName implements store.Issuance.
+func (s *Store) FactsByName(ctx context.Context, session, project, name string) (found []store.Facts, err error) {
+	if project == "" {
+		found, err = all(s.reader(ctx), factsInto, factsByNameQuery, session, name)
+	} else {
+		found, err = all(s.reader(ctx), factsInto, factsInProjectQuery, session, name, project)
+	}
+	for i := range found {
+		completeFacts(&found[i])
+	}
+	return found, err
 }
 
 // CatalogFacts implements store.Issuance.

@@ -13,6 +13,8 @@ func TestStatementsOfEveryConnectionScanNoTable(t *testing.T) {
 	for name, q := range map[string]string{
 		"Authenticate":          authenticateQuery,
 		"Facts":                 factsQuery,
+		"FactsByName":           factsByNameQuery,
+		"FactsByName (project)": factsInProjectQuery,
 		"RecordIssuance":        insertIssued + forUser,
 		"RecordIssuance (host)": insertIssued + forServer,
 		"ClaimHello":            insertGatewaySession,

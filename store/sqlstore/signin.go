@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/store"
@@ -23,8 +24,8 @@ func requestInto(r *store.AuthRequest) []any {
 	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.ExpiresAt, &r.CreatedAt}
 }
 
-const authenticateQuery = `SELECT c.kind, c.thumbprint, c.expires_at, ` +
-	sessionColumns + `, ` + deviceColumns + `, ` + userColumns + `, ` + serverColumns + `, ` + gatewayColumns + `
+const authenticateQuery = `SELECT JSON_ROW(c.kind, c.thumbprint, c.expires_at, ` +
+	sessionTexts + `, ` + deviceColumns + `, ` + userColumns + `, ` + serverColumns + `, ` + gatewayColumns + `), x.token_hash
 	FROM (SELECT 'user' AS kind, id AS owner, thumbprint, expires_at FROM sessions WHERE token_hash = ?
 		UNION ALL SELECT kind, owner, thumbprint, expires_at FROM credentials WHERE token_hash = ?) c
 	LEFT JOIN sessions x ON c.kind = 'user' AND x.id = c.owner
@@ -36,13 +37,9 @@ const authenticateQuery = `SELECT c.kind, c.thumbprint, c.expires_at, ` +
 // Authenticate implements store.SignIn: one statement for all kinds of tokens.
 func (s *Store) Authenticate(ctx context.Context, tokenHash []byte) (store.Subject, error) {
 	var v store.Subject
-	into := []any{&v.Kind, &v.Thumbprint, &v.ExpiresAt}
-	into = append(into, sessionInto(&v.Session)...)
-	into = append(into, deviceInto(&v.Device)...)
-	into = append(into, userInto(&v.User)...)
-	into = append(into, serverInto(&v.Server)...)
-	into = append(into, gatewayInto(&v.Gateway)...)
-	err := one(s.reader(ctx), into, authenticateQuery, tokenHash, tokenHash)
+	row := slices.Concat([]any{&v.Kind, &v.Thumbprint, &v.ExpiresAt},
+		sessionTextsInto(&v.Session), deviceInto(&v.Device), userInto(&v.User), serverInto(&v.Server), gatewayInto(&v.Gateway))
+	err := one(s.reader(ctx), []any{packed(row), &v.Session.TokenHash}, authenticateQuery, tokenHash, tokenHash)
 	return v, err
 }
 

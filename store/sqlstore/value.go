@@ -68,6 +68,10 @@ func (c *column) Scan(src any) error {
 	switch p := c.p.(type) {
 	case *string:
 		*p = text(src)
+	case packed:
+		return unpackRow(text(src), p)
+	case unpacker:
+		return p.unpack(text(src))
 	case *[]byte:
 		b, _ := src.([]byte)
 		*p = append([]byte(nil), b...) // the driver's bytes are only lent

@@ -34,14 +34,14 @@ func Bench(b *testing.B, fresh func(t testing.TB) Database) {
 			return err
 		}},
 		{"Facts", func(int64) error {
-			_, err := w.s.Facts(w.ctx, p.subject.Session.ID, p.server.ID)
+			_, err := w.s.FactsByName(w.ctx, p.subject.Session.ID, "", p.server.Name)
 			return err
 		}},
 		{"Connect", func(i int64) error {
 			if _, err := w.s.Authenticate(w.ctx, p.subject.Session.TokenHash); err != nil {
 				return err
 			}
-			if _, err := w.s.Facts(w.ctx, p.subject.Session.ID, p.server.ID); err != nil {
+			if _, err := w.s.FactsByName(w.ctx, p.subject.Session.ID, "", p.server.Name); err != nil {
 				return err
 			}
 			m := store.Meta{Now: w.now, Audit: [][]byte{make([]byte, 400)}}

@@ -46,6 +46,25 @@ var issuanceCases = []testCase{
 		_, err = w.s.Facts(w.ctx, p.subject.Session.ID, "srv_none")
 		w.want(store.ErrNotFound, err)
 	}},
+	{"FactsByName reads the same for all servers of a name", func(w *world) {
+		p := w.path()
+		session, name := p.subject.Session.ID, p.server.Name
+		w.server(p.project, "other")
+		there := w.server(w.project("else", "none"), name)
+		got := must[[]store.Facts](w)(w.s.FactsByName(w.ctx, session, "", name))
+		w.equal(len(got), 2)
+		w.equal(got[0].Server.ID < got[1].Server.ID, true)
+		for _, f := range got {
+			w.equal(f.Server.ID == p.server.ID || f.Server.ID == there.ID, true)
+			w.equal(f, must[store.Facts](w)(w.s.Facts(w.ctx, session, f.Server.ID)))
+		}
+		in := must[[]store.Facts](w)(w.s.FactsByName(w.ctx, session, "else", name))
+		w.equal(len(in), 1)
+		w.equal(in[0].Server, there)
+		for _, none := range [][3]string{{session, "", "none"}, {session, "none", name}, {"ses_none", "", name}} {
+			w.equal(len(must[[]store.Facts](w)(w.s.FactsByName(w.ctx, none[0], none[1], none[2]))), 0)
+		}
+	}},
 	{"CatalogFacts reads what a user's catalog is made of", func(w *world) {
 		p := w.path()
 		w.server(w.project("secret", "none"), "db-1")
