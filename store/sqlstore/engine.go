@@ -103,26 +103,44 @@ func (r reader) query(q string, vs ...any) (rows, error) {
 	return found, nil
 }
 
+// uncancelled is the context of a statement that SQLite runs in this process: it
+// is over before anybody could end it, and a context that can end costs two
+// goroutines and their locks for each statement.
+func (e *engine) uncancelled(ctx context.Context) (context.Context, error) {
+	if e.postgres != nil {
+		return ctx, nil
+	}
+	return context.WithoutCancel(ctx), ctx.Err()
+}
+
 func (r reader) run(q string, vs []any) (*sql.Rows, error) {
+	ctx, err := r.eng.uncancelled(r.ctx)
+	if err != nil {
+		return nil, err
+	}
 	if !r.eng.prepare {
 		if r.tx != nil {
-			return r.tx.QueryContext(r.ctx, q, vs...)
+			return r.tx.QueryContext(ctx, q, vs...)
 		}
-		return r.eng.reads.QueryContext(r.ctx, q, vs...)
+		return r.eng.reads.QueryContext(ctx, q, vs...)
 	}
-	st, err := r.eng.stmt(r.ctx, q)
+	st, err := r.eng.stmt(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	if r.tx != nil {
-		st = r.tx.StmtContext(r.ctx, st)
+		st = r.tx.StmtContext(ctx, st)
 	}
-	return st.QueryContext(r.ctx, vs...)
+	return st.QueryContext(ctx, vs...)
 }
 
 // snapshot runs several reads that all see one instant.
 func (s *Store) snapshot(ctx context.Context, read func(reader) error) error {
-	tx, err := s.eng.reads.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	whole, err := s.eng.uncancelled(ctx)
+	if err != nil {
+		return err
+	}
+	tx, err := s.eng.reads.BeginTx(whole, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return orContext(ctx, fmt.Errorf("begin read: %w", err))
 	}
