@@ -106,6 +106,11 @@ func (w *writer) seal(ctx context.Context, b *batch) error {
 	if *moved == 0 {
 		return ErrFenced
 	}
+	for _, n := range b.must {
+		if *n == 0 {
+			return errSpoiled
+		}
+	}
 	if err := w.appendAudit(ctx, b.rows, last); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ const insertGatewaySession = `INSERT INTO gateway_sessions (id, gateway_id, user
 // orders its end, or the claim finds the user disabled.
 func (s *Store) ClaimHello(ctx context.Context, c store.Claim, m store.Meta) error {
 	return s.do(ctx, m, func(t *tx) error {
-		err := t.must(store.ErrReplayed, `INSERT INTO nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING`,
+		err := t.mustLater(store.ErrReplayed, `INSERT INTO nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING`,
 			c.Nonce, c.ExpiresAt.Add(nonceTime))
 		if err != nil {
 			return err
@@ -41,7 +41,7 @@ func (s *Store) ClaimHello(ctx context.Context, c store.Claim, m store.Meta) err
 			return fmt.Errorf("the ticket is over: %w", store.ErrDenied)
 		}
 		h := c.Session
-		return t.must(store.ErrDenied, insertGatewaySession,
+		return t.mustLater(store.ErrDenied, insertGatewaySession,
 			h.ID, h.Login, h.Source, created(h.StartedAt, t), h.Gateway, h.Server, h.User, c.UserSession, t.now, c.Ticket, h.Login, fingerprint(c.Fingerprint))
 	})
 }

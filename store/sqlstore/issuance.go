@@ -146,10 +146,10 @@ func (s *Store) RecordIssuance(ctx context.Context, v store.Issued, m store.Meta
 			v.Grant, v.Ticket, v.NotBefore, v.NotAfter, created(v.CreatedAt, t)}
 		switch v.Kind {
 		case store.IssueUser:
-			return t.must(store.ErrDenied, insertIssued+forUser, append(values,
+			return t.mustLater(store.ErrDenied, insertIssued+forUser, append(values,
 				v.User, v.Session, t.now, v.Device, v.Server, v.Project, v.Grant, t.now, t.now)...)
 		case store.IssueHost, store.IssueCanary:
-			return t.must(store.ErrDenied, insertIssued+forServer, append(values, v.Server)...)
+			return t.mustLater(store.ErrDenied, insertIssued+forServer, append(values, v.Server)...)
 		}
 		return fmt.Errorf("issuance of kind %q: %w", v.Kind, store.ErrDenied)
 	})

@@ -44,5 +44,6 @@ func TestPostgreSQL(t *testing.T) {
 	t.Run("audit rows cannot be changed", func(t *testing.T) { auditRowsCannotBeChanged(t, server.Database(t)) })
 	t.Run("a hanging instance is thrown out", func(t *testing.T) { hangingInstanceIsThrownOut(t, server.Database(t)) })
 	t.Run("a commit waits for the disk whatever the default is", func(t *testing.T) { waitsForTheDisk(t, server) })
+	t.Run("a batch that is spoiled is done again with care", func(t *testing.T) { spoiledBatches(t, mustOpen(t, server.Database(t), "a")) })
 	t.Run("it comes back, and the instances go on", func(t *testing.T) { comesBack(t, server) })
 }

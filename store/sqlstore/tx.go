@@ -22,6 +22,9 @@ type tx struct {
 	audit  [][]byte
 	topics []string
 	rev    int64 // the revision that this command took, 0 for none yet
+	// quick is the batch that counts at its end what must have changed a row; nil
+	// if each statement is answered for at once.
+	quick *batch
 }
 
 func (t *tx) query(q string, vs ...any) (rows, error) {
@@ -55,6 +58,17 @@ func (t *tx) must(otherwise error, q string, vs ...any) error {
 	return err
 }
 
+// mustLater is must for a statement on whose rows nothing else of the command
+// rests: in a quick batch it travels with the next one.
+func (t *tx) mustLater(otherwise error, q string, vs ...any) error {
+	if t.quick == nil {
+		return t.must(otherwise, q, vs...)
+	}
+	n, err := t.w.conn.later(t.ctx, q, vs...)
+	t.quick.must = append(t.quick.must, n)
+	return t.known(err)
+}
+
 func (t *tx) touch(topics ...string) { t.topics = append(t.topics, topics...) }
 
 // command runs c behind the claims of its Meta.
@@ -65,6 +79,10 @@ func (t *tx) command(c *command) error {
 	claimed, err := t.claimProof(c.meta.Proof)
 	if err != nil {
 		return err
+	}
+	if t.quick != nil {
+		t.quick.must = append(t.quick.must, claimed)
+		return t.unclaimed(c)
 	}
 	// The claim travels with the first statement of the command. A proof that was
 	// claimed before overrules whatever came after, which is rolled back.

@@ -65,6 +65,7 @@ type writer struct {
 	head     head // the goroutine's alone
 	known    bool // head is what the database has
 	fenced   bool
+	careful  int           // batches that still are to go behind savepoints
 	last     int           // commands in the last commit
 	took     time.Duration // of the last commit
 
@@ -257,26 +258,57 @@ type batch struct {
 	rows   []auditRow
 	topics []string
 	kept   int // commands whose changes are in it
+	// quick: no savepoints, and what must have changed a row is counted at the end.
+	quick bool
+	must  []*int64
 }
+
+// carefulBatches go behind savepoints after one that needed them: who makes
+// commands fail on purpose has few batches run twice.
+const carefulBatches = 16
+
+// errSpoiled: a command of a quick transaction failed, so it came to nothing.
+var errSpoiled = errors.New("a command of the batch failed")
 
 // attempt runs commands in one transaction. When it returns nil each command
 // has its own outcome; else none of them happened.
+//
+// Nearly always all commands of a batch succeed. So it goes quickly first:
+// without savepoints, and without waiting for each answer. If anything fails it
+// is undone whole and done again carefully, with every command behind a
+// savepoint, so that each fails alone and hears why.
 func (w *writer) attempt(cmds []*command) error {
 	ctx, cancel := w.context()
 	defer cancel()
+	if w.careful > 0 {
+		w.careful--
+		return w.transact(ctx, cmds, false)
+	}
+	err := w.transact(ctx, cmds, true)
+	if !errors.Is(err, errSpoiled) {
+		return err
+	}
+	if len(cmds) > 1 {
+		w.careful = carefulBatches
+	}
+	return w.transact(ctx, cmds, false)
+}
+
+// transact is one try of an attempt.
+func (w *writer) transact(ctx context.Context, cmds []*command, quick bool) error {
 	if err := w.begin(ctx); err != nil {
 		return w.judge(ctx, err)
 	}
-	b := &batch{head: w.head}
+	b := &batch{head: w.head, quick: quick}
 	if err := w.runAll(ctx, cmds, b); err != nil {
-		return w.judge(ctx, err)
+		return w.fail(ctx, b, err)
 	}
 	if b.kept == 0 {
 		w.rollback(ctx)
 		return nil
 	}
 	if err := w.seal(ctx, b); err != nil {
-		return w.judge(ctx, err)
+		return w.fail(ctx, b, err)
 	}
 	begin := time.Now()
 	if _, err := w.conn.exec(ctx, "COMMIT"); err != nil {
@@ -288,6 +320,23 @@ func (w *writer) attempt(cmds []*command) error {
 	w.head = b.head
 	w.hub.touch(b.topics)
 	return nil
+}
+
+// fail ends a transaction before its commit. What a statement of a quick one
+// says is not an answer yet: it may be another command's.
+func (w *writer) fail(ctx context.Context, b *batch, err error) error {
+	if !b.quick || errors.Is(err, ErrFenced) || w.lost(err) {
+		return w.judge(ctx, err)
+	}
+	w.conn.queue = nil
+	w.rollback(ctx)
+	return errSpoiled
+}
+
+// lost reports whether err takes the whole transaction with it, however it is run.
+func (w *writer) lost(err error) bool {
+	f := w.eng.classify(err)
+	return f == conflict || f == lost || w.conn.lost()
 }
 
 // context: SQLite runs in this process and has its own time-outs, and a context
@@ -319,8 +368,8 @@ func (w *writer) begin(ctx context.Context) error {
 	return err
 }
 
-// runAll runs each command behind a savepoint (one alone needs none). It
-// returns an error only if the whole transaction is lost.
+// runAll runs each command, behind a savepoint unless it is quick (one alone
+// needs none). It returns an error only if the whole transaction is lost.
 func (w *writer) runAll(ctx context.Context, cmds []*command, b *batch) error {
 	if w.eng.postgres != nil && anyDirectory(cmds) {
 		// First of all locks, so that two instances never wait for each other.
@@ -330,7 +379,7 @@ func (w *writer) runAll(ctx context.Context, cmds []*command, b *batch) error {
 	}
 	for i, c := range cmds {
 		savepoint := ""
-		if len(cmds) > 1 {
+		if len(cmds) > 1 && !b.quick {
 			// Names of their own: should one not have been set, a rollback to it must
 			// fail and not undo the command before.
 			savepoint = "SAVEPOINT c" + strconv.Itoa(i)
@@ -358,6 +407,9 @@ func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint str
 		}
 	}
 	t := &tx{w: w, ctx: ctx, now: c.meta.Now, audit: c.meta.Audit}
+	if b.quick {
+		t.quick = b
+	}
 	c.err = t.command(c)
 	var keep kept
 	switch {
@@ -366,8 +418,10 @@ func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint str
 	case errors.As(c.err, &keep):
 		c.err, t.audit = keep.error, nil
 		b.add(w, t)
+	case b.quick:
+		return c.err
 	case !sentinel(c.err):
-		if f := w.eng.classify(c.err); f == conflict || f == lost || w.conn.lost() {
+		if w.lost(c.err) {
 			return c.err
 		}
 		fallthrough

@@ -270,3 +270,113 @@ func TestPayloadsOfNotifications(t *testing.T) {
 		t.Errorf("left behind: %v", h.topics)
 	}
 }
+
+// A batch goes quickly first, with its answers counted at the end. What fails in
+// it must fail alone and for its own reason, and leave nothing.
+func TestABatchThatIsSpoiledIsDoneAgainWithCare(t *testing.T) {
+	spoiledBatches(t, mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a"))
+}
+
+// put inserts a row.
+func put(t *tx, name string) error {
+	_, err := t.exec(`INSERT INTO attempts (name, tries, ends_at) VALUES (?, 1, 0)`, name)
+	return err
+}
+
+func spoiledBatches(t *testing.T, s *Store) {
+	now := time.Now()
+	proof := func(jti string) *store.Proof {
+		return &store.Proof{Thumbprint: "t", JTI: jti, Expires: now.Add(time.Hour)}
+	}
+	own := errors.New("a fault of the command's own")
+	put := func(name string) func(*tx) error { return func(t *tx) error { return put(t, name) } }
+	if err := s.do(t.Context(), store.Meta{Now: now, Proof: proof("claimed")}, put("taken")); err != nil {
+		t.Fatal(err)
+	}
+	for i, bad := range []struct {
+		name  string
+		proof string
+		run   func(*tx) error
+		want  error
+	}{
+		{"a proof that was claimed before", "claimed", put("bad"), store.ErrReplayed},
+		{"a proof that was claimed in the same batch", "first", put("bad"), store.ErrReplayed},
+		{"no row is changed", "", func(t *tx) error {
+			return errors.Join(put("bad")(t), t.mustLater(store.ErrDenied, `UPDATE attempts SET tries = 2 WHERE name = ?`, "none"))
+		}, store.ErrDenied},
+		{"no row is changed, with a proof that is claimed for it", "bad", func(t *tx) error {
+			return errors.Join(put("bad")(t), t.mustLater(store.ErrDenied, `UPDATE attempts SET tries = 2 WHERE name = ?`, "none"))
+		}, store.ErrDenied},
+		{"a name that is taken", "", func(t *tx) error {
+			return t.mustLater(store.ErrDenied, `INSERT INTO attempts (name, tries, ends_at) VALUES (?, 1, 0)`, "taken")
+		}, store.ErrExists},
+		{"a fault of its own", "", func(t *tx) error { return errors.Join(put("bad")(t), own) }, own},
+	} {
+		t.Run(bad.name, func(t *testing.T) {
+			p := func(jti string) *store.Proof {
+				if jti == "" || jti == "claimed" {
+					return map[string]*store.Proof{"claimed": proof(jti)}[jti]
+				}
+				return proof(fmt.Sprint(jti, i))
+			}
+			first, last := fmt.Sprint("first-", i), fmt.Sprint("last-", i)
+			before := logged(t, s)
+			errs := together(t, s, []*command{
+				{meta: store.Meta{Now: now, Proof: p("first"), Audit: [][]byte{[]byte(first)}}, run: put(first)},
+				{meta: store.Meta{Now: now, Proof: p(bad.proof), Audit: [][]byte{[]byte("bad")}}, run: bad.run},
+				{meta: store.Meta{Now: now, Audit: [][]byte{[]byte(last)}}, run: func(t *tx) error {
+					return errors.Join(put(last)(t), t.mustLater(store.ErrDenied, `UPDATE attempts SET tries = 2 WHERE name = ?`, last))
+				}},
+			})
+			if errs[0] != nil || !errors.Is(errs[1], bad.want) || errs[2] != nil {
+				t.Errorf("got %v, want nothing but %v for the second", errs, bad.want)
+			}
+			names, err := texts(s.reader(t.Context()), `SELECT name FROM attempts WHERE name IN ('bad', ?, ?) ORDER BY name`, first, last)
+			if got := strings.Join(names, " "); err != nil || got != first+" "+last {
+				t.Errorf("there is %q, %v", got, err)
+			}
+			if got, want := strings.TrimPrefix(logged(t, s), before), " "+first+" "+last; got != want {
+				t.Errorf("the log has%s, want%s", got, want)
+			}
+			for range carefulBatches + 1 { // it trusts again
+				if err := s.Ready(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+	s.Close()
+	if s.write.careful != 0 {
+		t.Errorf("careful for %d more batches", s.write.careful)
+	}
+}
+
+// together runs commands in one batch, in this order.
+func together(t *testing.T, s *Store, commands []*command) []error {
+	t.Helper()
+	release := hold(t, s)
+	errs := make([]error, len(commands))
+	var wait sync.WaitGroup
+	for i, c := range commands {
+		c.ctx = context.Background()
+		wait.Go(func() { errs[i] = s.write.submit(c) })
+		for len(s.write.queue) != i+1 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	release()
+	wait.Wait()
+	return errs
+}
+
+func logged(t *testing.T, s *Store) (text string) {
+	t.Helper()
+	rows, err := s.AuditRows(t.Context(), 0, maxPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		text += " " + string(r.Payload)
+	}
+	return text
+}
