@@ -26,8 +26,12 @@ const callers = 8
 func (b *bench) connect(ctx context.Context) error {
 	t := &table{
 		Name: "connect", Title: fmt.Sprintf("POST /v1/connect, %d clients, loopback HTTP", callers),
-		Columns: []column{{"per_second", "calls/s", 0}, {"p50_ms", "p50 ms", 2}, {"p99_ms", "p99 ms", 2}, {"control_cpu", "control % of a core", 0}, {"database_cpu", "database", 0}, {"load_cpu", "load generator", 0}, {"failures", "failures", 0}},
-		Note:    fmt.Sprintf("%d cores for all of them; %s of load", runtime.NumCPU(), b.opt.load),
+		Columns: []column{
+			{"per_second", "calls/s", 0}, {"p50_ms", "p50 ms", 2}, {"p99_ms", "p99 ms", 2},
+			{"control_ms", "control, CPU ms a call", 2}, {"database_ms", "database", 2}, {"load_ms", "load generator", 2},
+			{"busy", "of all cores, %", 0}, {"failures", "failures", 0},
+		},
+		Note: fmt.Sprintf("%d cores for all of them; %s of load, each call with its own proof and key; what is missing of 100 %% waited for the disk, or others had it", runtime.NumCPU(), b.opt.load),
 	}
 	if err := b.connectBy(ctx, t, engineSQLite, nil); err != nil {
 		return err
@@ -78,9 +82,12 @@ func (b *bench) connectBy(ctx context.Context, t *table, engine string, db *post
 		fmt.Fprintf(b.talk, "  connect: %v\n", f)
 	}
 	share := func(i int) float64 { return 100 * (after[i] - before[i]).Seconds() / wall.Seconds() }
+	each := func(i int) float64 { return milliseconds(after[i]-before[i]) / float64(max(1, len(took))) }
 	t.add(engine, map[string]float64{
 		"per_second": float64(len(took)) / wall.Seconds(), "p50_ms": median(took), "p99_ms": quantile(took, 0.99),
 		"control_cpu": share(0), "load_cpu": share(1), "database_cpu": share(2), "failures": float64(len(failures)),
+		"control_ms": each(0), "load_ms": each(1), "database_ms": each(2),
+		"busy": (share(0) + share(1) + share(2)) / float64(runtime.NumCPU()),
 	})
 	return nil
 }
