@@ -173,3 +173,20 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkReader(b *testing.B) {
+	sent, err := os.ReadFile("testdata/certificate-curve25519")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		var r Reader
+		r.Write(sent[:40])
+		r.Write(sent[40:1200])
+		r.Write(sent[1200:])
+		if !r.Done() {
+			b.Fatal("no key")
+		}
+	}
+}
