@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 // The control protocol is one line of JSON each way, then the connection is closed.
@@ -38,6 +39,7 @@ const (
 	verbRefresh       = "refresh"
 	verbSignInChanged = "sign-in-changed"
 	verbImpostor      = "impostor"
+	verbHostKey       = "host-key" // an older agent does not know it, and takes no harm
 	verbStop          = "stop"
 )
 
@@ -46,7 +48,7 @@ type request struct {
 	Host   string `json:"host,omitempty"`
 	Login  string `json:"login,omitempty"`
 	Parent int    `json:"parent,omitempty"`
-	// Impostor is what was met at a gateway's address.
+	// Impostor is what was met at a gateway's address, or shown at a server's.
 	Impostor *api.Impostor `json:"impostor,omitempty"`
 }
 
@@ -144,7 +146,7 @@ func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
 	switch req.Verb {
 	case verbStop:
 		a.stop()
-	case verbImpostor:
+	case verbImpostor, verbHostKey:
 		a.warn(ctx, req.Impostor) // ssh waits for who asked, who need not wait for this
 	}
 }
@@ -166,7 +168,7 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		err = a.refresh(ctx)
 	case verbSignInChanged:
 		a.signInChanged()
-	case verbImpostor, verbStop:
+	case verbImpostor, verbHostKey, verbStop:
 	default:
 		err = api.Errorf(api.Foreign, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")
 	}
@@ -176,12 +178,13 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 	return out
 }
 
-// warn tells the control plane of an impostor.
+// warn tells the control plane of an impostor. What servers show is told for every direct
+// connection, and nearly always right.
 func (a *Agent) warn(ctx context.Context, met *api.Impostor) {
-	if met == nil {
+	if met == nil || met.Server != "" && a.rightHost(met) {
 		return
 	}
-	a.log.Warn("something else answers at the address of a gateway", "address", met.Address, "gateways", met.Gateways)
+	a.log.Warn("something else answers at the address of a gateway or server", "address", met.Address, "gateways", met.Gateways, "server", met.Server)
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	client, err := a.account.Client(ctx)
@@ -191,6 +194,12 @@ func (a *Agent) warn(ctx context.Context, met *api.Impostor) {
 	if err != nil {
 		a.log.Error("tell the control plane of an impostor", "error", err)
 	}
+}
+
+// rightHost reports whether a server showed its own host certificate.
+func (a *Agent) rightHost(met *api.Impostor) bool {
+	cert, err := sshcert.ParseCertificateLine(met.HostKey)
+	return err == nil && sshcert.VerifyHost(cert, sshcert.ExpectHost{CAs: a.catalog.hostCAs(), ServerID: met.Server, Now: a.now()}) == nil
 }
 
 // asError keeps an api.Error and makes one of anything else.
@@ -240,9 +249,14 @@ func (c *Control) Prepare(ctx context.Context, host, login string) (Connected, e
 }
 
 // Impostor has the agent tell the control plane that something else answers at the address
-// of a gateway. It does not wait for that.
+// of a gateway; or, if it names a server, that it showed anything but its host certificate.
+// It does not wait for that.
 func (c *Control) Impostor(ctx context.Context, met api.Impostor) error {
-	_, err := (&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbImpostor, Impostor: &met})
+	verb := verbImpostor
+	if met.Server != "" {
+		verb = verbHostKey
+	}
+	_, err := (&Control{Paths: c.Paths}).ask(ctx, request{Verb: verb, Impostor: &met})
 	return err
 }
 

@@ -69,11 +69,18 @@ type CatalogEntry struct {
 }
 
 // Impostor is POST /v1/impostors: a client met something at a gateway's address
-// that could not show that it is that gateway. It sent nothing there that is of
-// use to others; administrators should know.
+// that could not show that it is that gateway, or at a server's that did not
+// show its host certificate. It sent nothing there that is of use to others;
+// administrators should know.
 type Impostor struct {
 	Address  string   `json:"address" doc:"host:port"`
-	Gateways []string `json:"gateways" doc:"ids of those that were expected there"`
+	Gateways []string `json:"gateways,omitempty" doc:"ids of those that were expected there"`
+	// Server is the id of the server that was expected there; the rest is what
+	// was shown, as in SessionEnd.
+	Server            string `json:"server,omitempty"`
+	HostKey           string `json:"host_key,omitempty" maxLength:"16384"`
+	HostKeyAlgorithms string `json:"host_key_algorithms,omitempty" maxLength:"1024"`
+	HostKeyHidden     bool   `json:"host_key_hidden,omitempty"`
 }
 
 // Why answers GET /v1/why?server=…&login=…[&user=…]: what connect would say.

@@ -40,7 +40,7 @@ func TestAServerThatDoesNotShowItsHostCertificateIsRecorded(t *testing.T) {
 		{"a certificate cut in two", api.SessionEnd{HostKey: good[:len(good)/2]}, audit.Denied, "web-1 showed a host key that cannot be read, of type ssh-ed25519-cert-v01@openssh.com"},
 		{"no key", api.SessionEnd{HostKey: "x"}, audit.Denied, "web-1 showed a key without certificate"},
 		{"no offer of a certificate", api.SessionEnd{HostKeyAlgorithms: "rsa-sha2-512,ssh-ed25519"}, audit.Denied, "web-1 offered no host certificate, only rsa-sha2-512,ssh-ed25519"},
-		{"nothing that can be read", api.SessionEnd{HostKeyAlgorithms: "ssh-ed25519-cert-v01@openssh.com", HostKeyHidden: true}, audit.Denied, "web-1 sent no host key that the gateway could read"},
+		{"nothing that can be read", api.SessionEnd{HostKeyAlgorithms: "ssh-ed25519-cert-v01@openssh.com", HostKeyHidden: true}, audit.Denied, "web-1 sent no host key that can be read"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before := len(s.events(audit.HostImpostor))
@@ -84,6 +84,47 @@ func TestAServerThatDoesNotShowItsHostCertificateIsRecorded(t *testing.T) {
 	denied(t, s.gateway.device, api.NotFound, "POST", "/v1/gateway/sessions/"+ident.New(ident.GatewaySession)+"/end", api.SessionEnd{Cause: "client"})
 	if slices.ContainsFunc(s.events(audit.GatewaySessionEnd), func(e audit.Event) bool { return e.Gateway != s.gateway.id }) {
 		t.Error("another gateway ended it")
+	}
+}
+
+// On the direct way the user's machine tells what it was shown, and the control
+// plane judges it by itself.
+func TestAUserTellsOfAServerThatDoesNotShowItsHostCertificate(t *testing.T) {
+	s := newScene(t)
+	other := s.newServer("web", "web-2", nil)
+	certify := func(m *machine) string {
+		return must[api.HostCertificate](t, m.device, "POST", "/v1/agent/host-certificate", api.HostCertificateRequest{PublicKey: newFresh(t).line()}).Certificate
+	}
+	met := api.Impostor{Address: "10.0.0.7:22", Server: s.server.id}
+	for name, change := range map[string]func(*api.Impostor){
+		"no address":              func(i *api.Impostor) { i.Address = "" },
+		"gateways as well":        func(i *api.Impostor) { i.Gateways = []string{s.gateway.id} },
+		"no id":                   func(i *api.Impostor) { i.Server = "web-1" },
+		"a key that is too long":  func(i *api.Impostor) { i.HostKey = strings.Repeat("a", 16385) },
+		"a list that is too long": func(i *api.Impostor) { i.HostKeyAlgorithms = strings.Repeat("a", 1025) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := met
+			change(&in)
+			denied(t, s.alice, api.Invalid, "POST", "/v1/impostors", in)
+		})
+	}
+	gone := met
+	gone.Server = ident.New(ident.Server)
+	denied(t, s.alice, api.NotFound, "POST", "/v1/impostors", gone)
+	right := met
+	right.HostKey = certify(s.server)
+	must[api.Named](t, s.alice, "POST", "/v1/impostors", right)
+	if got := s.events(audit.HostImpostor); len(got) != 0 {
+		t.Fatalf("recorded %+v", got)
+	}
+	wrong := met
+	wrong.HostKey = certify(other)
+	must[api.Named](t, s.alice, "POST", "/v1/impostors", wrong)
+	got := s.events(audit.HostImpostor)
+	if len(got) != 1 || got[0].Outcome != audit.Denied || got[0].Reason != "web-1 showed the host certificate of web-2" || got[0].User != s.alice.session.User ||
+		got[0].Server != s.server.id || got[0].Project != s.project.ID || got[0].Gateway != "" || got[0].Detail["address"] != met.Address {
+		t.Errorf("recorded %+v", got)
 	}
 }
 

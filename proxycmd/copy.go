@@ -22,8 +22,8 @@ type halfCloser interface {
 
 // copyBoth copies until both directions are over or ssh is gone. Each end of stream is
 // passed on as one: that of stdin ends our sending side, that of the connection ends stdout,
-// and what the other direction still has to say arrives.
-func copyBoth(ctx context.Context, stdin, stdout *os.File, conn net.Conn) error {
+// and what the other direction still has to say arrives. down is where conn is read.
+func copyBoth(ctx context.Context, stdin, stdout *os.File, conn net.Conn, down io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -31,7 +31,7 @@ func copyBoth(ctx context.Context, stdin, stdout *os.File, conn net.Conn) error 
 	up := make(chan error, 1)
 	go func() { up <- upload(stdin, conn) }() // a read of stdin ends with ssh, or with the process
 	stopWatching := watch(ctx, stdout, cancel)
-	_, err := io.CopyBuffer(writerOnly{stdout}, readerOnly{conn}, make([]byte, bufferSize))
+	_, err := io.CopyBuffer(writerOnly{stdout}, readerOnly{down}, make([]byte, bufferSize))
 	// Not before the watch is over: a descriptor that somebody waits on does not close.
 	stopWatching()
 	if err == nil && ctx.Err() == nil {

@@ -64,13 +64,14 @@ type dialFunc func(ctx context.Context, address string) (net.Conn, error)
 type event struct {
 	connected bool
 	conn      net.Conn
+	route     agent.Route
 	err       error
 }
 
 // dialRoutes tries the routes in order, the next one as soon as the last one fails or is
-// slow, and returns the first connection on which ssh may begin. The others are closed. met
-// is told of each impostor on the way.
-func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met func(*impostor)) (net.Conn, error) {
+// slow, and returns the first connection on which ssh may begin, with its route. The others
+// are closed. met is told of each impostor on the way.
+func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met func(*impostor)) (net.Conn, agent.Route, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events := make(chan event, 2*len(routes))
@@ -79,6 +80,7 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met fu
 	defer timer.Stop()
 	var tried []error
 	var winner net.Conn
+	var way agent.Route
 	var last error
 	for {
 		select {
@@ -101,7 +103,7 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met fu
 			}
 			switch {
 			case e.err == nil && winner == nil && last == nil:
-				winner = e.conn
+				winner, way = e.conn, e.route
 				cancel()
 			case e.err == nil:
 				e.conn.Close()
@@ -122,13 +124,13 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met fu
 	}
 	switch {
 	case winner != nil:
-		return winner, nil
+		return winner, way, nil
 	case last != nil:
-		return nil, last
+		return nil, way, last
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, way, context.Cause(ctx)
 	}
-	return nil, unreachable(tried)
+	return nil, way, unreachable(tried)
 }
 
 // deny makes the final refusal an error for the person; a bad ticket stays what it is.
@@ -150,7 +152,7 @@ func attempt(ctx context.Context, route agent.Route, dial dialFunc, events chan<
 		return
 	}
 	if route.Direct() {
-		events <- event{conn: conn}
+		events <- event{conn: conn, route: route}
 		return
 	}
 	events <- event{connected: true}
@@ -159,7 +161,7 @@ func attempt(ctx context.Context, route agent.Route, dial dialFunc, events chan<
 		events <- event{err: err}
 		return
 	}
-	events <- event{conn: conn}
+	events <- event{conn: conn, route: route}
 }
 
 // greet sends the hello and reads exactly its answer. The deadline, and the end of ctx, cut

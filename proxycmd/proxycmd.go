@@ -29,7 +29,8 @@ const tellTime = time.Second
 // Agent gives connections; agent.Control does.
 type Agent interface {
 	Connect(ctx context.Context, host, login string, parent int) (agent.Connected, error)
-	// Impostor is told what answered at a gateway's address; it must return at once.
+	// Impostor is told what answered at a gateway's address, or what a server showed; it must
+	// return at once.
 	Impostor(ctx context.Context, met api.Impostor) error
 }
 
@@ -69,7 +70,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Dial == nil {
 		o.Dial = dialTCP
 	}
-	conn, err := connect(ctx, o)
+	conn, server, way, err := connect(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,22 @@ func Run(ctx context.Context, o Options) error {
 		}
 		return nil
 	}
-	return copyBoth(ctx, o.Stdin, o.Stdout, conn)
+	var down io.Reader = conn
+	if way.Direct() {
+		down = &lookout{from: conn, tell: func(met api.Impostor) {
+			met.Server, met.Address = server, way.Address
+			o.tell(ctx, met)
+		}}
+	}
+	return copyBoth(ctx, o.Stdin, o.Stdout, conn, down)
+}
+
+// tell has the agent hear of what was met. Where it is gone the person reads of it in our own
+// error, or in ssh's.
+func (o Options) tell(ctx context.Context, met api.Impostor) {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	o.Agent.Impostor(ctx, met)
 }
 
 // pause is how long, at least, a gateway that has no room or no control plane is left alone;
@@ -91,17 +107,14 @@ const pause = 250 * time.Millisecond
 // reason of the failure passes: a ticket lives for a minute and is over when the machine slept
 // in between; a control plane is restarted within a second; a gateway that stops is no
 // candidate the next time.
-func connect(ctx context.Context, o Options) (net.Conn, error) {
+func connect(ctx context.Context, o Options) (conn net.Conn, server string, way agent.Route, err error) {
 	for again := false; ; again = true {
 		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
 		if err != nil {
-			return nil, err
+			return nil, "", way, err
 		}
-		conn, err := dialRoutes(ctx, c.Routes, o.Dial, func(met *impostor) {
-			ctx, cancel := context.WithTimeout(ctx, tellTime)
-			defer cancel()
-			// Where the agent is gone the person reads it in our own error.
-			o.Agent.Impostor(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
+		conn, way, err := dialRoutes(ctx, c.Routes, o.Dial, func(met *impostor) {
+			o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
 		})
 		if errors.Is(err, errTicket) && !again {
 			continue
@@ -110,12 +123,12 @@ func connect(ctx context.Context, o Options) (net.Conn, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", way, err
 		}
 		if c.Notice != "" && o.Stderr != nil {
 			fmt.Fprintf(o.Stderr, "cardea: %s\n", ident.Text(c.Notice))
 		}
-		return conn, nil
+		return conn, c.ServerID, way, nil
 	}
 }
 

@@ -63,8 +63,8 @@ func (s *Service) End(ctx context.Context, by caller.Caller, session string, in 
 // was.
 type oddity struct{ outcome, reason, key string }
 
-// judgeHostKey looks at what a gateway saw of a server's first key exchange. It
-// is judged by the time at which the session began: the certificate of a
+// judgeHostKey looks at what a gateway, or a client on the direct way, saw of a
+// server's first key exchange. It is judged by the time at which the session began: the certificate of a
 // session that lasts for weeks may be over by its end.
 func (s *Service) judgeHostKey(ctx context.Context, row store.GatewaySession, in api.SessionEnd) (oddity, error) {
 	if in.HostKey == "" && !in.HostKeyHidden && (in.HostKeyAlgorithms == "" || offersCertificate(in.HostKeyAlgorithms)) {
@@ -88,7 +88,7 @@ func (s *Service) judgeHostKey(ctx context.Context, row store.GatewaySession, in
 	odd := oddity{outcome: audit.Denied}
 	switch {
 	case in.HostKey == "" && in.HostKeyHidden:
-		odd.reason = server.Name + " sent no host key that the gateway could read"
+		odd.reason = server.Name + " sent no host key that can be read"
 	case in.HostKey == "":
 		odd.reason = server.Name + " offered no host certificate, only " + in.HostKeyAlgorithms
 	case certErr == nil:
