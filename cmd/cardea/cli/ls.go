@@ -20,7 +20,7 @@ type lsOptions struct {
 func newLs(a *app) *cobra.Command {
 	var o lsOptions
 	cmd := &cobra.Command{
-		Use: "list-servers [WORD]", Aliases: []string{"ls"}, GroupID: groupAccess,
+		Use: "ls [WORD]", Aliases: []string{"list-servers"}, GroupID: groupAccess,
 		Short:   "List the servers that you may reach",
 		Example: "  cardea ls\n  cardea ls web\n  cardea ls -l env=prod,tier!=db -o json",
 		Args:    cobra.MaximumNArgs(1),
