@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -92,6 +93,50 @@ func TestInitReadsThePasswordFromAFile(t *testing.T) {
 	code, out, stderr := control("init", "--admin", "alice", "--admin-password-file", writeFile(t, dir, "pw", "correct horse battery\n"))
 	if code != 0 || strings.Contains(out+stderr, "correct horse") || strings.Contains(out, "password") {
 		t.Errorf("exit %d, %q, %q", code, out, stderr)
+	}
+}
+
+// What init made is gone again if it fails before anything depends on it, and why
+// it failed is said once.
+func TestAnInitThatFailsLeavesNothing(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		args []string
+		says string
+		left []string
+	}{
+		{"PostgreSQL does not run", []string{"--database=postgres://u:hunter2@127.0.0.1:1/x"},
+			"cardea-control: the database postgres://u:xxxxx@127.0.0.1:1/x does not open: connection refused; see that it runs and that --database is right\n", nil},
+		{"PostgreSQL's name is unknown", []string{"--database=postgres://u@nowhere.invalid/x"}, "does not open: the name nowhere.invalid is not known; see", nil},
+		{"the key file's place is a file", []string{"--key-file=taken/kek"}, "taken", []string{"taken"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			control := isolated(t, filepath.Join(dir))
+			work := filepath.Join(dir, "work")
+			if err := os.Mkdir(work, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			t.Chdir(work)
+			for _, name := range tc.left {
+				writeFile(t, work, name, "")
+			}
+			code, out, stderr := control(append([]string{"init", "--key-file=new/folder/kek", "--database=other/cardea.db"}, tc.args...)...)
+			if code != 1 || out != "" || !strings.Contains(stderr, tc.says) || strings.Contains(stderr, "hunter2") {
+				t.Errorf("exit %d, %q, %q", code, out, stderr)
+			}
+			var left []string
+			entries, err := os.ReadDir(work)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				left = append(left, e.Name())
+			}
+			if !slices.Equal(left, tc.left) {
+				t.Errorf("left: %q", left)
+			}
+		})
 	}
 }
 

@@ -99,14 +99,11 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return commandline.Wrong(err)
 	}
-	if err := o.prepareFiles(); err != nil {
+	var files traces
+	defer files.remove() // after the database is closed
+	if err := o.prepareDatabase(&files); err != nil {
 		return err
 	}
-	keeper, err := openKeeper(ctx, o.KeyFile)
-	if err != nil {
-		return err
-	}
-	defer keeper.Close()
 	db, err := openStore(ctx, &o.options, nil)
 	if err != nil {
 		return err
@@ -115,6 +112,15 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	if err := o.unused(ctx, db); err != nil {
 		return err
 	}
+	if err := o.prepareKey(&files); err != nil {
+		return err
+	}
+	keeper, err := openKeeper(ctx, o.KeyFile)
+	if err != nil {
+		return err
+	}
+	defer keeper.Close()
+	files.keep() // even if create fails: perhaps only its answer was lost
 	if err := o.create(ctx, db, keeper, admin, secret); err != nil {
 		return err
 	}
@@ -179,25 +185,32 @@ func readPassword(path string) (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
 
-// prepareFiles makes the folders, the key file and an empty database file, for
-// the owner's eyes alone. SQLite gives its other files the mode of the first.
-func (o *initOptions) prepareFiles() error {
-	paths := []string{o.KeyFile}
-	if o.sqlite() {
-		paths = append(paths, o.Database)
+// prepareKey makes the key file and its folder, for the owner's eyes alone. A key
+// file that is there may be all that is left of a first try, or one that was put
+// there on purpose; it is never replaced.
+func (o *initOptions) prepareKey(files *traces) error {
+	if err := files.folder(filepath.Dir(o.KeyFile)); err != nil {
+		return cannotWrite(err, filepath.Dir(o.KeyFile))
 	}
-	for _, path := range paths {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return cannotWrite(err, filepath.Dir(path))
-		}
-	}
-	// A key file that is there may be all that is left of a first try, or one that
-	// was put there on purpose; it is never replaced.
-	if err := ca.CreateKeyFile(o.KeyFile); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := ca.CreateKeyFile(o.KeyFile)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
 		return cannotWrite(err, o.KeyFile)
 	}
+	files.file(o.KeyFile)
+	return nil
+}
+
+// prepareDatabase makes an empty database file and its folder, if it is to be one,
+// for the owner's eyes alone. SQLite gives its other files the mode of the first.
+func (o *initOptions) prepareDatabase(files *traces) error {
 	if !o.sqlite() {
 		return nil
+	}
+	if err := files.folder(filepath.Dir(o.Database)); err != nil {
+		return cannotWrite(err, filepath.Dir(o.Database))
 	}
 	f, err := os.OpenFile(o.Database, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -206,6 +219,7 @@ func (o *initOptions) prepareFiles() error {
 	if err != nil {
 		return cannotWrite(err, o.Database)
 	}
+	files.file(o.Database, o.Database+"-wal", o.Database+"-shm", o.Database+".lock")
 	return f.Close()
 }
 

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gocloud.dev/secrets"
 
 	"github.com/cardea-ssh/cardea/ca"
@@ -46,9 +48,28 @@ func openStore(ctx context.Context, o *options, log *slog.Logger) (*sqlstore.Sto
 	}
 	db, err := sqlstore.Open(ctx, sqlstore.Options{URL: o.Database, Instance: o.Instance, Logger: log})
 	if err != nil && !o.sqlite() {
-		return nil, fmt.Errorf("the database %s does not open: %w; see that it runs and that --database is right", redacted(o.Database), err)
+		return nil, fmt.Errorf("the database %s does not open: %s; see that it runs and that --database is right", redacted(o.Database), reason(err))
 	}
 	return db, err
+}
+
+// reason is what stood in the way of a connection, once: pgx tries each address
+// with TLS and without, and tells of every try.
+func reason(err error) string {
+	var refused *pgconn.PgError
+	var name *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Message
+	case errors.As(err, &name):
+		return "the name " + name.Name + " is not known"
+	case errors.As(err, &op):
+		return lastPart(op)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it does not answer"
+	}
+	return err.Error()
 }
 
 // redacted is a URL without its password.
