@@ -64,6 +64,7 @@ var floors = map[string]int{
 	"password":  1,
 
 	"server-agent/program": 1,
+	"internal/pgtest":      1,
 
 	"internal/atomicfile":  0,
 	"internal/browse":      0,
@@ -73,7 +74,7 @@ var floors = map[string]int{
 	"internal/daemon":      0,
 	"internal/hostkey":     0,
 	"internal/ident":       0,
-	"internal/pgtest":      0,
+	"internal/postgres":    0,
 	"internal/sshtest":     0,
 	"internal/term":        0,
 	"internal/version":     0,
@@ -83,10 +84,10 @@ var floors = map[string]int{
 // bans lists what a binary must never link, with everything below it. What a
 // program does not contain, nobody who takes it over can use.
 var bans = map[string][]string{
-	"cmd/cardea":              {"ca", "store", "control", "gateway", "server-agent", "internal/vhost"},
-	"cmd/cardea-server-agent": {"ca", "store", "control", "gateway", "tui", "login", "internal/vhost"},
-	"cmd/cardea-gateway":      {"ca", "store", "control", "server-agent", "tui", "login", "internal/vhost"},
-	"cmd/cardea-control":      {"server-agent", "gateway", "tui", "login", "internal/vhost"},
+	"cmd/cardea":              {"ca", "store", "control", "gateway", "server-agent", "internal/postgres", "internal/vhost"},
+	"cmd/cardea-server-agent": {"ca", "store", "control", "gateway", "tui", "login", "internal/postgres", "internal/vhost"},
+	"cmd/cardea-gateway":      {"ca", "store", "control", "server-agent", "tui", "login", "internal/postgres", "internal/vhost"},
+	"cmd/cardea-control":      {"server-agent", "gateway", "tui", "login", "internal/postgres", "internal/vhost"},
 }
 
 // emptyNames say nothing about what is inside.

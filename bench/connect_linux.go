@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/postgres"
 )
 
 // callers is how many clients ask at once, each with a device and a session.
@@ -36,9 +37,9 @@ func (b *bench) connect(ctx context.Context) error {
 	if err := b.connectBy(ctx, t, engineSQLite, nil); err != nil {
 		return err
 	}
-	db, err := startPostgres(ctx)
+	db, err := postgres.Start(ctx)
 	switch {
-	case errors.Is(err, errNoPostgres):
+	case errors.Is(err, postgres.ErrNone):
 		t.Note += "; SKIPPED: " + err.Error()
 	case err != nil:
 		return err
@@ -49,10 +50,10 @@ func (b *bench) connect(ctx context.Context) error {
 	return err
 }
 
-func (b *bench) connectBy(ctx context.Context, t *table, engine string, db *postgres) (err error) {
+func (b *bench) connectBy(ctx context.Context, t *table, engine string, db *postgres.Server) (err error) {
 	url := ""
 	if db != nil {
-		url = db.url()
+		url = db.URL("postgres")
 	}
 	g, err := raise(ctx, b.opt.bin, filepath.Join(b.opt.dir, strings.ToLower(engine)), url)
 	if err != nil {
@@ -65,7 +66,7 @@ func (b *bench) connectBy(ctx context.Context, t *table, engine string, db *post
 	}
 	clocks := []func() (time.Duration, error){
 		func() (time.Duration, error) { return cpuOf(g.ControlPID()) }, ownCPU,
-		func() (time.Duration, error) { return db.cpu() },
+		func() (time.Duration, error) { return databaseCPU(db) },
 	}
 	before, err := readAll(clocks)
 	if err != nil {

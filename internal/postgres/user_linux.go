@@ -1,4 +1,4 @@
-package pgtest
+package postgres
 
 import (
 	"os"
@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// unprivileged is who runs PostgreSQL when the tests run as root; nil means
-// whoever runs the tests.
+// unprivileged is who runs PostgreSQL when root starts it; nil means whoever
+// starts it.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -37,7 +37,8 @@ func giveAway(dir string) error {
 	return os.Chown(dir, int(c.Uid), int(c.Gid))
 }
 
-// runAs also ties the server to the life of the tests: SIGQUIT stops it at once.
+// runAs also ties the server to the life of who started it: SIGQUIT stops it at
+// once.
 func runAs(cmd *exec.Cmd) {
 	c, _ := unprivileged() // giveAway has met the error
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c, Pdeathsig: syscall.SIGQUIT, Setpgid: true}
