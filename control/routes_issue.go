@@ -23,7 +23,7 @@ func personRoutes(t *table, i *issue.Service) {
 		func(ctx context.Context, by caller.Caller, in *body[api.Connect]) (*api.Connection, error) {
 			return i.Connect(ctx, by, in.Body)
 		})
-	handle(t, route{Method: "POST", Path: "/v1/impostors", Access: User, Doc: "Tell that something else answers at a gateway's address"},
+	handle(t, route{Method: "POST", Path: "/v1/impostors", Access: User, Doc: "Tell that something else answers at a gateway's address, or at a server's"},
 		func(ctx context.Context, by caller.Caller, in *body[api.Impostor]) (*api.Named, error) {
 			return i.Impostor(ctx, by, in.Body)
 		})

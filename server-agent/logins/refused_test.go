@@ -161,3 +161,31 @@ func TestTheAuthLogTellsRefusalsAndHowManyMore(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// An attack may end with no line behind it: the number is told all the same.
+func TestTheJournalTellsHowManyMoreWithoutAnotherLine(t *testing.T) {
+	j := &Journal{Position: filepath.Join(t.TempDir(), "cursor")}
+	j.tracker.refusals.more, j.tracker.refusals.since = 7, time.Now().Add(-countEvery)
+	told, over := make(chan api.AgentEvent, 2), make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		j.count(over, func(e api.AgentEvent) { told <- e })
+	}()
+	select {
+	case e := <-told:
+		if e.Kind != Refused || e.More != 7 {
+			t.Errorf("told %+v", e)
+		}
+	case <-time.After(10 * pollEvery):
+		t.Error("nothing is told")
+	}
+	j.mu.Lock()
+	j.tracker.refusals.more, j.tracker.refusals.since = 3, time.Now()
+	j.mu.Unlock()
+	close(over) // the agent ends, or journalctl did
+	<-done
+	if e := <-told; e.More != 3 {
+		t.Errorf("told %+v at the end", e)
+	}
+}
