@@ -66,6 +66,7 @@ var floors = map[string]int{
 	"server-agent/program": 1,
 	"internal/pgtest":      1,
 
+	"entitlement":          0,
 	"internal/atomicfile":  0,
 	"internal/browse":      0,
 	"internal/buildtest":   0,

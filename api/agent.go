@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/cardea-ssh/cardea/entitlement"
+)
 
 // ServerEnrolment is POST /v1/servers/enrol: no token in the header, a proof by
 // the agent's key, the secret in the body.
@@ -85,6 +89,8 @@ type Account struct {
 	State string `json:"state" enum:"active,locked"`
 	// Admin gives full sudo.
 	Admin bool `json:"admin,omitempty"`
+	// Sudo are the commands that the account may run by sudo, of all its grants.
+	Sudo []entitlement.Command `json:"sudo,omitempty"`
 }
 
 // AccountGroup is a Unix group that the agent keeps.

@@ -162,7 +162,7 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 	case OpHome:
 		return a.makeHome(ctx, s.Login, s.UID, s.GID)
 	case OpSudo:
-		return a.installSudo(ctx, s.Login, s.UID)
+		return a.installSudo(ctx, s.Login, s.UID, s.Sudo)
 	case OpUnsudo:
 		return a.removeSudo(s.UID)
 	case OpEnd:

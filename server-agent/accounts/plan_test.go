@@ -97,7 +97,7 @@ func scene(t *testing.T, ar *txtar.Archive) (Host, Want) {
 		if len(f) == 2 && f[1] == "ours" {
 			h.Sudoers[uid] = sudoHeader + "something older\n"
 		} else if len(f) == 3 && f[1] == "rule" {
-			h.Sudoers[uid] = sudoRule(f[2])
+			h.Sudoers[uid] = fullSudo(t, f[2])
 		}
 	}
 	for _, f := range lines(get("busy")) {

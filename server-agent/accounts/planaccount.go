@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
@@ -289,25 +290,34 @@ func (p *planner) fixMembers(managed bool) {
 // anything else: it is one argument, and gpasswd looks it up as it is.
 func safeArg(s string) bool { return s != "" && s[0] != '-' }
 
-// planSudo gives full sudo to active administrators who may enter, and takes
-// it from everybody else of ours.
+// planSudo gives active accounts that may enter what they may run by sudo, and
+// takes it from everybody else of ours.
 func (p *planner) planSudo(wanted []account) {
 	keep := map[int]bool{}
 	for _, login := range p.held {
 		keep[p.byName[login].UID] = true
 	}
 	for _, a := range wanted {
-		if !a.Admin || a.locked() || !slices.Contains(p.usable, a.Login) {
+		if a.locked() || !slices.Contains(p.usable, a.Login) {
+			continue
+		}
+		rules := p.rulesOf(a)
+		if rules.Empty() {
+			continue
+		}
+		text, err := sudoFile(a.Login, rules)
+		if err != nil {
+			p.problem("%s gets no sudo: %v", a.Login, err)
 			continue
 		}
 		keep[a.UID] = true
 		content, exists := p.have.Sudoers[a.UID]
 		switch {
-		case content == sudoRule(a.Login) && p.isHere(a):
+		case content == text && p.isHere(a):
 		case exists && !strings.HasPrefix(content, sudoHeader):
 			p.problem("%s is there already and is not Cardea's; it is left alone", sudoersPath(a.UID))
 		default:
-			p.sudo = append(p.sudo, Step{Op: OpSudo, Subject: "sudo " + a.Login, Login: a.Login, UID: a.UID})
+			p.sudo = append(p.sudo, Step{Op: OpSudo, Subject: "sudo " + a.Login, Login: a.Login, UID: a.UID, Sudo: rules})
 		}
 	}
 	var gone []int
@@ -321,6 +331,20 @@ func (p *planner) planSudo(wanted []account) {
 	for _, uid := range gone {
 		p.sudo = append(p.sudo, Step{Op: OpUnsudo, Subject: "sudo " + strconv.Itoa(uid), UID: uid})
 	}
+}
+
+// rulesOf are what an account may run. A command that this agent does not
+// accept is left out, and reported: the others mean the same without it.
+func (p *planner) rulesOf(a account) entitlement.Rules {
+	rules := entitlement.Rules{Everything: a.Admin}
+	for _, c := range a.Sudo {
+		if err := c.Check(); err != nil {
+			p.problem("%s does not get a sudo command: %v", a.Login, err)
+			continue
+		}
+		rules.Commands = append(rules.Commands, c)
+	}
+	return rules
 }
 
 // isHere reports whether the account exists already, as ours.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cardea-ssh/cardea/entitlement"
 )
 
 // Op is what a step does.
@@ -16,7 +18,7 @@ const (
 	OpRun    Op = "run"    // a program of shadow-utils
 	OpRecord Op = "record" // write the register; nothing goes on without it
 	OpHome   Op = "home"   // make the home of a new account
-	OpSudo   Op = "sudo"   // install the sudo rule of an administrator
+	OpSudo   Op = "sudo"   // install the sudo rules of an account
 	OpUnsudo Op = "unsudo" // remove it
 	OpEnd    Op = "end"    // end the sessions and processes of a locked account
 )
@@ -32,6 +34,7 @@ type Step struct {
 	Login    string
 	UID, GID int
 	Register *Register
+	Sudo     entitlement.Rules
 }
 
 // String is the step as `plan` prints it.
@@ -51,13 +54,31 @@ func (s Step) String() string {
 	case OpHome:
 		return fmt.Sprintf("make %s/%s for uid %d, gid %d", HomeBase, s.Login, s.UID, s.GID)
 	case OpSudo:
-		return fmt.Sprintf("let %s use sudo by %s", s.Login, sudoersPath(s.UID))
+		return fmt.Sprintf("let %s use sudo%s by %s", s.Login, sudoSummary(s.Sudo), sudoersPath(s.UID))
 	case OpUnsudo:
 		return fmt.Sprintf("remove %s", sudoersPath(s.UID))
 	case OpEnd:
 		return fmt.Sprintf("end the sessions and processes of uid %d", s.UID)
 	}
 	return string(s.Op)
+}
+
+// maxListed is how many commands of one account `plan` prints.
+const maxListed = 8
+
+// sudoSummary names the commands where there are not all.
+func sudoSummary(r entitlement.Rules) string {
+	if r.Everything {
+		return ""
+	}
+	var names []string
+	for _, c := range r.Commands[:min(len(r.Commands), maxListed)] {
+		names = append(names, c.String())
+	}
+	if more := len(r.Commands) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return " for " + strings.Join(names, ", ")
 }
 
 // summary lists the entries in the order of their ids.

@@ -2,16 +2,15 @@ package accounts
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 
+	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
@@ -25,17 +24,17 @@ const (
 	sudoHeader = "# Written by cardea-server-agent, which puts it back when it is changed.\n"
 	// sudoMode is what sudo itself gives its files.
 	sudoMode = 0o440
-	// maxSudoers bounds what is read of one file below /etc/sudoers.d, in bytes.
-	maxSudoers = 64 << 10
+	// maxSudoers bounds what is read of one file below /etc/sudoers.d, in bytes:
+	// the most rules of one person, each of a kilobyte.
+	maxSudoers = entitlement.MaxRules << 10
 )
 
 func sudoersPath(uid int) string { return filepath.Join(sudoersDir, sudoPrefix+strconv.Itoa(uid)) }
 
-// sudoRule is full sudo for one login, without a password: the account has
-// none. The login obeys the grammar of ident, in which nothing is special to
-// sudoers.
-func sudoRule(login string) string {
-	return sudoHeader + login + " ALL=(ALL:ALL) NOPASSWD: ALL\n"
+// sudoFile is what the file of a login with these rules holds.
+func sudoFile(login string, rules entitlement.Rules) (string, error) {
+	text, err := rules.Sudoers(login)
+	return sudoHeader + text, err
 }
 
 // readSudoers reads our files, by uid. One that is no plain file, or too
@@ -67,21 +66,25 @@ func readSudoers(dir string) (map[int]string, error) {
 	return found, nil
 }
 
-// installSudo puts the rule of login in place after three checks of the very
+// installSudo puts the rules of login in place after three checks of the very
 // file: visudo says that it parses, cvtsudoers that it means what is meant and
 // nothing else, and, once it is there, visudo that the whole is still valid.
 // A configuration that is broken already is not ours to mend, nor to add to.
-func (a *Applier) installSudo(ctx context.Context, login string, uid int) error {
+func (a *Applier) installSudo(ctx context.Context, login string, uid int, rules entitlement.Rules) error {
 	if err := ident.Login(login); err != nil {
+		return err
+	}
+	text, err := sudoFile(login, rules)
+	if err != nil {
 		return err
 	}
 	if _, err := a.run(ctx, visudo, "-c"); err != nil {
 		return fmt.Errorf("the sudo configuration of the host is broken, mend it with visudo: %w", err)
 	}
-	check := func(temp string) error { return a.checkSudo(ctx, temp, login) }
+	check := func(temp string) error { return a.checkSudo(ctx, temp, login, rules) }
 	path := sudoersPath(uid)
 	opt := atomicfile.Options{Mode: sudoMode, Owner: &atomicfile.Owner{}, Check: check}
-	if _, err := atomicfile.Write(path, []byte(sudoRule(login)), opt); err != nil {
+	if _, err := atomicfile.Write(path, []byte(text), opt); err != nil {
 		return err
 	}
 	if _, err := a.run(ctx, visudo, "-c"); err != nil {
@@ -92,7 +95,7 @@ func (a *Applier) installSudo(ctx context.Context, login string, uid int) error 
 }
 
 // checkSudo has sudo's own programs read the file that is to be installed.
-func (a *Applier) checkSudo(ctx context.Context, temp, login string) error {
+func (a *Applier) checkSudo(ctx context.Context, temp, login string, rules entitlement.Rules) error {
 	if _, err := a.run(ctx, visudo, "-c", "-f", temp); err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (a *Applier) checkSudo(ctx context.Context, temp, login string) error {
 	if err != nil {
 		return err
 	}
-	return checkSudoMeaning(meaning, login)
+	return rules.CheckMeaning(login, meaning)
 }
 
 func (a *Applier) removeSudo(uid int) error {
@@ -117,40 +120,4 @@ func (a *Applier) removeSudo(uid int) error {
 	}
 	_, err = atomicfile.Remove(path)
 	return err
-}
-
-// checkSudoMeaning compares what sudo understood with what was meant: exactly
-// one rule, for exactly this login.
-func checkSudoMeaning(raw []byte, login string) error {
-	var got any
-	if err := json.Unmarshal(raw, &got); err != nil {
-		return fmt.Errorf("cvtsudoers did not answer in JSON: %w", err)
-	}
-	for _, setenv := range []bool{true, false} {
-		if reflect.DeepEqual(got, sudoMeaning(login, setenv)) {
-			return nil
-		}
-	}
-	return fmt.Errorf("sudo reads the rule of %s as something else than was meant", login)
-}
-
-// sudoMeaning is the JSON of sudoRule. Newer versions add that ALL implies
-// SETENV.
-func sudoMeaning(login string, setenv bool) any {
-	type object = map[string]any
-	type list = []any
-	options := list{object{"authenticate": false}}
-	if setenv {
-		options = append(options, object{"setenv": true})
-	}
-	return object{"User_Specs": list{object{
-		"User_List": list{object{"username": login}},
-		"Host_List": list{object{"hostname": "ALL"}},
-		"Cmnd_Specs": list{object{
-			"runasusers":  list{object{"username": "ALL"}},
-			"runasgroups": list{object{"usergroup": "ALL"}},
-			"Options":     options,
-			"Commands":    list{object{"command": "ALL"}},
-		}},
-	}}}
 }

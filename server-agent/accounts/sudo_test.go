@@ -2,12 +2,24 @@ package accounts
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/cardea-ssh/cardea/entitlement"
 )
+
+var everything = entitlement.Rules{Everything: true}
+
+func fullSudo(t *testing.T, login string) string {
+	t.Helper()
+	text, err := sudoFile(login, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
 
 // All of these are sudoers files that visudo calls right.
 func TestARuleIsInstalledOnlyIfSudoReadsItAsItIsMeant(t *testing.T) {
@@ -16,13 +28,13 @@ func TestARuleIsInstalledOnlyIfSudoReadsItAsItIsMeant(t *testing.T) {
 			t.Skip("SKIPPED: sudo is not here")
 		}
 	}
-	rule := sudoRule("alice")
+	rule := fullSudo(t, "alice")
 	for _, c := range []struct {
 		name, text string
 		good       bool
 	}{
 		{"what the builder writes", rule, true},
-		{"another login", sudoRule("mallory"), false},
+		{"another login", fullSudo(t, "mallory"), false},
 		{"one more rule", rule + "mallory ALL=(ALL:ALL) NOPASSWD: ALL\n", false},
 		{"the rule twice", rule + rule, false},
 		{"one more login in the rule", "alice, mallory ALL=(ALL:ALL) NOPASSWD: ALL\n", false},
@@ -41,7 +53,7 @@ func TestARuleIsInstalledOnlyIfSudoReadsItAsItIsMeant(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.text), sudoMode); err != nil {
 				t.Fatal(err)
 			}
-			if err := new(Applier).checkSudo(t.Context(), path, "alice"); (err == nil) != c.good {
+			if err := new(Applier).checkSudo(t.Context(), path, "alice", everything); (err == nil) != c.good {
 				t.Errorf("good: %v, error: %v", c.good, err)
 			}
 		})
@@ -49,19 +61,17 @@ func TestARuleIsInstalledOnlyIfSudoReadsItAsItIsMeant(t *testing.T) {
 }
 
 func TestARuleIsRefusedIfEitherProgramRefusesIt(t *testing.T) {
-	meant, err := json.Marshal(sudoMeaning("alice", true))
-	if err != nil {
-		t.Fatal(err)
-	}
+	const meant = `{"User_Specs": [{"User_List": [{"username": "alice"}], "Host_List": [{"hostname": "ALL"}], "Cmnd_Specs": [
+		{"runasusers": [{"username": "ALL"}], "runasgroups": [{"usergroup": "ALL"}], "Options": [{"authenticate": false}], "Commands": [{"command": "ALL"}]}]}]}`
 	for _, c := range []struct {
 		name   string
 		fails  string
 		answer string
 		good   bool
 	}{
-		{"both agree", "", string(meant), true},
-		{"visudo fails", visudo, string(meant), false},
-		{"cvtsudoers fails", cvtsudoers, string(meant), false},
+		{"both agree", "", meant, true},
+		{"visudo fails", visudo, meant, false},
+		{"cvtsudoers fails", cvtsudoers, meant, false},
 		{"cvtsudoers answers no JSON", "", "ALL", false},
 		{"cvtsudoers answers another meaning", "", "{}", false},
 	} {
@@ -72,7 +82,7 @@ func TestARuleIsRefusedIfEitherProgramRefusesIt(t *testing.T) {
 				}
 				return []byte(c.answer), nil
 			}}
-			if err := a.checkSudo(t.Context(), "/nowhere", "alice"); (err == nil) != c.good {
+			if err := a.checkSudo(t.Context(), "/nowhere", "alice", everything); (err == nil) != c.good {
 				t.Errorf("good: %v, error: %v", c.good, err)
 			}
 		})

@@ -1,0 +1,155 @@
+package entitlement
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Rules are what one login may run on one server. The zero value is nothing.
+type Rules struct {
+	// Everything is every command as everybody, which is what an administrator of a project has.
+	Everything bool
+	// Commands is without meaning where Everything is.
+	Commands []Command
+}
+
+// Empty reports whether nothing may be run.
+func (r Rules) Empty() bool { return !r.Everything && len(r.Commands) == 0 }
+
+// Check says what is wrong with the rules of login, which is as strict as a Unix login.
+func (r Rules) Check(login string) error {
+	_, err := r.specs(login)
+	return err
+}
+
+// Sudoers returns the rules as lines of a sudoers file, one for each command. Each line says
+// all tags, so that no Defaults of the host changes what it means; lines are sorted and unique,
+// so that equal rights are equal text.
+func (r Rules) Sudoers(login string) (string, error) {
+	specs, err := r.specs(login)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, s := range specs {
+		b.WriteString(s.line(login))
+	}
+	return b.String(), nil
+}
+
+// spec is one line: a rule in the form in which sudo keeps it.
+type spec struct {
+	as       string // user and, with everything, group
+	group    string
+	password bool
+	noexec   *bool
+	setenv   *bool
+	command  string
+}
+
+func (s spec) line(login string) string {
+	as, tags := s.as, "NOPASSWD:"
+	if s.group != "" {
+		as += ":" + s.group
+	}
+	if s.password {
+		tags = "PASSWD:"
+	}
+	return login + " ALL=(" + as + ") " + tags + tag(s.noexec, " NOEXEC:", " EXEC:") + tag(s.setenv, " SETENV:", " NOSETENV:") + " " + s.command + "\n"
+}
+
+func tag(set *bool, yes, no string) string {
+	switch {
+	case set == nil:
+		return ""
+	case *set:
+		return yes
+	}
+	return no
+}
+
+func (r Rules) specs(login string) ([]spec, error) {
+	if !user.MatchString(login) || login == "root" {
+		return nil, fmt.Errorf("%.40q is not a login", login)
+	}
+	if r.Everything {
+		return []spec{{as: "ALL", group: "ALL", command: "ALL"}}, nil
+	}
+	if len(r.Commands) > MaxRules {
+		return nil, fmt.Errorf("%s has %d commands, and %d are the most", login, len(r.Commands), MaxRules)
+	}
+	var specs []spec
+	for _, c := range r.Commands {
+		p, err := c.parse()
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, p.spec())
+	}
+	slices.SortFunc(specs, func(a, b spec) int { return strings.Compare(a.line(login), b.line(login)) })
+	return slices.CompactFunc(specs, func(a, b spec) bool { return a.line(login) == b.line(login) }), nil
+}
+
+func (p parsed) spec() spec {
+	command := p.path
+	switch p.args {
+	case NoArguments:
+		command += ` ""`
+	case ExactArguments:
+		command += " " + strings.Join(p.list, " ")
+	}
+	return spec{as: p.as, password: p.tags.Password, noexec: &p.tags.NoExec, setenv: &p.tags.SetEnv, command: command}
+}
+
+// CheckMeaning compares what sudo understood, which is the output of cvtsudoers -f json, with
+// what the rules of login mean: exactly these, for exactly this login.
+func (r Rules) CheckMeaning(login string, cvtsudoers []byte) error {
+	specs, err := r.specs(login)
+	if err != nil {
+		return err
+	}
+	var got any
+	if err := json.Unmarshal(cvtsudoers, &got); err != nil {
+		return fmt.Errorf("cvtsudoers did not answer in JSON: %w", err)
+	}
+	// Newer versions add that ALL implies SETENV.
+	for _, implied := range []bool{false, true} {
+		if reflect.DeepEqual(got, meaning(login, specs, implied)) {
+			return nil
+		}
+	}
+	return errors.New("sudo reads the rules of " + login + " as something else than was meant")
+}
+
+// meaning is the JSON of these specs.
+func meaning(login string, specs []spec, implied bool) any {
+	type object = map[string]any
+	type list = []any
+	if len(specs) == 0 {
+		return object{}
+	}
+	var all list
+	for _, s := range specs {
+		options := list{object{"authenticate": s.password}}
+		if s.noexec != nil {
+			options = append(options, object{"noexec": *s.noexec})
+		}
+		if s.setenv != nil {
+			options = append(options, object{"setenv": *s.setenv})
+		} else if implied {
+			options = append(options, object{"setenv": true})
+		}
+		one := object{"runasusers": list{object{"username": s.as}}, "Options": options, "Commands": list{object{"command": s.command}}}
+		if s.group != "" {
+			one["runasgroups"] = list{object{"usergroup": s.group}}
+		}
+		all = append(all, object{
+			"User_List": list{object{"username": login}}, "Host_List": list{object{"hostname": "ALL"}}, "Cmnd_Specs": list{one},
+		})
+	}
+	return object{"User_Specs": all}
+}
