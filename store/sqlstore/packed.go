@@ -43,11 +43,9 @@ func (r *packedRows[T]) unpack(text string) error {
 	})
 }
 
-// unpackRow reads one JSON_ROW; NULL leaves everything as it is.
+// unpackRow reads one JSON_ROW. NULL, no such row, is an error: nothing may be
+// decided on a row that is not there.
 func unpackRow(text string, into packed) error {
-	if text == "" {
-		return nil
-	}
 	s := scanner{rest: text}
 	if err := s.row(into); err != nil {
 		return err
