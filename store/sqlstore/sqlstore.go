@@ -4,8 +4,9 @@
 // marks for what differs (dialect.go). Every command runs in one writer
 // goroutine per instance, which commits whatever is waiting in one transaction
 // (writer.go): a durable commit costs a wait for the disk, and under load one
-// wait pays for many commands. Each command stands behind a savepoint, so that
-// it fails or succeeds alone, and gets its answer only after the commit.
+// wait pays for many commands. Each fails or succeeds alone (if one of a batch
+// fails, the batch is done again with a savepoint before each), and gets its
+// answer only after the commit.
 //
 // SQLite has one writer in all, so commands cannot race. In PostgreSQL every
 // instance has a writer; there a command locks the rows that its conditions
