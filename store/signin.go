@@ -49,6 +49,16 @@ type BrowserSession struct {
 	ExpiresAt       time.Time
 }
 
+// Approval is a person's yes to a request.
+type Approval struct {
+	Request     string // its ID
+	BrowserHash []byte // of the browser that the request is bound to
+	User        string
+	LoginHash   []byte // the TokenHash of the browser session that says yes
+	CodeHash    []byte
+	CodeExpires time.Time
+}
+
 // Redemption trades a code for a session; all of it must match.
 type Redemption struct {
 	CodeHash    []byte
@@ -81,8 +91,9 @@ type SignIn interface {
 	AuthRequest(ctx context.Context, id string) (AuthRequest, error)
 	// ApproveAuthRequest binds the request to the user and its one code, once.
 	// ErrUsed if it was approved, refused or is over; ErrDenied if the user is
-	// not active or BrowserHash differs.
-	ApproveAuthRequest(ctx context.Context, id string, browserHash []byte, user string, codeHash []byte, codeExpires time.Time, m Meta) (AuthRequest, error)
+	// not active, BrowserHash differs, or the user's browser session has ended: a
+	// yes that began before a new password does not count after it.
+	ApproveAuthRequest(ctx context.Context, a Approval, m Meta) (AuthRequest, error)
 	// RefuseAuthRequest ends it.
 	RefuseAuthRequest(ctx context.Context, id string, browserHash []byte, m Meta) (AuthRequest, error)
 	// Redeem consumes the code and makes the session, and the device where the
@@ -92,7 +103,10 @@ type SignIn interface {
 	// device that is revoked.
 	Redeem(ctx context.Context, r Redemption, m Meta) (Subject, error)
 
-	CreateBrowserSession(ctx context.Context, b BrowserSession, m Meta) error
+	// CreateBrowserSession is for who has shown the password whose hash is given
+	// (that of Credential). ErrDenied if the user is not active or has another
+	// password by now.
+	CreateBrowserSession(ctx context.Context, b BrowserSession, passwordHash string, m Meta) error
 	BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (BrowserSession, User, error)
 	DeleteBrowserSession(ctx context.Context, tokenHash []byte, m Meta) error
 

@@ -52,7 +52,11 @@ func (s *Service) Password(ctx context.Context, name, secret string, b Browser) 
 		AuthenticatedAt: now, ExpiresAt: now.Add(BrowserLife),
 	}
 	e := s.event(now, audit.SignInPassword, audit.Allowed, "", user, b, nil)
-	if err := s.Store.CreateBrowserSession(ctx, session, store.Meta{Now: now, Audit: audit.EncodeAll(e)}); err != nil {
+	err = s.Store.CreateBrowserSession(ctx, session, hash, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+	if errors.Is(err, store.ErrDenied) {
+		return "", api.Errorf(api.SignIn, "this account was changed just now").WithHint("sign in again").WithCause(err)
+	}
+	if err != nil {
 		return "", err
 	}
 	return login, s.Store.ForgiveAttempts(ctx, tries)
@@ -129,10 +133,12 @@ func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.U
 	now := s.now()
 	code := newCode(r.ID, since)
 	e := s.event(now, audit.SignInApprove, audit.Allowed, "", user, b, map[string]string{"request": r.ID, "device": r.DeviceName})
-	r, err := s.Store.ApproveAuthRequest(ctx, r.ID, hashOf(b.Token), user.ID, hashOf(code), now.Add(CodeLife),
-		store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+	r, err := s.Store.ApproveAuthRequest(ctx, store.Approval{
+		Request: r.ID, BrowserHash: hashOf(b.Token), User: user.ID, LoginHash: hashOf(b.Login),
+		CodeHash: hashOf(code), CodeExpires: now.Add(CodeLife),
+	}, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
 	if errors.Is(err, store.ErrDenied) {
-		return "", api.Errorf(api.Denied, "this account may not sign in").WithHint("ask your administrator").WithCause(err)
+		return "", api.Errorf(api.Denied, "this account may not sign in").WithHint("ask your administrator, or sign in again").WithCause(err)
 	}
 	if err != nil {
 		return "", gone(err)

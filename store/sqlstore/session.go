@@ -23,12 +23,19 @@ func deviceInto(d *store.Device) []any {
 	return []any{&d.ID, &d.User, &d.Name, &d.Thumbprint, &d.State, &d.CreatedAt}
 }
 
-// CreateBrowserSession implements store.SignIn. ErrDenied for a user who is not
-// active: who was disabled a moment ago gets no new page.
-func (s *Store) CreateBrowserSession(ctx context.Context, b store.BrowserSession, m store.Meta) error {
+// CreateBrowserSession implements store.SignIn: who was disabled, or whose
+// password was changed a moment ago, gets no new page.
+func (s *Store) CreateBrowserSession(ctx context.Context, b store.BrowserSession, passwordHash string, m store.Meta) error {
 	return s.do(ctx, m, func(t *tx) error {
 		if _, err := t.activeUser(b.User); err != nil {
 			return err
+		}
+		var now string
+		if err := one(t, []any{&now}, `SELECT password_hash FROM users WHERE id = ?`, b.User); err != nil {
+			return err
+		}
+		if now != passwordHash {
+			return store.ErrDenied
 		}
 		_, err := t.exec(`INSERT INTO browser_sessions (id, user_id, token_hash, authenticated_at, expires_at) VALUES (?, ?, ?, ?, ?)`,
 			b.ID, b.User, b.TokenHash, b.AuthenticatedAt, b.ExpiresAt)

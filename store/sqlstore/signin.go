@@ -76,18 +76,26 @@ func (s *Store) AuthRequest(ctx context.Context, id string) (store.AuthRequest, 
 }
 
 // ApproveAuthRequest implements store.SignIn.
-func (s *Store) ApproveAuthRequest(ctx context.Context, id string, browserHash []byte, user string, codeHash []byte, codeExpires time.Time, m store.Meta) (store.AuthRequest, error) {
+func (s *Store) ApproveAuthRequest(ctx context.Context, a store.Approval, m store.Meta) (store.AuthRequest, error) {
 	return get(ctx, s, m, false, func(t *tx) (store.AuthRequest, error) {
-		r, err := t.openRequest(id, browserHash)
+		r, err := t.openRequest(a.Request, a.BrowserHash)
 		if err != nil {
 			return r, err
 		}
-		if _, err := t.activeUser(user); err != nil {
+		if _, err := t.activeUser(a.User); err != nil {
 			return r, err
 		}
-		r.User = user
+		var session string // looked for while the user is held: a new password waits
+		err = one(t, []any{&session}, `SELECT id FROM browser_sessions WHERE token_hash = ? AND user_id = ? AND expires_at > ?`, a.LoginHash, a.User, t.now)
+		if errors.Is(err, store.ErrNotFound) {
+			err = store.ErrDenied
+		}
+		if err != nil {
+			return r, err
+		}
+		r.User = a.User
 		_, err = t.exec(`UPDATE auth_requests SET phase = ?, user_id = ?, code_hash = ?, code_expires_at = ? WHERE id = ?`,
-			phaseApproved, user, codeHash, codeExpires, id)
+			phaseApproved, a.User, a.CodeHash, a.CodeExpires, a.Request)
 		return r, err
 	})
 }

@@ -177,8 +177,16 @@ var userCases = []testCase{
 // browser signs a user in to the pages, with the token "page".
 func (w *world) browser(u store.User) {
 	w.Helper()
-	w.ok(w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: ident.New(ident.BrowserSession), User: u.ID, TokenHash: sum("page"),
-		AuthenticatedAt: w.now, ExpiresAt: w.now.Add(time.Hour)}, w.quiet()))
+	w.page(u, sum("page"))
+}
+
+// page signs a user in to the pages with a token of its own.
+func (w *world) page(u store.User, token []byte) {
+	w.Helper()
+	_, hash, err := w.s.Credential(w.ctx, u.Name)
+	w.ok(err)
+	w.ok(w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: ident.New(ident.BrowserSession), User: u.ID, TokenHash: token,
+		AuthenticatedAt: w.now, ExpiresAt: w.now.Add(time.Hour)}, hash, w.quiet()))
 }
 
 // raises fails unless the team and the project take a new, equal revision and

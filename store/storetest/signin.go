@@ -33,10 +33,12 @@ var signInCases = []testCase{
 	}},
 	{"ApproveAuthRequest binds the request to the user, once", func(w *world) {
 		u, r := w.user("alice"), w.request("key")
+		w.browser(u)
 		approve := func(browser string, user string, code string, now time.Time) error {
 			m := w.quiet()
 			m.Now = now
-			_, err := w.s.ApproveAuthRequest(w.ctx, r.ID, sum(browser), user, sum(code), now.Add(time.Minute), m)
+			_, err := w.s.ApproveAuthRequest(w.ctx, store.Approval{Request: r.ID, BrowserHash: sum(browser), User: user,
+				LoginHash: sum("page"), CodeHash: sum(code), CodeExpires: now.Add(time.Minute)}, m)
 			return err
 		}
 		w.want(store.ErrDenied, approve("another browser", u.ID, "c", w.now))
@@ -45,21 +47,38 @@ var signInCases = []testCase{
 		w.ok(approve("browser", u.ID, "c", r.ExpiresAt.Add(-time.Microsecond)))
 		w.want(store.ErrUsed, approve("browser", u.ID, "d", w.now))
 		w.equal(must[store.AuthRequest](w)(w.s.AuthRequest(w.ctx, r.ID)).User, u.ID)
-		_, err := w.s.ApproveAuthRequest(w.ctx, "req_none", nil, u.ID, sum("e"), w.now, w.quiet())
+		_, err := w.s.ApproveAuthRequest(w.ctx, store.Approval{Request: "req_none", User: u.ID, CodeHash: sum("e"), CodeExpires: w.now}, w.quiet())
 		w.want(store.ErrNotFound, err)
 	}},
 	{"ApproveAuthRequest is ErrDenied if the user is not active", func(w *world) {
 		u, r := w.user("alice"), w.request("key")
+		a := w.approval(u, r)
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))
-		_, err := w.s.ApproveAuthRequest(w.ctx, r.ID, r.BrowserHash, u.ID, sum("c"), w.now.Add(time.Minute), w.quiet())
+		_, err := w.s.ApproveAuthRequest(w.ctx, a, w.quiet())
 		w.want(store.ErrDenied, err)
+	}},
+	// The thief's browser asks just before the password is reset, and is heard just after.
+	{"ApproveAuthRequest is ErrDenied for a browser session that ended, or another's", func(w *world) {
+		u, r := w.user("alice"), w.request("key")
+		a := w.approval(u, r)
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{PasswordHash: ptr("new")}, w.quiet()))
+		_, err := w.s.ApproveAuthRequest(w.ctx, a, w.quiet())
+		w.want(store.ErrDenied, err)
+		w.page(w.admin, sum("admin's page"))
+		a.LoginHash = sum("admin's page")
+		_, err = w.s.ApproveAuthRequest(w.ctx, a, w.quiet())
+		w.want(store.ErrDenied, err)
+		w.page(u, sum("new page"))
+		a.LoginHash = sum("new page")
+		_, err = w.s.ApproveAuthRequest(w.ctx, a, w.quiet())
+		w.ok(err)
 	}},
 	{"RefuseAuthRequest ends it", func(w *world) {
 		u, r := w.user("alice"), w.request("key")
 		_, err := w.s.RefuseAuthRequest(w.ctx, r.ID, sum("another browser"), w.quiet())
 		w.want(store.ErrDenied, err)
 		w.equal(must[store.AuthRequest](w)(w.s.RefuseAuthRequest(w.ctx, r.ID, r.BrowserHash, w.quiet())), r)
-		_, err = w.s.ApproveAuthRequest(w.ctx, r.ID, r.BrowserHash, u.ID, sum("c"), w.now.Add(time.Minute), w.quiet())
+		_, err = w.s.ApproveAuthRequest(w.ctx, w.approval(u, r), w.quiet())
 		w.want(store.ErrUsed, err)
 		_, err = w.s.RefuseAuthRequest(w.ctx, r.ID, r.BrowserHash, w.quiet())
 		w.want(store.ErrUsed, err)
@@ -162,8 +181,18 @@ var sessionCases = []testCase{
 	{"a user who is not active gets no browser session", func(w *world) {
 		u := w.user("alice")
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))
-		err := w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: "bse_a", User: u.ID, TokenHash: sum("page"), ExpiresAt: w.now.Add(time.Hour)}, w.quiet())
+		err := w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: "bse_a", User: u.ID, TokenHash: sum("page"), ExpiresAt: w.now.Add(time.Hour)}, "hash of alice", w.quiet())
 		w.want(store.ErrDenied, err)
+	}},
+	{"who showed a password that was changed meanwhile gets no browser session", func(w *world) {
+		u := w.user("alice")
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{PasswordHash: ptr("new")}, w.quiet()))
+		create := func(hash string) error {
+			return w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: "bse_a", User: u.ID, TokenHash: sum("page"), ExpiresAt: w.now.Add(time.Hour)}, hash, w.quiet())
+		}
+		w.want(store.ErrDenied, create("hash of alice"))
+		w.want(store.ErrDenied, create(""))
+		w.ok(create("new"))
 	}},
 	{"Attempt counts within a window that begins with the first try", func(w *world) {
 		for i, c := range []struct {

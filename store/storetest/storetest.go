@@ -238,15 +238,26 @@ func (w *world) request(thumbprint string) store.AuthRequest {
 	return r
 }
 
+// approval is the yes of a user who has just signed in to the pages.
+func (w *world) approval(u store.User, r store.AuthRequest) store.Approval {
+	w.Helper()
+	login := sum(fmt.Sprint("page", w.number()))
+	w.page(u, login)
+	return store.Approval{
+		Request: r.ID, BrowserHash: r.BrowserHash, User: u.ID, LoginHash: login,
+		CodeHash: sum(fmt.Sprint("code", w.number())), CodeExpires: w.now.Add(time.Minute),
+	}
+}
+
 // approved is a request with a code, and what redeems it.
 func (w *world) approved(u store.User, thumbprint string) store.Redemption {
 	w.Helper()
 	r := w.request(thumbprint)
-	code := sum(fmt.Sprint("code", w.number()))
-	_, err := w.s.ApproveAuthRequest(w.ctx, r.ID, r.BrowserHash, u.ID, code, w.now.Add(time.Minute), w.meta("signin.approve"))
+	a := w.approval(u, r)
+	_, err := w.s.ApproveAuthRequest(w.ctx, a, w.meta("signin.approve"))
 	w.ok(err)
 	return store.Redemption{
-		CodeHash: code, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Thumbprint: thumbprint,
+		CodeHash: a.CodeHash, RedirectURI: r.RedirectURI, Challenge: r.Challenge, Thumbprint: thumbprint,
 		Session: store.Session{ID: ident.New(ident.Session), TokenHash: sum(fmt.Sprint("session", w.number())), AuthenticatedAt: w.now,
 			CreatedAt: w.now, ExpiresAt: w.now.Add(12 * time.Hour)},
 		Device: store.Device{ID: ident.New(ident.Device), Name: "laptop", State: store.Active},
