@@ -175,7 +175,8 @@ func TestACertificateIsNeverMoreThanTheEntitlement(t *testing.T) {
 	service := &issue.Service{Store: g.store, Keys: g.keys, Router: machines, Now: g.now, ConfirmWait: time.Nanosecond}
 	f := newFresh(t)
 	issued, refused := 0, 0
-	for range 20 {
+	// Some teams stay poor for long: they get more time, so that each run proves something.
+	for round := 0; round < 20 || round < 400 && (issued < 10 || refused < 10); round++ {
 		for range 1 + g.rnd.IntN(4) {
 			if err := g.change(); err != nil {
 				t.Fatal(err)
