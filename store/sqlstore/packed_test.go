@@ -3,9 +3,9 @@ package sqlstore
 import (
 	"encoding/json"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // wide has a field of each type that a packed row may hold.
@@ -109,19 +109,17 @@ func FuzzUnpackRow(f *testing.F) {
 	f.Add(`["a", 1]`)
 	f.Add(`["\u00e9\"",null]`)
 	f.Add(`[null, true]`)
+	f.Add("[\"\xd3\",0]")
 	f.Fuzz(func(t *testing.T, text string) {
 		var s string
 		var n int64
-		if unpackRow(text, packed{&s, &n}) != nil {
-			return
+		if unpackRow(text, packed{&s, &n}) != nil || !utf8.ValidString(text) {
+			return // encoding/json replaces what is not UTF-8; the tables hold none
 		}
 		var want string
 		var number any
 		if json.Unmarshal([]byte(text), &[]any{&want, &number}) != nil {
-			return // it may take more blanks and control characters than JSON
-		}
-		if want != s && strings.ToValidUTF8(want, "") == strings.ToValidUTF8(s, "") {
-			return
+			return // it may take control characters and signs that JSON does not
 		}
 		if want != s {
 			t.Errorf("%q: read %q, it says %q", text, s, want)
