@@ -35,10 +35,16 @@ func unreachable(base string, err error) error {
 		return why(": nothing listens there", "check the URL and its port; on that machine type: cardea-control serve")
 	case isTLS(err):
 		return distrusted(base, err)
-	case strings.Contains(err.Error(), "malformed HTTP"): // net/http has no type for it
+	case talksFirst(err):
 		return foreign(base, err)
 	}
 	return why("", "check the network, then try again")
+}
+
+// talksFirst reports whether what came was not HTTP. net/http has no type for it, and another
+// error where a server that speaks first, as sshd does, was quicker than our request.
+func talksFirst(err error) bool {
+	return strings.Contains(err.Error(), "malformed HTTP") || strings.Contains(err.Error(), "readLoopPeekFail")
 }
 
 // isTLS reports whether two met, and did not agree on TLS.

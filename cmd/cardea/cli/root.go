@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -24,6 +26,8 @@ func Main(args []string) ExitCode {
 	// Nearly every verb is over in milliseconds: collecting garbage meanwhile only
 	// makes it slower. The agent, which stays, asks for the usual again.
 	debug.SetGCPercent(briefGC)
+	// net/http prints what it finds odd there, into the middle of our own sentences.
+	log.SetOutput(io.Discard)
 	return processApp().run(ctx, args)
 }
 
