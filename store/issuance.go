@@ -44,6 +44,9 @@ type Issued struct {
 	NotBefore time.Time
 	NotAfter  time.Time
 	CreatedAt time.Time
+	// Labels are the server's as the decision saw them: a grant may rest on them.
+	// RecordIssuance compares them, for a user, and keeps none.
+	Labels map[string]string
 }
 
 // Claim is a gateway's claim of a hello.
@@ -81,7 +84,8 @@ type Issuance interface {
 	CatalogFacts(ctx context.Context, user string) (CatalogFacts, error)
 	// RecordIssuance writes the record if at m.Now: the user and the device are
 	// active, the session is neither over nor revoked, the server is active and
-	// in the project, and the named grant exists, is not over, and is for a
+	// in the project, user and server still have the login and the labels that were
+	// decided on, and the named grant exists, is not over, and is for a
 	// group in which the user has a membership that is not over. Else
 	// ErrDenied. For IssueHost and IssueCanary only the server must be active.
 	// ErrExists for a serial in use (make another).

@@ -154,7 +154,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	}
 	record := store.Issued{
 		Kind: store.IssueUser, User: f.User.ID, Session: f.Session.ID, Device: f.Device.ID, Server: f.Server.ID,
-		Project: f.Project.ID, Login: d.Login, Grant: d.GrantID, CreatedAt: now,
+		Project: f.Project.ID, Login: d.Login, Grant: d.GrantID, CreatedAt: now, Labels: f.Server.Labels,
 	}
 	if ticket {
 		record.Ticket = ident.New(ident.Ticket)

@@ -129,8 +129,8 @@ const (
 	// takes the permission away comes before or after the whole of it.
 	forUser = `FROM users u JOIN sessions x ON x.user_id = u.id JOIN devices d ON d.id = x.device_id
 		CROSS JOIN servers s JOIN grants a ON a.project_id = s.project_id JOIN members m ON m.group_id = a.group_id
-		WHERE u.id = ? AND u.status = 'active' AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.id = ? AND d.state = 'active'
-		AND s.id = ? AND s.project_id = ? AND s.state = 'active' AND a.id = ? AND (a.until = 0 OR a.until > ?)
+		WHERE u.id = ? AND u.login = ? AND u.status = 'active' AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.id = ? AND d.state = 'active'
+		AND s.id = ? AND s.project_id = ? AND s.labels = ? AND s.state = 'active' AND a.id = ? AND (a.until = 0 OR a.until > ?)
 		AND m.user_id = u.id AND (m.until = 0 OR m.until > ?) /*share*/`
 
 	forServer = `FROM servers s WHERE s.id = ? AND s.state = 'active' /*share*/`
@@ -147,7 +147,7 @@ func (s *Store) RecordIssuance(ctx context.Context, v store.Issued, m store.Meta
 		switch v.Kind {
 		case store.IssueUser:
 			return t.mustLater(store.ErrDenied, insertIssued+forUser, append(values,
-				v.User, v.Session, t.now, v.Device, v.Server, v.Project, v.Grant, t.now, t.now)...)
+				v.User, v.Login, v.Session, t.now, v.Device, v.Server, v.Project, v.Labels, v.Grant, t.now, t.now)...)
 		case store.IssueHost, store.IssueCanary:
 			return t.mustLater(store.ErrDenied, insertIssued+forServer, append(values, v.Server)...)
 		}

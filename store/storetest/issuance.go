@@ -82,6 +82,7 @@ var issuanceCases = []testCase{
 		p := w.path()
 		v := w.issue(p)
 		w.ok(w.s.RecordIssuance(w.ctx, v, w.meta("connect")))
+		v.Labels = nil // compared, and not kept
 		w.equal(must[store.Issued](w)(w.s.Issued(w.ctx, v.Serial)), v)
 		w.logged("connect")
 		_, err := w.s.Issued(w.ctx, 1)
@@ -123,6 +124,8 @@ var issuanceCases = []testCase{
 			"a grant for a group of strangers": func(v *store.Issued) { v.Grant = strangers.ID },
 			"an unknown grant":                 func(v *store.Issued) { v.Grant = "grt_none" },
 			"no grant":                         func(v *store.Issued) { v.Grant = "" },
+			"somebody else's login":            func(v *store.Issued) { v.Login = mallory.User.Login },
+			"no labels where there are some":   func(v *store.Issued) { v.Labels = nil },
 			"an unknown kind":                  func(v *store.Issued) { v.Kind = "root" },
 		} {
 			v := w.issue(p)
@@ -149,6 +152,14 @@ var issuanceCases = []testCase{
 			},
 			"server disabled": func(p path) {
 				must[store.Server](w)(w.s.UpdateServer(w.ctx, p.server.ID, store.ServerChange{State: ptr(store.Disabled)}, w.quiet()))
+			},
+			// A grant for env=test decided, and the server became one of env=prod
+			// before the record was written.
+			"label changed": func(p path) {
+				must[store.Server](w)(w.s.UpdateServer(w.ctx, p.server.ID, store.ServerChange{Labels: &map[string]string{"env": "other"}}, w.quiet()))
+			},
+			"labels removed": func(p path) {
+				must[store.Server](w)(w.s.UpdateServer(w.ctx, p.server.ID, store.ServerChange{Labels: &map[string]string{}}, w.quiet()))
 			},
 			"server deleted":     func(p path) { w.ok(w.s.DeleteServer(w.ctx, p.server.ID, w.quiet())) },
 			"grant deleted":      func(p path) { w.ok(w.s.DeleteGrant(w.ctx, p.project.ID, p.grant.ID, w.quiet())) },
@@ -204,6 +215,7 @@ var issuanceCases = []testCase{
 		v := w.issue(p)
 		w.ok(w.s.RecordIssuance(w.ctx, v, w.quiet()))
 		w.ok(w.s.DeleteServer(w.ctx, p.server.ID, w.quiet()))
+		v.Labels = nil
 		w.equal(must[store.Issued](w)(w.s.Issued(w.ctx, v.Serial)), v)
 	}},
 }

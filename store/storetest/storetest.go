@@ -299,6 +299,7 @@ func (w *world) issue(p path) store.Issued {
 		PublicKey: "SHA256:" + base64.RawStdEncoding.EncodeToString(sum(fmt.Sprint("fresh", n))), User: p.user.ID, Session: p.subject.Session.ID,
 		Device: p.subject.Device.ID, Server: p.server.ID, Project: p.project.ID, Login: p.user.Login, Grant: p.grant.ID, Ticket: fmt.Sprint("tkt_", n),
 		NotBefore: w.now.Add(-time.Minute), NotAfter: w.now.Add(3 * time.Minute), CreatedAt: w.now,
+		Labels: p.server.Labels,
 	}
 }
 
