@@ -111,12 +111,14 @@ func TestTargets(t *testing.T) {
 		"169.254.169.254", "169.254.0.1", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192",
 		"224.0.0.1", "239.255.255.250", "ff02::1", "255.255.255.255", "240.0.0.1",
 		"64:ff9b::127.0.0.1", "64:ff9b::169.254.169.254", "2002:7f00:0001::1", "2002:a9fe:a9fe::", "::127.0.0.1", "64:ff9b:1::a9fe:a9fe",
+		// 169.254.169.254 and 127.0.0.1 behind local NAT64 prefixes of 48, 56 and 64 bits.
+		"64:ff9b:1:a9fe:a9:fe00:1:0", "64:ff9b:1:aba9:fe:a9fe:1:0", "64:ff9b:1:abcd:a9:fea9:fe01:0", "64:ff9b:1:7f00:0:100:a00:1",
 	} {
 		if _, err := plain.resolve(t.Context(), net.JoinHostPort(a, "22")); !errors.Is(err, errForbidden) {
 			t.Errorf("%s may be dialled (%v)", a, err)
 		}
 	}
-	for _, a := range []string{"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "192.0.2.1", "2001:db8::1", "fd12:3456::1", "64:ff9b::10.0.0.1"} {
+	for _, a := range []string{"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "192.0.2.1", "2001:db8::1", "fd12:3456::1", "64:ff9b::10.0.0.1", "64:ff9b:1::10.0.0.1", "64:ff9b:1:abcd::10.0.0.1"} {
 		if _, err := plain.resolve(t.Context(), net.JoinHostPort(a, "22")); err != nil {
 			t.Errorf("%s may not be dialled (%v)", a, err)
 		}

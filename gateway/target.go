@@ -28,14 +28,22 @@ var forbidden = []netip.Prefix{
 	netip.MustParsePrefix("fd20:ce::254/128"),   // Google
 }
 
-// Prefixes that carry an IPv4 address within an IPv6 one, and where it begins.
-var embedding = map[netip.Prefix]int{
-	netip.MustParsePrefix("64:ff9b::/96"):    12, // NAT64 (RFC 6052)
-	netip.MustParsePrefix("64:ff9b:1::/48"):  12, // local NAT64 (RFC 8215)
-	netip.MustParsePrefix("2002::/16"):       2,  // 6to4 (RFC 3056)
-	netip.MustParsePrefix("::/96"):           12, // IPv4-compatible, obsolete
-	netip.MustParsePrefix("::ffff:0:0:0/96"): 12, // IPv4-translated (RFC 2765)
+// Prefixes that carry an IPv4 address within an IPv6 one, and in which bytes.
+var embedding = map[netip.Prefix][4]int{
+	netip.MustParsePrefix("64:ff9b::/96"):    {12, 13, 14, 15}, // NAT64 (RFC 6052)
+	localNAT64:                               {12, 13, 14, 15},
+	netip.MustParsePrefix("2002::/16"):       {2, 3, 4, 5},     // 6to4 (RFC 3056)
+	netip.MustParsePrefix("::/96"):           {12, 13, 14, 15}, // IPv4-compatible, obsolete
+	netip.MustParsePrefix("::ffff:0:0:0/96"): {12, 13, 14, 15}, // IPv4-translated (RFC 2765)
 }
+
+// localNAT64 is for networks of their own (RFC 8215). A translator there has a
+// prefix of 48 bits, or of more out of it, and we are not told of how many.
+var localNAT64 = netip.MustParsePrefix("64:ff9b:1::/48")
+
+// shorter are the places of the IPv4 address behind prefixes of 48, 56 and 64
+// bits (RFC 6052, section 2.2): byte 8 is left out.
+var shorter = [...][4]int{{6, 7, 9, 10}, {7, 9, 10, 11}, {9, 10, 11, 12}}
 
 // target dials servers.
 type target struct {
@@ -128,22 +136,33 @@ func (t target) allowed(ip netip.Addr) bool {
 			return false
 		}
 	}
-	if inner, ok := embedded(ip); ok {
-		return t.allowed(inner)
+	for _, inner := range embedded(ip) {
+		if !t.allowed(inner) {
+			return false
+		}
 	}
 	return true
 }
 
-// embedded returns the IPv4 address to which a translator would send ip.
-func embedded(ip netip.Addr) (netip.Addr, bool) {
+// embedded returns the IPv4 addresses to which translators would send ip.
+func embedded(ip netip.Addr) (inner []netip.Addr) {
 	if !ip.Is6() {
-		return netip.Addr{}, false
+		return nil
 	}
 	b := ip.As16()
-	for p, at := range embedding {
+	at := func(i [4]int) netip.Addr { return netip.AddrFrom4([4]byte{b[i[0]], b[i[1]], b[i[2]], b[i[3]]}) }
+	for p, place := range embedding {
 		if p.Contains(ip) {
-			return netip.AddrFrom4([4]byte(b[at : at+4])), true
+			inner = append(inner, at(place))
 		}
 	}
-	return netip.Addr{}, false
+	if localNAT64.Contains(ip) {
+		for _, place := range shorter {
+			// With a longer prefix there are zeros, which mean no address.
+			if a := at(place); a.As4()[0] != 0 {
+				inner = append(inner, a)
+			}
+		}
+	}
+	return inner
 }
