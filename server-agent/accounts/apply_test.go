@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,5 +35,40 @@ func TestALoginOfADirectoryServiceGetsNoSudoRule(t *testing.T) {
 	}
 	if len(res.Usable) != 0 || !res.Failed["sudo alice"] {
 		t.Errorf("usable: %v, failed: %v", res.Usable, res.Failed)
+	}
+}
+
+// Mallory is in LDAP and has never logged in here. A home of ours would be in
+// the way of hers, with our uid.
+func TestALoginOfADirectoryServiceGetsNoHome(t *testing.T) {
+	for _, c := range []struct {
+		name, answer string
+		err          error
+		elsewhere    bool
+	}{
+		{"a directory service has it", "mallory:*:5001:5001:Mallory:/home/mallory:/bin/bash\n", nil, true},
+		{"nobody has it", "", errors.New("exit status 2"), false},
+		{"somebody else is named", "mallory2:*:5001:5001::/home/mallory2:/bin/sh\n", nil, false},
+		{"getent says something and fails", "mallory:", errors.New("exit status 3"), false},
+	} {
+		var ran []string
+		a := Applier{Run: func(_ context.Context, argv ...string) ([]byte, error) {
+			ran = argv
+			return []byte(c.answer), c.err
+		}}
+		if got := a.elsewhere(t.Context(), "mallory"); got != c.elsewhere {
+			t.Errorf("%s: %v", c.name, got)
+		}
+		if diff := cmp.Diff([]string{getent, "passwd", "mallory"}, ran); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+		if !c.elsewhere {
+			continue
+		}
+		// Such a home cannot be made, should it be tried.
+		a.Run = func(context.Context, ...string) ([]byte, error) { return []byte("no/such:"), nil }
+		if err := a.makeHome(t.Context(), "no/such", 70001, 70001); err == nil || !strings.Contains(err.Error(), "directory service") {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }

@@ -60,4 +60,5 @@ const (
 	cvtsudoers = "/usr/bin/cvtsudoers"
 	loginctl   = "/usr/bin/loginctl"
 	restorecon = "/usr/sbin/restorecon"
+	getent     = "/usr/bin/getent"
 )

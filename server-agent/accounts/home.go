@@ -30,7 +30,14 @@ const (
 // place: beside its place, in a folder that only root may enter until the end.
 // Nobody else ever had access to what is written and chowned here, and a run
 // that was cut off leaves no half a home.
+//
+// A login that a directory service has is none of ours, of which /etc/passwd
+// says nothing: useradd would refuse it only after the home was there, in the
+// way of the one that the service's own login makes.
 func (a *Applier) makeHome(ctx context.Context, login string, uid, gid int) (err error) {
+	if a.elsewhere(ctx, login) {
+		return fmt.Errorf("the host has an account %s already, of a directory service", login)
+	}
 	final := path.Join(HomeBase, login)
 	temp := path.Join(HomeBase, homeTemp+rand.Text()[:16])
 	if err := os.Mkdir(temp, 0o700); err != nil {
@@ -61,6 +68,13 @@ func (a *Applier) makeHome(ctx context.Context, login string, uid, gid int) (err
 		}
 	}
 	return nil
+}
+
+// elsewhere reports whether the host knows the login by any of its sources. Where
+// getent fails nobody has it, or nobody can tell; then useradd judges.
+func (a *Applier) elsewhere(ctx context.Context, login string) bool {
+	known, err := a.run(ctx, getent, "passwd", login)
+	return err == nil && strings.HasPrefix(string(known), login+":")
 }
 
 // renameNew moves the home into place without replacing anything. A file
