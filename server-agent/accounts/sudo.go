@@ -24,9 +24,11 @@ const (
 	sudoHeader = "# Written by cardea-server-agent, which puts it back when it is changed.\n"
 	// sudoMode is what sudo itself gives its files.
 	sudoMode = 0o440
-	// maxSudoers bounds what is read of one file below /etc/sudoers.d, in bytes:
-	// the most rules of one person, each of a kilobyte.
-	maxSudoers = entitlement.MaxRules << 10
+	// maxSudoers bounds one file of ours below /etc/sudoers.d, in bytes: the most
+	// rules of one person, each of half a kilobyte. It holds for what is written
+	// as for what is read: a file that cannot be read counts as somebody else's,
+	// and would stay when the person has lost everything.
+	maxSudoers = entitlement.MaxRules << 9
 )
 
 func sudoersPath(uid int) string { return filepath.Join(sudoersDir, sudoPrefix+strconv.Itoa(uid)) }
@@ -34,7 +36,10 @@ func sudoersPath(uid int) string { return filepath.Join(sudoersDir, sudoPrefix+s
 // sudoFile is what the file of a login with these rules holds.
 func sudoFile(login string, rules entitlement.Rules) (string, error) {
 	text, err := rules.Sudoers(login)
-	return sudoHeader + text, err
+	if text = sudoHeader + text; err == nil && len(text) > maxSudoers {
+		err = fmt.Errorf("the rules have %d bytes, and %d are the most", len(text), maxSudoers)
+	}
+	return text, err
 }
 
 // readSudoers reads our files, by uid. One that is no plain file, or too
@@ -70,6 +75,7 @@ func readSudoers(dir string) (map[int]string, error) {
 // file: visudo says that it parses, cvtsudoers that it means what is meant and
 // nothing else, and, once it is there, visudo that the whole is still valid.
 // A configuration that is broken already is not ours to mend, nor to add to.
+// Where the new rules cannot be put in place, old ones that give more do not stay.
 func (a *Applier) installSudo(ctx context.Context, login string, uid int, rules entitlement.Rules) error {
 	if err := ident.Login(login); err != nil {
 		return err
@@ -78,11 +84,40 @@ func (a *Applier) installSudo(ctx context.Context, login string, uid int, rules 
 	if err != nil {
 		return err
 	}
+	path := sudoersPath(uid)
+	if err := a.replaceSudo(ctx, path, text, login, rules); err != nil {
+		return errors.Join(err, withdraw(path, text))
+	}
+	return nil
+}
+
+// withdraw removes rules of ours of which one is not in text.
+func withdraw(path, text string) error {
+	old, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(string(old), sudoHeader) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	allowed := map[string]bool{}
+	for line := range strings.Lines(text) {
+		allowed[line] = true
+	}
+	for line := range strings.Lines(string(old)) {
+		if !allowed[line] {
+			_, err := atomicfile.Remove(path)
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Applier) replaceSudo(ctx context.Context, path, text, login string, rules entitlement.Rules) error {
 	if _, err := a.run(ctx, visudo, "-c"); err != nil {
 		return fmt.Errorf("the sudo configuration of the host is broken, mend it with visudo: %w", err)
 	}
 	check := func(temp string) error { return a.checkSudo(ctx, temp, login, rules) }
-	path := sudoersPath(uid)
 	opt := atomicfile.Options{Mode: sudoMode, Owner: &atomicfile.Owner{}, Check: check}
 	if _, err := atomicfile.Write(path, []byte(text), opt); err != nil {
 		return err

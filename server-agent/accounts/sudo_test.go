@@ -5,6 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/cardea-ssh/cardea/entitlement"
@@ -86,5 +89,96 @@ func TestARuleIsRefusedIfEitherProgramRefusesIt(t *testing.T) {
 				t.Errorf("good: %v, error: %v", c.good, err)
 			}
 		})
+	}
+}
+
+// An entitlement with as many and as long arguments as may be makes a file that
+// we would not read again: it would count as somebody else's, and stay for ever
+// when the person has lost it.
+func TestNoMoreRulesAreWrittenThanAreRead(t *testing.T) {
+	long := entitlement.Command{Kind: entitlement.Executable, Arguments: entitlement.ExactArguments, Exact: slices.Repeat([]string{strings.Repeat("a", entitlement.MaxArgument)}, entitlement.MaxArguments)}
+	var rules entitlement.Rules
+	dir := t.TempDir()
+	for len(rules.Commands) < entitlement.MaxCommands {
+		long.Path = "/usr/bin/" + strconv.Itoa(len(rules.Commands))
+		rules.Commands = append(rules.Commands, long)
+		text, err := sudoFile("alice", rules)
+		if err != nil {
+			break
+		}
+		if err := os.WriteFile(filepath.Join(dir, sudoPrefix+"70001"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := readSudoers(dir); err != nil || found[70001] != text {
+			t.Fatalf("%d rules of %d bytes are written and not read (%v)", len(rules.Commands), len(text), err)
+		}
+	}
+	if len(rules.Commands) == entitlement.MaxCommands {
+		t.Error("there is no limit")
+	}
+}
+
+// As many rules as one person may have: what cvtsudoers says of them is long.
+func TestSudoReadsAsManyRulesAsMayBe(t *testing.T) {
+	for _, program := range []string{visudo, cvtsudoers} {
+		if _, err := os.Stat(program); err != nil {
+			t.Skip("SKIPPED: sudo is not here")
+		}
+	}
+	var rules entitlement.Rules
+	name := strings.Repeat("a", 300)
+	for i := range entitlement.MaxRules {
+		rules.Commands = append(rules.Commands, entitlement.Command{Kind: entitlement.Executable, Path: "/usr/bin/" + name + strconv.Itoa(i), RunAs: "postgres"})
+	}
+	text, err := sudoFile("alice", rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "rules")
+	if err := os.WriteFile(path, []byte(text), sudoMode); err != nil {
+		t.Fatal(err)
+	}
+	if err := new(Applier).checkSudo(t.Context(), path, "alice", rules); err != nil {
+		t.Error(err)
+	}
+}
+
+// Alice may no longer run su, and what she may run now cannot be installed: su
+// must not stay in force for that.
+func TestWhereNewRulesCannotBeInstalledOldOnesThatGiveMoreGo(t *testing.T) {
+	rule := func(commands ...string) string {
+		var r entitlement.Rules
+		for _, c := range commands {
+			r.Commands = append(r.Commands, entitlement.Command{Kind: entitlement.Executable, Path: c})
+		}
+		text, err := sudoFile("alice", r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for name, c := range map[string]struct {
+		old, wanted string
+		stays       bool
+	}{
+		"one was taken away":      {rule("/bin/su", "/bin/ls"), rule("/bin/ls", "/bin/id"), false},
+		"no administrator now":    {fullSudo(t, "alice"), rule("/bin/ls"), false},
+		"one was added":           {rule("/bin/ls"), rule("/bin/ls", "/bin/id"), true},
+		"nothing changed":         {rule("/bin/ls"), rule("/bin/ls"), true},
+		"a file that is not ours": {"alice ALL=(ALL) ALL\n", rule("/bin/ls"), true},
+	} {
+		path := filepath.Join(t.TempDir(), "rule")
+		if err := os.WriteFile(path, []byte(c.old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := withdraw(path, c.wanted); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(path); (err == nil) != c.stays {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := withdraw(filepath.Join(path, "..", "none"), c.wanted); err != nil {
+			t.Errorf("%s: no file: %v", name, err)
+		}
 	}
 }
