@@ -372,6 +372,23 @@ func TestNoAnswerHoldsAKey(t *testing.T) {
 	}
 }
 
+// A host that was taken over tells of logins as fast as it can, to fill the log
+// of all. A host that comes back after a week tells its whole queue at once.
+func TestEventsOfOneHostAreRationed(t *testing.T) {
+	s := newScene(t)
+	other := s.newServer("web", "web-2", nil)
+	events := slices.Repeat([]api.AgentEvent{{At: s.now(), Kind: "sudo", Login: "alice"}}, 1000)
+	next := int64(1)
+	for range eventBurst / len(events) {
+		next = must[api.AgentEventsAnswer](t, s.server.device, "POST", "/v1/agent/events", api.AgentEvents{First: next, Events: events}).Next
+	}
+	if next != eventBurst+1 {
+		t.Fatalf("next %d", next)
+	}
+	denied(t, s.server.device, api.Limited, "POST", "/v1/agent/events", api.AgentEvents{First: next, Events: events[:1000]})
+	must[api.AgentEventsAnswer](t, other.device, "POST", "/v1/agent/events", api.AgentEvents{First: 1, Events: events[:1]})
+}
+
 func TestWhatAHostSaysIsBelievedWhereOurRecordsAgree(t *testing.T) {
 	s := newScene(t)
 	c := must[api.Connection](t, s.alice, "POST", "/v1/connect", newFresh(t).connect("web-1", ""))

@@ -53,6 +53,13 @@ const (
 	passwordRate, passwordBurst = 1, 100
 	// denialRate, of refusals that are audited for each caller.
 	denialRate, denialBurst = 0.1, 10
+	// impostorRate, of impostors that one person tells of. Each is a row that
+	// stays, and one that is true is told again with the next connection.
+	impostorRate, impostorBurst = 0.1, 10
+	// eventRate, of events of one host. A host that builds all day has 10 logins
+	// a second; one that comes back has a whole queue to tell at once. Without a
+	// bound one host that was taken over could fill the log of all.
+	eventRate, eventBurst = 20, 20_000
 	// maxSources is how many sources and callers are told apart; 100 bytes each.
 	maxSources = 20_000
 )
@@ -70,6 +77,8 @@ type limits struct {
 	failures     *buckets
 	passwords    *buckets
 	denials      *buckets
+	impostors    *buckets
+	events       *buckets
 
 	mu   sync.Mutex
 	each map[string]int // polls of one caller; guarded by mu
@@ -81,6 +90,8 @@ func newLimits() *limits {
 		failures:  newBuckets(failureRate, failureBurst),
 		passwords: newBuckets(passwordRate, passwordBurst),
 		denials:   newBuckets(denialRate, denialBurst),
+		impostors: newBuckets(impostorRate, impostorBurst),
+		events:    newBuckets(eventRate, eventBurst),
 		each:      map[string]int{},
 	}
 }
@@ -157,7 +168,10 @@ func newBuckets(perSecond rate.Limit, burst int) *buckets {
 }
 
 // take takes one from key's bucket and reports whether there was one.
-func (b *buckets) take(key string, now time.Time) bool {
+func (b *buckets) take(key string, now time.Time) bool { return b.takeAll(key, now, 1) }
+
+// takeAll takes so many, or none if there are not as many.
+func (b *buckets) takeAll(key string, now time.Time, n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l, ok := b.of[key]
@@ -168,7 +182,7 @@ func (b *buckets) take(key string, now time.Time) bool {
 			b.of[key] = l
 		}
 	}
-	return l.AllowN(now, 1)
+	return l.AllowN(now, n)
 }
 
 // empty reports whether key has none left, without taking one. A key that

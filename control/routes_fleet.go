@@ -119,6 +119,9 @@ func agentRoutes(t *table, f *fleet.Service) {
 		})
 	handle(t, route{Method: "POST", Path: "/v1/agent/events", Access: Agent, Doc: "Tell what happened on the host, each event once"},
 		func(ctx context.Context, by caller.Caller, in *body[api.AgentEvents]) (*api.AgentEventsAnswer, error) {
+			if !t.server.limits.events.takeAll(by.Server.ID, t.server.options.Now(), max(1, len(in.Body.Events))) {
+				return nil, tooMany("too many events from this host")
+			}
 			return f.Events(ctx, by, in.Body)
 		})
 }

@@ -25,6 +25,9 @@ func personRoutes(t *table, i *issue.Service) {
 		})
 	handle(t, route{Method: "POST", Path: "/v1/impostors", Access: User, Doc: "Tell that something else answers at a gateway's address, or at a server's"},
 		func(ctx context.Context, by caller.Caller, in *body[api.Impostor]) (*api.Named, error) {
+			if !t.server.limits.impostors.take(by.User.ID, t.server.options.Now()) {
+				return nil, tooMany("too many impostors reported by you")
+			}
 			return i.Impostor(ctx, by, in.Body)
 		})
 	handle(t, route{Method: "GET", Path: "/v1/catalog", Access: User, Poll: true, Doc: "What the caller may reach, if it differs from a version"},

@@ -51,10 +51,15 @@ func (s *Service) serverImpostor(ctx context.Context, by caller.Caller, in api.I
 	if err := ident.Check(in.Server, ident.Server); err != nil {
 		return nil, lookup.Invalid(err)
 	}
-	server, err := s.Store.Server(ctx, in.Server)
+	// Who may not enter it has met nothing there, and learns not even that it exists.
+	t, found, _, err := s.find(ctx, by, in.Server, s.forCaller(""))
 	if err != nil {
-		return nil, caller.Explain(err, "server "+in.Server)
+		return nil, err
 	}
+	if !found {
+		return nil, unseen(in.Server)
+	}
+	server := t.facts.Server
 	e := by.Event(s.now(), audit.HostImpostor)
 	odd, err := s.judgeHostKey(ctx, store.GatewaySession{Server: server.ID, StartedAt: e.Time},
 		api.SessionEnd{HostKey: in.HostKey, HostKeyAlgorithms: in.HostKeyAlgorithms, HostKeyHidden: in.HostKeyHidden})
