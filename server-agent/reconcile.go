@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -81,6 +82,10 @@ func (r *reconciler) apply(ctx context.Context) {
 	want := r.wantAccounts(confirmed)
 	res, err := r.accounts.Apply(ctx, want)
 	r.tellSteps(res.Done)
+	for _, login := range slices.Sorted(maps.Keys(res.Left)) {
+		r.log.Info("left", "login", login, "what", res.Left[login])
+		r.tell(api.AgentEvent{Kind: "account", Login: login, Detail: res.Left[login]})
+	}
 	if ctx.Err() != nil || errors.Is(err, accounts.ErrStale) {
 		return
 	}
@@ -138,6 +143,8 @@ func (r *reconciler) tellSteps(done []accounts.Step) {
 		case s.Login == "":
 		case s.Op == accounts.OpEnd:
 			detail = "locked, and its sessions ended"
+		case s.Op == accounts.OpClean && len(s.Paths) > 0:
+			detail = "jobs of the locked account removed"
 		case s.Op == accounts.OpSudo:
 			detail = "may use sudo"
 		case s.Op == accounts.OpUnsudo:

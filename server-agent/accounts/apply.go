@@ -41,6 +41,9 @@ type Result struct {
 	Failed map[string]bool
 	// LockFailed is set if somebody who should be locked may not be.
 	LockFailed bool
+	// Left says, by login, what those who were locked have left behind; it was not
+	// touched. Safe to print.
+	Left map[string]string
 }
 
 // Sweep removes what a killed run left behind. Call it once at the start.
@@ -68,8 +71,19 @@ func (a *Applier) Read(want Want) (Host, error) {
 			locked[uid] = true
 		}
 	}
-	h.Busy, err = busy("/", locked)
-	return h, err
+	if h.Busy, err = busy("/", locked); err != nil {
+		return h, err
+	}
+	people := map[int]string{}
+	for uid := range locked {
+		people[uid] = reg.Accounts[uid].Login
+	}
+	found, err := findBelongings("/", people)
+	if err != nil {
+		h.Unread = append(h.Unread, "jobs of locked accounts cannot be looked for: "+ident.Text(err.Error()))
+	}
+	h.Jobs, h.Leftovers = pathsByUID(found), findLeftovers("/", people)
+	return h, nil
 }
 
 // Apply makes the host what is wanted: read, decide, act. An error means that
@@ -85,6 +99,7 @@ func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
 		return res, err
 	}
 	res.dropFailed()
+	res.lookAfter("/")
 	return res, nil
 }
 
@@ -124,7 +139,7 @@ func (a *Applier) take(ctx context.Context, res *Result) error {
 // (LDAP) has that name, the rule would make somebody else root.
 func (r *Result) pointless(s Step) bool {
 	switch s.Op {
-	case OpEnd:
+	case OpEnd, OpClean:
 		return false
 	case OpSudo:
 		return r.Failed[s.Login] || r.Failed[s.Subject]
@@ -135,7 +150,7 @@ func (r *Result) pointless(s Step) bool {
 func (r *Result) fail(s Step, err error) {
 	r.Failed[s.Subject] = true
 	r.Problems = append(r.Problems, fmt.Sprintf("could not %s: %s", s, ident.Text(err.Error())))
-	if s.Op == OpEnd || s.Op == OpRun && len(s.Argv) == 4 && s.Argv[0] == usermod && s.Argv[1] == "-e" && s.Argv[2] == "1" {
+	if s.Op == OpEnd || s.Op == OpClean || s.Op == OpRun && len(s.Argv) == 4 && s.Argv[0] == usermod && s.Argv[1] == "-e" && s.Argv[2] == "1" {
 		r.LockFailed = true
 	}
 }
@@ -167,6 +182,8 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 		return a.removeSudo(s.UID)
 	case OpEnd:
 		return a.endProcesses(ctx, s.Login, s.UID)
+	case OpClean:
+		return a.clean(ctx, s.Login, s.UID)
 	}
 	return fmt.Errorf("step %q is not known", s.Op)
 }

@@ -28,6 +28,12 @@ type Host struct {
 	Sudoers map[int]string
 	// Busy are the uids of locked accounts that still have processes.
 	Busy map[int]bool
+	// Jobs are the paths of what acts for locked accounts, by uid.
+	Jobs map[int][]string
+	// Leftovers are what locked accounts have where everybody may write, by uid.
+	Leftovers map[int]leftover
+	// Unread are sentences about what could not be looked at.
+	Unread []string
 	// Today is in days since 1970, as /etc/shadow counts.
 	Today    int
 	Register Register

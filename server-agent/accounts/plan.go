@@ -113,6 +113,7 @@ func (p *planner) decide() {
 	}
 	p.fixMembers(managed)
 	p.planSudo(wanted)
+	p.problems = append(p.problems, p.have.Unread...)
 }
 
 // planManaged makes sure of the managed group and the canary. Without them no

@@ -104,6 +104,16 @@ func scene(t *testing.T, ar *txtar.Archive) (Host, Want) {
 		uid, _ := strconv.Atoi(f[0])
 		h.Busy[uid] = true
 	}
+	h.Jobs, h.Leftovers = map[int][]string{}, map[int]leftover{}
+	for _, f := range lines(get("jobs")) {
+		uid, _ := strconv.Atoi(f[0])
+		h.Jobs[uid] = f[1:]
+	}
+	for _, f := range lines(get("setid")) {
+		uid, _ := strconv.Atoi(f[0])
+		more, _ := strconv.Atoi(f[1])
+		h.Leftovers[uid] = leftover{more: more, setID: f[2:]}
+	}
 	want := Want{DefaultShell: "/bin/bash", ConfirmedRemovals: get("confirmed") != ""}
 	if s := get("want"); s != "{}" {
 		mustJSON(t, s, &want.Accounts)

@@ -148,8 +148,8 @@ func (p *planner) expired(login string) bool {
 	return ok && s.Expires >= 0 && s.Expires <= p.have.Today
 }
 
-// lock expires the account and then ends what runs under it, in this order,
-// so that nothing begins in between. Day 1 and not 0, which some read as never.
+// lock expires the account, then ends what runs under it, then removes what
+// would run later, in this order, so that nothing begins in between. Day 1 and not 0, which some read as never.
 func (p *planner) lock(u User) {
 	if strings.HasPrefix(p.have.Sudoers[u.UID], sudoHeader) {
 		p.locks = append(p.locks, Step{Op: OpUnsudo, Subject: "sudo " + u.Name, Login: u.Name, UID: u.UID})
@@ -160,6 +160,12 @@ func (p *planner) lock(u User) {
 	}
 	if !expired || p.have.Busy[u.UID] {
 		p.locks = append(p.locks, Step{Op: OpEnd, Subject: u.Name, Login: u.Name, UID: u.UID})
+	}
+	if jobs := p.have.Jobs[u.UID]; !expired || len(jobs) > 0 {
+		p.locks = append(p.locks, Step{Op: OpClean, Subject: u.Name, Login: u.Name, UID: u.UID, Paths: jobs})
+	}
+	for _, text := range setIDProblems(u.Name, p.have.Leftovers[u.UID]) {
+		p.problem("%s", text)
 	}
 }
 

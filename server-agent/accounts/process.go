@@ -10,14 +10,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cardea-ssh/cardea/server-agent/program"
 )
 
 const (
 	// endGrace is what processes get between SIGTERM and SIGKILL.
 	endGrace = 2 * time.Second
-	// endRounds bounds how often new processes are looked for: each round kills
-	// all that it sees, so that only something that forks faster than root can
-	// look survives, and that is reported.
+	// endRounds bounds how often new processes are looked for. A round kills all of
+	// the uid at once, however fast they fork; what is left is their offspring of
+	// other uids, and processes that hang in the kernel, which are reported.
 	endRounds = 50
 	endPause  = 20 * time.Millisecond
 )
@@ -25,6 +27,7 @@ const (
 // process is what matters of one entry of /proc.
 type process struct {
 	pid, parent int
+	name        string // anything the process likes, up to 15 bytes
 	uids        [4]int // real, effective, saved, file system
 }
 
@@ -78,6 +81,8 @@ func parseStatus(pid int, raw []byte) (p process, ok bool) {
 		switch {
 		case key == "State" && len(fields) > 0 && (fields[0] == "Z" || fields[0] == "X"):
 			return p, false
+		case key == "Name":
+			p.name = strings.TrimSpace(value)
 		case key == "PPid" && len(fields) == 1:
 			p.parent, _ = strconv.Atoi(fields[0])
 		case key == "Uid" && len(fields) == 4:
@@ -138,25 +143,32 @@ func (a *Applier) endProcesses(ctx context.Context, login string, uid int) error
 	if uid < MinID {
 		return fmt.Errorf("uid %d belongs to the system", uid)
 	}
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
+	if systemdRuns() {
 		// Best effort: logind knows sessions by their cgroup. What it leaves ends below.
 		a.run(ctx, loginctl, "terminate-user", login)
 	}
 	kill := time.Now().Add(endGrace)
 	asked := map[int]bool{}
-	for round := 0; ; {
+	for round, blind := 0, false; ; {
 		all, err := readProcesses("/")
 		if err != nil {
 			return err
 		}
 		pids := doomed(all, uid)
 		if len(pids) == 0 {
-			return nil
+			if blind {
+				return nil
+			}
+			// What lives for an instant, forks and ends is never there to be seen.
+			a.killAll(ctx, uid)
+			blind = true
+			continue
 		}
 		if late := time.Now().After(kill); late {
 			if round++; round > endRounds {
 				return fmt.Errorf("%d processes of %s do not end", len(pids), login)
 			}
+			a.killAll(ctx, uid)
 			signal(pids, syscall.SIGKILL)
 		} else {
 			fresh := pids[:0:0]
@@ -174,6 +186,46 @@ func (a *Applier) endProcesses(ctx context.Context, login string, uid int) error
 		case <-time.After(endPause):
 		}
 	}
+}
+
+// killAll kills all processes of a uid in one go, with those that they are just
+// forking. Looking and then killing one by one never catches up with a program
+// that forks; kill(2) of -1 goes through the whole list under the kernel's lock,
+// and so must come from the uid itself, which may signal nobody else. A slice of
+// systemd's has the same by cgroup.kill, and what changed its uid in it as well.
+// Both are best effort: the caller looks again.
+func (a *Applier) killAll(ctx context.Context, uid int) {
+	if a.Run != nil {
+		return // a test's
+	}
+	if slice := fmt.Sprintf("/user.slice/user-%d.slice", uid); !inSlice("/", slice) {
+		os.WriteFile("/sys/fs/cgroup"+slice+"/cgroup.kill", []byte("1"), 0)
+	}
+	program.Command{
+		Argv: []string{"/bin/sh", "-c", "kill -KILL -1"}, // nothing of ours in it; minimal hosts have no kill(1)
+		As:   &syscall.Credential{Uid: uint32(uid), Gid: nobodyID},
+	}.Run(ctx)
+}
+
+// inSlice reports whether this process is in a slice: somebody runs the agent by
+// hand. Then it cannot be killed whole.
+func inSlice(root, slice string) bool {
+	raw, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
+	return err != nil || strings.Contains(string(raw), slice+"/")
+}
+
+// strays are processes of other uids, outside his tree, that began in a session
+// of uid's: the kernel keeps who logged in (loginuid) through sudo and daemons.
+// They are told and not ended: on a host without systemd they may as well be the
+// sshd or the database that he restarted as its administrator.
+func strays(root string, all []process, uid int) (found []process) {
+	for _, p := range all {
+		raw, err := os.ReadFile(filepath.Join(root, "proc", strconv.Itoa(p.pid), "loginuid"))
+		if err == nil && strings.TrimSpace(string(raw)) == strconv.Itoa(uid) && !p.owned(uid) && p.pid != os.Getpid() {
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
 // signal sends to processes that were seen a moment ago. A pid is reused only

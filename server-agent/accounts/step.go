@@ -21,6 +21,7 @@ const (
 	OpSudo   Op = "sudo"   // install the sudo rules of an account
 	OpUnsudo Op = "unsudo" // remove it
 	OpEnd    Op = "end"    // end the sessions and processes of a locked account
+	OpClean  Op = "clean"  // remove the jobs of a locked account
 )
 
 // Step is one change of the host, whole in itself: the host is consistent
@@ -34,6 +35,7 @@ type Step struct {
 	Login    string
 	UID, GID int
 	Register *Register
+	Paths    []string // that a clean is to find; it looks again
 	Sudo     entitlement.Rules
 }
 
@@ -59,11 +61,28 @@ func (s Step) String() string {
 		return fmt.Sprintf("remove %s", sudoersPath(s.UID))
 	case OpEnd:
 		return fmt.Sprintf("end the sessions and processes of uid %d", s.UID)
+	case OpClean:
+		return fmt.Sprintf("remove lingering, cron and at jobs and sudo timestamps of %s, uid %d%s", s.Login, s.UID, s.known())
 	}
 	return string(s.Op)
 }
 
-// maxListed is how many commands of one account `plan` prints.
+// known are the paths that were seen when it was planned, if any.
+func (s Step) known() string {
+	if len(s.Paths) == 0 {
+		return ""
+	}
+	var names []string
+	for _, path := range s.Paths[:min(len(s.Paths), maxListed)] {
+		names = append(names, quotePath(path))
+	}
+	if more := len(s.Paths) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return ": " + strings.Join(names, ", ")
+}
+
+// maxListed is how many commands or paths of one account `plan` prints.
 const maxListed = 8
 
 // sudoSummary names the commands where there are not all.

@@ -9,6 +9,7 @@ package program
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,24 +60,51 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Run runs argv, where argv[0] is an absolute path, for DefaultLimit at most.
 func Run(ctx context.Context, argv ...string) ([]byte, error) {
+	return Command{Argv: argv}.Run(ctx)
+}
+
+// Command is a program to run in another way than most.
+type Command struct {
+	Argv []string
+	// Env is the whole environment.
+	Env []string
+	// Limit bounds its time; zero means DefaultLimit.
+	Limit time.Duration
+	// As is whom it runs as; nil means root.
+	As *syscall.Credential
+	// Chatty is for a program whose output only a log will see: stderr comes with
+	// stdout, what is over MaxOutput is left out and no error, and one that leaves
+	// something running in the background is not waited for.
+	Chatty bool
+}
+
+// Run runs the program and returns its standard output.
+func (c Command) Run(ctx context.Context) ([]byte, error) {
+	argv := c.Argv
 	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
 		return nil, errors.New("program without an absolute path")
 	}
-	ctx, cancel := context.WithTimeout(ctx, DefaultLimit)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Limit, DefaultLimit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = []string{} // not nil, which would mean ours
+	cmd.Env = append([]string{}, c.Env...) // not nil, which would mean ours
 	cmd.Dir = "/"
 	cmd.WaitDelay = waitDelay
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.As}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out, complaint limited
 	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if c.Chatty {
+		cmd.Stderr = &out // the very same writer, so that one goroutine writes
+	}
 	err := cmd.Run()
+	if c.Chatty && errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
+	}
 	switch {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("gave up: %w", ctx.Err())
-	case err == nil && out.over:
+	case err == nil && out.over && !c.Chatty:
 		err = fmt.Errorf("wrote more than %d bytes", MaxOutput)
 	case err == nil:
 		return out.kept.Bytes(), nil
