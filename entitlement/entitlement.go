@@ -91,7 +91,7 @@ func (c Command) Check() error {
 }
 
 // String is the command as a person reads it: the path, its arguments or that there may be
-// none, and as whom it runs where that is not root.
+// none, as whom it runs where that is not root, and what else is special about it.
 func (c Command) String() string {
 	s := c.Path
 	switch c.Arguments {
@@ -102,6 +102,18 @@ func (c Command) String() string {
 	}
 	if c.RunAs != "" && c.RunAs != "root" {
 		s += " as " + c.RunAs
+	}
+	var special []string
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{c.Password, "password"}, {c.NoExec, "noexec"}, {c.SetEnv, "setenv"}} {
+		if f.set {
+			special = append(special, f.name)
+		}
+	}
+	if len(special) > 0 {
+		s += " (" + strings.Join(special, ", ") + ")"
 	}
 	return s
 }
