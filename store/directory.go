@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/cardea-ssh/cardea/entitlement"
 )
 
 // States of users, devices, servers and gateways.
@@ -92,8 +94,35 @@ type Grant struct {
 	Role               string // user, admin
 	Selector           string
 	Until              time.Time
-	Revision           int64
-	CreatedAt          time.Time
+	// Entitlements are what its members may run by sudo, by name; filled by Grants,
+	// EntitlementGrants and ProjectFacts alone.
+	Entitlements []EntitlementRef
+	Revision     int64
+	CreatedAt    time.Time
+}
+
+// GrantChange puts these entitlements in place of all that the grant has. Their
+// names need not be filled in.
+type GrantChange struct {
+	Entitlements []EntitlementRef
+}
+
+// Entitlement is a named list of commands that may be run by sudo.
+type Entitlement struct {
+	ID          string
+	Name        string // unique
+	Description string
+	Commands    []entitlement.Command
+	CreatedAt   time.Time
+}
+
+// EntitlementRef names one.
+type EntitlementRef struct{ ID, Name string }
+
+// EntitlementChange changes what is not nil.
+type EntitlementChange struct {
+	Description *string
+	Commands    *[]entitlement.Command
 }
 
 // Directory keeps people and rules. Commands that can alter desired states
@@ -140,8 +169,24 @@ type Directory interface {
 	// tokens and retires its keys; ErrInUse while it has servers.
 	DeleteProject(ctx context.Context, id string, m Meta) error
 
-	// CreateGrant: ErrNotFound for an unknown project or group.
+	// CreateGrant: ErrNotFound for an unknown project, group or entitlement.
 	CreateGrant(ctx context.Context, g Grant, m Meta) (Grant, error)
 	Grants(ctx context.Context, project string, p Page) ([]Grant, string, error)
+	// UpdateGrant: ErrNotFound for an unknown grant of this project or entitlement.
+	UpdateGrant(ctx context.Context, project, id string, c GrantChange, m Meta) (Grant, error)
 	DeleteGrant(ctx context.Context, project, id string, m Meta) error
+
+	CreateEntitlement(ctx context.Context, e Entitlement, m Meta) (Entitlement, error)
+	Entitlement(ctx context.Context, id string) (Entitlement, error)
+	EntitlementByName(ctx context.Context, name string) (Entitlement, error)
+	Entitlements(ctx context.Context, p Page) ([]Entitlement, string, error)
+	// UpdateEntitlement: other commands raise the revision of every project with a
+	// grant that names it, and of no other; another description raises none.
+	UpdateEntitlement(ctx context.Context, id string, c EntitlementChange, m Meta) (Entitlement, error)
+	// DeleteEntitlement: ErrInUse while a grant names it.
+	DeleteEntitlement(ctx context.Context, id string, m Meta) error
+	// EntitlementGrants lists the grants that name it, of all projects.
+	EntitlementGrants(ctx context.Context, id string, p Page) ([]Grant, string, error)
+	// GrantEntitlements are those that a grant names, by name.
+	GrantEntitlements(ctx context.Context, grant string) ([]Entitlement, error)
 }

@@ -160,13 +160,15 @@ type Fleet interface {
 
 // ProjectFacts is one consistent read.
 type ProjectFacts struct {
-	Team     Team
-	Project  Project
-	UserCAs  []Key // of the project, not retired
-	HostCAs  []Key // of the team, not retired
-	Grants   []Grant
-	Groups   []Group  // those that have a grant here
-	Members  []Member // of those groups
-	Users    []User   // of those members, whatever their status
-	Gateways []Gateway
+	Team    Team
+	Project Project
+	UserCAs []Key // of the project, not retired
+	HostCAs []Key // of the team, not retired
+	Grants  []Grant
+	// Entitlements are those that the grants name, each once.
+	Entitlements []Entitlement
+	Groups       []Group  // those that have a grant here
+	Members      []Member // of those groups
+	Users        []User   // of those members, whatever their status
+	Gateways     []Gateway
 }

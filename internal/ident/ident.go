@@ -22,6 +22,7 @@ const (
 	UserGroup      = "grp_"
 	Project        = "prj_"
 	Grant          = "grt_"
+	Entitlement    = "ent_" // a named list of commands
 	Server         = "srv_"
 	Gateway        = "gw_"
 	Device         = "dev_"

@@ -79,9 +79,14 @@ func hexNumber(s string) bool {
 }
 
 // ProjectName checks a project's name: ^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$.
-func ProjectName(s string) error {
+func ProjectName(s string) error { return word("project", s) }
+
+// EntitlementName checks what a list of commands is called: like a project.
+func EntitlementName(s string) error { return word("entitlement", s) }
+
+func word(kind, s string) error {
 	if s == "" || len(s) > MaxProject || !only(s[:1], lower) || !only(s, lower+digits+"-") || s[len(s)-1] == '-' {
-		return fmt.Errorf("%s is no project name: use 1 to %d of a-z 0-9 -, beginning with a letter and not ending in -", quote(s), MaxProject)
+		return fmt.Errorf("%s is no %s name: use 1 to %d of a-z 0-9 -, beginning with a letter and not ending in -", quote(s), kind, MaxProject)
 	}
 	return nil
 }

@@ -167,7 +167,12 @@ func projectFacts(r reader, id string) (f store.ProjectFacts, err error) {
 	if f.HostCAs, err = keys(r, teamScope, hostCAPurpose); err != nil {
 		return f, err
 	}
-	f.Grants, err = all(r, grantInto, `SELECT `+grantColumns+` FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = ? ORDER BY a.created_at, a.id`, id)
+	f.Grants, err = all(r, grantSudoInto, `SELECT `+grantSudoColumns+` FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = ? ORDER BY a.created_at, a.id`, id)
+	if err != nil {
+		return f, err
+	}
+	ordered(f.Grants)
+	f.Entitlements, err = all(r, entitlementInto, `SELECT `+entitlementColumns+` FROM entitlements e WHERE e.id IN `+ofProject+` ORDER BY e.name`, id)
 	if err != nil {
 		return f, err
 	}

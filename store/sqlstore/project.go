@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -149,6 +150,10 @@ func (s *Store) CreateGrant(ctx context.Context, g store.Grant, m store.Meta) (s
 		if err != nil {
 			return g, err
 		}
+		g.Entitlements = slices.Clone(g.Entitlements) // the caller's stay as they are
+		if err := t.entitle(&g); err != nil {
+			return g, err
+		}
 		users, err := texts(t, `SELECT user_id FROM members WHERE group_id = ?`, g.Group)
 		for _, u := range users {
 			t.touch(store.UserTopic(u))
@@ -162,11 +167,12 @@ func (s *Store) CreateGrant(ctx context.Context, g store.Grant, m store.Meta) (s
 
 // Grants implements store.Directory: oldest first.
 func (s *Store) Grants(ctx context.Context, project string, p store.Page) ([]store.Grant, string, error) {
-	return list[store.Grant]{
-		query: `SELECT ` + grantColumns + ` FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = ?`,
-		order: "a.created_at", id: "a.id", into: grantInto,
+	grants, next, err := list[store.Grant]{
+		query: `SELECT ` + grantSudoColumns + ` FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = ?`,
+		order: "a.created_at", id: "a.id", into: grantSudoInto,
 		key: func(g *store.Grant) (any, string) { return g.CreatedAt, g.ID },
 	}.page(ctx, s, p, project)
+	return ordered(grants), next, err
 }
 
 // DeleteGrant implements store.Directory.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -30,6 +31,8 @@ func arg(v any) any {
 	case []string:
 		return jsonText(v, len(v))
 	case []store.SealingKey:
+		return jsonText(v, len(v))
+	case []entitlement.Command:
 		return jsonText(v, len(v))
 	}
 	return v

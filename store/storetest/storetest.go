@@ -42,6 +42,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Users", userCases},
 		{"Groups", groupCases},
 		{"Projects", projectCases},
+		{"Entitlements", entitlementCases},
 		{"Enrolment", enrolCases},
 		{"Servers", serverCases},
 		{"Gateways", gatewayCases},
