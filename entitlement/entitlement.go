@@ -182,7 +182,7 @@ func checkPath(p string) error {
 		return fmt.Errorf("a path has at most %d bytes", MaxPath)
 	}
 	if !strings.HasPrefix(p, "/") || path.Clean(p) != p || p == "/" {
-		return fmt.Errorf("%.80q is not an absolute path without . and ..", p)
+		return fmt.Errorf("an absolute path without . and .. is needed, and %.80q is none", p)
 	}
 	for name := range strings.SplitSeq(p[1:], "/") {
 		if !element.MatchString(name) {
