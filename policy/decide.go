@@ -97,7 +97,7 @@ func granted(f Facts) Decision {
 	over := false
 	for _, g := range f.Grants {
 		until, isMember := member[g.GroupID]
-		if !isMember || g.ID == "" || g.ProjectID != f.Project.ID || !known(g.Role) || !g.Selector.Matches(f.Server.Labels) {
+		if !isMember || !g.counts(f) {
 			continue
 		}
 		end := earlier(earlier(until, g.Until), f.Session.ExpiresAt)
@@ -119,6 +119,28 @@ func granted(f Facts) Decision {
 	}
 	d, _ := deny(NoGrant, "ask your administrator for a grant in project "+f.Project.Name, "you have no grant for server %s", f.Server.Name)
 	return d
+}
+
+// InForce returns the grants by which the user may enter the server now, as Decide sees
+// them; what each of them lets him do there adds up.
+func InForce(f Facts) []Grant {
+	if !Decide(f).Allow {
+		return nil
+	}
+	member := f.membershipEnds()
+	var out []Grant
+	for _, g := range f.Grants {
+		until, isMember := member[g.GroupID]
+		if isMember && g.counts(f) && !ended(until, f.Now) && !ended(g.Until, f.Now) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// counts tells whether a grant is for this server at all, at whatever time.
+func (g Grant) counts(f Facts) bool {
+	return g.ID != "" && g.ProjectID == f.Project.ID && known(g.Role) && g.Selector.Matches(f.Server.Labels)
 }
 
 // membershipEnds maps each of the user's groups to the end of his membership, the latest

@@ -74,6 +74,9 @@ func TestEveryRuleAndItsBoundary(t *testing.T) {
 			if d.Reason != c.want || d.Allow != (c.want == Allowed) {
 				t.Fatalf("got %+v, want %s", d, c.want)
 			}
+			if inForce := InForce(f); (len(inForce) > 0) != d.Allow {
+				t.Errorf("in force: %+v", inForce)
+			}
 			if !d.Allow && (d.Hint == "" || d.Role != "" || d.GrantID != "" || d.Login != "") {
 				t.Errorf("a denial must say what to do and give nothing: %+v", d)
 			}
@@ -112,6 +115,26 @@ func TestTheStrongestGrantGivesTheRole(t *testing.T) {
 	f.Grants = f.Grants[:1]
 	if d := Decide(f); d.Role != RoleUser || !d.Expires.Equal(f.Session.ExpiresAt) {
 		t.Errorf("without them: got %+v, want user until the session ends", d)
+	}
+}
+
+func TestAllGrantsThatOpenTheServerAreInForce(t *testing.T) {
+	f := alice()
+	f.Memberships = append(f.Memberships, Membership{UserID: "usr_alice", GroupID: "grp_over", Until: now})
+	f.Grants = append(f.Grants,
+		Grant{ID: "grt_2", ProjectID: "prj_web", GroupID: "grp_ops", Role: RoleAdmin, Selector: selector(t, "env=prod"), Until: now.Add(1)},
+		Grant{ID: "grt_over", ProjectID: "prj_web", GroupID: "grp_ops", Role: RoleUser, Until: now},
+		Grant{ID: "grt_group_over", ProjectID: "prj_web", GroupID: "grp_over", Role: RoleUser},
+		Grant{ID: "grt_selector", ProjectID: "prj_web", GroupID: "grp_ops", Role: RoleUser, Selector: selector(t, "env=dev")},
+		Grant{ID: "grt_project", ProjectID: "prj_db", GroupID: "grp_ops", Role: RoleUser},
+		Grant{ID: "grt_group", ProjectID: "prj_web", GroupID: "grp_db", Role: RoleUser},
+	)
+	var ids []string
+	for _, g := range InForce(f) {
+		ids = append(ids, g.ID)
+	}
+	if strings.Join(ids, " ") != "grt_1 grt_2" {
+		t.Errorf("in force: %v", ids)
 	}
 }
 
