@@ -91,6 +91,9 @@ type Account struct {
 	Admin bool `json:"admin,omitempty"`
 	// Sudo are the commands that the account may run by sudo, of all its grants.
 	Sudo []entitlement.Command `json:"sudo,omitempty"`
+	// SudoLeftOut is how many more there would be if one account could have so
+	// many. The agent reports it, so that the administrator sees it.
+	SudoLeftOut int `json:"sudo_left_out,omitempty"`
 }
 
 // AccountGroup is a Unix group that the agent keeps.

@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/cardea-ssh/cardea/entitlement"
+)
 
 // Connect is POST /v1/connect: one certificate for one connection.
 type Connect struct {
@@ -88,6 +92,15 @@ type Why struct {
 	Allow  bool   `json:"allow"`
 	Reason string `json:"reason"`
 	Hint   string `json:"hint,omitempty"`
+	// Sudo is set where Allow is.
+	Sudo *Sudo `json:"sudo,omitempty" doc:"what may be run by sudo there"`
+}
+
+// Sudo is what one person may run by sudo on one server; its zero value is nothing.
+type Sudo struct {
+	Everything bool                  `json:"everything,omitempty" doc:"every command as everybody"`
+	Commands   []entitlement.Command `json:"commands,omitempty"`
+	LeftOut    int                   `json:"left_out,omitempty" doc:"how many commands the server does not get, because there are too many"`
 }
 
 // AuditEvent is one row of GET /v1/audit, newest last.

@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/cardea-ssh/cardea/entitlement"
+)
 
 // User is a person. The identity is Issuer and Subject; Login is the Unix
 // name, derived by a separate strict rule and unchangeable once given.
@@ -118,6 +122,9 @@ type Grant struct {
 	Role      string    `json:"role" enum:"user,admin" doc:"admin may use sudo"`
 	Selector  string    `json:"selector,omitempty" doc:"label selector of servers; empty is all"`
 	Until     time.Time `json:"until,omitzero"`
+	// Sudo are names of entitlements. A name never changes and is free only when no
+	// grant has it, so it is as good as an id.
+	Sudo      []string  `json:"sudo,omitempty" doc:"names of entitlements: what its members may run by sudo"`
 	CreatedAt time.Time `json:"created_at"`
 }
 
@@ -127,4 +134,33 @@ type NewGrant struct {
 	Role     string    `json:"role" enum:"user,admin" default:"user"`
 	Selector string    `json:"selector,omitempty"`
 	Until    time.Time `json:"until,omitzero"`
+	Sudo     []string  `json:"sudo,omitempty" doc:"names or ids of entitlements, at most 8; not with the role admin, who may run everything"`
+}
+
+// GrantPatch changes a grant: PATCH /v1/projects/{project}/grants/{grant}.
+type GrantPatch struct {
+	// Sudo stands in place of all that the grant has.
+	Sudo *[]string `json:"sudo,omitempty" doc:"names or ids of entitlements, in place of all that it has; at most 8"`
+}
+
+// Entitlement is a named list of commands that grants let people run by sudo.
+type Entitlement struct {
+	ID          string                `json:"id"`
+	Name        string                `json:"name" doc:"unique in the team, for ever"`
+	Description string                `json:"description,omitempty"`
+	Commands    []entitlement.Command `json:"commands"`
+	CreatedAt   time.Time             `json:"created_at"`
+}
+
+// NewEntitlement asks for one: POST /v1/entitlements.
+type NewEntitlement struct {
+	Name        string                `json:"name"`
+	Description string                `json:"description,omitempty"`
+	Commands    []entitlement.Command `json:"commands" doc:"1 to 128"`
+}
+
+// EntitlementPatch changes one: PATCH /v1/entitlements/{entitlement}. Nil leaves a field alone.
+type EntitlementPatch struct {
+	Description *string                `json:"description,omitempty"`
+	Commands    *[]entitlement.Command `json:"commands,omitempty" doc:"in place of all that it has"`
 }

@@ -43,8 +43,13 @@ const (
 	ProjectUpdate = "project.update"
 	ProjectDelete = "project.delete"
 	GrantCreate   = "grant.create"
+	GrantUpdate   = "grant.update"
 	GrantDelete   = "grant.delete"
 	GrantEnd      = "grant.end" // its time was over
+
+	EntitlementCreate = "entitlement.create"
+	EntitlementUpdate = "entitlement.update"
+	EntitlementDelete = "entitlement.delete"
 
 	// Fleet.
 	TokenCreate         = "enrolment-token.create"

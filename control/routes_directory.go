@@ -24,6 +24,13 @@ type (
 	ProjectRef struct {
 		Project string `path:"project" doc:"id or name"`
 	}
+	GrantRef struct {
+		ProjectRef
+		Grant string `path:"grant" doc:"id"`
+	}
+	EntitlementRef struct {
+		Entitlement string `path:"entitlement" doc:"id or name"`
+	}
 )
 
 // directoryRoutes are people and rules; all of them are an administrator's.
@@ -31,6 +38,8 @@ func directoryRoutes(t *table, d *directory.Service) {
 	userRoutes(t, d)
 	groupRoutes(t, d)
 	projectRoutes(t, d)
+	grantRoutes(t, d)
+	entitlementRoutes(t, d)
 }
 
 func userRoutes(t *table, d *directory.Service) {
@@ -120,6 +129,9 @@ func projectRoutes(t *table, d *directory.Service) {
 		func(ctx context.Context, by caller.Caller, in *ProjectRef) (*api.Named, error) {
 			return d.DeleteProject(ctx, by, in.Project)
 		})
+}
+
+func grantRoutes(t *table, d *directory.Service) {
 	handle(t, route{Method: "POST", Path: "/v1/projects/{project}/grants", Access: Admin, Doc: "Give a group access to a project's servers"},
 		func(ctx context.Context, by caller.Caller, in *struct {
 			ProjectRef
@@ -134,11 +146,41 @@ func projectRoutes(t *table, d *directory.Service) {
 		}) (*api.List[api.Grant], error) {
 			return d.Grants(ctx, in.Project, in.Page)
 		})
-	handle(t, route{Method: "DELETE", Path: "/v1/projects/{project}/grants/{grant}", Access: Admin, Doc: "Take a grant back"},
+	handle(t, route{Method: "PATCH", Path: "/v1/projects/{project}/grants/{grant}", Access: Admin, Doc: "Change what a grant's members may run by sudo"},
 		func(ctx context.Context, by caller.Caller, in *struct {
-			ProjectRef
-			Grant string `path:"grant" doc:"id"`
-		}) (*api.Named, error) {
+			GrantRef
+			Body api.GrantPatch
+		}) (*api.Grant, error) {
+			return d.UpdateGrant(ctx, by, in.Project, in.Grant, in.Body)
+		})
+	handle(t, route{Method: "DELETE", Path: "/v1/projects/{project}/grants/{grant}", Access: Admin, Doc: "Take a grant back"},
+		func(ctx context.Context, by caller.Caller, in *GrantRef) (*api.Named, error) {
 			return d.DeleteGrant(ctx, by, in.Project, in.Grant)
+		})
+}
+
+func entitlementRoutes(t *table, d *directory.Service) {
+	handle(t, route{Method: "POST", Path: "/v1/entitlements", Access: Admin, Doc: "Create a named list of commands that grants may give by sudo"},
+		func(ctx context.Context, by caller.Caller, in *body[api.NewEntitlement]) (*api.Entitlement, error) {
+			return d.CreateEntitlement(ctx, by, in.Body)
+		})
+	handle(t, route{Method: "GET", Path: "/v1/entitlements", Access: Admin, Doc: "List entitlements"},
+		func(ctx context.Context, _ caller.Caller, in *pageOnly) (*api.List[api.Entitlement], error) {
+			return d.Entitlements(ctx, in.Page)
+		})
+	handle(t, route{Method: "GET", Path: "/v1/entitlements/{entitlement}", Access: Admin, Doc: "One entitlement"},
+		func(ctx context.Context, _ caller.Caller, in *EntitlementRef) (*api.Entitlement, error) {
+			return d.Entitlement(ctx, in.Entitlement)
+		})
+	handle(t, route{Method: "PATCH", Path: "/v1/entitlements/{entitlement}", Access: Admin, Doc: "Change an entitlement, on every server where a grant gives it"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			EntitlementRef
+			Body api.EntitlementPatch
+		}) (*api.Entitlement, error) {
+			return d.UpdateEntitlement(ctx, by, in.Entitlement, in.Body)
+		})
+	handle(t, route{Method: "DELETE", Path: "/v1/entitlements/{entitlement}", Access: Admin, Doc: "Delete an entitlement that no grant names"},
+		func(ctx context.Context, by caller.Caller, in *EntitlementRef) (*api.Named, error) {
+			return d.DeleteEntitlement(ctx, by, in.Entitlement)
 		})
 }

@@ -284,6 +284,9 @@ var rights = map[string]Access{
 	"GET /v1/groups/{group}/members": Admin, "PUT /v1/groups/{group}/members/{user}": Admin, "DELETE /v1/groups/{group}/members/{user}": Admin,
 	"POST /v1/projects": Admin, "GET /v1/projects": Admin, "GET /v1/projects/{project}": Admin, "PATCH /v1/projects/{project}": Admin, "DELETE /v1/projects/{project}": Admin,
 	"POST /v1/projects/{project}/grants": Admin, "GET /v1/projects/{project}/grants": Admin, "DELETE /v1/projects/{project}/grants/{grant}": Admin,
+	"PATCH /v1/projects/{project}/grants/{grant}": Admin,
+	"POST /v1/entitlements":                       Admin, "GET /v1/entitlements": Admin, "GET /v1/entitlements/{entitlement}": Admin,
+	"PATCH /v1/entitlements/{entitlement}": Admin, "DELETE /v1/entitlements/{entitlement}": Admin,
 	"GET /v1/servers": Admin, "GET /v1/servers/{server}": Admin, "PATCH /v1/servers/{server}": Admin, "DELETE /v1/servers/{server}": Admin,
 	"GET /v1/gateways": Admin, "GET /v1/gateways/{gateway}": Admin, "PATCH /v1/gateways/{gateway}": Admin, "DELETE /v1/gateways/{gateway}": Admin,
 	"POST /v1/enrolment-tokens": Admin, "GET /v1/enrolment-tokens": Admin, "DELETE /v1/enrolment-tokens/{token}": Admin,
@@ -351,7 +354,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 func (s *stack) try(who *device, r route) reply {
 	s.t.Helper()
 	path := strings.NewReplacer("{$}", "", "{user}", ident.New(ident.User), "{group}", ident.New(ident.UserGroup),
-		"{project}", ident.New(ident.Project), "{grant}", ident.New(ident.Grant), "{server}", ident.New(ident.Server),
+		"{project}", ident.New(ident.Project), "{grant}", ident.New(ident.Grant), "{entitlement}", ident.New(ident.Entitlement), "{server}", ident.New(ident.Server),
 		"{gateway}", ident.New(ident.Gateway), "{token}", ident.New(ident.Enrolment), "{session}", ident.New(ident.Session),
 		"{device}", ident.New(ident.Device)).Replace(r.Path)
 	body := ""

@@ -1,6 +1,6 @@
 // Package directory keeps the people and the rules of a team: users, groups and
-// memberships, projects with their user CA, and the grants that tie the two
-// together.
+// memberships, projects with their user CA, the grants that tie the two
+// together, and the entitlements that say what a grant lets people run by sudo.
 //
 // Every method is called for a caller whom the HTTP layer has authenticated as
 // an administrator. It checks each name against the grammar that agents and

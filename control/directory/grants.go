@@ -2,12 +2,16 @@ package directory
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/policy"
 	"github.com/cardea-ssh/cardea/store"
@@ -38,9 +42,13 @@ func (s *Service) CreateGrant(ctx context.Context, by caller.Caller, project str
 	if err != nil {
 		return nil, err
 	}
+	sudo, err := s.sudo(ctx, role, in.Sudo)
+	if err != nil {
+		return nil, err
+	}
 	g := store.Grant{
 		ID: ident.New(ident.Grant), Project: p.ID, Group: group.ID, GroupName: group.Name, Role: role,
-		Selector: selector.String(), Until: in.Until.UTC(), CreatedAt: now,
+		Selector: selector.String(), Until: in.Until.UTC(), Entitlements: sudo, CreatedAt: now,
 	}
 	e := by.Event(s.now(), audit.GrantCreate)
 	e.Project, e.Detail = p.ID, grantDetail(g)
@@ -49,7 +57,7 @@ func (s *Service) CreateGrant(ctx context.Context, by caller.Caller, project str
 		created, err = s.grant(ctx, p.ID, ref)
 	}
 	if err != nil {
-		return nil, caller.Explain(err, "project "+p.Name+" or group "+group.Name)
+		return nil, caller.Explain(err, "project "+p.Name+", group "+group.Name+" or entitlement that was named")
 	}
 	created.GroupName = group.Name
 	out := grantOf(created)
@@ -64,7 +72,73 @@ func grantDetail(g store.Grant) map[string]string {
 	if !g.Until.IsZero() {
 		d["until"] = g.Until.Format(time.RFC3339)
 	}
+	if len(g.Entitlements) > 0 {
+		d["sudo"] = strings.Join(names(g.Entitlements), ",")
+	}
 	return d
+}
+
+func names(entitlements []store.EntitlementRef) (out []string) {
+	for _, e := range entitlements {
+		out = append(out, e.Name)
+	}
+	return out
+}
+
+// sudo finds the entitlements that a grant of this role shall have, each once.
+func (s *Service) sudo(ctx context.Context, role string, refs []string) (out []store.EntitlementRef, err error) {
+	if len(refs) > 0 && role == string(policy.RoleAdmin) {
+		return nil, api.Errorf(api.Invalid, "the role %s may run everything by sudo; entitlements are for the role %s", policy.RoleAdmin, policy.RoleUser).
+			WithHint("leave out one of --role and --sudo")
+	}
+	if len(refs) > entitlement.MaxPerGrant {
+		return nil, api.Errorf(api.Invalid, "%d entitlements, at most %d are in one grant", len(refs), entitlement.MaxPerGrant).
+			WithHint("put more commands into one of them, or make a second grant")
+	}
+	for _, ref := range refs {
+		e, err := s.entitlement(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if r := (store.EntitlementRef{ID: e.ID, Name: e.Name}); !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// UpdateGrant changes what a grant's members may run by sudo.
+func (s *Service) UpdateGrant(ctx context.Context, by caller.Caller, project, id string, in api.GrantPatch) (*api.Grant, error) {
+	p, err := s.project(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.grant(ctx, p.ID, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, noGrant(id, p.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if in.Sudo == nil {
+		return nil, api.Errorf(api.Invalid, "the change names nothing that a grant's change can be").
+			WithHint("give sudo, or delete the grant and make another")
+	}
+	if g.Entitlements, err = s.sudo(ctx, g.Role, *in.Sudo); err != nil {
+		return nil, err
+	}
+	e := by.Event(s.now(), audit.GrantUpdate)
+	e.Project, e.Detail = p.ID, grantDetail(g)
+	e.Detail["sudo"] = strings.Join(names(g.Entitlements), ",") // also where there is none any more
+	updated, err := s.Store.UpdateGrant(ctx, p.ID, g.ID, store.GrantChange{Entitlements: g.Entitlements}, by.MetaFor(s.now(), g.ID, audit.Encode(e)))
+	if ref, again := lookup.Repeated(err); again {
+		updated, err = s.grant(ctx, p.ID, ref)
+	}
+	if err != nil {
+		return nil, caller.Explain(err, "grant "+id+" in project "+p.Name+", or entitlement that was named")
+	}
+	out := grantOf(updated)
+	return &out, nil
 }
 
 // Grants lists those of a project.
@@ -95,7 +169,7 @@ func (s *Service) DeleteGrant(ctx context.Context, by caller.Caller, project, id
 	return lookup.Named(id, caller.Explain(err, "grant "+id+" in project "+p.Name))
 }
 
-// grant finds one of a project for a repeated call; there are few.
+// grant finds one of a project; there are few.
 func (s *Service) grant(ctx context.Context, project, id string) (store.Grant, error) {
 	found, err := store.Grant{}, store.ErrNotFound
 	read := func(ctx context.Context, p store.Page) ([]store.Grant, string, error) {
@@ -121,6 +195,6 @@ func noGrant(id, project string) error {
 func grantOf(g store.Grant) api.Grant {
 	return api.Grant{
 		ID: g.ID, Project: g.Project, Group: g.Group, GroupName: g.GroupName, Role: g.Role,
-		Selector: g.Selector, Until: g.Until, CreatedAt: g.CreatedAt,
+		Selector: g.Selector, Until: g.Until, Sudo: names(g.Entitlements), CreatedAt: g.CreatedAt,
 	}
 }

@@ -54,11 +54,22 @@ func loginOf(name, asked string) (string, error) {
 // checkText refuses what could move a cursor, forge a line or end a field of
 // /etc/passwd: people's names have no control characters and no colon.
 func checkText(what, s string, limit int) error {
+	if err := checkLine(what, s, limit); err != nil {
+		return err
+	}
+	if strings.Contains(s, ":") {
+		return fmt.Errorf("the %s has a colon", what)
+	}
+	return nil
+}
+
+// checkLine is checkText for what no file of a server will hold.
+func checkLine(what, s string, limit int) error {
 	if len(s) > limit {
 		return fmt.Errorf("the %s is longer than %d bytes", what, limit)
 	}
-	if !utf8.ValidString(s) || ident.Text(s) != s || strings.Contains(s, ":") {
-		return fmt.Errorf("the %s has a control character, a backslash or a colon", what)
+	if !utf8.ValidString(s) || ident.Text(s) != s {
+		return fmt.Errorf("the %s has a control character or a backslash", what)
 	}
 	return nil
 }

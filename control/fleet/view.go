@@ -36,11 +36,13 @@ type view struct {
 	userCAs []string
 	hostCAs []string
 	sources []string
+	sudo    *sudoers
 }
 
 type grant struct {
-	selector policy.Selector
-	admin    bool
+	selector     policy.Selector
+	admin        bool
+	entitlements []string // ids
 }
 
 // person is a user with the grants that are his by his memberships: indexes
@@ -61,7 +63,7 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 			continue // one that does not parse selects nothing
 		}
 		byGroup[g.Group] = append(byGroup[g.Group], len(v.grants))
-		v.grants = append(v.grants, grant{selector: selector, admin: g.Role == string(policy.RoleAdmin)})
+		v.grants = append(v.grants, grant{selector: selector, admin: g.Role == string(policy.RoleAdmin), entitlements: idsOf(g.Entitlements)})
 	}
 	byUser := map[string][]int{}
 	for _, m := range f.Members {
@@ -76,6 +78,7 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 	}
 	slices.SortFunc(v.people, func(a, b person) int { return cmp.Compare(a.user.UID, b.user.UID) })
 	v.userCAs, v.hostCAs, v.sources = lines(f.UserCAs), lines(f.HostCAs), sources(f)
+	v.sudo = newSudoers(f.Entitlements)
 	if len(v.userCAs) == 0 || len(v.hostCAs) == 0 {
 		return nil, fmt.Errorf("project %s has no user CA, or the team no host CA", f.Project.ID)
 	}
@@ -127,10 +130,11 @@ func (v *view) state(server store.Server, now time.Time) api.DesiredState {
 	}
 	logins := map[string]string{} // of those with an active account, by user
 	for _, p := range v.people {
-		a, ok := p.account(v.grants, matches)
+		a, entitlements, ok := p.account(v.grants, matches)
 		if !ok {
 			continue
 		}
+		a.Sudo, a.SudoLeftOut = v.sudo.of(entitlements)
 		d.Accounts = append(d.Accounts, a)
 		if a.State == accountActive {
 			logins[a.User] = a.Login
@@ -142,23 +146,27 @@ func (v *view) state(server store.Server, now time.Time) api.DesiredState {
 
 // account is the person's account where any of his grants matches. Somebody who
 // was disabled or deleted keeps it, locked: the agent must be told to lock, and
-// not only told nothing of him.
-func (p person) account(grants []grant, matches []bool) (api.Account, bool) {
+// not only told nothing of him. The entitlements are those of all grants that
+// match; none for who may run everything, or nothing.
+func (p person) account(grants []grant, matches []bool) (a api.Account, entitlements []string, ok bool) {
 	u := p.user
-	a := api.Account{User: u.ID, Login: u.Login, UID: u.UID, GID: u.UID, FullName: u.FullName, State: accountLocked}
-	entitled := false
+	a = api.Account{User: u.ID, Login: u.Login, UID: u.UID, GID: u.UID, FullName: u.FullName, State: accountLocked}
 	for _, i := range p.grants {
 		if matches[i] {
-			entitled = true
+			ok = true
 			a.Admin = a.Admin || grants[i].admin
+			entitlements = append(entitlements, grants[i].entitlements...)
 		}
 	}
 	if u.Status == store.Active {
 		a.State = accountActive
 	} else {
-		a.Admin = false
+		a.Admin, entitlements = false, nil
 	}
-	return a, entitled
+	if a.Admin {
+		entitlements = nil
+	}
+	return a, entitlements, ok
 }
 
 // groups are those of the project, with the members that have an account here.

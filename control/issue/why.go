@@ -8,6 +8,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/policy"
 	"github.com/cardea-ssh/cardea/store"
@@ -45,7 +46,32 @@ func (s *Service) Why(ctx context.Context, by caller.Caller, server, login, user
 		}
 		return &api.Why{Reason: why.Detail, Hint: why.Hint}, nil
 	}
-	return &api.Why{Allow: true, Reason: d.Sentence + " (" + string(d.Role) + ", by " + d.GrantID + ")"}, nil
+	sudo, err := s.sudo(ctx, t.facts, login)
+	if err != nil {
+		return nil, err
+	}
+	return &api.Why{Allow: true, Reason: d.Sentence + " (" + string(d.Role) + ", by " + d.GrantID + ")", Sudo: sudo}, nil
+}
+
+// sudo adds up what all grants that are in force there let the person run, as
+// the desired state of the server does.
+func (s *Service) sudo(ctx context.Context, f store.Facts, login string) (*api.Sudo, error) {
+	var lists [][]entitlement.Command
+	for _, g := range policy.InForce(question(f, login, s.now())) {
+		if g.Role == policy.RoleAdmin {
+			return &api.Sudo{Everything: true}, nil
+		}
+		entitlements, err := s.Store.GrantEntitlements(ctx, g.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entitlements {
+			lists = append(lists, e.Commands)
+		}
+	}
+	out := &api.Sudo{}
+	out.Commands, out.LeftOut = entitlement.Merge(lists...)
+	return out, nil
 }
 
 // forOther decides for another user. The administrator's own session finds the

@@ -343,6 +343,9 @@ func (p *planner) planSudo(wanted []account) {
 // accept is left out, and reported: the others mean the same without it.
 func (p *planner) rulesOf(a account) entitlement.Rules {
 	rules := entitlement.Rules{Everything: a.Admin}
+	if a.SudoLeftOut > 0 {
+		p.problem("%s has %d sudo commands more than the %d that one account can have; they are left out", a.Login, a.SudoLeftOut, entitlement.MaxRules)
+	}
 	for _, c := range a.Sudo {
 		if err := c.Check(); err != nil {
 			p.problem("%s does not get a sudo command: %v", a.Login, err)
