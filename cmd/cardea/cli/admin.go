@@ -17,7 +17,7 @@ import (
 func newAdmin(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "admin", GroupID: groupAdmin,
-		Short: "Administer users, groups, projects, grants, servers and gateways",
+		Short: "Administer users, groups, projects, grants, entitlements, servers and gateways",
 		Example: `  cardea admin users create alice
   cardea admin groups create ops
   cardea admin groups members add ops alice
@@ -26,7 +26,7 @@ func newAdmin(a *app) *cobra.Command {
   cardea admin tokens create --kind server --project web`,
 	}
 	cmd.AddCommand(
-		adminUsers(a), adminGroups(a), adminProjects(a), adminGrants(a),
+		adminUsers(a), adminGroups(a), adminProjects(a), adminGrants(a), adminEntitlements(a),
 		adminServers(a), adminGateways(a), adminTokens(a),
 		adminSessions(a), adminDevices(a), adminConnections(a), adminAudit(a),
 	)

@@ -68,6 +68,7 @@ func (p *eventPrinter) learn(ctx context.Context, events []api.AuditEvent) {
 		kind, _, _ := strings.Cut(e.Action, ".")
 		about := map[string]string{
 			"user": e.User, "group": e.Detail["group"], "project": e.Project, "server": e.Server, "gateway": e.Gateway,
+			"entitlement": e.Detail["entitlement"],
 		}
 		p.names.name(about[kind], e.Detail["name"])
 	}

@@ -64,7 +64,7 @@ func (n *idNames) name(id, name string) {
 func listOf(id string) string {
 	for prefix, path := range map[string]string{
 		ident.User: "/v1/users", ident.UserGroup: "/v1/groups", ident.Project: "/v1/projects",
-		ident.Server: "/v1/servers", ident.Gateway: "/v1/gateways",
+		ident.Server: "/v1/servers", ident.Gateway: "/v1/gateways", ident.Entitlement: "/v1/entitlements",
 	} {
 		if strings.HasPrefix(id, prefix) {
 			return path

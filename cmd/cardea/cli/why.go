@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -53,13 +54,36 @@ func (a *app) why(ctx context.Context, o whyOptions) error {
 	if _, err := client.Get(ctx, "/v1/why", q, &w); err != nil {
 		return err
 	}
-	err = showOne(a, w, []column[api.Why]{
+	err = showOne(a, w, append([]column[api.Why]{
 		{"Allowed", func(w api.Why) string { return yesNo(w.Allow) }},
 		{"Reason", func(w api.Why) string { return w.Reason }},
 		{"Hint", func(w api.Why) string { return w.Hint }},
-	})
+	}, sudoColumns(w.Sudo)...))
 	if err == nil && !w.Allow {
 		err = silentError{ExitDenied}
 	}
 	return err
+}
+
+// sudoColumns say what may be run by sudo, a line for each command. A control
+// plane that is older says nothing of it.
+func sudoColumns(s *api.Sudo) (out []column[api.Why]) {
+	add := func(text string) {
+		out = append(out, column[api.Why]{"Sudo", func(api.Why) string { return text }})
+	}
+	switch {
+	case s == nil:
+	case s.Everything:
+		add("everything")
+	case len(s.Commands) == 0:
+		add("nothing")
+	default:
+		for _, c := range s.Commands {
+			add(c.String())
+		}
+	}
+	if s != nil && s.LeftOut > 0 {
+		add(fmt.Sprintf("and not %d more, because that is too many; ask an administrator", s.LeftOut))
+	}
+	return out
 }
