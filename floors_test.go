@@ -43,6 +43,7 @@ var floors = map[string]int{
 	"control/scim":          2,
 	"server-agent/accounts": 2,
 	"server-agent/sshd":     2,
+	"server-agent/hooks":    2,
 	"server-agent/logins":   2,
 	"agent":                 2,
 	"login":                 2,

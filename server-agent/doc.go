@@ -26,6 +26,7 @@ const (
 	queueFile      = "events.jsonl"
 	confirmFile    = "confirm-removals"
 	lockFile       = "lock"
+	hooksFile      = "hooks.json"
 )
 
 const (

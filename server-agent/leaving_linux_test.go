@@ -110,3 +110,28 @@ sleep 1000
 		}
 	})
 }
+
+// A hook that hangs must not keep anybody in.
+func TestHooksRunBesideTheAgentsOwnWork(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sshd()
+	const hooks = "/root/hooks" // /usr is the machine's
+	r.sh("umask 022; mkdir -p " + hooks + "/user-created.d " + hooks + "/user-deleted.d")
+	r.write(hooks+"/user-created.d/made", "#!/bin/sh\nid -un $CARDEA_LOGIN >>/root/made; ls -d $CARDEA_HOME >>/root/made\n", 0o755)
+	r.write(hooks+"/user-deleted.d/hangs", "#!/bin/sh\necho $CARDEA_LOGIN >>/root/gone; exec sleep 1000\n", 0o755)
+	v := r.p.set(func(d *api.DesiredState) { d.Accounts = []api.Account{alice("active", true), carol()} })
+	r.start("CARDEA_TEST_HOOKS=" + hooks)
+	r.p.confirmed(v)
+	r.eventually("both are told of", func() bool {
+		return r.sh("cat /root/made 2>/dev/null || true") == "alice\n/home/alice\ncarol\n/home/carol\n"
+	})
+	r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.Accounts[0] = alice("locked", true) }))
+	r.eventually("the hook hangs", func() bool { return r.sh("cat /root/gone 2>/dev/null || true") == "alice\n" })
+	r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.Accounts[1].State = "locked" }))
+	r.mayNotEnter(r.person("carol", true))
+	r.stop() // and ends the hook, which will run again
+	if got := r.sh("ps -eo args | grep -c '[s]leep 1000' || true; cat /var/lib/cardea-server-agent/hooks.json"); got != "0\n{\"70001\":\"user-created\",\"70002\":\"user-created\"}\n" {
+		t.Errorf("left: %q", got)
+	}
+}

@@ -52,6 +52,8 @@ type Options struct {
 	// before is called before every step of an account's and every stage of a
 	// change of sshd's, for tests that stop there.
 	before func(step string)
+	// hooksDir is another folder of hooks, for tests.
+	hooksDir string
 	// backoff is another backoff, for tests that fail often.
 	backoff func(failures int, err error) time.Duration
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/server-agent/accounts"
+	"github.com/cardea-ssh/cardea/server-agent/hooks"
 	"github.com/cardea-ssh/cardea/server-agent/sshd"
 )
 
@@ -23,6 +25,7 @@ type reconciler struct {
 	*Agent
 	accounts accounts.Applier
 	sshd     sshd.Manager
+	hooks    *hooks.Runner
 
 	state   api.DesiredState // the zero value until there is one
 	hostKey string
@@ -104,6 +107,7 @@ func (r *reconciler) apply(ctx context.Context) {
 	}
 	out := sshd.Outcome{}
 	if err == nil {
+		r.hooks.Show(r.scene(res))
 		out = r.applySSHD(ctx, res)
 	}
 	if out.Problem != "" {
@@ -123,6 +127,23 @@ func (r *reconciler) apply(ctx context.Context) {
 
 func (r *reconciler) wantAccounts(confirmed bool) accounts.Want {
 	return accounts.Want{Accounts: r.state.Accounts, Groups: r.state.Groups, DefaultShell: r.opt.DefaultShell, ConfirmedRemovals: confirmed}
+}
+
+// scene is what hooks are run for.
+func (r *reconciler) scene(res accounts.Result) (s hooks.Scene) {
+	usable := map[string]bool{}
+	for _, login := range res.Usable {
+		usable[login] = true
+	}
+	for _, a := range r.state.Accounts {
+		if usable[a.Login] {
+			s.Here = append(s.Here, hooks.Account{Login: a.Login, UID: a.UID, GID: a.GID, Home: filepath.Join(accounts.HomeBase, a.Login)})
+		}
+	}
+	for _, u := range res.Locked {
+		s.Gone = append(s.Gone, hooks.Account{Login: u.Name, UID: u.UID, GID: u.GID, Home: u.Home})
+	}
+	return s
 }
 
 // show sets the problems of a part and logs them when they change.

@@ -35,7 +35,8 @@ func agentMain() int {
 	steps := 0
 	a, err := New(Options{
 		ControlURL: "http://127.0.0.1:7080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		backoff: func(int, error) time.Duration { return 50 * time.Millisecond },
+		backoff:  func(int, error) time.Duration { return 50 * time.Millisecond },
+		hooksDir: os.Getenv("CARDEA_TEST_HOOKS"),
 		before: func(step string) {
 			if steps++; steps == dieAt {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -2,7 +2,9 @@ package serveragent
 
 import (
 	"context"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/server-agent/accounts"
+	"github.com/cardea-ssh/cardea/server-agent/hooks"
 	"github.com/cardea-ssh/cardea/server-agent/sshd"
 )
 
@@ -37,6 +40,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.queue, err = openQueue(a.path(queueFile)); err != nil {
 		return err
 	}
+	if r.hooks, err = a.openHooks(); err != nil {
+		a.log.Error("no hook is run", "err", err)
+		a.board.set("hooks", "no hook is run: "+err.Error())
+	}
 	r.recover(ctx)
 	daemon.Notify("READY=1") // also without a token: the agent waits for it
 	if err := a.waitForEnrolment(ctx); err != nil {
@@ -54,9 +61,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	group := daemon.NewGroup(ctx)
 	group.Go("fetch", func(ctx context.Context) error { return a.fetch(ctx, last, news) })
 	group.Go("reconcile", func(ctx context.Context) error { return r.run(ctx, news) })
+	group.Go("hooks", r.hooks.Run)
 	group.Go("logins", a.watchLogins)
 	group.Go("events", a.postEvents)
 	return group.Wait()
+}
+
+// openHooks gives a runner also with an error, one that runs nothing.
+func (a *Agent) openHooks() (*hooks.Runner, error) {
+	r := &hooks.Runner{Record: a.path(hooksFile), Dir: a.opt.hooksDir, Log: a.log, Tell: func(problems []string) { a.board.set("hooks", problems...) }}
+	reg, err := accounts.LoadRegister(a.path(registerFile))
+	if err != nil {
+		return r, err
+	}
+	return r, r.Open(slices.Collect(maps.Keys(reg.Accounts)))
 }
 
 // fetch asks for news for ever and passes on what it may believe.

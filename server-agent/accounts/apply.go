@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
@@ -155,7 +156,8 @@ func (r *Result) fail(s Step, err error) {
 	}
 }
 
-// dropFailed takes those from the usable whose account could not be made fit.
+// dropFailed takes those from the usable whose account could not be made fit,
+// and those from the locked who may not be.
 func (r *Result) dropFailed() {
 	usable := r.Usable[:0:0]
 	for _, login := range r.Usable {
@@ -164,6 +166,7 @@ func (r *Result) dropFailed() {
 		}
 	}
 	r.Usable = usable
+	r.Locked = slices.DeleteFunc(r.Locked, func(u User) bool { return r.Failed[u.Name] })
 	r.CanaryReady = r.CanaryReady && !r.Failed[ident.Canary] && !r.Failed["group "+Managed]
 }
 

@@ -20,6 +20,8 @@ type Plan struct {
 	Usable []string
 	// Held are logins that the brake keeps as they are.
 	Held []string
+	// Locked are our accounts whose people may not enter once the steps are done.
+	Locked []User
 	// CanaryReady is false if the probe's account cannot be ours.
 	CanaryReady bool
 }
@@ -65,6 +67,7 @@ type planner struct {
 
 	locks, base, people, fixes, sudo []Step
 	problems, usable, held           []string
+	locked                           []User
 	canary                           bool
 }
 
@@ -76,7 +79,7 @@ func (p *planner) out() Plan {
 		steps = append(steps, Step{Op: OpRecord, Register: &reg})
 	}
 	steps = slices.Concat(steps, p.base, p.people, p.fixes, p.sudo)
-	return Plan{Steps: steps, Problems: p.problems, Usable: p.usable, Held: p.held, CanaryReady: p.canary}
+	return Plan{Steps: steps, Problems: p.problems, Usable: p.usable, Held: p.held, Locked: p.locked, CanaryReady: p.canary}
 }
 
 func (p *planner) problem(format string, args ...any) {

@@ -154,6 +154,7 @@ func (p *planner) lock(u User) {
 	if strings.HasPrefix(p.have.Sudoers[u.UID], sudoHeader) {
 		p.locks = append(p.locks, Step{Op: OpUnsudo, Subject: "sudo " + u.Name, Login: u.Name, UID: u.UID})
 	}
+	p.locked = append(p.locked, u)
 	expired := p.expired(u.Name)
 	if !expired {
 		p.locks = append(p.locks, Step{Op: OpRun, Subject: u.Name, Login: u.Name, UID: u.UID, Argv: []string{usermod, "-e", "1", u.Name}})

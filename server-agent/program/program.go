@@ -99,7 +99,7 @@ func (c Command) Run(ctx context.Context) ([]byte, error) {
 	}
 	err := cmd.Run()
 	if c.Chatty && errors.Is(err, exec.ErrWaitDelay) {
-		err = nil
+		return out.kept.Bytes(), nil
 	}
 	switch {
 	case ctx.Err() != nil:
