@@ -114,6 +114,10 @@ func (r *Reader) step() bool {
 	if len(r.rest) < 4 {
 		return false
 	}
+	if r.packets == 0 && isText(r.rest[:4]) {
+		r.done = true // the server says no, before it showed anything
+		return false
+	}
 	length := binary.BigEndian.Uint32(r.rest)
 	if length < 2 || length > maxPacket {
 		r.giveUp()
@@ -135,6 +139,13 @@ func (r *Reader) step() bool {
 	}
 	r.message(packet[1 : len(packet)-padding])
 	return true
+}
+
+// isText tells words from the beginning of a packet, which has zeros. After its
+// own identification sshd answers a client that has none with "Invalid SSH
+// identification string." Whoever comes by could have any server suspected else.
+func isText(b []byte) bool {
+	return bytes.IndexFunc(b, func(c rune) bool { return c < ' ' || c > '~' }) < 0
 }
 
 // line reads the identification, and lines of text that a server may send

@@ -107,6 +107,28 @@ func TestRealSSHD(t *testing.T) {
 	}
 }
 
+// A user sends what is no SSH to a good server, by a browser or a probe of its
+// port. It is he who is odd: nobody may come to suspect the server for it.
+func TestWhatRealSSHDAnswersToWhomIsNotSSH(t *testing.T) {
+	host := sshtest.Key(t)
+	server := sshtest.Start(t, "HostKey "+host.Write(t, filepath.Join(t.TempDir(), "host")))
+	for _, sent := range []string{"GET / HTTP/1.0\r\n\r\n", "SSH-1.0-old\r\n", "\x00\x01\x02\n", "SSH-2.0-x\r\n" + strings.Repeat("x", 100), "SSH-2.0-x\r\n" + strings.Repeat(packet("\xc0x"), 100)} {
+		conn, err := net.Dial("tcp", server.Addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(conn, sent)
+		conn.(*net.TCPConn).CloseWrite()
+		var r Reader
+		io.Copy(&r, conn) // its end may be a reset
+		conn.Close()
+		if r.Hidden() || r.Line() != "" {
+			t.Errorf("%.20q: hidden %v, key %.20q", sent, r.Hidden(), r.Line())
+		}
+	}
+}
+
 // TestExchangesOfOtherServers reads servers and exchanges that this machine's
 // OpenSSH may be too old for: ML-KEM among them.
 func TestExchangesOfOtherServers(t *testing.T) {
