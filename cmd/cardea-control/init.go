@@ -100,8 +100,9 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 		return commandline.Wrong(err)
 	}
 	var files traces
-	defer files.remove() // after the database is closed
-	if err := o.prepareDatabase(&files); err != nil {
+	defer files.remove()
+	fresh, err := o.prepareDatabase(&files)
+	if err != nil {
 		return err
 	}
 	db, err := openStore(ctx, &o.options, nil)
@@ -111,6 +112,12 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	defer db.Close()
 	if err := o.unused(ctx, db); err != nil {
 		return err
+	}
+	if fresh {
+		// Not before: until it is open here, and found empty, it may be the one of
+		// another init that was faster. And not after it is closed again.
+		files.file(o.Database, o.Database+"-wal", o.Database+"-shm", o.Database+".lock")
+		defer files.remove()
 	}
 	if err := o.prepareKey(&files); err != nil {
 		return err
@@ -204,23 +211,23 @@ func (o *initOptions) prepareKey(files *traces) error {
 }
 
 // prepareDatabase makes an empty database file and its folder, if it is to be one,
-// for the owner's eyes alone. SQLite gives its other files the mode of the first.
-func (o *initOptions) prepareDatabase(files *traces) error {
+// for the owner's eyes alone, and reports whether it did. SQLite gives its other
+// files the mode of the first.
+func (o *initOptions) prepareDatabase(files *traces) (fresh bool, err error) {
 	if !o.sqlite() {
-		return nil
+		return false, nil
 	}
 	if err := files.folder(filepath.Dir(o.Database)); err != nil {
-		return cannotWrite(err, filepath.Dir(o.Database))
+		return false, cannotWrite(err, filepath.Dir(o.Database))
 	}
 	f, err := os.OpenFile(o.Database, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return cannotWrite(err, o.Database)
+		return false, cannotWrite(err, o.Database)
 	}
-	files.file(o.Database, o.Database+"-wal", o.Database+"-shm", o.Database+".lock")
-	return f.Close()
+	return true, f.Close()
 }
 
 func cannotWrite(err error, path string) error {

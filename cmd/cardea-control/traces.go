@@ -38,4 +38,5 @@ func (m *traces) remove() {
 	for _, path := range slices.Backward(m.paths) {
 		os.Remove(path)
 	}
+	m.keep() // what comes to be there later is somebody else's
 }
