@@ -16,9 +16,9 @@ const (
 	maxEnds = 50000
 	// flushTime bounds the last try when the gateway stops.
 	flushTime = 5 * time.Second
-	// maxEndKeys bounds the host keys among what waits, in bytes: a certificate
-	// has 700, and a hostile server could show 11 KiB in each session. Beyond it
-	// ends are told without.
+	// maxEndKeys bounds the host keys and offers of them among what waits, in
+	// bytes: a certificate has 700, and a hostile server could show 11 KiB in each
+	// session, or offer one. Beyond it ends are told without.
 	maxEndKeys = 40 << 20
 )
 
@@ -32,7 +32,7 @@ type ended struct {
 type ends struct {
 	mu    sync.Mutex
 	queue []ended
-	keys  int // bytes of host keys in it
+	keys  int // bytes of host keys and offers in it
 	lost  int
 	wake  chan struct{}
 }
@@ -45,10 +45,10 @@ func (e *ends) add(x ended) {
 		e.drop()
 		e.lost++
 	}
-	if e.keys+len(x.end.HostKey) > maxEndKeys {
-		x.end.HostKey, x.end.HostKeyHidden = "", false
+	if e.keys+x.bytes() > maxEndKeys {
+		x.end.HostKey, x.end.HostKeyAlgorithms, x.end.HostKeyHidden = "", "", false
 	}
-	e.keys += len(x.end.HostKey)
+	e.keys += x.bytes()
 	e.queue = append(e.queue, x)
 	e.mu.Unlock()
 	select {
@@ -77,10 +77,13 @@ func (e *ends) done(x ended) {
 
 // drop forgets the first one; e.mu is held.
 func (e *ends) drop() {
-	e.keys -= len(e.queue[0].end.HostKey)
+	e.keys -= e.queue[0].bytes()
 	e.queue[0] = ended{}
 	e.queue = e.queue[1:]
 }
+
+// bytes is what a stranger chose of it.
+func (x ended) bytes() int { return len(x.end.HostKey) + len(x.end.HostKeyAlgorithms) }
 
 // end is what is told of a session that was relayed.
 func (s *session) end(cause string, up, down int64) api.SessionEnd {

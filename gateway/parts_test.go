@@ -301,6 +301,12 @@ func TestHostKeysAmongTheEndsAreBounded(t *testing.T) {
 	if last := e.queue[fit]; e.keys != maxEndKeys || last.end.HostKey != "" || last.end.Up != 1 || e.queue[fit-1].end.HostKey != key {
 		t.Errorf("%d bytes of keys, the last with %d", e.keys, len(last.end.HostKey))
 	}
+	// A server that offers much and shows nothing takes the same room.
+	e.add(ended{"offer", api.SessionEnd{Cause: causeServer, HostKeyAlgorithms: "ssh-ed25519", Up: 1}})
+	if last := e.queue[fit+1]; e.keys != maxEndKeys || last.end.HostKeyAlgorithms != "" || last.end.Up != 1 {
+		t.Errorf("%d bytes with an offer", e.keys)
+	}
+	e.queue = e.queue[:fit+1]
 	first, _ := e.first()
 	e.done(ended{session: "another"})
 	e.done(first)
