@@ -36,9 +36,11 @@ type Arguments string
 
 // The choices.
 const (
-	AnyArguments   Arguments = "any"
-	NoArguments    Arguments = "none"
-	ExactArguments Arguments = "exact" // those of Command.Exact, in this order
+	AnyArguments Arguments = "any"
+	NoArguments  Arguments = "none"
+	// ExactArguments are those of Command.Exact, in this order. sudo compares what it is given
+	// joined by blanks: one argument of two words passes for two.
+	ExactArguments Arguments = "exact"
 )
 
 // Limits. A rule is read by sudo at every call, and a file of ours is read by the server agent
