@@ -46,6 +46,8 @@ func Prepare(root *cobra.Command, build fmt.Stringer) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Wrong(err) })
 	root.AddCommand(version(root.Name(), build))
+	root.Version = build.String()
+	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
 	if root.RunE == nil {
 		root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}

@@ -64,8 +64,10 @@ func TestWithoutAVerbThereIsHelpAndVersionNeedsNothing(t *testing.T) {
 	if code, out, _ := run(nil); code != 0 || !strings.Contains(out, "daemon [command]") {
 		t.Errorf("code %d, %q", code, out)
 	}
-	if code, out, _ := run(nil, "version"); code != 0 || out != "daemon 1.2.3\n" {
-		t.Errorf("code %d, %q", code, out)
+	for _, word := range []string{"version", "--version"} {
+		if code, out, _ := run(nil, word); code != 0 || out != "daemon 1.2.3\n" {
+			t.Errorf("%s: code %d, %q", word, code, out)
+		}
 	}
 }
 

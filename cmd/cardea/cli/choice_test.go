@@ -10,23 +10,23 @@ import (
 func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 	for _, tc := range []struct{ line, says string }{
 		{"admin tokens create --kind router", "give server or gateway; type: cardea admin tokens create --help"},
-		{"admin tokens create --life 1w", `invalid argument "1w" for "--life"`},
+		{"admin tokens create --life 1w", `--life is "1w"; give a duration such as 90s or 5m; type: `},
 		{"admin tokens create --life 1.5s", "no number of whole seconds"},
 		{"admin tokens create --kind server --label env", "env must be formatted as key=value"},
-		{"admin tokens create --uses many", `invalid argument "many" for "--uses"`},
+		{"admin tokens create --uses many", `--uses is "many"; give a whole number; type: `},
 		{"admin grants create web ops --role boss", "give user or admin; type: cardea admin grants create --help"},
 		{"admin grants create web ops --until never", "no time such as 8h"},
 		{"admin groups members add ops bob --until -1h", "no time such as 8h"},
 		{"admin projects create web --gateway maybe", "give allowed, none or required; type: cardea admin projects create --help"},
 		{"admin projects update web --gateway Required", "give allowed, none or required"},
-		{"admin projects update web --certificate-life 3", `invalid argument "3" for "--certificate-life"`},
-		{"admin projects update web --port-forwarding=perhaps", `invalid argument "perhaps" for "--port-forwarding"`},
+		{"admin projects update web --certificate-life 3", `--certificate-life is "3"; give a duration such as 90s or 5m; `},
+		{"admin projects update web --port-forwarding=perhaps", `--port-forwarding is "perhaps"; give true or false; `},
 		{"ls -o xml", "give table or json"},
 		{"ls -l =", "for example: cardea ls -l env=prod"},
 		{"why web-1 --login Root", "is no login name"},
 		{"ssh web-1;id", "is no server name"},
 		{"status --url ftp://access.example.com", "is not the URL of a control plane"},
-		{"status --no-keyring=perhaps", "neither true nor false"},
+		{"status --no-keyring=perhaps", "give true or false"},
 		{"status --config /nonexistent", "/nonexistent"},
 	} {
 		t.Run(tc.line, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/version"
 )
 
 // Main runs the program with its arguments, on the process's own streams.
@@ -82,8 +83,14 @@ func newRoot(a *app) *cobra.Command {
 		if errors.Is(err, pflag.ErrHelp) {
 			return err
 		}
+		var value *pflag.InvalidValueError
+		if errors.As(err, &value) && wanted(value.GetFlag()) != "" { // Go's own words are for those who write Go
+			return usageErrorf(cmd, "--%s is %q; give %s", value.GetFlag().Name, value.GetValue(), wanted(value.GetFlag()))
+		}
 		return usageErrorf(cmd, "%v", err)
 	})
+	root.Version = version.Get().String()
+	root.SetVersionTemplate("cardea {{.Version}}\n")
 	a.bind(root)
 	root.AddCommand(
 		newLogin(a), newLogout(a), newStatus(a),
@@ -93,6 +100,19 @@ func newRoot(a *app) *cobra.Command {
 	)
 	a.finish(root)
 	return root
+}
+
+// wanted is what a flag takes whose type does not say so itself.
+func wanted(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "bool":
+		return "true or false"
+	case "int", "int64":
+		return "a whole number"
+	case "duration":
+		return "a duration such as 90s or 5m"
+	}
+	return ""
 }
 
 // finish makes every mistake in the arguments a usage error that shows how the
@@ -112,7 +132,7 @@ func (a *app) finish(cmd *cobra.Command) {
 				return nil
 			}
 			line := strings.TrimSuffix(cmd.UseLine(), " [flags]")
-			return &usageError{fmt.Sprintf("%s was given %d arguments", cmd.CommandPath(), len(args)), "type: " + line}
+			return &usageError{wrongCount(check, cmd, args), "type: " + line}
 		}
 	}
 	if run := cmd.RunE; run != nil {
@@ -124,6 +144,17 @@ func (a *app) finish(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		a.finish(c)
 	}
+}
+
+// wrongCount tells a word too many from one that is missing: without its last word
+// the former would do.
+func wrongCount(check cobra.PositionalArgs, cmd *cobra.Command, args []string) string {
+	for n := range args {
+		if check(cmd, args[:n]) == nil {
+			return fmt.Sprintf("%q is one word too many", args[n])
+		}
+	}
+	return "an argument is missing"
 }
 
 // unknownVerb names the nearest one, as the root does.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,8 +31,15 @@ type sshOptions struct {
 // ("-oProxyCommand=…") must never become an option.
 type passed struct {
 	local, remote, dynamic []string
-	switches               map[string]*int
+	switches               map[string]*repeated
 }
+
+// repeated is a switch that counts, as -v does; the help shows it as a plain one.
+type repeated int
+
+func (r *repeated) Type() string     { return "bool" }
+func (r *repeated) String() string   { return strconv.Itoa(int(*r)) }
+func (r *repeated) Set(string) error { *r++; return nil }
 
 func newSSH(a *app) *cobra.Command {
 	var o sshOptions
@@ -66,12 +74,12 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 	f.StringArrayVarP(&p.remote, "remote-forward", "R", nil, "as of ssh")
 	f.StringArrayVarP(&p.dynamic, "dynamic-forward", "D", nil, "as of ssh")
 	f.StringVar(&via, "via", "", "")
-	p.switches = map[string]*int{}
+	p.switches = map[string]*repeated{}
 	for letter, name := range map[string]string{
 		"A": "forward-agent", "N": "no-command", "T": "no-tty", "t": "tty", "v": "verbose", "q": "quiet", "n": "no-stdin", "f": "background", "C": "compress",
 	} {
-		p.switches[letter] = f.CountP(name, letter, "as of ssh")
-		f.Lookup(name).NoOptDefVal = "+1"
+		p.switches[letter] = new(repeated)
+		f.VarPF(p.switches[letter], name, letter, "as of ssh").NoOptDefVal = "true"
 	}
 	f.MarkHidden("via")
 	return cmd
@@ -201,7 +209,7 @@ func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions)
 		c, err = control.Prepare(ctx, o.host, o.login)
 	}
 	if api.KindOf(err) == api.SignIn && a.person && !o.batch() {
-		a.say("%v", err)
+		a.say("%s", withoutHint(err)) // what it says to type is done here
 		if err := a.login(ctx, loginOptions{}); err != nil {
 			return c, err
 		}
@@ -213,6 +221,15 @@ func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions)
 		}
 	}
 	return c, err
+}
+
+// withoutHint is the sentence without what to type next.
+func withoutHint(err error) string {
+	var e *api.Error
+	if errors.As(err, &e) {
+		return e.Detail
+	}
+	return err.Error()
 }
 
 // trusted makes sure that the team's host CAs are where ssh looks for them, and
