@@ -47,7 +47,7 @@ Include line to ~/.ssh/config; what it includes is kept up to date by the agent.
 			case show:
 				return a.sshConfigPrint(cmd.Context())
 			}
-			a.say("ssh is %s.", a.sshConfigState())
+			a.say("ssh is %s", a.sshConfigState()) // no full stop: it may end in a command
 			return nil
 		},
 	}
