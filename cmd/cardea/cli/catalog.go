@@ -109,6 +109,9 @@ func unknownServer(servers []api.CatalogEntry, name string) error {
 	if near := nearest(name, names); near != "" {
 		return e.WithHint("did you mean %s? to see all type: cardea ls", near)
 	}
+	if len(servers) == 0 { // then the list says no more than this
+		return e.WithHint("a grant gives access: ask an administrator")
+	}
 	return e.WithHint("to see what there is type: cardea ls")
 }
 
