@@ -148,7 +148,7 @@ func TestClientSaysWhyThereIsNoAnswer(t *testing.T) {
 		{"no answer about the host", "https://access.example.com", &net.DNSError{Name: "access.example.com", IsTimeout: true}, api.Unavailable, "cannot be looked up now; check the network"},
 		{"no way there", "https://access.example.com", syscall.ENETUNREACH, api.Unavailable, "cannot be reached; check the network"},
 		{"the proxy is gone", "https://access.example.com", &net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, api.Unavailable, "the proxy does not answer; check HTTPS_PROXY"},
-		{"a certificate of an unknown root", secure.URL, nil, api.Unavailable, "--ca-file"},
+		{"a certificate of an unknown root", secure.URL, nil, api.Unavailable, "is not one to trust; check the URL; a private root belongs to the roots of this system, or for cardea into --ca-file"},
 		{"a certificate for another name", "https://access.example.com", &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "access.example.com"}}, api.Unavailable, "is for another name; check the URL"},
 		{"a certificate that is over", "https://access.example.com", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}, api.Unavailable, "clock of this machine"},
 		{"https to a port without TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, api.Unavailable, "does not speak TLS"},

@@ -69,7 +69,7 @@ func distrusted(base string, err error) error {
 			WithHint("check the clock of this machine; if it is right, an administrator must renew the certificate").WithCause(err)
 	}
 	return Errorf(Unavailable, "the TLS certificate of %s is not one to trust", base).
-		WithHint("check the URL, or name its private root with --ca-file").WithCause(err)
+		WithHint("check the URL; a private root belongs to the roots of this system, or for cardea into --ca-file").WithCause(err)
 }
 
 // foreign is for an answer that no control plane gives.
