@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -56,5 +57,36 @@ func TestEveryCommandThatIsToBeTypedExists(t *testing.T) {
 	})
 	if err != nil || seen < 20 {
 		t.Errorf("%d commands were looked at, %v", seen, err)
+	}
+}
+
+// shown is a command of cardea's in a document: in quotes of code, or on a line of its
+// own behind a prompt or indented.
+var shown = regexp.MustCompile("(?m)(?:`|^\\$ |^  )(cardea [a-z][^`#\n]*)")
+
+// A stranger types what the README shows: every command in it takes its flags and
+// its arguments.
+func TestEveryCommandOfTheReadmeIsTakenAsPrinted(t *testing.T) {
+	text, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, m := range shown.FindAllStringSubmatch(string(text), -1) {
+		a, _, _ := testApp(t)
+		root := newRoot(a)
+		cmd, rest, err := root.Find(strings.Fields(m[1])[1:])
+		if err == nil && cmd.Name() != "proxycommand" && !slices.Contains(rest, "--help") { // that one is ssh's to run
+			err = cmd.ParseFlags(rest)
+			if err == nil && cmd.Args != nil {
+				err = cmd.Args(cmd, cmd.Flags().Args())
+			}
+		}
+		if seen++; err != nil {
+			t.Errorf("%s: %v", m[1], err)
+		}
+	}
+	if seen < 7 {
+		t.Errorf("only %d commands were found", seen)
 	}
 }
