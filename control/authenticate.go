@@ -43,6 +43,9 @@ func (s *Server) gate(r route) func(huma.Context, func(huma.Context)) {
 				}
 				defer release()
 			}
+			if r.Seldom && !s.limits.seldom.take(by.ID(), s.options.Now()) {
+				return tooMany("too many such calls from this machine")
+			}
 			req.Body = io.NopCloser(bytes.NewReader(raw))
 			next(huma.WithContext(ctx, caller.With(limited, by)))
 			return nil

@@ -389,6 +389,30 @@ func TestEventsOfOneHostAreRationed(t *testing.T) {
 	must[api.AgentEventsAnswer](t, other.device, "POST", "/v1/agent/events", api.AgentEvents{First: 1, Events: events[:1]})
 }
 
+// A host that was taken over tells of another problem with every report, each of
+// which is a row of the log, and asks for certificates, each of which is two.
+func TestReportsAndCertificatesOfOneHostAreRationed(t *testing.T) {
+	s := newScene(t)
+	other := s.newServer("web", "web-2", nil)
+	report := func(i int) api.AgentReport { return api.AgentReport{Problems: []string{fmt.Sprint("problem ", i)}} }
+	before := len(s.events(audit.ServerReport))
+	for i := range seldomBurst + 1 {
+		_, err := try[struct{}](t, s.server.device, "POST", "/v1/agent/report", report(i))
+		if api.KindOf(err) == api.Limited {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	denied(t, s.server.device, api.Limited, "POST", "/v1/agent/report", report(0))
+	denied(t, s.server.device, api.Limited, "POST", "/v1/agent/host-certificate", api.HostCertificateRequest{PublicKey: newFresh(t).line()})
+	must[struct{}](t, other.device, "POST", "/v1/agent/report", report(0))
+	if rows := len(s.events(audit.ServerReport)) - before; rows > seldomBurst+1 {
+		t.Errorf("%d rows", rows)
+	}
+}
+
 func TestWhatAHostSaysIsBelievedWhereOurRecordsAgree(t *testing.T) {
 	s := newScene(t)
 	c := must[api.Connection](t, s.alice, "POST", "/v1/connect", newFresh(t).connect("web-1", ""))

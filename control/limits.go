@@ -60,6 +60,9 @@ const (
 	// a second; one that comes back has a whole queue to tell at once. Without a
 	// bound one host that was taken over could fill the log of all.
 	eventRate, eventBurst = 20, 20_000
+	// seldomRate, of a machine's reports and certificates together. It makes one of
+	// each within minutes, and a few more while it starts or while much changes.
+	seldomRate, seldomBurst = 2, 300
 	// maxSources is how many sources and callers are told apart; 100 bytes each.
 	maxSources = 20_000
 )
@@ -79,6 +82,7 @@ type limits struct {
 	denials      *buckets
 	impostors    *buckets
 	events       *buckets
+	seldom       *buckets
 
 	mu   sync.Mutex
 	each map[string]int // polls of one caller; guarded by mu
@@ -92,6 +96,7 @@ func newLimits() *limits {
 		denials:   newBuckets(denialRate, denialBurst),
 		impostors: newBuckets(impostorRate, impostorBurst),
 		events:    newBuckets(eventRate, eventBurst),
+		seldom:    newBuckets(seldomRate, seldomBurst),
 		each:      map[string]int{},
 	}
 }

@@ -50,6 +50,9 @@ type route struct {
 	// Poll marks a GET that may wait up to api.LongPoll for something new: it is
 	// counted apart from short calls and ends at once when the server stops.
 	Poll bool
+	// Seldom marks what a machine does every few minutes, and which leaves rows that
+	// stay: one that was taken over could do it all day.
+	Seldom bool
 	// Doc is one line for the API's documentation.
 	Doc string
 }

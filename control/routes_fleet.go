@@ -113,7 +113,7 @@ func agentRoutes(t *table, f *fleet.Service) {
 		}) (*api.SignedState, error) {
 			return f.State(ctx, by, api.StateVersion{Epoch: in.Epoch, Counter: in.Counter}, lookup.Wait(in.Wait))
 		})
-	handle(t, route{Method: "POST", Path: "/v1/agent/report", Access: Agent, Doc: "Tell which state is in force, and what went wrong"},
+	handle(t, route{Method: "POST", Path: "/v1/agent/report", Access: Agent, Seldom: true, Doc: "Tell which state is in force, and what went wrong"},
 		func(ctx context.Context, by caller.Caller, in *body[api.AgentReport]) (*api.Named, error) {
 			return nil, f.Report(ctx, by, in.Body)
 		})
@@ -127,7 +127,7 @@ func agentRoutes(t *table, f *fleet.Service) {
 }
 
 func poolRoutes(t *table, f *fleet.Service) {
-	handle(t, route{Method: "POST", Path: "/v1/gateway/report", Access: Gateway, Doc: "Tell health and sealing keys; the answer acknowledges the keys"},
+	handle(t, route{Method: "POST", Path: "/v1/gateway/report", Access: Gateway, Seldom: true, Doc: "Tell health and sealing keys; the answer acknowledges the keys"},
 		func(ctx context.Context, by caller.Caller, in *body[api.GatewayReport]) (*api.GatewayReportAnswer, error) {
 			return f.ReportGateway(ctx, by, in.Body)
 		})

@@ -48,11 +48,11 @@ func personRoutes(t *table, i *issue.Service) {
 }
 
 func machineRoutes(t *table, i *issue.Service) {
-	handle(t, route{Method: "POST", Path: "/v1/agent/host-certificate", Access: Agent, Doc: "The host certificate of the calling server"},
+	handle(t, route{Method: "POST", Path: "/v1/agent/host-certificate", Access: Agent, Seldom: true, Doc: "The host certificate of the calling server"},
 		func(ctx context.Context, by caller.Caller, in *body[api.HostCertificateRequest]) (*api.HostCertificate, error) {
 			return i.HostCertificate(ctx, by, in.Body)
 		})
-	handle(t, route{Method: "POST", Path: "/v1/agent/canary", Access: Agent, Doc: "A certificate that proves the calling server's sshd"},
+	handle(t, route{Method: "POST", Path: "/v1/agent/canary", Access: Agent, Seldom: true, Doc: "A certificate that proves the calling server's sshd"},
 		func(ctx context.Context, by caller.Caller, in *body[api.CanaryRequest]) (*api.HostCertificate, error) {
 			return i.Canary(ctx, by, in.Body)
 		})
