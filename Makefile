@@ -16,11 +16,11 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long `make fuzz` spends on each fuzz test.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test check cross bench fuzz clean
+.PHONY: help build demo test test-matrix check cross bench fuzz clean
 .DEFAULT_GOAL := build
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## build the programs into bin/
 	@mkdir -p bin
@@ -35,6 +35,9 @@ demo: build ## walk the whole path, from sign-in to a shell, on this machine
 test: ## install what the tests need, then run them all with the race detector
 	packaging/install-test-needs
 	$(GO) test -race -vet=off -timeout 10m ./...
+
+test-matrix: ## the tests that meet a host's programs, on Debian 11 to unstable (SUITES=…)
+	GO=$(GO) .ci/matrix $(SUITES)
 
 check: ## format, vet, static analysis, module sums, floors, and every platform's build
 	@bad=$$(gofmt -l $$(find . -name '*.go' -not -path './.*' -not -path '*/testdata/*')); [ -z "$$bad" ] || { echo "not formatted, run gofmt -w on: $$bad"; exit 1; }
