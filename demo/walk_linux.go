@@ -15,6 +15,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
+	"github.com/cardea-ssh/cardea/internal/browse"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/term"
 )
@@ -204,6 +205,16 @@ func want(r stage.Result, code int, text string) error {
 	return nil
 }
 
+// envFile is what a shell reads to be in the demonstration. A browser wants the
+// person's own home, where its profile is; where there is no screen, the walk's own
+// browser signs in.
+func envFile(bin, self, name, password string, variables []string) string {
+	return "if [ -z \"$DISPLAY$WAYLAND_DISPLAY\" ]; then\n" +
+		"export CARDEA_BROWSER='" + self + " " + asBrowser + "' " + browse.NameVariable + "=" + name + " " + browse.PasswordVariable + "=" + password + "\n" +
+		"elif command -v xdg-open >/dev/null; then\nexport CARDEA_BROWSER=\"env HOME=$HOME xdg-open\"\nfi\n" +
+		"export PATH='" + bin + "':\"$PATH\"\nexport '" + strings.Join(variables, "' '") + "'\n"
+}
+
 // stay keeps the team up for a person at a terminal, until Ctrl-C.
 func (w *walk) stay(ctx context.Context, bin string) error {
 	if !term.IsTerminal(os.Stdin) || !term.IsTerminal(os.Stdout) {
@@ -217,9 +228,11 @@ func (w *walk) stay(ctx context.Context, bin string) error {
 	if err := os.MkdirAll(filepath.Join(home, "run"), 0o700); err != nil {
 		return err
 	}
-	// A browser wants the person's own home, where its profile is.
-	env := "command -v xdg-open >/dev/null && export CARDEA_BROWSER=\"env HOME=$HOME xdg-open\"\n" +
-		"export PATH='" + bin + "':\"$PATH\"\nexport '" + strings.Join(variables, "' '") + "'\n"
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	env := envFile(bin, self, w.alice.Name, w.alice.Password, variables)
 	file := filepath.Join(home, "env")
 	if err := os.WriteFile(file, []byte(env), 0o600); err != nil {
 		return err
@@ -228,7 +241,7 @@ func (w *walk) stay(ctx context.Context, bin string) error {
 It stays up until you press Ctrl-C. In another terminal, which the first line gives a HOME of this demonstration:
 
   . %s
-  cardea login %s    # in your browser: alice, password %s
+  cardea login %s    # in your browser: alice, password %s; without a screen it signs in by itself
   cardea ls
   cardea ssh web-1
   cardea why db-1
