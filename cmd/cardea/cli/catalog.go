@@ -18,6 +18,9 @@ func (a *app) catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
 	// sees what somebody else may reach.
 	if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" {
 		if c, age, err := a.local.Catalog(ctx); err == nil && c.Session.User == saved.Session.User {
+			if age > staleAfter {
+				return a.fresher(ctx, c, age)
+			}
 			return c, age, nil
 		}
 	}
@@ -28,6 +31,26 @@ func (a *app) catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
 	}
 	_, err = client.Get(ctx, "/v1/catalog", nil, &c)
 	return c, 0, err
+}
+
+// fresher is for a list that the agent could not renew. A session that is over must
+// be told, and not that the control plane cannot be reached, for which alone an old
+// list is better than none.
+func (a *app) fresher(ctx context.Context, old api.Catalog, age time.Duration) (api.Catalog, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	var c api.Catalog
+	client, err := a.client(ctx)
+	if err == nil {
+		_, err = client.Get(ctx, "/v1/catalog", nil, &c)
+	}
+	switch kind := api.KindOf(err); {
+	case err == nil:
+		return c, 0, nil
+	case kind == api.SignIn || kind == api.Denied:
+		return api.Catalog{}, 0, err
+	}
+	return old, age, nil
 }
 
 // server finds the one server that a person means by a name: its id, its name,

@@ -253,3 +253,67 @@ func TestNamesForSSHMeanOneServerEach(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// keeping is a local agent that has a list, and only that.
+type keeping struct {
+	localAgent
+	catalog api.Catalog
+	age     time.Duration
+}
+
+func (k keeping) Catalog(context.Context) (api.Catalog, time.Duration, error) {
+	return k.catalog, k.age, nil
+}
+
+// An old list stands in for a control plane that cannot be reached, and for no other
+// answer of it.
+func TestAnOldListIsShownOnlyWhereThereIsNoAnswer(t *testing.T) {
+	listed := func(name string) api.Catalog {
+		return api.Catalog{Servers: []api.CatalogEntry{{Name: name}}}
+	}
+	for _, tc := range []struct {
+		name    string
+		age     time.Duration
+		between func(*apitest.Server)
+		kind    api.Kind
+		shows   string
+	}{
+		{"a list that was just renewed", staleAfter, func(s *apitest.Server) { s.Stop() }, "", "kept"},
+		{"an old one, and the control plane answers", staleAfter + 1, func(*apitest.Server) {}, "", "new"},
+		{"an old one, and the control plane is gone", staleAfter + 1, func(s *apitest.Server) { s.Stop() }, "", "kept"},
+		{"an old one, because the session is over", staleAfter + 1, func(s *apitest.Server) { s.RevokeAll() }, api.SignIn, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a, _, _ := testApp(t)
+			s := apitest.New(t)
+			s.Reply("GET", "/v1/catalog", listed("new"))
+			newRoot(a) // binds the options
+			if err := a.configure(); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.home.Check(); err != nil {
+				t.Fatal(err)
+			}
+			key, err := a.home.DeviceKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			token, session := s.SignIn(key.Thumbprint())
+			if err := a.home.Save(login.Saved{URL: s.URL, Token: token, Session: session}); err != nil {
+				t.Fatal(err)
+			}
+			kept := listed("kept")
+			kept.Session = session
+			a.local = keeping{catalog: kept, age: tc.age}
+			tc.between(s)
+			c, _, err := a.catalog(t.Context())
+			got := ""
+			if len(c.Servers) > 0 {
+				got = c.Servers[0].Name
+			}
+			if api.KindOf(err) != tc.kind || got != tc.shows {
+				t.Errorf("shows %q, error %v; want %q of kind %q", got, err, tc.shows, tc.kind)
+			}
+		})
+	}
+}
