@@ -104,6 +104,28 @@ func TestAHookRunsOnceForEachComingAndGoing(t *testing.T) {
 	}
 }
 
+// Alice and Bob are disabled by mistake, and at once let in again. The hook that
+// archives homes is busy with Alice's: it must not take Bob's from under him.
+func TestAHookIsNotRunForWhatIsOverMeanwhile(t *testing.T) {
+	s := newStage(t, 70001, 70003)
+	both := []Account{alice(), {Login: "bob", UID: 70003, GID: 70003, Home: "/home/bob"}}
+	s.hook(Deleted, "archive", "echo $CARDEA_LOGIN >>"+s.Dir+"/out; while ! test -e "+s.Dir+"/back; do sleep 0.01; done", 0o755)
+	s.Show(Scene{Gone: both})
+	go func() {
+		for s.peek() == "" {
+			time.Sleep(5 * time.Millisecond)
+		}
+		s.Show(Scene{Here: both})
+		os.WriteFile(s.Dir+"/back", nil, 0o600)
+	}()
+	if problems := s.show(nil, both); len(problems) > 0 {
+		t.Errorf("problems %q", problems)
+	}
+	if got := s.said(); got != "alice\n" || s.done[70003] != Created {
+		t.Errorf("ran for %q, and bob is %s", got, s.done[70003])
+	}
+}
+
 func TestAccountsFromBeforeTheRecordHaveNotComeNow(t *testing.T) {
 	s := newStage(t, 70001)
 	s.hook(Created, "made", "echo made >>"+s.Dir+"/out", 0o755)

@@ -123,8 +123,23 @@ func decide(done record, s Scene) (tasks []task) {
 	return tasks
 }
 
-// round takes the tasks. A newer scene waits until they are done; whoever came
-// and went meanwhile gets neither event.
+// still reports whether the newest scene has the task, too: hooks before it may
+// have taken minutes, and a home must not be archived whose person is back.
+func (r *Runner) still(t task) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.scene == nil {
+		return true
+	}
+	accounts := r.scene.Here
+	if t.event == Deleted {
+		accounts = r.scene.Gone
+	}
+	return slices.ContainsFunc(accounts, func(a Account) bool { return a.UID == t.UID })
+}
+
+// round takes the tasks. A newer scene waits until they are done, but for what
+// it takes back; whoever came and went meanwhile gets neither event.
 func (r *Runner) round(ctx context.Context, tasks []task) (problems []string) {
 	paths := map[Event][]string{}
 	for _, e := range []Event{Created, Deleted} {
@@ -137,6 +152,9 @@ func (r *Runner) round(ctx context.Context, tasks []task) (problems []string) {
 	}
 	failed, saved := 0, time.Now()
 	for i, t := range tasks {
+		if !r.still(t) {
+			continue
+		}
 		wrong := r.take(ctx, t, paths[t.event])
 		if ctx.Err() != nil {
 			break
