@@ -36,7 +36,7 @@ func (r Rules) Sudoers(login string) (string, error) {
 	}
 	var b strings.Builder
 	for _, s := range specs {
-		b.WriteString(s.line(login))
+		b.WriteString(s.text)
 	}
 	return b.String(), nil
 }
@@ -49,6 +49,7 @@ type spec struct {
 	noexec   *bool
 	setenv   *bool
 	command  string
+	text     string // the line
 }
 
 func (s spec) line(login string) string {
@@ -77,21 +78,25 @@ func (r Rules) specs(login string) ([]spec, error) {
 		return nil, fmt.Errorf("%.40q is not a login", login)
 	}
 	if r.Everything {
-		return []spec{{as: "ALL", group: "ALL", command: "ALL"}}, nil
+		s := spec{as: "ALL", group: "ALL", command: "ALL"}
+		s.text = s.line(login)
+		return []spec{s}, nil
 	}
 	if len(r.Commands) > MaxRules {
 		return nil, fmt.Errorf("%s has %d commands, and %d are the most", login, len(r.Commands), MaxRules)
 	}
-	var specs []spec
+	specs := make([]spec, 0, len(r.Commands))
 	for _, c := range r.Commands {
 		p, err := c.parse()
 		if err != nil {
 			return nil, err
 		}
-		specs = append(specs, p.spec())
+		s := p.spec()
+		s.text = s.line(login)
+		specs = append(specs, s)
 	}
-	slices.SortFunc(specs, func(a, b spec) int { return strings.Compare(a.line(login), b.line(login)) })
-	return slices.CompactFunc(specs, func(a, b spec) bool { return a.line(login) == b.line(login) }), nil
+	slices.SortFunc(specs, func(a, b spec) int { return strings.Compare(a.text, b.text) })
+	return slices.CompactFunc(specs, func(a, b spec) bool { return a.text == b.text }), nil
 }
 
 func (p parsed) spec() spec {
@@ -108,30 +113,50 @@ func (p parsed) spec() spec {
 // CheckMeaning compares what sudo understood, which is the output of cvtsudoers -f json, with
 // what the rules of login mean: exactly these, for exactly this login.
 func (r Rules) CheckMeaning(login string, cvtsudoers []byte) error {
-	specs, err := r.specs(login)
-	if err != nil {
-		return err
-	}
+	return CheckMeaning([]Holder{{login, r}}, cvtsudoers)
+}
+
+// Holder is a login and what it may run.
+type Holder struct {
+	Login string
+	Rules Rules
+}
+
+// CheckMeaning is Rules.CheckMeaning for the texts of several, one behind the other: exactly
+// these rules, in this order, each for exactly its login.
+func CheckMeaning(holders []Holder, cvtsudoers []byte) error {
 	var got any
 	if err := json.Unmarshal(cvtsudoers, &got); err != nil {
 		return fmt.Errorf("cvtsudoers did not answer in JSON: %w", err)
 	}
 	// Newer versions add that ALL implies SETENV.
 	for _, implied := range []bool{false, true} {
-		if reflect.DeepEqual(got, meaning(login, specs, implied)) {
+		var all []any
+		for _, h := range holders {
+			specs, err := h.Rules.specs(h.Login)
+			if err != nil {
+				return err
+			}
+			all = append(all, meaning(h.Login, specs, implied)...)
+		}
+		want := map[string]any{}
+		if len(all) > 0 {
+			want["User_Specs"] = all
+		}
+		if reflect.DeepEqual(got, any(want)) {
 			return nil
 		}
 	}
-	return errors.New("sudo reads the rules of " + login + " as something else than was meant")
+	if len(holders) == 1 {
+		return errors.New("sudo reads the rules of " + holders[0].Login + " as something else than was meant")
+	}
+	return fmt.Errorf("sudo reads the rules of %d people as something else than was meant", len(holders))
 }
 
-// meaning is the JSON of these specs.
-func meaning(login string, specs []spec, implied bool) any {
+// meaning is these specs in the JSON of cvtsudoers.
+func meaning(login string, specs []spec, implied bool) []any {
 	type object = map[string]any
 	type list = []any
-	if len(specs) == 0 {
-		return object{}
-	}
 	var all list
 	for _, s := range specs {
 		options := list{object{"authenticate": s.password}}
@@ -151,5 +176,5 @@ func meaning(login string, specs []spec, implied bool) any {
 			"User_List": list{object{"username": login}}, "Host_List": list{object{"hostname": "ALL"}}, "Cmnd_Specs": list{one},
 		})
 	}
-	return object{"User_Specs": all}
+	return all
 }
