@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
-	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/server-agent/program"
 )
@@ -27,7 +26,22 @@ type Applier struct {
 	Stale func() bool
 	// Before is called before every step, for tests that stop in the middle.
 	Before func(Step)
+
+	// sudoValid: visudo has found the whole of sudo's configuration valid, in this
+	// Apply, and only what it checked was put in since.
+	sudoValid bool
+	// sudoers is another folder of sudo rules, for tests.
+	sudoers string
 }
+
+const (
+	// atOnce bounds the homes and the files of sudo rules that are made at the
+	// same time. They wait for the disk, which writes many as fast as one.
+	atOnce = 8
+	// homesTogether is how many homes are made before their accounts are: so many
+	// at most are left without one when a plan is overtaken or cut off.
+	homesTogether = 64
+)
 
 // ErrStale: there is a newer want, and the plan was left where it was.
 var ErrStale = errors.New("there is a newer state")
@@ -49,11 +63,7 @@ type Result struct {
 
 // Sweep removes what a killed run left behind. Call it once at the start.
 func (a *Applier) Sweep() error {
-	err := atomicfile.Sweep(sudoersDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // no sudo on this host
-	}
-	return errors.Join(err, sweepHomes())
+	return errors.Join(a.sweepSudo(), sweepHomes())
 }
 
 // Read gives the host as the planner wants it.
@@ -99,39 +109,88 @@ func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
 	if err := a.take(ctx, &res); err != nil {
 		return res, err
 	}
+	if err := res.proveMade("/"); err != nil {
+		return res, err
+	}
 	res.dropFailed()
 	res.lookAfter("/")
 	return res, nil
 }
 
-// take takes the steps in their order.
+// take takes the steps in their order, and together those that can be.
 func (a *Applier) take(ctx context.Context, res *Result) error {
-	for _, s := range res.Steps {
+	a.sudoValid = false
+	for rest := res.Steps; len(rest) > 0; {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if a.Stale != nil && a.Stale() {
 			return ErrStale
 		}
-		if res.pointless(s) {
-			res.Failed[s.Subject] = true // so that nobody is told that it was done
-			continue
+		n := together(rest)
+		some := rest[:0:0]
+		for _, s := range rest[:n] {
+			if res.pointless(s) {
+				res.Failed[s.Subject] = true // so that nobody is told that it was done
+				continue
+			}
+			some = append(some, s)
 		}
-		if a.Before != nil {
-			a.Before(s)
-		}
+		rest = rest[n:]
 		// A step is finished also when the agent shall stop: a killed useradd
 		// leaves its lock behind.
-		if err := a.step(context.WithoutCancel(ctx), s); err != nil {
-			res.fail(s, err)
-			if s.Op == OpRecord {
+		for i, err := range a.steps(context.WithoutCancel(ctx), some) {
+			if err == nil {
+				res.Done = append(res.Done, some[i])
+				continue
+			}
+			res.fail(some[i], err)
+			if some[i].Op == OpRecord {
 				return fmt.Errorf("write the register of accounts: %w", err)
 			}
-			continue
 		}
-		res.Done = append(res.Done, s)
 	}
 	return nil
+}
+
+// together is how many of the next steps are taken as one: homes, and sudo
+// rules, which stand together in a plan and are of different people.
+func together(steps []Step) int {
+	most := 1
+	switch steps[0].Op {
+	case OpHome:
+		most = homesTogether
+	case OpSudo:
+		most = sudoBatch
+	}
+	n := 1
+	for n < min(most, len(steps)) && steps[n].Op == steps[0].Op {
+		n++
+	}
+	return n
+}
+
+// each does n things, some at once, and begins them in their order.
+func (a *Applier) each(n int, begin func(int), do func(int) error) []error {
+	errs := make([]error, n)
+	slots := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		begin(i)
+		all.Go(func() {
+			errs[i] = do(i)
+			<-slots
+		})
+	}
+	all.Wait()
+	return errs
+}
+
+func (a *Applier) begin(s Step) {
+	if a.Before != nil {
+		a.Before(s)
+	}
 }
 
 // pointless reports whether an earlier failure forbids a step. Whoever could
@@ -156,6 +215,32 @@ func (r *Result) fail(s Step, err error) {
 	}
 }
 
+// proveMade looks whether the accounts that were made are what was wanted.
+func (r *Result) proveMade(root string) error {
+	made := map[string]Step{}
+	for _, s := range r.Done {
+		if s.Op == OpRun && s.Argv[0] == useradd && s.Login != ident.Canary {
+			made[s.Login] = s
+		}
+	}
+	if len(made) == 0 {
+		return nil
+	}
+	var h Host
+	if err := h.readAccounts(root); err != nil {
+		return err
+	}
+	for _, u := range h.Users {
+		if s, ok := made[u.Name]; ok && u.UID == s.UID && u.GID == s.GID {
+			delete(made, u.Name)
+		}
+	}
+	for login, s := range made {
+		r.fail(s, fmt.Errorf("the account %s is not the one that was to be made", login))
+	}
+	return nil
+}
+
 // dropFailed takes those from the usable whose account could not be made fit,
 // and those from the locked who may not be.
 func (r *Result) dropFailed() {
@@ -170,6 +255,17 @@ func (r *Result) dropFailed() {
 	r.CanaryReady = r.CanaryReady && !r.Failed[ident.Canary] && !r.Failed["group "+Managed]
 }
 
+// steps takes some that belong together, and returns what went wrong of each.
+func (a *Applier) steps(ctx context.Context, some []Step) []error {
+	switch {
+	case len(some) == 0:
+		return nil
+	case some[0].Op == OpSudo:
+		return a.installSudo(ctx, some)
+	}
+	return a.each(len(some), func(i int) { a.begin(some[i]) }, func(i int) error { return a.step(ctx, some[i]) })
+}
+
 func (a *Applier) step(ctx context.Context, s Step) error {
 	switch s.Op {
 	case OpRun:
@@ -179,8 +275,6 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 		return s.Register.save(a.Register)
 	case OpHome:
 		return a.makeHome(ctx, s.Login, s.UID, s.GID)
-	case OpSudo:
-		return a.installSudo(ctx, s.Login, s.UID, s.Sudo)
 	case OpUnsudo:
 		return a.removeSudo(s.UID)
 	case OpEnd:

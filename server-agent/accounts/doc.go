@@ -45,6 +45,11 @@ const (
 	// than everybody leaving at once.
 	brakeFrom, brakePercent = 10, 20
 
+	// Up to fewMembers wrong members of a group are put right one by one, which
+	// reads better in a plan. maxMembers bounds a list of them, in bytes: the kernel
+	// takes no argument of a program above 128 KiB.
+	fewMembers, maxMembers = 3, 100 << 10
+
 	// maxFullName bounds the GECOS field in bytes; a line of /etc/passwd should
 	// stay well below the 1 KiB that old readers of it can take.
 	maxFullName = 200

@@ -72,6 +72,16 @@ const maxAccountFile = 100 << 20
 // looks at the homes of the logins.
 func ReadHost(root string, reg Register, logins []string, now time.Time) (Host, error) {
 	h := Host{Register: reg, Today: int(now.Unix() / 86400), Homes: map[string]Home{}}
+	if err := h.readAccounts(root); err != nil {
+		return h, err
+	}
+	h.readHomes(filepath.Join(root, HomeBase), logins)
+	var err error
+	h.Sudoers, err = readSudoers(filepath.Join(root, sudoersDir))
+	return h, err
+}
+
+func (h *Host) readAccounts(root string) error {
 	for name, parse := range map[string]func([]byte){
 		"passwd": func(b []byte) { h.Users = parsePasswd(b) },
 		"group":  func(b []byte) { h.Groups = parseGroup(b) },
@@ -83,17 +93,14 @@ func ReadHost(root string, reg Register, logins []string, now time.Time) (Host, 
 			continue // then only FallbackShell is allowed
 		}
 		if err != nil {
-			return h, fmt.Errorf("read the accounts of the host: %w", err)
+			return fmt.Errorf("read the accounts of the host: %w", err)
 		}
 		parse(raw)
 	}
 	if len(h.Users) == 0 || len(h.Groups) == 0 {
-		return h, errors.New("read the accounts of the host: /etc/passwd or /etc/group is empty")
+		return errors.New("read the accounts of the host: /etc/passwd or /etc/group is empty")
 	}
-	h.readHomes(filepath.Join(root, HomeBase), logins)
-	var err error
-	h.Sudoers, err = readSudoers(filepath.Join(root, sudoersDir))
-	return h, err
+	return nil
 }
 
 func readFile(path string) ([]byte, error) {

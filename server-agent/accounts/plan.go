@@ -65,10 +65,15 @@ type planner struct {
 	// members are the wanted members of our groups that exist or will.
 	members map[string][]string
 
-	locks, base, people, fixes, sudo []Step
-	problems, usable, held           []string
-	locked                           []User
-	canary                           bool
+	locks, base, made, fixes, sudo []Step
+	// fresh are the project's groups that this plan makes.
+	fresh []Group
+	// homes and people are of the accounts that weave has not put into made yet.
+	homes, people []Step
+
+	problems, usable, held []string
+	locked                 []User
+	canary                 bool
 }
 
 func (p *planner) out() Plan {
@@ -78,7 +83,7 @@ func (p *planner) out() Plan {
 		reg := p.reg
 		steps = append(steps, Step{Op: OpRecord, Register: &reg})
 	}
-	steps = slices.Concat(steps, p.base, p.people, p.fixes, p.sudo)
+	steps = slices.Concat(steps, p.base, p.fixes, p.made, p.sudo)
 	return Plan{Steps: steps, Problems: p.problems, Usable: p.usable, Held: p.held, Locked: p.locked, CanaryReady: p.canary}
 }
 
@@ -105,7 +110,11 @@ func (p *planner) decide() {
 		if managed || a.locked() {
 			p.planAccount(a, groups[a.Login])
 		}
+		if len(p.homes) == homesTogether {
+			p.weave()
+		}
 	}
+	p.weave()
 	if managed {
 		for _, u := range ours {
 			p.members[Managed] = append(p.members[Managed], u.Name)

@@ -35,7 +35,11 @@ func (p *planner) createAccount(a account, groups []string) {
 		p.problem("the account %s is not made: its uid %d was that of %s, and a uid is never given twice", a.Login, a.UID, quote(o.Login))
 		return
 	}
-	if !p.homeFits(a, true) || !p.ownGroup(a) {
+	if !p.homeFits(a, true) {
+		return
+	}
+	group, ok := p.ownGroup(a)
+	if !ok {
 		return
 	}
 	p.reg.Accounts[a.UID] = OwnedAccount{Login: a.Login, User: a.User}
@@ -44,13 +48,11 @@ func (p *planner) createAccount(a account, groups []string) {
 		// there again, in a directory service for one, must not find it.
 		p.locks = append(p.locks, Step{Op: OpUnsudo, Subject: "sudo " + a.Login, Login: a.Login, UID: a.UID})
 	}
-	if _, there := p.have.Homes[a.Login]; !there {
-		p.people = append(p.people, Step{Op: OpHome, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID})
-	}
-	p.people = append(p.people, Step{Op: OpRun, Subject: a.Login, Login: a.Login, UID: a.UID, Argv: []string{
-		useradd, "-M", "-N", "-u", strconv.Itoa(a.UID), "-g", strconv.Itoa(a.GID), "-d", a.home(), "-s", a.shell,
-		"-G", strings.Join(append([]string{Managed}, groups...), ","), "-p", "*", "-c", a.gecos, a.Login,
-	}})
+	p.home(a)
+	argv := slices.Concat([]string{useradd, "-M", "-u", strconv.Itoa(a.UID)}, group, []string{
+		"-d", a.home(), "-s", a.shell, "-G", strings.Join(append([]string{Managed}, groups...), ","), "-p", "*", "-c", a.gecos, a.Login,
+	})
+	p.people = append(p.people, Step{Op: OpRun, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID, Argv: argv})
 	p.usable = append(p.usable, a.Login)
 }
 
@@ -90,13 +92,30 @@ func (p *planner) changeAccount(a account, u User, groups []string) {
 	if p.expired(a.Login) {
 		argv = append(argv, "-e", "")
 	}
-	if _, there := p.have.Homes[a.Login]; !there {
-		p.people = append(p.people, Step{Op: OpHome, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID})
+	p.home(a)
+	_, named := p.groups[a.Login]
+	_, taken := p.byGID[a.GID]
+	if !named && !taken && p.have.Register.ownsGroup(a.Login, a.GID) {
+		// Somebody removed it, or the power went within useradd.
+		p.people = append(p.people, p.groupadd(a.Login, a.GID, a.Login, false))
 	}
 	if len(argv) > 1 {
 		p.people = append(p.people, Step{Op: OpRun, Subject: a.Login, Login: a.Login, UID: a.UID, Argv: append(argv, a.Login)})
 	}
 	p.usable = append(p.usable, a.Login)
+}
+
+// home has a home made where there is none.
+func (p *planner) home(a account) {
+	if _, there := p.have.Homes[a.Login]; !there {
+		p.homes = append(p.homes, Step{Op: OpHome, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID})
+	}
+}
+
+// weave puts the homes that are to be made before the accounts that get them.
+func (p *planner) weave() {
+	p.made = slices.Concat(p.made, p.homes, p.people)
+	p.homes, p.people = nil, nil
 }
 
 // homeFits looks at a home that is already there. One of another owner may
@@ -120,27 +139,36 @@ func (p *planner) homeFits(a account, fresh bool) bool {
 	return false
 }
 
-// ownGroup makes sure of the account's own group.
-func (p *planner) ownGroup(a account) bool {
+// ownGroup makes sure of the account's own group, and returns the options with
+// which useradd gives the account that group.
+func (p *planner) ownGroup(a account) (options []string, ok bool) {
+	gid := strconv.Itoa(a.GID)
+	there := []string{"-N", "-g", gid}
 	g, exists := p.groups[a.Login]
 	other, taken := p.byGID[a.GID]
 	switch {
 	case exists && g.GID == a.GID && p.have.Register.ownsGroup(a.Login, a.GID):
-		return true
+		return there, true
 	case exists:
 		p.problem("the account %s is not made: the host has a group of that name that is not Cardea's", a.Login)
-		return false
+		return nil, false
 	case taken:
 		p.problem("the account %s is not made: its gid %d belongs to the group %s", a.Login, a.GID, quote(other.Name))
-		return false
+		return nil, false
 	}
 	if o, recorded := p.have.Register.Groups[a.GID]; recorded && (o.Name != a.Login || o.Kind != kindOwn) {
 		p.problem("the account %s is not made: its gid %d was that of %s, and a gid is never given twice", a.Login, a.GID, quote(o.Name))
-		return false
+		return nil, false
 	}
 	p.reg.Groups[a.GID] = OwnedGroup{Name: a.Login, Kind: kindOwn}
+	if a.GID == a.UID {
+		// useradd makes the group too, with the uid for its gid if that is free and
+		// in the range, in which nothing else is. It takes half the time of groupadd
+		// and useradd, each of which writes all account files anew.
+		return []string{"-U", "-K", "GID_MIN=" + gid, "-K", "GID_MAX=" + gid}, true
+	}
 	p.people = append(p.people, p.groupadd(a.Login, a.GID, a.Login, false))
-	return true
+	return there, true
 }
 
 func (p *planner) expired(login string) bool {
@@ -257,6 +285,7 @@ func (p *planner) projectGroup(g api.AccountGroup) bool {
 	default:
 		p.reg.Groups[g.GID] = OwnedGroup{Name: g.Name, Kind: kindProject}
 		p.base = append(p.base, p.groupadd("group "+g.Name, g.GID, g.Name, false))
+		p.fresh = append(p.fresh, Group{Name: g.Name, GID: g.GID})
 		return true
 	}
 	return false
@@ -269,28 +298,63 @@ func (p *planner) fixMembers(managed bool) {
 	for _, login := range p.held {
 		held[login] = true
 	}
+	for _, g := range p.fresh {
+		p.fixGroup(g, p.members[g.Name], held)
+	}
 	for _, g := range p.have.Groups {
 		o, ours := p.have.Register.Groups[g.GID]
 		if !ours || o.Name != g.Name || o.Kind == kindOwn || o.Kind == kindManaged && !managed {
 			continue
 		}
-		want := p.members[g.Name]
-		slices.Sort(want)
-		want = slices.Compact(want)
-		for _, m := range want {
-			if m == ident.Canary && p.byName[m].GID == g.GID {
-				continue // it has the group for its primary one
-			}
-			if _, exists := p.byName[m]; exists && !slices.Contains(g.Members, m) {
-				p.fixes = append(p.fixes, Step{Op: OpRun, Subject: "group " + g.Name, Argv: []string{gpasswd, "-a", m, g.Name}})
-			}
+		p.fixGroup(g, p.members[g.Name], held)
+	}
+}
+
+// fixGroup makes the members of one group exact, one by one or, if many are
+// wrong, all at once: each call writes the files of all groups anew.
+func (p *planner) fixGroup(g Group, want []string, held map[string]bool) {
+	want = slices.Compact(slices.Sorted(slices.Values(want)))
+	has, wanted := setOf(g.Members), setOf(want)
+	exact := []string{}
+	var calls [][]string
+	for _, m := range want {
+		if m == ident.Canary && p.byName[m].GID == g.GID {
+			continue // it has the group for its primary one
 		}
-		for _, m := range g.Members {
-			if !slices.Contains(want, m) && !held[m] && safeArg(m) {
-				p.fixes = append(p.fixes, Step{Op: OpRun, Subject: "group " + g.Name, Argv: []string{gpasswd, "-d", m, g.Name}})
-			}
+		if _, exists := p.byName[m]; !exists {
+			continue
+		}
+		exact = append(exact, m)
+		if !has[m] {
+			calls = append(calls, []string{gpasswd, "-a", m, g.Name})
 		}
 	}
+	for _, m := range g.Members {
+		switch {
+		case wanted[m]:
+		case held[m] || !safeArg(m):
+			exact = append(exact, m)
+		default:
+			calls = append(calls, []string{gpasswd, "-d", m, g.Name})
+		}
+	}
+	if list := strings.Join(exact, ","); len(calls) > fewMembers && len(list) <= maxMembers && !slices.ContainsFunc(exact, odd) {
+		calls = [][]string{{gpasswd, "-M", list, g.Name}}
+	}
+	for _, argv := range calls {
+		p.fixes = append(p.fixes, Step{Op: OpRun, Subject: "group " + g.Name, Argv: argv})
+	}
+}
+
+// odd names are nobody's of ours; a list that has one is not written as a whole.
+func odd(name string) bool { return ident.Login(name) != nil }
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
 }
 
 // safeArg refuses what gpasswd would read as an option. A foreign name may be
@@ -300,12 +364,17 @@ func safeArg(s string) bool { return s != "" && s[0] != '-' }
 // planSudo gives active accounts that may enter what they may run by sudo, and
 // takes it from everybody else of ours.
 func (p *planner) planSudo(wanted []account) {
-	keep := map[int]bool{}
+	keep, going, usable := map[int]bool{}, map[int]bool{}, setOf(p.usable)
 	for _, login := range p.held {
 		keep[p.byName[login].UID] = true
 	}
+	for _, s := range p.locks {
+		if s.Op == OpUnsudo {
+			going[s.UID] = true
+		}
+	}
 	for _, a := range wanted {
-		if a.locked() || !slices.Contains(p.usable, a.Login) {
+		if a.locked() || !usable[a.Login] {
 			continue
 		}
 		rules := p.rulesOf(a)
@@ -329,8 +398,7 @@ func (p *planner) planSudo(wanted []account) {
 	}
 	var gone []int
 	for uid, content := range p.have.Sudoers {
-		planned := slices.ContainsFunc(p.locks, func(s Step) bool { return s.Op == OpUnsudo && s.UID == uid })
-		if !keep[uid] && !planned && strings.HasPrefix(content, sudoHeader) {
+		if !keep[uid] && !going[uid] && strings.HasPrefix(content, sudoHeader) {
 			gone = append(gone, uid)
 		}
 	}

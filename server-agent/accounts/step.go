@@ -50,7 +50,11 @@ func (s Step) String() string {
 				words[i] = strconv.Quote(a)
 			}
 		}
-		return "run " + strings.Join(words, " ")
+		text := "run " + strings.Join(words, " ")
+		if len(text) > maxCommand {
+			text = text[:maxCommand] + "…"
+		}
+		return text
 	case OpRecord:
 		return "record " + s.Register.summary()
 	case OpHome:
@@ -82,6 +86,10 @@ func (s Step) known() string {
 	return ": " + strings.Join(names, ", ")
 }
 
+// maxCommand is how much of one call `plan` prints, in bytes: a group's list may
+// be 100 KiB.
+const maxCommand = 2000
+
 // maxListed is how many commands or paths of one account `plan` prints.
 const maxListed = 8
 
@@ -100,8 +108,14 @@ func sudoSummary(r entitlement.Rules) string {
 	return " for " + strings.Join(names, ", ")
 }
 
-// summary lists the entries in the order of their ids.
+// maxSummary is how many entries of the register `plan` and the log name.
+const maxSummary = 50
+
+// summary lists the entries in the order of their ids, if they are few.
 func (r Register) summary() string {
+	if len(r.Accounts)+len(r.Groups) > maxSummary {
+		return fmt.Sprintf("%d accounts and %d groups", len(r.Accounts), len(r.Groups))
+	}
 	var parts []string
 	for _, uid := range slices.Sorted(maps.Keys(r.Accounts)) {
 		parts = append(parts, fmt.Sprintf("%s=%d", r.Accounts[uid].Login, uid))

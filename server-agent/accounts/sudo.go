@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
-	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 const (
@@ -71,26 +69,6 @@ func readSudoers(dir string) (map[int]string, error) {
 	return found, nil
 }
 
-// installSudo puts the rules of login in place after three checks of the very
-// file: visudo says that it parses, cvtsudoers that it means what is meant and
-// nothing else, and, once it is there, visudo that the whole is still valid.
-// A configuration that is broken already is not ours to mend, nor to add to.
-// Where the new rules cannot be put in place, old ones that give more do not stay.
-func (a *Applier) installSudo(ctx context.Context, login string, uid int, rules entitlement.Rules) error {
-	if err := ident.Login(login); err != nil {
-		return err
-	}
-	text, err := sudoFile(login, rules)
-	if err != nil {
-		return err
-	}
-	path := sudoersPath(uid)
-	if err := a.replaceSudo(ctx, path, text, login, rules); err != nil {
-		return errors.Join(err, withdraw(path, text))
-	}
-	return nil
-}
-
 // withdraw removes rules of ours of which one is not in text.
 func withdraw(path, text string) error {
 	old, err := os.ReadFile(path)
@@ -111,34 +89,6 @@ func withdraw(path, text string) error {
 		}
 	}
 	return nil
-}
-
-func (a *Applier) replaceSudo(ctx context.Context, path, text, login string, rules entitlement.Rules) error {
-	if _, err := a.run(ctx, visudo, "-c"); err != nil {
-		return fmt.Errorf("the sudo configuration of the host is broken, mend it with visudo: %w", err)
-	}
-	check := func(temp string) error { return a.checkSudo(ctx, temp, login, rules) }
-	opt := atomicfile.Options{Mode: sudoMode, Owner: &atomicfile.Owner{}, Check: check}
-	if _, err := atomicfile.Write(path, []byte(text), opt); err != nil {
-		return err
-	}
-	if _, err := a.run(ctx, visudo, "-c"); err != nil {
-		_, undo := atomicfile.Remove(path)
-		return errors.Join(fmt.Errorf("the sudo rule was taken back: %w", err), undo)
-	}
-	return nil
-}
-
-// checkSudo has sudo's own programs read the file that is to be installed.
-func (a *Applier) checkSudo(ctx context.Context, temp, login string, rules entitlement.Rules) error {
-	if _, err := a.run(ctx, visudo, "-c", "-f", temp); err != nil {
-		return err
-	}
-	meaning, err := a.run(ctx, cvtsudoers, "-c", "/dev/null", "-f", "json", temp)
-	if err != nil {
-		return err
-	}
-	return rules.CheckMeaning(login, meaning)
 }
 
 func (a *Applier) removeSudo(uid int) error {

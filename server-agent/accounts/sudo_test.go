@@ -13,7 +13,10 @@ import (
 	"github.com/cardea-ssh/cardea/entitlement"
 )
 
-var everything = entitlement.Rules{Everything: true}
+var (
+	everything = entitlement.Rules{Everything: true}
+	alone      = []entitlement.Holder{{Login: "alice", Rules: everything}}
+)
 
 func fullSudo(t *testing.T, login string) string {
 	t.Helper()
@@ -52,11 +55,8 @@ func TestARuleIsInstalledOnlyIfSudoReadsItAsItIsMeant(t *testing.T) {
 		{"nothing", "# nothing\n", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "rule")
-			if err := os.WriteFile(path, []byte(c.text), sudoMode); err != nil {
-				t.Fatal(err)
-			}
-			if err := new(Applier).checkSudo(t.Context(), path, "alice", everything); (err == nil) != c.good {
+			a := Applier{Register: filepath.Join(t.TempDir(), "register")}
+			if err := a.checkSudo(t.Context(), c.text, alone); (err == nil) != c.good {
 				t.Errorf("good: %v, error: %v", c.good, err)
 			}
 		})
@@ -79,13 +79,13 @@ func TestARuleIsRefusedIfEitherProgramRefusesIt(t *testing.T) {
 		{"cvtsudoers answers another meaning", "", "{}", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := Applier{Run: func(_ context.Context, argv ...string) ([]byte, error) {
+			a := Applier{Register: filepath.Join(t.TempDir(), "register"), Run: func(_ context.Context, argv ...string) ([]byte, error) {
 				if argv[0] == c.fails {
 					return []byte(c.answer), errors.New("it fails")
 				}
 				return []byte(c.answer), nil
 			}}
-			if err := a.checkSudo(t.Context(), "/nowhere", "alice", everything); (err == nil) != c.good {
+			if err := a.checkSudo(t.Context(), fullSudo(t, "alice"), alone); (err == nil) != c.good {
 				t.Errorf("good: %v, error: %v", c.good, err)
 			}
 		})
@@ -134,11 +134,8 @@ func TestSudoReadsAsManyRulesAsMayBe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "rules")
-	if err := os.WriteFile(path, []byte(text), sudoMode); err != nil {
-		t.Fatal(err)
-	}
-	if err := new(Applier).checkSudo(t.Context(), path, "alice", rules); err != nil {
+	a := Applier{Register: filepath.Join(t.TempDir(), "register")}
+	if err := a.checkSudo(t.Context(), text, []entitlement.Holder{{Login: "alice", Rules: rules}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -27,9 +27,9 @@ const (
 	// wait up to 15 s for another's lock on /etc/passwd.
 	DefaultLimit = 30 * time.Second
 	// MaxOutput bounds what is kept of stdout and of stderr each, in bytes.
-	// The longest wanted is the JSON of one sudoers file: some 600 bytes for each
-	// of a thousand rules, and their text.
-	MaxOutput = 2 << 20
+	// The longest wanted is the JSON of sudo rules: 700 bytes and the text of each
+	// of a thousand.
+	MaxOutput = 4 << 20
 	// maxQuote is how much of a program's complaint goes into an error, in bytes.
 	maxQuote = 300
 	// waitDelay is how long a killed program's output is still read.
