@@ -51,6 +51,11 @@ var promises = []promise{
 	{what: "idle memory MiB, gateway", table: "memory", name: "cardea-gateway", key: "rss_mib", most: 25},
 	{what: "idle memory MiB, control plane", table: "memory", name: "cardea-control", key: "rss_mib", most: 60},
 	{what: "idle memory MiB, local agent", table: "memory", name: "cardea agent", key: "rss_mib", most: 25},
+	{what: "5,000 accounts, s", table: "accounts", name: crowdPlain, key: "wall_s", most: 60},
+	{what: "5,000 accounts, MiB of the server agent", table: "accounts", name: crowdPlain, key: "peak_mib", most: 150},
+	{what: "5,000 accounts with 40 sudo commands each, s", table: "accounts", name: crowdSudo, key: "wall_s", most: 60},
+	{what: "5,000 with 40 each, MiB of the server agent", table: "accounts", name: crowdSudo, key: "peak_mib", most: 150},
+	{what: "from a grant to a shell, most ms", table: "grant", name: grantRow, key: "most_ms", most: 2000},
 }
 
 // judge compares a report with the promises; what was not measured is left out.

@@ -1,6 +1,6 @@
 // Bench measures, side by side on one machine, what Cardea costs and saves:
 // one connection against plain ssh and ssh -J, bulk, many at once, certificates
-// a second, start and memory. It builds a whole team with a real sshd for it
+// a second, start and memory, and how a server gets its accounts. It builds a whole team with a real sshd for it
 // (see package demo/stage), prints tables, and writes the same as JSON.
 //
 // What is compared is interleaved in random order, so that a busy machine hits
@@ -41,10 +41,12 @@ type options struct {
 	storms   []int
 	load     time.Duration // of connect
 	idle     time.Duration // before memory is read
+	people   int           // of accounts
+	rest     time.Duration // of the server agent, of accounts
 }
 
 // parts in their order: memory is read before there is load.
-var parts = []string{"start", "wall", "bulk", "storm", "connect"}
+var parts = []string{"start", "wall", "bulk", "storm", "connect", "accounts"}
 
 func main() { os.Exit(run(os.Args[1:])) }
 
@@ -79,22 +81,25 @@ func fromFlags(ctx context.Context, args []string) (err error) {
 	only := f.String("only", strings.Join(parts, ","), "the parts to run")
 	rounds := f.Int("rounds", 30, "rounds of one connection; a tenth of them of bulk and of many at once")
 	mib := f.Int("mib", 1024, "MiB of one bulk transfer")
+	people := f.Int("people", 5000, "accounts that one server gets at once")
+	rest := f.Duration("rest", time.Minute, "how long the server agent is looked at while nothing happens")
 	bin := f.String("bin", "bin", "folder of the programs")
 	out := f.String("out", filepath.Join("bench/results", time.Now().UTC().Format("20060102T150405")+".json"), "file of the JSON report; empty for none")
 	toStdout := f.Bool("json", false, "print the JSON report on stdout and the tables on stderr")
 	if err := f.Parse(args); err != nil {
 		return usageError{err}
 	}
-	o := options{bin: *bin, only: strings.Split(*only, ","), rounds: *rounds, mib: *mib, storms: []int{50, 200}, load: 10 * time.Second, idle: 3 * time.Second}
+	o := options{bin: *bin, only: strings.Split(*only, ","), rounds: *rounds, mib: *mib, storms: []int{50, 200}, load: 10 * time.Second, idle: 3 * time.Second, people: *people, rest: *rest}
 	if *quick {
 		o.rounds, o.mib, o.storms, o.load, o.idle = min(o.rounds, 2), min(o.mib, 8), []int{4}, time.Second, 0
+		o.people, o.rest = min(o.people, 30), min(o.rest, time.Second)
 	}
 	for _, name := range o.only {
 		if !slices.Contains(parts, name) {
 			return usageError{fmt.Errorf("there is no part %q; the parts are %s", name, strings.Join(parts, ", "))}
 		}
 	}
-	if f.NArg() > 0 || o.rounds < 1 || o.mib < 1 {
+	if f.NArg() > 0 || o.rounds < 1 || o.mib < 1 || o.people < 1 || o.rest <= 0 {
 		return usageError{errors.New("it takes flags alone, and counts from 1; type: bench -help")}
 	}
 	talk := io.Writer(os.Stdout)
@@ -154,7 +159,7 @@ func measure(ctx context.Context, o options, talk io.Writer) (r *report, err err
 	defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
 	b := &bench{opt: o, talk: talk, result: &report{Machine: describe(), Tables: []*table{}}}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	part := map[string]func(context.Context) error{"start": b.start, "wall": b.wall, "bulk": b.bulk, "storm": b.storm, "connect": b.connect}
+	part := map[string]func(context.Context) error{"start": b.start, "wall": b.wall, "bulk": b.bulk, "storm": b.storm, "connect": b.connect, "accounts": b.accounts}
 	for _, name := range parts {
 		if !slices.Contains(o.only, name) {
 			continue

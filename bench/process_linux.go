@@ -51,7 +51,10 @@ func cpuWithEnded(pid int) (time.Duration, error) {
 }
 
 // resident is the memory of a process, in MiB.
-func resident(pid int) (float64, error) {
+func resident(pid int) (float64, error) { return statusOf(pid, "VmRSS") }
+
+// statusOf is one of the sizes of proc_pid_status(5), in MiB; VmHWM is the most that VmRSS was.
+func statusOf(pid int, key string) (float64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
@@ -59,11 +62,11 @@ func resident(pid int) (float64, error) {
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
 		var kib float64
-		if n, _ := fmt.Sscanf(s.Text(), "VmRSS: %f kB", &kib); n == 1 {
+		if n, _ := fmt.Sscanf(s.Text(), key+": %f kB", &kib); n == 1 {
 			return kib / 1024, nil
 		}
 	}
-	return 0, fmt.Errorf("process %d has no VmRSS", pid)
+	return 0, fmt.Errorf("process %d has no %s", pid, key)
 }
 
 // files is how many descriptors a process has open that a connection could have

@@ -19,4 +19,8 @@ const (
 	startVersion = "cardea version"
 	startHelper  = "cardea proxycommand"
 	startList    = "cardea ls"
+
+	crowdPlain = "people"
+	crowdSudo  = "people with sudo commands"
+	grantRow   = "grant"
 )
