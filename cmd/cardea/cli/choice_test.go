@@ -25,6 +25,8 @@ func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 		{"ls -l =", "for example: cardea ls -l env=prod"},
 		{"why web-1 --login Root", "is no login name"},
 		{"ssh web-1;id", "is no server name"},
+		{"ssh root@web-1", "nobody enters a server as root through Cardea; to enter it as yourself type: cardea ssh web-1\n"},
+		{"ssh -l root web-1 id", "to enter it as yourself type: cardea ssh web-1\n"},
 		{"status --url ftp://access.example.com", "is not the URL of a control plane"},
 		{"status --no-keyring=perhaps", "give true or false"},
 		{"status --config /nonexistent", "/nonexistent"},

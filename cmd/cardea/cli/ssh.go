@@ -120,6 +120,9 @@ func (o *sshOptions) read(p passed, args []string) error {
 	if err := checkServer(o.host); err != nil {
 		return err
 	}
+	if ident.Reserved(o.login) { // root, as fingers know it from elsewhere
+		return &usageError{fmt.Sprintf("nobody enters a server as %s through Cardea", o.login), "to enter it as yourself type: cardea ssh " + o.host}
+	}
 	if o.login != "" {
 		if err := ident.Login(o.login); err != nil {
 			return &usageError{text: err.Error()}
