@@ -62,6 +62,9 @@ type DesiredState struct {
 	// so that a truncated or empty answer can never mean "nobody".
 	Complete bool      `json:"complete"`
 	Accounts []Account `json:"accounts"`
+	// SudoLists are what accounts may run by sudo. Whole groups have the same list:
+	// written out for each of thousands it would not fit into an answer.
+	SudoLists [][]entitlement.Command `json:"sudo_lists,omitempty"`
 	// Groups are the project's groups with central gids.
 	Groups []AccountGroup `json:"groups"`
 	// UserCAs are authorized_keys lines; more than one while a rotation runs.
@@ -73,6 +76,16 @@ type DesiredState struct {
 	Sources []string `json:"sources,omitempty"`
 	// PrincipalSeconds is how long the principals files stay valid without news.
 	PrincipalSeconds int `json:"principal_seconds"`
+}
+
+// ResolveSudo gives each account the commands of its list, which it then shares
+// with others. An account whose list is not there gets none.
+func (d *DesiredState) ResolveSudo() {
+	for i := range d.Accounts {
+		if a := &d.Accounts[i]; a.SudoList > 0 && a.SudoList <= len(d.SudoLists) {
+			a.Sudo = d.SudoLists[a.SudoList-1]
+		}
+	}
 }
 
 // Account is one person's Unix account on this server.
@@ -90,7 +103,10 @@ type Account struct {
 	// Admin gives full sudo.
 	Admin bool `json:"admin,omitempty"`
 	// Sudo are the commands that the account may run by sudo, of all its grants.
+	// On the wire they are in DesiredState.SudoLists; see ResolveSudo.
 	Sudo []entitlement.Command `json:"sudo,omitempty"`
+	// SudoList is which of the SudoLists it has, counting from 1; 0 is none.
+	SudoList int `json:"sudo_list,omitempty"`
 	// SudoLeftOut is how many more there would be if one account could have so
 	// many. The agent reports it, so that the administrator sees it.
 	SudoLeftOut int `json:"sudo_left_out,omitempty"`

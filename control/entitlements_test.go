@@ -96,6 +96,26 @@ func TestWhatGrantsGiveBySudoAddsUpOnEachServer(t *testing.T) {
 	s.wantSudo(db, "alice")
 }
 
+// Thousands of accounts have the same list: it is written once.
+func TestAListThatManyHaveIsWrittenOnce(t *testing.T) {
+	s := newScene(t)
+	for _, name := range []string{"bob", "admin"} {
+		must[api.Member](t, s.admin, "PUT", "/v1/groups/ops/members/"+name, api.NewMember{})
+	}
+	must[api.Group](t, s.admin, "POST", "/v1/groups", api.NewGroup{Name: "dba"})
+	must[api.Member](t, s.admin, "PUT", "/v1/groups/dba/members/bob", api.NewMember{})
+	s.entitlement("nginx", "/usr/bin/id")
+	s.entitlement("psql", "/usr/bin/psql")
+	s.entitle("nginx")
+	must[api.Grant](t, s.admin, "POST", "/v1/projects/web/grants", api.NewGrant{Group: "dba", Role: "user", Sudo: []string{"psql"}})
+	s.wantSudo(s.server, "alice", "/usr/bin/id")
+	s.wantSudo(s.server, "admin", "/usr/bin/id")
+	s.wantSudo(s.server, "bob", "/usr/bin/id", "/usr/bin/psql")
+	if d := s.state(s.server); len(d.SudoLists) != 2 {
+		t.Errorf("%d lists, want 2: %v", len(d.SudoLists), d.SudoLists)
+	}
+}
+
 func TestWhoMayRunEverythingOrNothingGetsNoCommands(t *testing.T) {
 	s := newScene(t)
 	s.entitlement("nginx", "/usr/bin/id")

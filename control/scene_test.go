@@ -146,6 +146,7 @@ func (s *scene) state(m *machine) api.DesiredState {
 	if d.Server != m.id || !d.Complete {
 		s.t.Fatalf("state of %q, complete %v", d.Server, d.Complete)
 	}
+	d.ResolveSudo()
 	return d
 }
 

@@ -35,6 +35,7 @@ func verify(signed api.SignedState, policy ed25519.PublicKey, server string, las
 	case d.Version.Less(last):
 		return d, fmt.Errorf("the state %d.%d is older than %d.%d, which is in force", d.Version.Epoch, d.Version.Counter, last.Epoch, last.Counter)
 	}
+	d.ResolveSudo()
 	return d, nil
 }
 

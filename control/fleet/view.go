@@ -128,18 +128,22 @@ func (v *view) state(server store.Server, now time.Time) api.DesiredState {
 	for i, g := range v.grants {
 		matches[i] = g.selector.Matches(server.Labels)
 	}
+	var sudo sudoLists
 	logins := map[string]string{} // of those with an active account, by user
 	for _, p := range v.people {
 		a, entitlements, ok := p.account(v.grants, matches)
 		if !ok {
 			continue
 		}
-		a.Sudo, a.SudoLeftOut = v.sudo.of(entitlements)
+		if sum := v.sudo.of(entitlements); sum != nil {
+			a.SudoList, a.SudoLeftOut = sudo.number(sum), sum.leftOut
+		}
 		d.Accounts = append(d.Accounts, a)
 		if a.State == accountActive {
 			logins[a.User] = a.Login
 		}
 	}
+	d.SudoLists = sudo.lists
 	d.Groups = v.groups(logins, now)
 	return d
 }

@@ -411,17 +411,23 @@ func (p *planner) planSudo(wanted []account) {
 // rulesOf are what an account may run. A command that this agent does not
 // accept is left out, and reported: the others mean the same without it.
 func (p *planner) rulesOf(a account) entitlement.Rules {
-	rules := entitlement.Rules{Everything: a.Admin}
 	if a.SudoLeftOut > 0 {
 		p.problem("%s has %d sudo commands more than the %d that one account can have; they are left out", a.Login, a.SudoLeftOut, entitlement.MaxRules)
 	}
-	for _, c := range a.Sudo {
-		if err := c.Check(); err != nil {
-			p.problem("%s does not get a sudo command: %v", a.Login, err)
-			continue
-		}
-		rules.Commands = append(rules.Commands, c)
+	if a.SudoList != 0 && len(a.Sudo) == 0 {
+		p.problem("%s gets no sudo: the state names a list of commands that is not in it", a.Login)
 	}
+	rules := entitlement.Rules{Everything: a.Admin, Commands: a.Sudo} // thousands may share one list
+	bad := func(c entitlement.Command) bool { return c.Check() != nil }
+	if !slices.ContainsFunc(a.Sudo, bad) {
+		return rules
+	}
+	rules.Commands = slices.DeleteFunc(slices.Clone(a.Sudo), func(c entitlement.Command) bool {
+		if bad(c) {
+			p.problem("%s does not get a sudo command: %v", a.Login, c.Check())
+		}
+		return bad(c)
+	})
 	return rules
 }
 
