@@ -66,7 +66,7 @@ type planner struct {
 	members map[string][]string
 
 	locks, base, made, fixes, sudo []Step
-	// fresh are the project's groups that this plan makes.
+	// fresh are the groups of several that this plan makes.
 	fresh []Group
 	// homes and people are of the accounts that weave has not put into made yet.
 	homes, people []Step
@@ -149,6 +149,7 @@ func (p *planner) planManaged() bool {
 		p.reg.Groups[gid] = OwnedGroup{Name: Managed, Kind: kindManaged}
 		p.base = append(p.base, p.groupadd("group "+Managed, gid, Managed, true))
 		p.groups[Managed], p.byGID[gid] = g, g
+		p.fresh = append(p.fresh, g)
 	}
 	if foreign := p.foreignPrimary(g.GID); foreign != "" {
 		p.problem("the account %s has %s for its primary group, which belongs to Cardea; give it another", quote(foreign), Managed)
