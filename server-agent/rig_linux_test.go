@@ -16,6 +16,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/vhost"
+	"github.com/cardea-ssh/cardea/server-agent/accounts"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -48,6 +49,14 @@ func agentMain() int {
 		switch os.Args[1] {
 		case "run":
 			err = a.Run(ctx)
+		case "unenroll":
+			u := Unenrolment{Restore: len(os.Args) > 2}
+			if u.Restore {
+				u.Accounts = accounts.Fate(os.Args[2])
+			}
+			var lines []string
+			lines, err = a.Unenrol(ctx, u)
+			fmt.Println(strings.Join(lines, "\n"))
 		case "confirm":
 			_, err = a.ConfirmRemovals()
 		case "plan":

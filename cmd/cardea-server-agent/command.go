@@ -50,6 +50,7 @@ func command(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
 		&cobra.Command{Use: "plan", Short: "Print what would be changed now, and change nothing", RunE: v.plan},
 		&cobra.Command{Use: "confirm-removals", Short: "Let all accounts be locked that the newest state does not name, however many", RunE: v.confirm},
 		v.statusCommand(),
+		v.unenrollCommand(),
 	)
 	return commandline.Prepare(root, version.Get())
 }

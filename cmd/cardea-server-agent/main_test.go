@@ -51,6 +51,8 @@ func TestMistakesGetOneLineThatSaysWhatToDo(t *testing.T) {
 		"an output that there is not":           {[]string{"status", "-o", "xml"}, nil, commandline.Usage, "neither text nor json"},
 		"a level of logging that there is not":  {[]string{"plan", "--log-level", "loud"}, nil, commandline.Usage, "log-level"},
 		"a folder that others may read":         {[]string{"plan", "--state-dir", dir}, nil, commandline.Failed, "chmod 700"},
+		"accounts without a restore":            {[]string{"unenroll", "--accounts", "lock"}, nil, commandline.Usage, "goes with --restore"},
+		"a fate that there is not":              {[]string{"unenroll", "--restore", "--accounts", "sell"}, nil, commandline.Usage, "keep, lock and remove"},
 		"a confirmation of what was never told": {[]string{"confirm-removals", "--state-dir", empty}, nil, commandline.Failed, "not enrolled"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -279,6 +279,8 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 		return a.removeSudo(s.UID)
 	case OpEnd:
 		return a.endProcesses(ctx, s.Login, s.UID)
+	case OpUngroup:
+		return a.removeGroup(ctx, s.Login, s.GID)
 	case OpClean:
 		return a.clean(ctx, s.Login, s.UID)
 	}

@@ -14,7 +14,8 @@
 // else's and is reported. The register never forgets a uid, so that no later
 // person gets the files of an earlier one.
 //
-// Accounts are never deleted here. Whoever should not be on the host any more
+// Accounts are deleted only when the host leaves Cardea and somebody says so
+// (Release). Whoever should not be on the host any more
 // is locked: expired first, so that nothing new begins under PAM or without
 // it, then his sessions and processes are ended.
 package accounts
@@ -59,7 +60,9 @@ const (
 const (
 	useradd    = "/usr/sbin/useradd"
 	usermod    = "/usr/sbin/usermod"
+	userdel    = "/usr/sbin/userdel"
 	groupadd   = "/usr/sbin/groupadd"
+	groupdel   = "/usr/sbin/groupdel"
 	gpasswd    = "/usr/bin/gpasswd"
 	visudo     = "/usr/sbin/visudo"
 	cvtsudoers = "/usr/bin/cvtsudoers"

@@ -29,6 +29,12 @@ type Plan struct {
 // Decide compares what the host has with what is wanted. It is pure. Locks
 // come first, so that nothing that fails later can delay them.
 func Decide(have Host, want Want) Plan {
+	p := newPlanner(have, want)
+	p.decide()
+	return p.out()
+}
+
+func newPlanner(have Host, want Want) *planner {
 	p := &planner{
 		have: have, want: want, reg: have.Register.clone(),
 		byName: map[string]User{}, byUID: map[int]User{}, groups: map[string]Group{}, byGID: map[int]Group{}, members: map[string][]string{},
@@ -50,8 +56,7 @@ func Decide(have Host, want Want) Plan {
 			p.byGID[g.GID] = g
 		}
 	}
-	p.decide()
-	return p.out()
+	return p
 }
 
 type planner struct {

@@ -15,13 +15,14 @@ type Op string
 
 // The operations.
 const (
-	OpRun    Op = "run"    // a program of shadow-utils
-	OpRecord Op = "record" // write the register; nothing goes on without it
-	OpHome   Op = "home"   // make the home of a new account
-	OpSudo   Op = "sudo"   // install the sudo rules of an account
-	OpUnsudo Op = "unsudo" // remove it
-	OpEnd    Op = "end"    // end the sessions and processes of a locked account
-	OpClean  Op = "clean"  // remove the jobs of a locked account
+	OpRun     Op = "run"     // a program of shadow-utils
+	OpRecord  Op = "record"  // write the register; nothing goes on without it
+	OpHome    Op = "home"    // make the home of a new account
+	OpSudo    Op = "sudo"    // install the sudo rules of an account
+	OpUnsudo  Op = "unsudo"  // remove it
+	OpEnd     Op = "end"     // end the sessions and processes of a locked account
+	OpClean   Op = "clean"   // remove the jobs of a locked account
+	OpUngroup Op = "ungroup" // remove a group of ours if it is still there
 )
 
 // Step is one change of the host, whole in itself: the host is consistent
@@ -65,6 +66,8 @@ func (s Step) String() string {
 		return fmt.Sprintf("remove %s", sudoersPath(s.UID))
 	case OpEnd:
 		return fmt.Sprintf("end the sessions and processes of uid %d", s.UID)
+	case OpUngroup:
+		return fmt.Sprintf("remove the group %s, gid %d", s.Login, s.GID)
 	case OpClean:
 		return fmt.Sprintf("remove lingering, cron and at jobs and sudo timestamps of %s, uid %d%s", s.Login, s.UID, s.known())
 	}

@@ -22,6 +22,12 @@ import (
 
 const journalctl = "/usr/bin/journalctl"
 
+// Files in the agent's folder that remember how far was read.
+const (
+	AuthLogPosition = "authlog-position.json"
+	JournalPosition = "journal-cursor"
+)
+
 // Journal follows systemd's journal by journalctl. Fields that begin with an
 // underscore are the kernel's word (systemd.journal-fields(7)).
 type Journal struct {
@@ -171,11 +177,11 @@ type Source interface {
 // journal where systemd runs the host, else the usual auth log.
 func Find(configured, stateDir string) Source {
 	if configured != "" {
-		return &AuthLog{Path: configured, Position: stateDir + "/authlog-position.json"}
+		return &AuthLog{Path: configured, Position: stateDir + "/" + AuthLogPosition}
 	}
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		if _, err := os.Stat(journalctl); err == nil {
-			return &Journal{Position: stateDir + "/journal-cursor"}
+			return &Journal{Position: stateDir + "/" + JournalPosition}
 		}
 	}
 	path := "/var/log/auth.log"
@@ -184,5 +190,5 @@ func Find(configured, stateDir string) Source {
 			path = "/var/log/secure"
 		}
 	}
-	return &AuthLog{Path: path, Position: stateDir + "/authlog-position.json"}
+	return &AuthLog{Path: path, Position: stateDir + "/" + AuthLogPosition}
 }

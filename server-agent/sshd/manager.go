@@ -273,6 +273,11 @@ func (m *Manager) try(ctx context.Context, c checked, changes []change, before h
 	for _, ch := range changes {
 		dir := filepath.Dir(ch.path)
 		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			if ch.path == DropIn {
+				if _, err := atomicfile.Write(m.madePath(), []byte(dir+"\n"), atomicfile.Options{Mode: 0o600}); err != nil {
+					return err
+				}
+			}
 			if err := makeDir(dir); err != nil {
 				return err
 			}
@@ -371,7 +376,7 @@ func (m *Manager) keepFirst(changes []change) error {
 	if !slices.ContainsFunc(changes, func(c change) bool { return c.path == ConfigFile }) {
 		return nil
 	}
-	backup := filepath.Join(m.State, "sshd_config.before")
+	backup := m.backupPath()
 	if _, err := os.Lstat(backup); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
