@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -422,36 +423,50 @@ func TestAnSSHDThatIncludesNothing(t *testing.T) {
 // finishes the work, and the host is as if nothing had happened.
 func TestKilledAnywhereTheHostIsWholeAndConverges(t *testing.T) {
 	want := killAt(t, 0, "")
-	const points = 20 // more than there are steps, of which the last ones prove that
-	var outlived atomic.Int32
-	t.Run("before step", func(t *testing.T) {
-		for die := 1; die <= points; die++ {
-			t.Run(strconv.Itoa(die), func(t *testing.T) {
-				t.Parallel()
-				if killAt(t, die, want) == "" {
-					outlived.Add(1)
+	for name, tc := range map[string]struct {
+		points int // more than there are steps, of which the last ones prove that
+		env    []string
+	}{
+		"accounts one by one":    {20, nil},
+		"accounts made together": {20, []string{"CARDEA_TEST_MANY=2"}},
+	} {
+		var outlived atomic.Int32
+		t.Run(name, func(t *testing.T) {
+			if killAt(t, 0, want, tc.env...) == "" {
+				t.Error("nothing was done")
+			}
+			t.Run("before step", func(t *testing.T) {
+				for die := 1; die <= tc.points; die++ {
+					t.Run(strconv.Itoa(die), func(t *testing.T) {
+						t.Parallel()
+						if killAt(t, die, want, tc.env...) == "" {
+							outlived.Add(1)
+						}
+					})
 				}
 			})
-		}
-	})
-	if n := outlived.Load(); !t.Failed() && (n == 0 || n > points/2) {
-		t.Errorf("of %d points %d were never reached: the steps are not what this test thinks", points, n)
+			if n := outlived.Load(); !t.Failed() && (n == 0 || int(n) > tc.points/2) {
+				t.Errorf("of %d points %d were never reached: the steps are not what this test thinks", tc.points, n)
+			}
+		})
 	}
 }
 
 // killAt returns what the host is like in the end, or "" if there was no such
 // step.
-func killAt(t *testing.T, die int, want string) string {
+func killAt(t *testing.T, die int, want string, env ...string) string {
 	r := newRig(t)
 	root := r.person("root", false)
 	r.write("/root/.ssh/authorized_keys", root.public(r), 0o600)
 	r.sshd()
 	v := r.p.set(func(d *api.DesiredState) {
-		d.Accounts = []api.Account{alice("active", true), carol()}
+		c := carol()
+		c.Sudo = []entitlement.Command{{Kind: entitlement.Executable, Path: "/usr/bin/id", Arguments: entitlement.NoArguments}}
+		d.Accounts = []api.Account{alice("active", true), c}
 		d.Groups = []api.AccountGroup{{Group: "grp_o", Name: "ops", GID: 80001, Members: []string{"alice", "carol"}}}
 	})
 	if die > 0 {
-		r.start("CARDEA_TEST_DIE_AT=" + strconv.Itoa(die))
+		r.start(append(env, "CARDEA_TEST_DIE_AT="+strconv.Itoa(die))...)
 		done := false
 		r.eventually("the agent dies or is done", func() bool {
 			select {
@@ -474,11 +489,12 @@ func killAt(t *testing.T, die int, want string) string {
 			t.Errorf("killed: root cannot enter: %v: %s", err, out)
 		}
 	}
-	r.start()
+	r.start(env...)
 	r.p.confirmed(v)
 	r.mayEnter(r.person("alice", true), "sudo", "-n", "true")
+	r.mayEnter(r.person("carol", true), "sudo", "-n", "/usr/bin/id")
 	r.stop()
-	got := r.sh(`getent passwd alice carol cardea-canary; getent group alice carol ops cardea-managed; getent shadow alice carol | cut -d: -f2,8
+	got := r.sh(`getent passwd alice carol cardea-canary; getent group alice carol ops cardea-managed; getent shadow alice carol; grep -E "^(alice|carol|ops|cardea-)" /etc/gshadow; pwck -qr; grpck -r; stat -c "%n %a %u:%g" /etc/passwd /etc/group /etc/shadow /etc/gshadow
 		find /home /etc/sudoers.d /etc/ssh -printf '%p %y %m %U:%G\n' | LC_ALL=C sort
 		cat /etc/sudoers.d/* /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* | sha256sum
 		cd /var/lib/cardea-server-agent; ls -A; cat accounts.json`)

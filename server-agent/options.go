@@ -54,6 +54,8 @@ type Options struct {
 	before func(step string)
 	// hooksDir is another folder of hooks, for tests.
 	hooksDir string
+	// manyFrom is another number of accounts that are made at once, for tests.
+	manyFrom int
 	// backoff is another backoff, for tests that fail often.
 	backoff func(failures int, err error) time.Duration
 }

@@ -33,10 +33,12 @@ func agentMain() int {
 	ctx, stop := daemon.Context(context.Background())
 	defer stop()
 	dieAt, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_DIE_AT"))
+	many, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_MANY"))
 	steps := 0
 	a, err := New(Options{
 		ControlURL: "http://127.0.0.1:7080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		backoff:  func(int, error) time.Duration { return 50 * time.Millisecond },
+		manyFrom: many,
 		hooksDir: os.Getenv("CARDEA_TEST_HOOKS"),
 		before: func(step string) {
 			if steps++; steps == dieAt {

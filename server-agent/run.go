@@ -30,7 +30,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	r := &reconciler{
 		Agent:    a,
-		accounts: accounts.Applier{Register: a.path(registerFile), Now: a.opt.Now},
+		accounts: accounts.Applier{Register: a.path(registerFile), Now: a.opt.Now, ManyFrom: a.opt.manyFrom},
 		sshd:     sshd.Manager{State: a.opt.StateDir, Now: a.opt.Now},
 	}
 	if before := a.opt.before; before != nil {

@@ -24,6 +24,8 @@ type Applier struct {
 	// Apply ends with ErrStale. Nil means never. Making a thousand accounts takes
 	// half a minute, and a lock must not wait for that.
 	Stale func() bool
+	// ManyFrom is another manyFrom, for tests.
+	ManyFrom int
 	// Before is called before every step, for tests that stop in the middle.
 	Before func(Step)
 
@@ -40,7 +42,7 @@ const (
 	atOnce = 8
 	// homesTogether is how many homes are made before their accounts are: so many
 	// at most are left without one when a plan is overtaken or cut off.
-	homesTogether = 64
+	homesTogether = 256
 )
 
 // ErrStale: there is a newer want, and the plan was left where it was.
@@ -153,8 +155,8 @@ func (a *Applier) take(ctx context.Context, res *Result) error {
 	return nil
 }
 
-// together is how many of the next steps are taken as one: homes, and sudo
-// rules, which stand together in a plan and are of different people.
+// together is how many of the next steps are taken as one: homes, new accounts,
+// and sudo rules, which stand together in a plan and are of different people.
 func together(steps []Step) int {
 	most := 1
 	switch steps[0].Op {
@@ -162,9 +164,13 @@ func together(steps []Step) int {
 		most = homesTogether
 	case OpSudo:
 		most = sudoBatch
+	case OpRun:
+		if steps[0].New != nil {
+			most = manyTogether
+		}
 	}
 	n := 1
-	for n < min(most, len(steps)) && steps[n].Op == steps[0].Op {
+	for n < min(most, len(steps)) && steps[n].Op == steps[0].Op && (steps[n].New != nil) == (steps[0].New != nil) {
 		n++
 	}
 	return n
@@ -262,8 +268,13 @@ func (a *Applier) steps(ctx context.Context, some []Step) []error {
 		return nil
 	case some[0].Op == OpSudo:
 		return a.installSudo(ctx, some)
+	case some[0].Op == OpHome:
+		return a.makeHomes(ctx, some)
+	case some[0].New != nil:
+		return a.makeAccounts(ctx, some)
 	}
-	return a.each(len(some), func(i int) { a.begin(some[i]) }, func(i int) error { return a.step(ctx, some[i]) })
+	a.begin(some[0])
+	return []error{a.step(ctx, some[0])}
 }
 
 func (a *Applier) step(ctx context.Context, s Step) error {
@@ -273,8 +284,6 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 		return err
 	case OpRecord:
 		return s.Register.save(a.Register)
-	case OpHome:
-		return a.makeHome(ctx, s.Login, s.UID, s.GID)
 	case OpUnsudo:
 		return a.removeSudo(s.UID)
 	case OpEnd:

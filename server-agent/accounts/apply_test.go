@@ -3,6 +3,7 @@ package accounts
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,17 +50,19 @@ func TestALoginOfADirectoryServiceGetsNoHome(t *testing.T) {
 		{"a directory service has it", "mallory:*:5001:5001:Mallory:/home/mallory:/bin/bash\n", nil, true},
 		{"nobody has it", "", errors.New("exit status 2"), false},
 		{"somebody else is named", "mallory2:*:5001:5001::/home/mallory2:/bin/sh\n", nil, false},
+		{"somebody else is not known", "mallory:*:5001:5001::/home/mallory:/bin/sh\n", exec.Command("/bin/sh", "-c", "exit 2").Run(), true},
 		{"getent says something and fails", "mallory:", errors.New("exit status 3"), false},
 	} {
+		home := Step{Op: OpHome, Subject: "mallory", Login: "mallory", UID: 70001, GID: 70001}
 		var ran []string
 		a := Applier{Run: func(_ context.Context, argv ...string) ([]byte, error) {
 			ran = argv
 			return []byte(c.answer), c.err
 		}}
-		if got := a.elsewhere(t.Context(), "mallory"); got != c.elsewhere {
+		if got := a.elsewhere(t.Context(), []string{"mallory", "no/such"})["mallory"]; got != c.elsewhere {
 			t.Errorf("%s: %v", c.name, got)
 		}
-		if diff := cmp.Diff([]string{getent, "passwd", "mallory"}, ran); diff != "" {
+		if diff := cmp.Diff([]string{getent, "passwd", "mallory", "no/such"}, ran); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 		if !c.elsewhere {
@@ -67,8 +70,14 @@ func TestALoginOfADirectoryServiceGetsNoHome(t *testing.T) {
 		}
 		// Such a home cannot be made, should it be tried.
 		a.Run = func(context.Context, ...string) ([]byte, error) { return []byte("no/such:"), nil }
-		if err := a.makeHome(t.Context(), "no/such", 70001, 70001); err == nil || !strings.Contains(err.Error(), "directory service") {
-			t.Errorf("%s: %v", c.name, err)
+		home.Login = "no/such"
+		if errs := a.steps(t.Context(), []Step{home}); len(errs) != 1 || errs[0] == nil || !strings.Contains(errs[0].Error(), "directory service") {
+			t.Errorf("%s: %v", c.name, errs)
+		}
+		// An account of ours is known, of course.
+		ran, home.Here = nil, true
+		if errs := a.steps(t.Context(), []Step{home}); len(errs) != 1 || errs[0] == nil || strings.Contains(errs[0].Error(), "directory service") || ran != nil {
+			t.Errorf("%s, an account of ours: %v %v", c.name, errs, ran)
 		}
 	}
 }

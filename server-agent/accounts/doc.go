@@ -4,7 +4,9 @@
 // Decide is pure: what the host has (Host) and what is wanted (Want) in, the
 // steps and the problems out. ReadHost and Apply are the short code around it.
 // Accounts are made and changed by shadow-utils, which lock and replace the
-// account files themselves; the grammar of names, the ranges of ids and the
+// account files themselves. Where many are to be made at once, these files are
+// written once instead, under the same locks and with the same lines (makeMany).
+// The grammar of names, the ranges of ids and the
 // ownership of accounts are checked here, because useradd checks none of them
 // well enough: it takes "../../x", "ALL" and "#0" for names.
 //
@@ -68,5 +70,7 @@ const (
 	cvtsudoers = "/usr/bin/cvtsudoers"
 	loginctl   = "/usr/bin/loginctl"
 	restorecon = "/usr/sbin/restorecon"
+	nscd       = "/usr/sbin/nscd"
+	sssCache   = "/usr/sbin/sss_cache"
 	getent     = "/usr/bin/getent"
 )

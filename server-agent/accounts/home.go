@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
@@ -30,14 +31,7 @@ const (
 // place: beside its place, in a folder that only root may enter until the end.
 // Nobody else ever had access to what is written and chowned here, and a run
 // that was cut off leaves no half a home.
-//
-// A login that a directory service has is none of ours, of which /etc/passwd
-// says nothing: useradd would refuse it only after the home was there, in the
-// way of the one that the service's own login makes.
 func (a *Applier) makeHome(ctx context.Context, login string, uid, gid int) (err error) {
-	if a.elsewhere(ctx, login) {
-		return fmt.Errorf("the host has an account %s already, of a directory service", login)
-	}
 	final := path.Join(HomeBase, login)
 	temp := path.Join(HomeBase, homeTemp+rand.Text()[:16])
 	if err := os.Mkdir(temp, 0o700); err != nil {
@@ -70,11 +64,48 @@ func (a *Applier) makeHome(ctx context.Context, login string, uid, gid int) (err
 	return nil
 }
 
-// elsewhere reports whether the host knows the login by any of its sources. Where
-// getent fails nobody has it, or nobody can tell; then useradd judges.
-func (a *Applier) elsewhere(ctx context.Context, login string) bool {
-	known, err := a.run(ctx, getent, "passwd", login)
-	return err == nil && strings.HasPrefix(string(known), login+":")
+// elsewhere are those of the logins that the host knows by any of its sources.
+// Where getent fails nobody has them, or nobody can tell; then useradd judges.
+func (a *Applier) elsewhere(ctx context.Context, logins []string) map[string]bool {
+	out, err := a.run(ctx, append([]string{getent, "passwd"}, logins...)...)
+	var exit *exec.ExitError
+	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == notAll) {
+		return nil
+	}
+	known := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		name, _, _ := strings.Cut(line, ":")
+		known[name] = true
+	}
+	return known
+}
+
+// notAll is how getent ends if it did not find all that it was asked for.
+const notAll = 2
+
+// makeHomes makes homes, some at once, and returns what went wrong of each.
+//
+// A login that a directory service has is none of ours, of which /etc/passwd
+// says nothing: useradd would refuse it only after the home was there, in the
+// way of the one that the service's own login makes.
+func (a *Applier) makeHomes(ctx context.Context, steps []Step) []error {
+	var fresh []string
+	for _, s := range steps {
+		if !s.Here {
+			fresh = append(fresh, s.Login)
+		}
+	}
+	var known map[string]bool
+	if len(fresh) > 0 {
+		known = a.elsewhere(ctx, fresh)
+	}
+	return a.each(len(steps), func(i int) { a.begin(steps[i]) }, func(i int) error {
+		s := steps[i]
+		if !s.Here && known[s.Login] {
+			return fmt.Errorf("the host has an account %s already, of a directory service", s.Login)
+		}
+		return a.makeHome(ctx, s.Login, s.UID, s.GID)
+	})
 }
 
 // renameNew moves the home into place without replacing anything. A file

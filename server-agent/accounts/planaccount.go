@@ -49,10 +49,12 @@ func (p *planner) createAccount(a account, groups []string) {
 		p.locks = append(p.locks, Step{Op: OpUnsudo, Subject: "sudo " + a.Login, Login: a.Login, UID: a.UID})
 	}
 	p.home(a)
+	_, there := p.groups[a.Login]
+	fresh := &newAccount{gecos: a.gecos, home: a.home(), shell: a.shell, group: there || a.GID != a.UID, groups: append([]string{Managed}, groups...)}
 	argv := slices.Concat([]string{useradd, "-M", "-u", strconv.Itoa(a.UID)}, group, []string{
-		"-d", a.home(), "-s", a.shell, "-G", strings.Join(append([]string{Managed}, groups...), ","), "-p", "*", "-c", a.gecos, a.Login,
+		"-d", a.home(), "-s", a.shell, "-G", strings.Join(fresh.groups, ","), "-p", "*", "-c", a.gecos, a.Login,
 	})
-	p.people = append(p.people, Step{Op: OpRun, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID, Argv: argv})
+	p.people = append(p.people, Step{Op: OpRun, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID, Argv: argv, New: fresh})
 	p.usable = append(p.usable, a.Login)
 }
 
@@ -108,7 +110,8 @@ func (p *planner) changeAccount(a account, u User, groups []string) {
 // home has a home made where there is none.
 func (p *planner) home(a account) {
 	if _, there := p.have.Homes[a.Login]; !there {
-		p.homes = append(p.homes, Step{Op: OpHome, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID})
+		_, here := p.byName[a.Login]
+		p.homes = append(p.homes, Step{Op: OpHome, Subject: a.Login, Login: a.Login, UID: a.UID, GID: a.GID, Here: here})
 	}
 }
 

@@ -38,6 +38,10 @@ type Step struct {
 	Register *Register
 	Paths    []string // that a clean is to find; it looks again
 	Sudo     entitlement.Rules
+	// New is set in a step that makes an account.
+	New *newAccount
+	// Here is set in an OpHome of an account that the host has already.
+	Here bool
 }
 
 // String is the step as `plan` prints it.
