@@ -135,3 +135,24 @@ func TestHooksRunBesideTheAgentsOwnWork(t *testing.T) {
 		t.Errorf("left: %q", got)
 	}
 }
+
+// So many programs are no session: they are not asked first, in which time they
+// could become more.
+func TestACrowdIsEndedAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sshd()
+	v := r.p.set(func(d *api.DesiredState) { d.Accounts = []api.Account{alice("active", false)} })
+	r.start()
+	r.p.confirmed(v)
+	r.sh(`runuser -u alice -- perl -e '$SIG{TERM} = $SIG{HUP} = "IGNORE"; for (1..600) { fork or sleep 1000 or exit }' >/dev/null 2>&1 </dev/null`)
+	running := func() string { return strings.TrimSpace(r.sh("ps -U alice -o pid= | wc -l")) }
+	if n := running(); n != "600" {
+		t.Fatalf("%s programs run", n)
+	}
+	began := time.Now()
+	r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.Accounts[0] = alice("locked", false) }))
+	if n, d := running(), time.Since(began); n != "0" || d > 2*time.Second {
+		t.Errorf("after %s %s run", d, n)
+	}
+}

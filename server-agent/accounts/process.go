@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cardea-ssh/cardea/server-agent/program"
 )
 
@@ -22,6 +24,9 @@ const (
 	// other uids, and processes that hang in the kernel, which are reported.
 	endRounds = 50
 	endPause  = 20 * time.Millisecond
+	// maxPolite is how many processes are asked to end before they are killed. More
+	// are no session any more; while they are asked they would double.
+	maxPolite = 500
 )
 
 // process is what matters of one entry of /proc.
@@ -148,6 +153,10 @@ func (a *Applier) endProcesses(ctx context.Context, login string, uid int) error
 		a.run(ctx, loginctl, "terminate-user", login)
 	}
 	kill := time.Now().Add(endGrace)
+	if all, err := readProcesses("/"); err == nil && len(doomed(all, uid)) > maxPolite {
+		a.killAll(ctx, uid) // before they leave the agent no time to run
+		kill = time.Now()
+	}
 	asked := map[int]bool{}
 	for round, blind := 0, false; ; {
 		all, err := readProcesses("/")
@@ -201,6 +210,9 @@ func (a *Applier) killAll(ctx context.Context, uid int) {
 	if slice := fmt.Sprintf("/user.slice/user-%d.slice", uid); !inSlice("/", slice) {
 		os.WriteFile("/sys/fs/cgroup"+slice+"/cgroup.kill", []byte("1"), 0)
 	}
+	// The helper counts as the person's: without this it could not start where he
+	// has as many processes as the agent itself may have.
+	unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 	program.Command{
 		Argv: []string{"/bin/sh", "-c", "kill -KILL -1"}, // nothing of ours in it; minimal hosts have no kill(1)
 		As:   &syscall.Credential{Uid: uint32(uid), Gid: nobodyID},
