@@ -2,12 +2,15 @@ package serveragent
 
 import (
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
 )
 
 // verify accepts a signed state only if it is the pinned key's, for this
@@ -18,11 +21,13 @@ import (
 // plane that is updated first must still be able to lock somebody.
 func verify(signed api.SignedState, policy ed25519.PublicKey, server string, last api.StateVersion) (api.DesiredState, error) {
 	var d api.DesiredState
-	message := append([]byte(api.StateDomain), signed.State...)
+	message := slices.Concat([]byte(api.StateDomain), signed.State)
 	if len(policy) != ed25519.PublicKeySize || !ed25519.Verify(policy, message, signed.Signature) {
 		return d, errors.New("the state is not signed by this team's control plane")
 	}
-	if err := decodeOne(signed.State, &d); err != nil {
+	// Unmarshal takes one value and nothing behind it, and makes no copy, which of
+	// many people with many sudo commands would be 20 MB.
+	if err := json.Unmarshal(signed.State, &d); err != nil {
 		return d, fmt.Errorf("the state cannot be read: %w", err)
 	}
 	switch {
@@ -61,6 +66,14 @@ func (a *Agent) loadState() (d api.DesiredState, err error) {
 	return d, nil
 }
 
+// saveState writes the JSON of signed. It is put together here, because of a state
+// of 20 MB the encoder would make three copies.
 func (a *Agent) saveState(signed api.SignedState) error {
-	return writeJSON(a.path(stateFile), signed)
+	const open, middle, end = `{"state":"`, `","signature":"`, "\"}\n"
+	code := base64.StdEncoding
+	b := make([]byte, 0, len(open)+code.EncodedLen(len(signed.State))+len(middle)+code.EncodedLen(len(signed.Signature))+len(end))
+	b = code.AppendEncode(append(b, open...), signed.State)
+	b = code.AppendEncode(append(b, middle...), signed.Signature)
+	_, err := atomicfile.Write(a.path(stateFile), append(b, end...), atomicfile.Options{Mode: 0o600})
+	return err
 }

@@ -78,6 +78,24 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+func TestTheStoredStateIsTheOneThatWasFetched(t *testing.T) {
+	p := newPlane(t)
+	a := agentIn(t, "")
+	a.cred = credential{Server: p.server, PolicyKey: p.policy.Public().(ed25519.PublicKey)}
+	signed := p.sign(p.state, p.policy)
+	if err := a.saveState(signed); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(a.path(stateFile))
+	want, _ := json.Marshal(signed)
+	if err != nil || string(raw) != string(want)+"\n" {
+		t.Errorf("%v: %s", err, raw)
+	}
+	if d, err := a.loadState(); err != nil || d.Version != p.state.Version {
+		t.Errorf("%v: %+v", err, d)
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	for failures, bound := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 8: maxBackoff, 1000: maxBackoff} {
 		var low, high time.Duration = maxBackoff, 0

@@ -19,6 +19,7 @@ func main() {
 	// A terminal that goes away, or an administrator who thinks that SIGHUP
 	// reloads, must not end the agent in the middle of a change.
 	signal.Ignore(syscall.SIGHUP)
+	spareMemory(os.LookupEnv)
 	ctx, stop := daemon.Context(context.Background())
 	code := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()
