@@ -41,16 +41,26 @@ var errOneByOne = errors.New("this host's accounts are made one by one")
 // that it can, and says of the others why not. In between a newer want may come.
 func (a *Applier) makeAccounts(ctx context.Context, steps []Step) []error {
 	errs := make([]error, len(steps))
-	if len(steps) >= cmp.Or(a.ManyFrom, manyFrom) && a.makeMany(ctx, steps) == nil {
-		return errs
+	one := func(i int) {
+		a.begin(steps[i])
+		errs[i] = a.step(ctx, steps[i])
 	}
-	for i, s := range steps {
+	rest := 0
+	if len(steps) >= cmp.Or(a.ManyFrom, manyFrom) {
+		// One is useradd's, and what it says of passwords' ages holds for all: which of
+		// login.defs's words it heeds is different from version to version.
+		one(0)
+		rest = 1
+		if errs[0] == nil && a.makeMany(ctx, steps[0].Login, steps[1:]) == nil {
+			return errs
+		}
+	}
+	for i := rest; i < len(steps); i++ {
 		if a.Stale != nil && a.Stale() {
 			errs[i] = ErrStale
 			continue
 		}
-		a.begin(s)
-		errs[i] = a.step(ctx, s)
+		one(i)
 	}
 	return errs
 }
@@ -59,8 +69,8 @@ func (a *Applier) makeAccounts(ctx context.Context, steps []Step) []error {
 // write, under the locks under which useradd writes, each file whole and passwd
 // last: until then there is nobody, and a run that was cut off is finished by
 // the next. An error means that nobody was made; useradd is then asked for each,
-// and says what it does not like.
-func (a *Applier) makeMany(ctx context.Context, steps []Step) error {
+// and says what it does not like. The account like was just made by useradd.
+func (a *Applier) makeMany(ctx context.Context, like string, steps []Step) error {
 	defs, err := readDefaults("/")
 	if err != nil {
 		return err
@@ -83,6 +93,9 @@ func (a *Applier) makeMany(ctx context.Context, steps []Step) error {
 			return err
 		}
 		files[name] = raw
+	}
+	if defs.age, err = ageOf(files["shadow"], like); err != nil {
+		return err
 	}
 	if err := addAccounts(files, steps, defs, int(a.now().Unix()/86400)); err != nil {
 		return err
@@ -109,21 +122,20 @@ var accountFiles = [...]string{"gshadow", "group", "shadow", "passwd"}
 
 // defaults are what useradd reads of the host's administrator's.
 type defaults struct {
-	minDays, maxDays, warnDays string
-	uidMax                     int
-	subIDs                     bool // accounts up to uidMax get ids of a range of their own
-	elsewhere                  bool // accounts may come from a directory service
+	age       string // the last six fields of shadow(5), of an account that useradd made
+	uidMax    int
+	subIDs    bool // accounts up to uidMax get ids of a range of their own
+	elsewhere bool // accounts may come from a directory service
 }
 
 // readDefaults refuses a host whose administrator wants more of useradd than
 // what is written here.
 func readDefaults(root string) (d defaults, err error) {
-	d = defaults{maxDays: "", uidMax: 60000}
+	d = defaults{uidMax: 60000}
 	words, err := readWords(filepath.Join(root, "etc/login.defs"), " \t")
 	if err != nil {
 		return d, err
 	}
-	d.minDays, d.maxDays, d.warnDays = number(words["PASS_MIN_DAYS"]), number(words["PASS_MAX_DAYS"]), number(words["PASS_WARN_AGE"])
 	if s := words["UID_MAX"]; s != "" {
 		if d.uidMax, err = strconv.Atoi(s); err != nil {
 			return d, errOneByOne
@@ -149,12 +161,14 @@ func readDefaults(root string) (d defaults, err error) {
 	return d, err
 }
 
-// number is s if it is one that shadow(5) can have, else nothing.
-func number(s string) string {
-	if n, err := strconv.ParseUint(s, 10, 31); err != nil || strconv.FormatUint(n, 10) != s {
-		return ""
+// ageOf are the fields of login's line in shadow(5) behind that of its last change.
+func ageOf(shadow []byte, login string) (string, error) {
+	for _, fields := range entries(shadow) {
+		if fields[0] == login && len(fields) == 9 {
+			return strings.Join(fields[3:], ":"), nil
+		}
 	}
-	return s
+	return "", fmt.Errorf("%w: useradd made no line in shadow", errOneByOne)
 }
 
 // readWords reads lines of a key and a value; no file is none.
@@ -238,7 +252,7 @@ func addAccounts(files map[string][]byte, steps []Step, d defaults, today int) e
 			join[g] = append(join[g], s.Login)
 		}
 		fmt.Fprintf(&passwd, "%s:x:%s:%s:%s:%s:%s\n", s.Login, uid, gid, s.New.gecos, s.New.home, s.New.shell)
-		fmt.Fprintf(&shadow, "%s:*:%d:%s:%s:%s:::\n", s.Login, today, d.minDays, d.maxDays, d.warnDays)
+		fmt.Fprintf(&shadow, "%s:*:%d:%s\n", s.Login, today, d.age)
 		names[s.Login], ids[uid], groups[s.Login], gids[gid], logins[s.Login] = true, true, gid, true, true
 	}
 	files["passwd"] = slices.Concat(whole(files["passwd"]), passwd.Bytes())

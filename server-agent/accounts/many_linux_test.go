@@ -41,7 +41,7 @@ func bytesOf(files map[string]string) map[string][]byte {
 // (TestKilledAnywhereTheHostIsWholeAndConverges).
 func TestManyAccountsAreAddedToTheFiles(t *testing.T) {
 	files := bytesOf(before)
-	if err := addAccounts(files, []Step{newcomer("alice", 70001), newcomer("carol", 70002)}, defaults{minDays: "0", maxDays: "99999", warnDays: "7"}, 20000); err != nil {
+	if err := addAccounts(files, []Step{newcomer("alice", 70001), newcomer("carol", 70002)}, defaults{age: "0:99999:7:::"}, 20000); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
@@ -88,13 +88,24 @@ func TestManyAccountsAreLeftToUseraddWhereSomethingIsNotFree(t *testing.T) {
 	}
 }
 
+func TestPasswordsAgeAsUseraddSays(t *testing.T) {
+	shadow := []byte(before["shadow"] + "dora:*:20000:5:90:7:30:20500:\nevil:*:20000:5:90:7:30\n")
+	if age, err := ageOf(shadow, "dora"); err != nil || age != "5:90:7:30:20500:" {
+		t.Errorf("%q, %v", age, err)
+	}
+	for _, login := range []string{"nobody", "evil", "dor"} {
+		if age, err := ageOf(shadow, login); !errors.Is(err, errOneByOne) {
+			t.Errorf("%s: %q, %v", login, age, err)
+		}
+	}
+}
+
 func TestAnAdministratorWhoWantsMoreOfUseraddGetsIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		file, text string
 		good       bool
 	}{
 		"nothing":                 {"etc/login.defs", "", true},
-		"other days":              {"etc/login.defs", "PASS_MAX_DAYS\t90\n# PASS_MIN_DAYS 5\n", true},
 		"an end of every account": {"etc/default/useradd", "EXPIRE=2030-01-01\n", false},
 		"no end":                  {"etc/default/useradd", "EXPIRE=\nINACTIVE=-1\n", true},
 		"accounts that fall idle": {"etc/default/useradd", "INACTIVE=30\n", false},
@@ -106,9 +117,6 @@ func TestAnAdministratorWhoWantsMoreOfUseraddGetsIt(t *testing.T) {
 		d, err := readDefaults(root)
 		if (err == nil) != c.good || c.good && d.uidMax != 60000 {
 			t.Errorf("%s: %v %+v", name, err, d)
-		}
-		if name == "other days" && (d.maxDays != "90" || d.minDays != "") {
-			t.Errorf("%+v", d)
 		}
 	}
 }
