@@ -25,12 +25,13 @@ printf '%s\n' "$BINDS" | while IFS=$tab read -r from to access; do
 	[ "$access" = rw ] || mount -o remount,bind,ro $stage/bind/$n
 done
 
-for dir in etc root var usr/local opt srv; do
+for dir in etc var usr/local opt srv; do
 	[ -d /$dir ] || continue
 	mkdir -p $stage/$dir/upper $stage/$dir/work
 	mount -t overlay -o lowerdir=/$dir,upperdir=$stage/$dir/upper,workdir=$stage/$dir/work overlay /$dir
 done
 mount -t tmpfs -o mode=0755 tmpfs /home
+mount -t tmpfs -o mode=0700 tmpfs /root
 mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p -m 0755 /run/sshd /run/user /run/lock
