@@ -153,7 +153,7 @@ func TestConnectSaysWhyNot(t *testing.T) {
 func TestAServerThatWasTakenAwayIsNamedAsItWasTyped(t *testing.T) {
 	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
 	w.Start()
-	w.Connect("web-1", 0)
+	w.Until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(t.Context()); return err == nil })
 	w.Control.On("POST", "/v1/connect", func(c agenttest.Call) (any, error) {
 		return nil, api.Errorf(api.NotFound, "you have no access to a server named %q", "srv_x")
 	})
