@@ -64,8 +64,10 @@ var floors = map[string]int{
 	"audit":     1,
 	"password":  1,
 
-	"server-agent/program": 1,
-	"internal/pgtest":      1,
+	"server-agent/program":               1,
+	"server-agent/metadata":              1,
+	"server-agent/metadata/metadatatest": 1,
+	"internal/pgtest":                    1,
 
 	"entitlement":          0,
 	"internal/atomicfile":  0,
