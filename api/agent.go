@@ -130,7 +130,10 @@ type AgentReport struct {
 	HostKey string `json:"host_key,omitempty"`
 	// Addresses are proposals for the registered address.
 	Address string `json:"address,omitempty"`
-	Version string `json:"version,omitempty"`
+	// HostLabels are all that the host says of itself now, in place of what it said
+	// before; null leaves those as they are.
+	HostLabels *map[string]string `json:"host_labels,omitempty"`
+	Version    string             `json:"version,omitempty"`
 }
 
 // HostCertificateRequest is POST /v1/agent/host-certificate.

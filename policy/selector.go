@@ -27,29 +27,34 @@ func ParseSelector(s string) (Selector, error) {
 	if s == "" {
 		return Selector{}, nil
 	}
-	parts := strings.Split(s, ",")
-	if len(parts) > MaxRequirements {
-		return Selector{}, fmt.Errorf("selector has %d parts, at most %d are allowed", len(parts), MaxRequirements)
-	}
-	sel := Selector{requirements: make([]requirement, 0, len(parts))}
-	for _, part := range parts {
-		r, err := parseRequirement(strings.TrimSpace(part))
-		if err != nil {
-			return Selector{}, err
-		}
-		sel.requirements = append(sel.requirements, r)
-	}
-	return sel, nil
+	requirements, err := parseRequirements(s, ident.LabelKey)
+	return Selector{requirements}, err
 }
 
-func parseRequirement(s string) (requirement, error) {
+func parseRequirements(s string, checkKey func(string) error) ([]requirement, error) {
+	parts := strings.Split(s, ",")
+	if len(parts) > MaxRequirements {
+		return nil, fmt.Errorf("selector has %d parts, at most %d are allowed", len(parts), MaxRequirements)
+	}
+	requirements := make([]requirement, 0, len(parts))
+	for _, part := range parts {
+		r, err := parseRequirement(strings.TrimSpace(part), checkKey)
+		if err != nil {
+			return nil, err
+		}
+		requirements = append(requirements, r)
+	}
+	return requirements, nil
+}
+
+func parseRequirement(s string, checkKey func(string) error) (requirement, error) {
 	key, value, ok := strings.Cut(s, "=")
 	if !ok {
 		return requirement{}, fmt.Errorf("selector part %.80q is neither key=value nor key!=value", s)
 	}
 	key, not := strings.CutSuffix(key, "!")
 	r := requirement{key: strings.TrimSpace(key), value: strings.TrimSpace(value), not: not}
-	if err := ident.LabelKey(r.key); err != nil {
+	if err := checkKey(r.key); err != nil {
 		return requirement{}, fmt.Errorf("selector: %w", err)
 	}
 	if err := ident.LabelValue(r.value); err != nil {
@@ -60,8 +65,10 @@ func parseRequirement(s string) (requirement, error) {
 
 // Matches reports whether labels fulfil every requirement. Labels with a host/ key are as
 // good as absent: no requirement can name one.
-func (s Selector) Matches(labels map[string]string) bool {
-	for _, r := range s.requirements {
+func (s Selector) Matches(labels map[string]string) bool { return matches(s.requirements, labels) }
+
+func matches(requirements []requirement, labels map[string]string) bool {
+	for _, r := range requirements {
 		value, has := labels[r.key]
 		if (has && value == r.value) == r.not {
 			return false

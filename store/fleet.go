@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"maps"
 	"time"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 // Server is a machine with a server agent.
@@ -24,6 +27,17 @@ type Server struct {
 	CreatedAt  time.Time
 }
 
+// AllLabels are those that were given to the server, and the host's own with
+// ident.HostLabelPrefix in front. Nothing is granted by them.
+func (s Server) AllLabels() map[string]string {
+	all := make(map[string]string, len(s.Labels)+len(s.HostLabels))
+	for k, v := range s.HostLabels {
+		all[ident.HostLabelPrefix+k] = v
+	}
+	maps.Copy(all, s.Labels)
+	return all
+}
+
 // ServerChange changes what is not nil.
 type ServerChange struct {
 	Name, Address, State *string
@@ -35,6 +49,8 @@ type ServerReport struct {
 	ConfirmedEpoch, ConfirmedCounter int64
 	Problems                         []string
 	HostKey, AgentVersion            string
+	// HostLabels, keys without host/, are in place of those before; nil leaves them.
+	HostLabels *map[string]string
 }
 
 // Gateway is a member of a pool.
@@ -133,7 +149,8 @@ type Fleet interface {
 	// DeleteServer revokes its credential with it.
 	DeleteServer(ctx context.Context, id string, m Meta) error
 	// ReportServer stores a report; the confirmed version never goes back within
-	// an epoch, and an empty host key or version leaves the one before.
+	// an epoch, and an empty host key or version leaves the one before. It raises
+	// no revision; whoever waits for the project hears of other host labels.
 	ReportServer(ctx context.Context, id string, r ServerReport, m Meta) error
 	// SeenServer notes at most once a minute that a server polls.
 	SeenServer(ctx context.Context, id string, now time.Time) error

@@ -68,13 +68,14 @@ func isAccess(address string) bool {
 	return err == nil || ident.ServerName(host) == nil
 }
 
-// hostPrefix is what the control plane shows in front of a host's own labels; it
-// may be written or left out.
-const hostPrefix = "host/"
+// hostLabelKey checks a key, before which host/ may be written or left out.
+func hostLabelKey(key string) error {
+	return ident.HostLabelKey(ident.HostLabelPrefix + strings.TrimPrefix(key, ident.HostLabelPrefix))
+}
 
 func checkHostLabels(labels map[string]string) error {
 	for key, value := range labels {
-		if err := ident.HostLabelKey(hostPrefix + strings.TrimPrefix(key, hostPrefix)); err != nil {
+		if err := hostLabelKey(key); err != nil {
 			return fmt.Errorf("host-labels: %w", err)
 		}
 		if err := ident.LabelValue(value); err != nil {

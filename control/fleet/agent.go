@@ -63,11 +63,28 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentRepo
 	for _, problem := range in.Problems {
 		r.Problems = append(r.Problems, bounded(problem, maxProblem))
 	}
+	takeHostLabels(&r, in.HostLabels)
 	err = s.Store.ReportServer(ctx, server.ID, r, by.MetaFor(s.now(), server.ID, s.problemEvents(by, r)...))
 	if _, again := lookup.Repeated(err); again {
 		return nil
 	}
 	return caller.Explain(err, "server "+server.Name)
+}
+
+// takeHostLabels takes what a host says of itself. Labels that cannot be taken are
+// a problem to show and do not refuse the report: what the host has in force
+// matters more.
+func takeHostLabels(r *store.ServerReport, said *map[string]string) {
+	if said == nil {
+		return
+	}
+	labels, err := hostLabels(*said)
+	if err == nil {
+		r.HostLabels = &labels
+		return
+	}
+	problem := bounded("the labels that the host gives itself are refused: "+err.Error(), maxProblem)
+	r.Problems = append(r.Problems[:min(len(r.Problems), MaxProblems-1)], problem)
 }
 
 func checkReport(in api.AgentReport) error {

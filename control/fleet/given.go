@@ -14,8 +14,8 @@ import (
 
 // Limits of what is written down about a machine.
 const (
-	// MaxLabels keeps the evaluation of selectors cheap.
-	MaxLabels = 32
+	// MaxLabels bounds the labels from an administrator or a token, and those of the host.
+	MaxLabels = ident.MaxLabels
 	// MaxEgress bounds what every principals file of a project repeats.
 	MaxEgress = 16
 	// The widest egress prefixes. Anything wider than a company's network makes
@@ -84,9 +84,6 @@ func checkLabels(labels map[string]string) error {
 	return nil
 }
 
-// hostPrefix is in front of the labels that a host gives to itself.
-const hostPrefix = "host/"
-
 // hostLabels checks a host's own labels, and returns them without the prefix.
 func hostLabels(labels map[string]string) (map[string]string, error) {
 	if len(labels) > MaxLabels {
@@ -94,9 +91,12 @@ func hostLabels(labels map[string]string) (map[string]string, error) {
 	}
 	out := make(map[string]string, len(labels))
 	for k, v := range labels {
-		k = strings.TrimPrefix(k, hostPrefix)
-		if err := ident.HostLabelKey(hostPrefix + k); err != nil {
+		k = strings.TrimPrefix(k, ident.HostLabelPrefix)
+		if err := ident.HostLabelKey(ident.HostLabelPrefix + k); err != nil {
 			return nil, err
+		}
+		if _, twice := out[k]; twice {
+			return nil, fmt.Errorf("label %s is given twice", k)
 		}
 		if err := ident.LabelValue(v); err != nil {
 			return nil, fmt.Errorf("label %s: %w", k, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -173,13 +172,8 @@ func (s *Service) DeleteServer(ctx context.Context, by caller.Caller, ref string
 }
 
 func serverOf(r store.Server) api.Server {
-	labels := make(map[string]string, len(r.Labels)+len(r.HostLabels))
-	for k, v := range r.HostLabels {
-		labels[hostPrefix+k] = v
-	}
-	maps.Copy(labels, r.Labels)
 	return api.Server{
-		ID: r.ID, Project: r.Project, Name: r.Name, Address: r.Address, Labels: labels, State: r.State,
+		ID: r.ID, Project: r.Project, Name: r.Name, Address: r.Address, Labels: r.AllLabels(), State: r.State,
 		Confirmed: api.StateVersion{Epoch: r.ConfirmedEpoch, Counter: r.ConfirmedCounter},
 		LastSeen:  r.LastSeen, CreatedAt: r.CreatedAt, Problems: r.Problems,
 	}

@@ -103,7 +103,7 @@ func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
 		}
 		out = append(out, api.CatalogEntry{
 			ID: server.ID, Name: server.Name, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
-			Labels: server.Labels, LastSeen: server.LastSeen, Gateway: p.Gateway,
+			Labels: server.AllLabels(), LastSeen: server.LastSeen, Gateway: p.Gateway,
 		})
 	}
 	slices.SortFunc(out, func(a, b api.CatalogEntry) int {

@@ -19,11 +19,14 @@ const (
 	// labels ours are often copied.
 	MaxLabelKey   = 63
 	MaxLabelValue = 63
+	// MaxLabels is how many labels a machine has at the most from each of those who
+	// give it some: it keeps the evaluation of selectors and the lists of servers short.
+	MaxLabels = 32
 )
 
-// hostLabelPrefix marks the labels that a server says about itself. They never
+// HostLabelPrefix marks the labels that a server says about itself. They never
 // grant anything, so nobody else may use the prefix and they may use no other.
-const hostLabelPrefix = "host/"
+const HostLabelPrefix = "host/"
 
 const (
 	lower  = "abcdefghijklmnopqrstuvwxyz"
@@ -94,8 +97,8 @@ func word(kind, s string) error {
 // LabelKey checks the key of a label that an administrator or an enrolment
 // token gives, and that grants may select by.
 func LabelKey(s string) error {
-	if strings.HasPrefix(s, hostLabelPrefix) {
-		return fmt.Errorf("label key %s: the prefix %s is kept for what a server says about itself", quote(s), hostLabelPrefix)
+	if strings.HasPrefix(s, HostLabelPrefix) {
+		return fmt.Errorf("label key %s: the prefix %s is kept for what a server says about itself", quote(s), HostLabelPrefix)
 	}
 	return labelKey(s, s)
 }
@@ -103,9 +106,9 @@ func LabelKey(s string) error {
 // HostLabelKey checks the key of a label that a server gives to itself:
 // host/ and a key. Such a label is for people to read and grants nothing.
 func HostLabelKey(s string) error {
-	key, ok := strings.CutPrefix(s, hostLabelPrefix)
+	key, ok := strings.CutPrefix(s, HostLabelPrefix)
 	if !ok {
-		return fmt.Errorf("label key %s: what a server says about itself begins with %s", quote(s), hostLabelPrefix)
+		return fmt.Errorf("label key %s: what a server says about itself begins with %s", quote(s), HostLabelPrefix)
 	}
 	return labelKey(key, s)
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -143,8 +144,12 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 			r.AgentVersion = v.AgentVersion
 		}
 		t.touch(store.ServerTopic(id))
-		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, agent_version = ?, last_seen = ? WHERE id = ?`,
-			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.AgentVersion, t.now, id)
+		if r.HostLabels != nil && !maps.Equal(*r.HostLabels, v.HostLabels) {
+			v.HostLabels = *r.HostLabels
+			t.touch(store.ProjectTopic(v.Project))
+		}
+		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,
+			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.AgentVersion, v.HostLabels, t.now, id)
 		return err
 	})
 }

@@ -178,6 +178,25 @@ var serverCases = []testCase{
 		w.equal(must[store.Team](w)(w.s.Team(w.ctx)).Revision, before)
 		w.want(store.ErrNotFound, w.s.ReportServer(w.ctx, "srv_none", store.ServerReport{}, w.quiet()))
 	}},
+	{"a report's host labels stand in place of those before and wake who waits for the project; none leave them", func(w *world) {
+		p := w.path()
+		before := must[store.Team](w)(w.s.Team(w.ctx)).Revision
+		say := func(labels *map[string]string) <-chan struct{} {
+			woken := w.s.Watch(w.ctx, store.ProjectTopic(p.project.ID))
+			w.ok(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{HostLabels: labels}, w.quiet()))
+			return woken
+		}
+		w.awake(say(&map[string]string{"role": "db"}))
+		s := must[store.Server](w)(w.s.Server(w.ctx, p.server.ID))
+		w.equal(s.HostLabels, map[string]string{"role": "db"})
+		w.equal(s.Labels, p.server.Labels)
+		w.asleep(say(&map[string]string{"role": "db"}))
+		w.asleep(say(nil))
+		w.equal(must[store.Server](w)(w.s.Server(w.ctx, p.server.ID)).HostLabels, s.HostLabels)
+		w.awake(say(&map[string]string{}))
+		w.equal(len(must[store.Server](w)(w.s.Server(w.ctx, p.server.ID)).HostLabels), 0)
+		w.equal(must[store.Team](w)(w.s.Team(w.ctx)).Revision, before)
+	}},
 	{"SeenServer notes at most once a minute that a server polls", func(w *world) {
 		p := w.path()
 		for _, c := range []struct{ after, seen time.Duration }{

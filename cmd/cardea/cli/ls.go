@@ -22,7 +22,7 @@ func newLs(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ls [WORD]", Aliases: []string{"list-servers"}, GroupID: groupAccess,
 		Short:   "List the servers that you may reach",
-		Example: "  cardea ls\n  cardea ls web\n  cardea ls -l env=prod,tier!=db -o json",
+		Example: "  cardea ls\n  cardea ls web\n  cardea ls -l env=prod,tier!=db -o json\n  cardea ls -l host/os=debian",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -38,7 +38,7 @@ func newLs(a *app) *cobra.Command {
 }
 
 func (a *app) ls(ctx context.Context, o lsOptions) error {
-	selector, err := policy.ParseSelector(o.selector)
+	selector, err := policy.ParseSearch(o.selector)
 	if err != nil {
 		return &usageError{err.Error(), "for example: cardea ls -l env=prod"}
 	}
