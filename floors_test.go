@@ -44,6 +44,7 @@ var floors = map[string]int{
 	"server-agent/accounts": 2,
 	"server-agent/sshd":     2,
 	"server-agent/hooks":    2,
+	"server-agent/labels":   2,
 	"server-agent/logins":   2,
 	"agent":                 2,
 	"login":                 2,

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/server-agent/labels"
 )
 
 // DefaultStateDir is where the agent keeps what it must remember.
@@ -35,6 +36,11 @@ type Options struct {
 	Hostname string
 	// HostLabels are the host's own labels. They never grant anything.
 	HostLabels map[string]string
+	// LabelCommands are programs by the label whose value they print.
+	LabelCommands map[string][]string
+	// LabelInterval is how often labels are gathered anew; zero means
+	// labels.DefaultInterval.
+	LabelInterval time.Duration
 	// DefaultShell is for people who have no shell of their own in the control
 	// plane; empty means /bin/bash where /etc/shells has it.
 	DefaultShell string
@@ -70,6 +76,9 @@ type Agent struct {
 
 	board board
 	queue *queue
+	said  said
+
+	labels *labels.Gatherer
 }
 
 // New checks the options and the agent's folder, which it makes if needed.
@@ -90,10 +99,14 @@ func New(opt Options) (*Agent, error) {
 			return nil, err
 		}
 	}
+	gatherer, err := labels.New(opt.HostLabels, opt.LabelCommands)
+	if err != nil {
+		return nil, err
+	}
 	if err := checkStateDir(opt.StateDir); err != nil {
 		return nil, err
 	}
-	a := &Agent{opt: opt, log: opt.Log, now: opt.Now}
+	a := &Agent{opt: opt, log: opt.Log, now: opt.Now, labels: gatherer}
 	if a.now == nil {
 		a.now = time.Now
 	}

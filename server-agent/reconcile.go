@@ -32,7 +32,7 @@ type reconciler struct {
 
 	lookAt, reportAt time.Time
 	reportFailures   int
-	reported         int // the board's count at the last report
+	reported, told   int // the counts of board and said at the last report
 	// heldUntil is when a change of sshd that failed is tried again, heldFor the
 	// state at which it failed, held what came of it.
 	heldUntil time.Time
@@ -64,8 +64,8 @@ func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) erro
 		if r.state.Complete && (now.After(r.lookAt) || r.confirmed()) {
 			r.apply(ctx)
 		}
-		worse := r.reportFailures == 0 && r.board.count() != r.reported
-		if worse || time.Now().After(r.reportAt) {
+		untold := r.reportFailures == 0 && (r.board.count() != r.reported || r.said.count() != r.told)
+		if untold || time.Now().After(r.reportAt) {
 			r.report(ctx)
 		}
 		select {
@@ -264,16 +264,16 @@ func (r *reconciler) send(ctx context.Context, path string, in, out any) error {
 
 // report tells the control plane what is in force and what is wrong.
 func (r *reconciler) report(ctx context.Context) {
-	count := r.board.count()
+	count, told := r.board.count(), r.said.count()
 	s := r.board.snapshot()
-	in := api.AgentReport{Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, Address: r.proposal(ctx), Version: r.opt.Version}
+	in := api.AgentReport{HostLabels: r.said.hostLabels(), Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, Address: r.proposal(ctx), Version: r.opt.Version}
 	if err := r.send(ctx, "/v1/agent/report", in, nil); err != nil {
 		r.reportFailures++
 		r.reportAt = time.Now().Add(r.opt.backoff(r.reportFailures, err))
 		r.log.Debug("the report did not arrive", "err", err)
 		return
 	}
-	r.reportFailures, r.reported = 0, count
+	r.reportFailures, r.reported, r.told = 0, count, told
 	r.reportAt = time.Now().Add(reportEvery + jitter(reportEvery/4))
 	r.board.update(func(s *Status) { s.Reported, s.Contact = r.now().UTC(), r.now().UTC() })
 	r.publish()

@@ -63,6 +63,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go("reconcile", func(ctx context.Context) error { return r.run(ctx, news) })
 	group.Go("hooks", r.hooks.Run)
 	group.Go("logins", a.watchLogins)
+	group.Go("labels", a.gatherLabels)
 	group.Go("events", a.postEvents)
 	return group.Wait()
 }

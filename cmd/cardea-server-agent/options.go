@@ -7,10 +7,12 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/server-agent/labels"
 )
 
 const configFile = "/etc/cardea/server-agent.yaml"
@@ -18,14 +20,16 @@ const configFile = "/etc/cardea/server-agent.yaml"
 // options are those of every verb; each is a flag, a variable and a key.
 type options struct {
 	daemon.LogOptions
-	ControlURL    string            `name:"control-url" help:"URL of the control plane; needed to enrol, remembered afterwards"`
-	StateDir      string            `name:"state-dir" help:"folder of this server's identity and last good state"`
-	TokenFile     string            `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
-	AccessAddress string            `name:"access-address" help:"host or host:port at which sshd is reached, proposed to the control plane (default: found)"`
-	Hostname      string            `name:"hostname" help:"name to propose for this server (default: the host's own)"`
-	HostLabels    map[string]string `name:"host-labels" help:"labels that this host gives itself; they are shown below host/ and never grant anything"`
-	DefaultShell  string            `name:"default-shell" help:"shell of people who have none of their own (default /bin/bash)"`
-	AuthLog       string            `name:"auth-log" help:"log file to read logins from (default: the journal, else /var/log/auth.log)"`
+	ControlURL    string              `name:"control-url" help:"URL of the control plane; needed to enrol, remembered afterwards"`
+	StateDir      string              `name:"state-dir" help:"folder of this server's identity and last good state"`
+	TokenFile     string              `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
+	AccessAddress string              `name:"access-address" help:"host or host:port at which sshd is reached, proposed to the control plane (default: found)"`
+	Hostname      string              `name:"hostname" help:"name to propose for this server (default: the host's own)"`
+	HostLabels    map[string]string   `name:"host-labels" help:"labels that this host gives itself; they are shown below host/ and never grant anything"`
+	LabelCommands map[string][]string `name:"label-commands" help:"programs that print the value of a label: key=word, once for each word, the first the program's absolute path"`
+	LabelInterval time.Duration       `name:"label-interval" help:"how often the programs are run"`
+	DefaultShell  string              `name:"default-shell" help:"shell of people who have none of their own (default /bin/bash)"`
+	AuthLog       string              `name:"auth-log" help:"log file to read logins from (default: the journal, else /var/log/auth.log)"`
 }
 
 // check finds what is wrong in the options themselves, before anything is read
@@ -51,7 +55,11 @@ func (o options) check() error {
 	if first, _, _ := strings.Cut(strings.ToLower(o.Hostname), "."); o.Hostname != "" && ident.ServerName(first) != nil {
 		return fmt.Errorf("hostname: %w", ident.ServerName(first))
 	}
-	return checkHostLabels(o.HostLabels)
+	if o.LabelInterval < labels.MinInterval || o.LabelInterval > labels.MaxInterval {
+		return fmt.Errorf("label-interval: %s is not between %s and %s", o.LabelInterval, labels.MinInterval, labels.MaxInterval)
+	}
+	_, err := labels.New(o.HostLabels, o.LabelCommands)
+	return err
 }
 
 // isAccess reports whether address can be dialled, as far as its text tells.
@@ -66,21 +74,4 @@ func isAccess(address string) bool {
 	}
 	_, err = netip.ParseAddr(host)
 	return err == nil || ident.ServerName(host) == nil
-}
-
-// hostLabelKey checks a key, before which host/ may be written or left out.
-func hostLabelKey(key string) error {
-	return ident.HostLabelKey(ident.HostLabelPrefix + strings.TrimPrefix(key, ident.HostLabelPrefix))
-}
-
-func checkHostLabels(labels map[string]string) error {
-	for key, value := range labels {
-		if err := hostLabelKey(key); err != nil {
-			return fmt.Errorf("host-labels: %w", err)
-		}
-		if err := ident.LabelValue(value); err != nil {
-			return fmt.Errorf("host-labels: %s: %w", key, err)
-		}
-	}
-	return nil
 }

@@ -20,6 +20,7 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -68,7 +69,8 @@ type option struct {
 // without a name tag is no option.
 //
 // A field is a string, bool, int, int64, uint16, float64, time.Duration,
-// []string, map[string]string or an encoding.TextUnmarshaler. Bind panics on
+// []string, map[string]string, map[string][]string or an encoding.TextUnmarshaler.
+// Of the last map a text is key=word, once for each word of the key's list. Bind panics on
 // anything else and on a name given twice: both are mistakes in the program.
 func Bind(flags *pflag.FlagSet, into any, file string) *Loader {
 	l := &Loader{flags: flags, file: file}
@@ -157,10 +159,17 @@ func (o *option) String() string {
 		return strings.Join(v, ",")
 	case map[string]string:
 		var pairs []string
-		for k, val := range v {
-			pairs = append(pairs, k+"="+val)
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			pairs = append(pairs, k+"="+v[k])
 		}
-		slices.Sort(pairs)
+		return strings.Join(pairs, ",")
+	case map[string][]string:
+		var pairs []string
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			for _, word := range v[k] {
+				pairs = append(pairs, k+"="+word)
+			}
+		}
 		return strings.Join(pairs, ",")
 	default:
 		return fmt.Sprint(v)
@@ -189,6 +198,8 @@ func (o *option) Type() string {
 		return "strings"
 	case map[string]string:
 		return "key=value"
+	case map[string][]string:
+		return "key=word"
 	case int, int64, uint16:
 		return "int"
 	case bool:
@@ -222,7 +233,7 @@ func (o *option) supported() bool {
 		return true
 	}
 	switch o.field.Interface().(type) {
-	case string, bool, int, int64, uint16, float64, time.Duration, []string, map[string]string:
+	case string, bool, int, int64, uint16, float64, time.Duration, []string, map[string]string, map[string][]string:
 		return true
 	}
 	return false
@@ -260,6 +271,8 @@ func (o *option) parse(texts []string) (reflect.Value, error) {
 		*p = texts
 	case *map[string]string:
 		*p, err = pairs(texts)
+	case *map[string][]string:
+		*p, err = lists(texts)
 	default:
 		// Numbers: fmt refuses what does not fit into the type.
 		if _, scanErr := fmt.Sscanf(texts[0]+"\n", "%v\n", p); scanErr != nil {
@@ -272,9 +285,9 @@ func (o *option) parse(texts []string) (reflect.Value, error) {
 func pairs(texts []string) (map[string]string, error) {
 	m := map[string]string{}
 	for _, t := range texts {
-		k, v, ok := strings.Cut(t, "=")
-		if !ok || k == "" {
-			return nil, fmt.Errorf("%q is not of the form key=value", t)
+		k, v, err := pair(t)
+		if err != nil {
+			return nil, err
 		}
 		if _, twice := m[k]; twice {
 			return nil, fmt.Errorf("%q is given twice", k)
@@ -282,4 +295,24 @@ func pairs(texts []string) (map[string]string, error) {
 		m[k] = v
 	}
 	return m, nil
+}
+
+func lists(texts []string) (map[string][]string, error) {
+	m := map[string][]string{}
+	for _, t := range texts {
+		k, v, err := pair(t)
+		if err != nil {
+			return nil, err
+		}
+		m[k] = append(m[k], v)
+	}
+	return m, nil
+}
+
+func pair(text string) (key, value string, err error) {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok || key == "" {
+		return "", "", fmt.Errorf("%q is not of the form key=value", text)
+	}
+	return key, value, nil
 }

@@ -27,6 +27,8 @@ type options struct {
 	Peers   []string          `name:"peers" help:"who"`
 	Labels  map[string]string `name:"labels" help:"labels"`
 	Addr    netip.Addr        `name:"addr" help:"address"`
+
+	Commands map[string][]string `name:"commands" help:"commands"`
 }
 
 // load runs one start of a program: its flags, its variables, its file.
@@ -82,9 +84,11 @@ func TestEveryTypeFromEverySource(t *testing.T) {
 		logOptions: logOptions{Level: slog.LevelDebug},
 		Listen:     "x", Timeout: 90 * time.Second, Verify: true, Limit: -3, Port: 65535,
 		Peers: []string{"a", "b"}, Labels: map[string]string{"env": "prod", "tier": "1"}, Addr: netip.MustParseAddr("10.0.0.1"),
+		Commands: map[string][]string{"role": {"/usr/bin/facter", "role"}, "rack": {"/bin/rack"}},
 	}
 	texts := map[string]string{"log-level": "debug", "listen": "x", "dial-timeout": "1m30s", "verify": "true", "limit": "-3",
-		"port": "65535", "peers": "a, b", "labels": "env=prod,tier=1", "addr": "10.0.0.1"}
+		"port": "65535", "peers": "a, b", "labels": "env=prod,tier=1", "addr": "10.0.0.1",
+		"commands": "role=/usr/bin/facter,rack=/bin/rack,role=role"}
 	env, args, file := map[string]string{}, []string{}, ""
 	for k, v := range texts {
 		env[EnvName(k)] = v
@@ -92,7 +96,8 @@ func TestEveryTypeFromEverySource(t *testing.T) {
 		file += strings.ReplaceAll(k, "-", "_") + ": " + v + "\n"
 	}
 	yamlForms := "# a comment\nlog_level: debug\nlisten: 'x'\ndial_timeout: 90s\nverify: true\nlimit: -3\nport: 65535\n" +
-		"peers:\n  - a\n  - b\nlabels:\n  env: prod\n  tier: 1\naddr: \"10.0.0.1\"\n"
+		"peers:\n  - a\n  - b\nlabels:\n  env: prod\n  tier: 1\naddr: \"10.0.0.1\"\n" +
+		"commands:\n  role: [/usr/bin/facter, role]\n  rack: /bin/rack\n"
 	for name, run := range map[string]func() (options, *Loader, error){
 		"flags":                     func() (options, *Loader, error) { return load(t, args, nil, "") },
 		"variables":                 func() (options, *Loader, error) { return load(t, nil, env, "") },
@@ -143,6 +148,9 @@ func TestMistakesAreFatalAndSayWhere(t *testing.T) {
 		{"a bad variable names itself", nil, map[string]string{"CARDEA_VERIFY": "perhaps"}, "", []string{"CARDEA_VERIFY", "perhaps"}},
 		{"a bad flag names itself", []string{"--limit=x"}, nil, "", []string{"--limit", `"x"`}},
 		{"a label without a value", []string{"--labels=x"}, nil, "", []string{"key=value"}},
+		{"a command without words", nil, nil, "commands: {role: []}", []string{"c.yaml:1:", "role", "empty list"}},
+		{"a list of lists", nil, nil, "commands: {role: [[a]]}", []string{"c.yaml:1:", "role", "plain value"}},
+		{"a list where a label's value belongs", nil, nil, "labels: {a: [b]}", []string{"c.yaml:1:", "a", "plain value"}},
 		{"a label given twice", nil, nil, "labels: 'a=1,a=2'", []string{"twice"}},
 		{"a file that somebody named must exist", []string{"--config=/nonexistent/c.yaml"}, nil, "", []string{"/nonexistent/c.yaml"}},
 		{"a file named by variable must exist", nil, map[string]string{"CARDEA_CONFIG": "/nonexistent/d.yaml"}, "", []string{"/nonexistent/d.yaml"}},

@@ -120,24 +120,38 @@ func (o *option) texts(node ast.Node) ([]string, error) {
 		}
 		return texts, nil
 	case ast.MapNode:
-		if o.Type() != "key=value" {
-			return nil, errors.New("expected a value, not keys of its own")
-		}
-		texts := []string{}
-		for entries := n.MapRange(); entries.Next(); {
-			t, err := scalar(entries.Value())
-			if err != nil {
-				return nil, err
-			}
-			texts = append(texts, entries.Key().String()+"="+t)
-		}
-		return texts, nil
+		return o.entries(n)
 	}
 	t, err := scalar(node)
 	if err != nil {
 		return nil, err
 	}
 	return o.split(t), nil
+}
+
+// entries turns the keys of a map into what the flag would have been given.
+func (o *option) entries(n ast.MapNode) ([]string, error) {
+	kind := o.Type()
+	if kind != "key=value" && kind != "key=word" {
+		return nil, errors.New("expected a value, not keys of its own")
+	}
+	texts := []string{}
+	for entries := n.MapRange(); entries.Next(); {
+		key, values := entries.Key().String(), []ast.Node{entries.Value()}
+		if list, ok := entries.Value().(*ast.SequenceNode); ok && kind == "key=word" {
+			if values = list.Values; len(values) == 0 {
+				return nil, fmt.Errorf("%s: has an empty list", key)
+			}
+		}
+		for _, v := range values {
+			t, err := scalar(v)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			texts = append(texts, key+"="+t)
+		}
+	}
+	return texts, nil
 }
 
 func scalar(node ast.Node) (string, error) {

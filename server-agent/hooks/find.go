@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/cardea-ssh/cardea/server-agent/program"
 )
 
 // find lists the hooks of an event in the order of their names, and says which
@@ -52,7 +53,7 @@ func rootsOwn(dir string) error {
 			return err
 		case !info.IsDir():
 			return fmt.Errorf("%s is not a folder", dir)
-		case !safe(info):
+		case !program.RootsAlone(info):
 			return fmt.Errorf("others than root can write to %s", dir)
 		}
 		if dir == filepath.Dir(dir) {
@@ -71,18 +72,12 @@ func fit(path string) error {
 		return err
 	case !info.Mode().IsRegular():
 		return errors.New("it is not a regular file")
-	case !safe(info):
+	case !program.RootsAlone(info):
 		return errors.New("others than root can write to it")
 	case info.Mode().Perm()&0o100 == 0:
 		return errors.New("it is not executable")
 	}
 	return nil
-}
-
-// safe reports whether root alone can write.
-func safe(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && st.Uid == 0 && info.Mode().Perm()&0o022 == 0
 }
 
 // runParts is the grammar of run-parts(8) without options: it leaves out what
