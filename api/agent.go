@@ -100,6 +100,13 @@ type Account struct {
 	Shell string `json:"shell,omitempty"`
 	// State: active, locked (a signed tombstone: lock and end sessions at once).
 	State string `json:"state" enum:"active,locked"`
+	// Remove, of a locked account, has the agent remove it once it is locked and
+	// nothing of it runs any more. It says what becomes of the home. An agent that
+	// does not know it locks; no account is ever removed for not being named.
+	Remove string `json:"remove,omitempty" enum:"keep,archive,delete"`
+	// WhenIdle, of a locked account, lets what runs under it come to its end first:
+	// the time of an account on demand is over.
+	WhenIdle bool `json:"when_idle,omitempty"`
 	// Admin gives full sudo.
 	Admin bool `json:"admin,omitempty"`
 	// Sudo are the commands that the account may run by sudo, of all its grants.

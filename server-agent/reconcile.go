@@ -57,6 +57,14 @@ func (r *reconciler) recover(ctx context.Context) {
 // run applies news at once and looks after the host from time to time.
 func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) error {
 	r.accounts.Stale = func() bool { return len(news) > 0 }
+	again := make(chan struct{}, 1)
+	r.accounts.HomeDone = func() {
+		select {
+		case again <- struct{}{}:
+		default:
+		}
+	}
+	defer r.accounts.StopHomes()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -73,6 +81,8 @@ func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) erro
 			return ctx.Err()
 		case r.state = <-news:
 			r.lookAt, r.reportAt = time.Time{}, time.Time{}
+		case <-again:
+			r.lookAt = time.Time{}
 		case <-ticker.C:
 		}
 	}
@@ -97,10 +107,16 @@ func (r *reconciler) apply(ctx context.Context) {
 		problems = append(problems, err.Error())
 	}
 	r.show("accounts", problems)
-	if err != nil || len(res.Failed) > 0 {
+	switch {
+	case err != nil || len(res.Failed) > 0:
+		r.lookAt = time.Now().Add(time.Minute)
+	case res.More && len(res.Done) > 0:
+		r.lookAt = time.Time{}
+		r.accounts.HomeDone()
+	case res.More:
 		r.lookAt = time.Now().Add(time.Minute)
 	}
-	if confirmed && err == nil {
+	if confirmed && err == nil && !res.More {
 		if _, err := atomicfile.Remove(r.path(confirmFile)); err != nil {
 			r.log.Error("the confirmation could not be removed", "err", err)
 		}
@@ -172,6 +188,8 @@ func (r *reconciler) tellSteps(done []accounts.Step) {
 			detail = "may not use sudo any more"
 		case s.Op == accounts.OpRun && strings.HasSuffix(s.Argv[0], "/useradd"):
 			detail = "made"
+		case s.Op == accounts.OpRun && strings.HasSuffix(s.Argv[0], "/userdel"):
+			detail = "removed"
 		case s.Op == accounts.OpRun && strings.HasSuffix(s.Argv[0], "/usermod") && !slices.Contains(s.Argv, "1"):
 			detail = "changed"
 		}

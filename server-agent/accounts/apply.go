@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,14 +27,22 @@ type Applier struct {
 	Stale func() bool
 	// ManyFrom is another manyFrom, for tests.
 	ManyFrom int
+	// HomeDone is called, from elsewhere, when a home that took long is archived or
+	// deleted: then Apply has more to do. Nil means nobody is told.
+	HomeDone func()
 	// Before is called before every step, for tests that stop in the middle.
 	Before func(Step)
+
+	going goneHomes
+	notes map[string]string // what steps have to tell, by login
 
 	// sudoValid: visudo has found the whole of sudo's configuration valid, in this
 	// Apply, and only what it checked was put in since.
 	sudoValid bool
 	// sudoers is another folder of sudo rules, for tests.
 	sudoers string
+	// homeBase is another HomeBase, for tests.
+	homeBase string
 }
 
 const (
@@ -84,12 +93,17 @@ func (a *Applier) Read(want Want) (Host, error) {
 			locked[uid] = true
 		}
 	}
-	if h.Busy, err = busy("/", locked); err != nil {
+	if h.Busy, err = busy("/", want.idle(locked)); err != nil {
 		return h, err
 	}
 	people := map[int]string{}
 	for uid := range locked {
 		people[uid] = reg.Accounts[uid].Login
+	}
+	for uid, o := range reg.Accounts {
+		if _, here := h.Shadow[o.Login]; !here && uid >= MinID {
+			people[uid] = o.Login // removed; its files may stand somewhere yet
+		}
 	}
 	found, err := findBelongings("/", people)
 	if err != nil {
@@ -103,6 +117,7 @@ func (a *Applier) Read(want Want) (Host, error) {
 // nothing could be decided or that ctx is over; failures of single steps are
 // problems, and the steps of other subjects go on.
 func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
+	a.comeBack(want)
 	host, err := a.Read(want)
 	if err != nil {
 		return Result{}, err
@@ -121,7 +136,8 @@ func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
 
 // take takes the steps in their order, and together those that can be.
 func (a *Applier) take(ctx context.Context, res *Result) error {
-	a.sudoValid = false
+	a.sudoValid, a.notes = false, map[string]string{}
+	defer func() { maps.Copy(res.left(), a.notes) }()
 	for rest := res.Steps; len(rest) > 0; {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -144,6 +160,9 @@ func (a *Applier) take(ctx context.Context, res *Result) error {
 		for i, err := range a.steps(context.WithoutCancel(ctx), some) {
 			if err == nil {
 				res.Done = append(res.Done, some[i])
+				continue
+			}
+			if errors.Is(err, errAside) {
 				continue
 			}
 			res.fail(some[i], err)
@@ -211,6 +230,13 @@ func (r *Result) pointless(s Step) bool {
 		return r.Failed[s.Login] || r.Failed[s.Subject]
 	}
 	return r.Failed[s.Subject]
+}
+
+func (r *Result) left() map[string]string {
+	if r.Left == nil {
+		r.Left = map[string]string{}
+	}
+	return r.Left
 }
 
 func (r *Result) fail(s Step, err error) {
@@ -292,6 +318,12 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 		return a.removeGroup(ctx, s.Login, s.GID)
 	case OpClean:
 		return a.clean(ctx, s.Login, s.UID)
+	case OpLeave, OpWipe:
+		note, err := a.leave(s)
+		if note != "" {
+			a.notes[s.Login] = note
+		}
+		return err
 	}
 	return fmt.Errorf("step %q is not known", s.Op)
 }

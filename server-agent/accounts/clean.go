@@ -58,7 +58,7 @@ func systemdRuns() bool {
 func (r *Result) lookAfter(root string) {
 	people := map[int]string{}
 	for _, s := range r.Done {
-		if s.Op == OpClean {
+		if s.Op == OpClean || s.Op == OpRun && s.Argv[0] == userdel {
 			people[s.UID] = s.Login
 		}
 	}
@@ -70,7 +70,6 @@ func (r *Result) lookAfter(root string) {
 	if err != nil {
 		r.Problems = append(r.Problems, ident.Text(err.Error()))
 	}
-	r.Left = map[string]string{}
 	for _, uid := range slices.Sorted(maps.Keys(people)) {
 		login := people[uid]
 		for _, p := range setIDProblems(login, left[uid]) {
@@ -79,7 +78,10 @@ func (r *Result) lookAfter(root string) {
 			}
 		}
 		if text := leftBehind(root, login, left[uid], strays(root, all, uid)); text != "" {
-			r.Left[login] = text
+			if before := r.left()[login]; before != "" {
+				text = before + "; " + text
+			}
+			r.left()[login] = text
 		}
 	}
 }

@@ -16,10 +16,15 @@
 // else's and is reported. The register never forgets a uid, so that no later
 // person gets the files of an earlier one.
 //
-// Accounts are deleted only when the host leaves Cardea and somebody says so
-// (Release). Whoever should not be on the host any more
-// is locked: expired first, so that nothing new begins under PAM or without
-// it, then his sessions and processes are ended.
+// Whoever should not be on the host any more is locked: expired first, so that
+// nothing new begins under PAM or without it, then his sessions and processes
+// are ended. An account that the state merely does not name is locked and no
+// more. It is removed only if the state says so of it, and after it was locked
+// and nothing of it runs: first the home, archived if that is wanted, then the
+// account. Homes are the one place that people fill, so nothing in them is
+// followed: not a link, not a mount, not a folder that was exchanged. A home is
+// moved out of everybody's reach before the first of its files is deleted.
+// Release does the same for a host that leaves Cardea, but for the homes.
 package accounts
 
 const (

@@ -24,6 +24,8 @@ type Host struct {
 	Homes map[string]Home
 	// HomeProblem is set if no home can be made safely.
 	HomeProblem string
+	// OldHomes are the uids whose homes were moved away and wait for their end.
+	OldHomes []int
 	// Sudoers are our files below /etc/sudoers.d, by uid.
 	Sudoers map[int]string
 	// Busy are the uids of locked accounts that still have processes.
@@ -124,6 +126,7 @@ func (h *Host) readHomes(base string, logins []string) {
 		h.HomeProblem = HomeBase + " is not a folder that root alone can write"
 		return
 	}
+	h.OldHomes = oldHomes(base)
 	for _, login := range logins {
 		info, err := os.Lstat(filepath.Join(base, filepath.Base(login)))
 		if err != nil {

@@ -24,6 +24,8 @@ type Plan struct {
 	Locked []User
 	// CanaryReady is false if the probe's account cannot be ours.
 	CanaryReady bool
+	// More is set if accounts are to be removed that are not gone after this plan.
+	More bool
 }
 
 // Decide compares what the host has with what is wanted. It is pure. Locks
@@ -79,6 +81,9 @@ type planner struct {
 	problems, usable, held []string
 	locked                 []User
 	canary                 bool
+	// gone are the steps that remove; more says that there is more to remove.
+	gone []Step
+	more bool
 }
 
 func (p *planner) out() Plan {
@@ -88,8 +93,8 @@ func (p *planner) out() Plan {
 		reg := p.reg
 		steps = append(steps, Step{Op: OpRecord, Register: &reg})
 	}
-	steps = slices.Concat(steps, p.base, p.fixes, p.made, p.sudo)
-	return Plan{Steps: steps, Problems: p.problems, Usable: p.usable, Held: p.held, Locked: p.locked, CanaryReady: p.canary}
+	steps = slices.Concat(steps, p.base, p.fixes, p.made, p.sudo, p.gone)
+	return Plan{Steps: steps, Problems: p.problems, Usable: p.usable, Held: p.held, Locked: p.locked, CanaryReady: p.canary, More: p.more}
 }
 
 func (p *planner) problem(format string, args ...any) {
@@ -130,6 +135,8 @@ func (p *planner) decide() {
 	}
 	p.fixMembers(managed)
 	p.planSudo(wanted)
+	p.planRemovals(wanted, len(ours))
+	p.planOld()
 	p.problems = append(p.problems, p.have.Unread...)
 }
 

@@ -61,6 +61,10 @@ func (p *planner) createAccount(a account, groups []string) {
 func (p *planner) changeAccount(a account, u User, groups []string) {
 	p.members[Managed] = append(p.members[Managed], a.Login)
 	if a.locked() {
+		if a.WhenIdle && !p.expired(u.Name) && p.have.Busy[u.UID] {
+			p.held = append(p.held, u.Name) // its time is over, but not what he is doing
+			return
+		}
 		p.lock(u)
 		return
 	}

@@ -23,6 +23,8 @@ const (
 	OpEnd     Op = "end"     // end the sessions and processes of a locked account
 	OpClean   Op = "clean"   // remove the jobs of a locked account
 	OpUngroup Op = "ungroup" // remove a group of ours if it is still there
+	OpLeave   Op = "leave"   // archive the home of a removed account, if so wanted, and delete it
+	OpWipe    Op = "wipe"    // delete a home that was moved away for that
 )
 
 // Step is one change of the host, whole in itself: the host is consistent
@@ -42,6 +44,8 @@ type Step struct {
 	New *newAccount
 	// Here is set in an OpHome of an account that the host has already.
 	Here bool
+	// Home is what an OpLeave does with it: archive or delete.
+	Home string
 }
 
 // String is the step as `plan` prints it.
@@ -72,6 +76,13 @@ func (s Step) String() string {
 		return fmt.Sprintf("end the sessions and processes of uid %d", s.UID)
 	case OpUngroup:
 		return fmt.Sprintf("remove the group %s, gid %d", s.Login, s.GID)
+	case OpLeave:
+		if s.Home == homeArchive {
+			return fmt.Sprintf("archive and delete the home of %s, uid %d", s.Login, s.UID)
+		}
+		return fmt.Sprintf("delete the home of %s, uid %d", s.Login, s.UID)
+	case OpWipe:
+		return fmt.Sprintf("delete %s", oldHome(s.UID))
 	case OpClean:
 		return fmt.Sprintf("remove lingering, cron and at jobs and sudo timestamps of %s, uid %d%s", s.Login, s.UID, s.known())
 	}

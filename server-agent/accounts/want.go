@@ -3,6 +3,7 @@ package accounts
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -34,6 +35,17 @@ func (w Want) Logins() (logins []string) {
 	return logins
 }
 
+// idle adds the uids of those who are locked only when they have no process.
+func (w Want) idle(uids map[int]bool) map[int]bool {
+	out := maps.Clone(uids)
+	for _, a := range w.Accounts {
+		if a.WhenIdle && a.State == stateLocked {
+			out[a.UID] = true
+		}
+	}
+	return out
+}
+
 // account is an api.Account whose every field was checked.
 type account struct {
 	api.Account
@@ -56,7 +68,7 @@ func checkAccount(a api.Account) error {
 		return fmt.Errorf("uid %w", err)
 	}
 	if a.State == stateLocked {
-		return nil // nothing else of a tombstone is used, so nothing else may void it
+		return nil // whatever else a tombstone says, it must not void the lock
 	}
 	if err := checkID(a.GID); err != nil {
 		return fmt.Errorf("gid %w", err)
