@@ -105,6 +105,7 @@ func cutText(s string, limit int) string {
 func (a *Agent) publish() {
 	s := a.board.snapshot()
 	s.PID = os.Getpid()
+	tellManager(s)
 	if err := writeJSON(a.path(statusFile), s); err != nil {
 		a.log.Warn("the status could not be written", "err", err)
 	}

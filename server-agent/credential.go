@@ -172,7 +172,7 @@ func (a *Agent) waitForEnrolment(ctx context.Context) error {
 				}
 			}
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := a.rest(ctx, wait); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/server-agent/labels"
 )
 
@@ -60,6 +61,8 @@ type Options struct {
 	before func(step string)
 	// hooksDir is another folder of hooks, for tests.
 	hooksDir string
+	// tick is another tick, for tests that wait for it.
+	tick time.Duration
 	// manyFrom is another number of accounts that are made at once, for tests.
 	manyFrom int
 	// backoff is another backoff, for tests that fail often.
@@ -74,9 +77,10 @@ type Agent struct {
 	now    func() time.Time
 	log    *slog.Logger
 
-	board board
-	queue *queue
-	said  said
+	board    board
+	watchdog *daemon.Watchdog
+	queue    *queue
+	said     said
 
 	labels *labels.Gatherer
 }
@@ -110,6 +114,7 @@ func New(opt Options) (*Agent, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
+	a.opt.tick = cmp.Or(a.opt.tick, tick)
 	if a.opt.backoff == nil {
 		a.opt.backoff = backoff
 	}

@@ -56,7 +56,7 @@ func (r *reconciler) recover(ctx context.Context) {
 
 // run applies news at once and looks after the host from time to time.
 func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) error {
-	r.accounts.Stale = func() bool { return len(news) > 0 }
+	r.accounts.Stale = r.moves(func() bool { return len(news) > 0 })
 	again := make(chan struct{}, 1)
 	r.accounts.HomeDone = func() {
 		select {
@@ -65,9 +65,10 @@ func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) erro
 		}
 	}
 	defer r.accounts.StopHomes()
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(r.opt.tick)
 	defer ticker.Stop()
 	for {
+		r.watchdog.Progress()
 		now := time.Now()
 		if r.state.Complete && (now.After(r.lookAt) || r.confirmed()) {
 			r.apply(ctx)

@@ -39,8 +39,13 @@ func agentMain() int {
 		ControlURL: "http://127.0.0.1:7080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		backoff:  func(int, error) time.Duration { return 50 * time.Millisecond },
 		manyFrom: many,
+		tick:     envDuration("CARDEA_TEST_TICK"),
 		hooksDir: os.Getenv("CARDEA_TEST_HOOKS"),
 		before: func(step string) {
+			if stick := os.Getenv("CARDEA_TEST_STICK"); stick != "" && strings.Contains(step, stick) {
+				fmt.Fprintln(os.Stderr, "stuck before:", step)
+				select {}
+			}
 			if steps++; steps == dieAt {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				time.Sleep(time.Minute)
@@ -74,6 +79,12 @@ func agentMain() int {
 	return 0
 }
 
+// envDuration is zero where the variable is not set.
+func envDuration(name string) time.Duration {
+	d, _ := time.ParseDuration(os.Getenv(name))
+	return d
+}
+
 const agentPath = "/opt/cardea-test/cardea-server-agent"
 
 // rig is a control plane and one host with a real sshd.
@@ -85,7 +96,7 @@ type rig struct {
 	agent *vhost.Process
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, binds ...vhost.Bind) *rig {
 	t.Helper()
 	n, err := vhost.NewNetwork(t.Context(), vhost.NetworkOptions{Private: true})
 	if errors.Is(err, vhost.ErrUnable) {
@@ -111,7 +122,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	h, err := n.NewHost(t.Context(), vhost.Options{
-		Name: "web-1", Forwards: []vhost.Forward{{Port: 7080, To: l.Addr().String()}}, Binds: []vhost.Bind{{From: self, To: agentPath}},
+		Name: "web-1", Forwards: []vhost.Forward{{Port: 7080, To: l.Addr().String()}}, Binds: append(binds, vhost.Bind{From: self, To: agentPath}),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -33,10 +33,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		accounts: accounts.Applier{Register: a.path(registerFile), Now: a.opt.Now, ManyFrom: a.opt.manyFrom},
 		sshd:     sshd.Manager{State: a.opt.StateDir, Now: a.opt.Now},
 	}
+	a.watchdog = daemon.NewWatchdog()
+	r.sshd.Before = func(string) { a.watchdog.Progress() }
 	if before := a.opt.before; before != nil {
 		r.accounts.Before = func(s accounts.Step) { before(s.String()) }
 		r.sshd.Before = func(stage string) { before("sshd: " + stage) }
 	}
+	defer context.AfterFunc(ctx, func() { daemon.Notify("STOPPING=1") })()
 	if a.queue, err = openQueue(a.path(queueFile)); err != nil {
 		return err
 	}
@@ -45,6 +48,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.board.set("hooks", "no hook is run: "+err.Error())
 	}
 	r.recover(ctx)
+	daemon.NotifyStatus("waits for an enrolment token in " + a.opt.TokenFile)
 	daemon.Notify("READY=1") // also without a token: the agent waits for it
 	if err := a.waitForEnrolment(ctx); err != nil {
 		return err

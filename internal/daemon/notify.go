@@ -4,7 +4,12 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
+
+// notifyTimeout bounds the wait for a service manager that does not read: its
+// socket is full then, and the work must not wait for it.
+const notifyTimeout = 2 * time.Second
 
 // Notify tells systemd a state such as "READY=1" or "STOPPING=1"
 // (sd_notify(3)). It does nothing where no service manager asked for it.
@@ -21,6 +26,21 @@ func Notify(state string) error {
 		return err
 	}
 	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(notifyTimeout)); err != nil {
+		return err
+	}
 	_, err = conn.Write([]byte(state))
 	return err
+}
+
+// NotifyStatus gives systemd the sentence that `systemctl status` shows. What is
+// no printable text in it becomes a space: a line break would begin another
+// message.
+func NotifyStatus(text string) error {
+	return Notify("STATUS=" + strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, " ")))
 }
