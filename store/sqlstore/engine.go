@@ -33,6 +33,11 @@ type engine struct {
 	classify func(error) failure
 	lock     io.Closer // of the SQLite file
 
+	// snapshots holds a token for each snapshot that is open where statements are
+	// prepared: that takes a connection besides the snapshot's own, so there must be
+	// one left, or all snapshots would wait for each other for ever.
+	snapshots chan struct{}
+
 	mu       sync.Mutex
 	prepared map[string]*sql.Stmt // guarded by mu; on reads
 }
@@ -139,6 +144,14 @@ func (s *Store) snapshot(ctx context.Context, read func(reader) error) error {
 	whole, err := s.eng.uncancelled(ctx)
 	if err != nil {
 		return err
+	}
+	if s.eng.prepare {
+		select {
+		case s.eng.snapshots <- struct{}{}:
+			defer func() { <-s.eng.snapshots }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	tx, err := s.eng.reads.BeginTx(whole, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {

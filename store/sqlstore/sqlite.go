@@ -30,10 +30,11 @@ func openSQLite(ctx context.Context, o Options) (*engine, error) {
 		return nil, err
 	}
 	e := &engine{
-		dialect:  &dialect{marks: toSQLite},
-		prepare:  true,
-		classify: classifySQLite,
-		lock:     lock,
+		dialect:   &dialect{marks: toSQLite},
+		prepare:   true,
+		snapshots: make(chan struct{}, maxReaders-1),
+		classify:  classifySQLite,
+		lock:      lock,
 	}
 	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
 	if e.writes, err = sql.Open("sqlite", dsn+"?_txlock=immediate&"+sqlitePragmas); err != nil {
