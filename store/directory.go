@@ -139,7 +139,8 @@ type Directory interface {
 	Users(ctx context.Context, p Page) ([]User, string, error)
 	// UpdateUser: disabling, deleting or a new password revokes the user's
 	// sessions and browser sessions, spoils codes that were approved and not yet
-	// redeemed, and orders the end of its gateway sessions in the same
+	// redeemed, orders the end of its gateway sessions and revokes its
+	// certificates that are not over, in the same
 	// transaction: who stole a session or the old password has nothing any more.
 	// Memberships stay, so that agents are told to
 	// lock the account. ErrLastAdmin where no active administrator would be
@@ -166,7 +167,8 @@ type Directory interface {
 	Projects(ctx context.Context, p Page) ([]Project, string, error)
 	UpdateProject(ctx context.Context, id string, c ProjectChange, m Meta) (Project, error)
 	// DeleteProject removes an empty project with its grants and enrolment
-	// tokens and retires its keys; ErrInUse while it has servers.
+	// tokens, retires its keys and destroys their private parts; ErrInUse while it
+	// has servers.
 	DeleteProject(ctx context.Context, id string, m Meta) error
 
 	// CreateGrant: ErrNotFound for an unknown project, group or entitlement.

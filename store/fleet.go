@@ -17,6 +17,7 @@ type Server struct {
 	HostLabels  map[string]string // the host's own, keys without host/
 	State       string            // Active, Disabled
 	HostKey     string            // authorized_keys form, as reported
+	HostCA      string            // fingerprint of the CA of the host certificate that sshd shows
 	// ConfirmedEpoch and ConfirmedCounter are the state that is in force.
 	ConfirmedEpoch, ConfirmedCounter int64
 	Problems                         []string
@@ -51,6 +52,7 @@ type ServerReport struct {
 	HostKey, AgentVersion            string
 	// HostLabels, keys without host/, are in place of those before; nil leaves them.
 	HostLabels *map[string]string
+	HostCA     string // see Server; empty leaves the one before
 }
 
 // Gateway is a member of a pool.
@@ -181,6 +183,7 @@ type ProjectFacts struct {
 	Project Project
 	UserCAs []Key // of the project, not retired
 	HostCAs []Key // of the team, not retired
+	Revoked Revocations
 	Grants  []Grant
 	// Entitlements are those that the grants name, each once.
 	Entitlements []Entitlement

@@ -120,7 +120,8 @@ type SignIn interface {
 	// Sessions lists those of a user, or all for "".
 	Sessions(ctx context.Context, user string, p Page) ([]Session, string, error)
 	Session(ctx context.Context, id string) (Session, error)
-	// RevokeSession also orders the end of the gateway sessions that it began.
+	// RevokeSession also orders the end of the gateway sessions that it began, and
+	// revokes its certificates that are not over.
 	RevokeSession(ctx context.Context, id string, m Meta) error
 	Devices(ctx context.Context, user string, p Page) ([]Device, string, error)
 	Device(ctx context.Context, id string) (Device, error)

@@ -100,6 +100,7 @@ type Store interface {
 	Fleet
 	SignIn
 	Issuance
+	Trust
 	AuditLog
 	Watcher
 

@@ -24,7 +24,7 @@ type Key struct {
 	ID      string
 	Scope   string // id of a project, or "team"
 	Purpose string // of package ca
-	State   string // next, active, retired
+	State   string // KeyNext, Active, KeyPrevious, KeyRetired
 	// Public is the public half: an authorized_keys line for SSH CAs, raw bytes
 	// otherwise, empty for symmetric secrets.
 	Public []byte
@@ -32,7 +32,10 @@ type Key struct {
 	// of two projects.
 	Fingerprint string
 	Sealed      []byte
-	CreatedAt   time.Time
+	// Revision is the one since which servers are told of it; 0 for a CA's first key.
+	Revision  int64
+	CreatedAt time.Time
+	ChangedAt time.Time // of the state; zero if it never changed
 }
 
 // Teams is the root of everything.

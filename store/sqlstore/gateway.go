@@ -167,6 +167,9 @@ func projectFacts(r reader, id string) (f store.ProjectFacts, err error) {
 	if f.HostCAs, err = keys(r, teamScope, hostCAPurpose); err != nil {
 		return f, err
 	}
+	if f.Revoked, err = revocations(r, id); err != nil {
+		return f, err
+	}
 	f.Grants, err = all(r, grantSudoInto, `SELECT `+grantSudoColumns+` FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = ? ORDER BY a.created_at, a.id`, id)
 	if err != nil {
 		return f, err
@@ -195,7 +198,8 @@ func projectFacts(r reader, id string) (f store.ProjectFacts, err error) {
 
 // How package ca names scopes and purposes.
 const (
-	teamScope     = "team"
-	userCAPurpose = "user-ca"
-	hostCAPurpose = "host-ca"
+	teamScope        = "team"
+	userCAPurpose    = "user-ca"
+	hostCAPurpose    = "host-ca"
+	gatewayCAPurpose = "gateway-ca"
 )

@@ -117,7 +117,7 @@ func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) erro
 		for _, q := range []string{
 			`DELETE FROM grants WHERE project_id = ?`,
 			`DELETE FROM enrolment_tokens WHERE project_id = ?`,
-			`UPDATE keys SET state = '` + retiredKey + `' WHERE scope = ?`,
+			`UPDATE keys SET state = '` + store.KeyRetired + `', sealed = '' WHERE scope = ?`,
 			`DELETE FROM projects WHERE id = ?`,
 		} {
 			if _, err := t.exec(q, id); err != nil {

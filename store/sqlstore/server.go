@@ -10,11 +10,11 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-const serverColumns = "s.id, s.project_id, s.name, s.address, s.labels, s.host_labels, s.state, s.host_key, s.confirmed_epoch, s.confirmed_counter, " +
+const serverColumns = "s.id, s.project_id, s.name, s.address, s.labels, s.host_labels, s.state, s.host_key, s.host_ca, s.confirmed_epoch, s.confirmed_counter, " +
 	"s.problems, s.agent_version, s.events_next, s.last_seen, s.created_at"
 
 func serverInto(s *store.Server) []any {
-	return []any{&s.ID, &s.Project, &s.Name, &s.Address, &s.Labels, &s.HostLabels, &s.State, &s.HostKey, &s.ConfirmedEpoch, &s.ConfirmedCounter,
+	return []any{&s.ID, &s.Project, &s.Name, &s.Address, &s.Labels, &s.HostLabels, &s.State, &s.HostKey, &s.HostCA, &s.ConfirmedEpoch, &s.ConfirmedCounter,
 		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.LastSeen, &s.CreatedAt}
 }
 
@@ -140,6 +140,9 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 		if r.HostKey == "" {
 			r.HostKey = v.HostKey
 		}
+		if r.HostCA == "" {
+			r.HostCA = v.HostCA
+		}
 		if r.AgentVersion == "" {
 			r.AgentVersion = v.AgentVersion
 		}
@@ -148,8 +151,8 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 			v.HostLabels = *r.HostLabels
 			t.touch(store.ProjectTopic(v.Project))
 		}
-		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,
-			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.AgentVersion, v.HostLabels, t.now, id)
+		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, host_ca = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,
+			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.HostCA, r.AgentVersion, v.HostLabels, t.now, id)
 		return err
 	})
 }

@@ -108,7 +108,7 @@ func (s *Store) Session(ctx context.Context, id string) (store.Session, error) {
 
 // RevokeSession implements store.SignIn. One that is revoked stays as it is.
 func (s *Store) RevokeSession(ctx context.Context, id string, m store.Meta) error {
-	return s.do(ctx, m, func(t *tx) error { return t.revokeSession(id) })
+	return s.doDirectory(ctx, m, func(t *tx) error { return t.revokeSession(id) })
 }
 
 func (t *tx) revokeSession(id string) error {
@@ -118,6 +118,9 @@ func (t *tx) revokeSession(id string) error {
 		return err
 	}
 	t.touch(store.UserTopic(user))
+	if err := t.revokeLive(`i.session_id = ?`, id); err != nil {
+		return err
+	}
 	return t.orderEnd(`user_session = ?`, id)
 }
 
@@ -144,7 +147,7 @@ func (s *Store) Device(ctx context.Context, id string) (store.Device, error) {
 
 // SetDeviceState implements store.SignIn.
 func (s *Store) SetDeviceState(ctx context.Context, id, state string, m store.Meta) (store.Device, error) {
-	return get(ctx, s, m, false, func(t *tx) (store.Device, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Device, error) {
 		var d store.Device
 		if err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.id = ? /*lock*/`, id); err != nil {
 			return d, err
@@ -158,6 +161,9 @@ func (s *Store) SetDeviceState(ctx context.Context, id, state string, m store.Me
 			return d, nil
 		}
 		if _, err := t.exec(`UPDATE sessions SET revoked_at = ? WHERE device_id = ? AND revoked_at = 0`, t.now, id); err != nil {
+			return d, err
+		}
+		if err := t.revokeLive(`i.device_id = ?`, id); err != nil {
 			return d, err
 		}
 		return d, t.orderEnd(`user_session IN (SELECT id FROM sessions WHERE device_id = ?)`, id)

@@ -149,7 +149,7 @@ type code struct {
 
 // Redeem implements store.SignIn.
 func (s *Store) Redeem(ctx context.Context, r store.Redemption, m store.Meta) (store.Subject, error) {
-	return get(ctx, s, m, false, func(t *tx) (store.Subject, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Subject, error) {
 		var c code
 		into := append(requestInto(&c.request), &c.phase, &c.expires, &c.session)
 		err := one(t, into, `SELECT `+requestColumns+`, r.phase, r.code_expires_at, r.session_id FROM auth_requests r WHERE r.code_hash = ? /*lock*/`, r.CodeHash)

@@ -8,7 +8,7 @@ import (
 
 const (
 	teamColumns = "t.id, t.name, t.epoch, t.revision, t.created_at"
-	keyColumns  = "k.id, k.scope, k.purpose, k.state, k.public, k.fingerprint, k.sealed, k.created_at"
+	keyColumns  = "k.id, k.scope, k.purpose, k.state, k.public, k.fingerprint, k.sealed, k.revision, k.created_at, k.changed_at"
 )
 
 func teamInto(t *store.Team) []any {
@@ -16,7 +16,7 @@ func teamInto(t *store.Team) []any {
 }
 
 func keyInto(k *store.Key) []any {
-	return []any{&k.ID, &k.Scope, &k.Purpose, &k.State, &k.Public, &k.Fingerprint, &k.Sealed, &k.CreatedAt}
+	return []any{&k.ID, &k.Scope, &k.Purpose, &k.State, &k.Public, &k.Fingerprint, &k.Sealed, &k.Revision, &k.CreatedAt, &k.ChangedAt}
 }
 
 // CreateTeam implements store.Teams. The single row of the table makes sure
@@ -41,8 +41,8 @@ func (s *Store) CreateTeam(ctx context.Context, team store.Team, keys []store.Ke
 }
 
 func (t *tx) insertKey(k store.Key) error {
-	_, err := t.exec(`INSERT INTO keys (id, scope, purpose, state, public, fingerprint, sealed, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		k.ID, k.Scope, k.Purpose, k.State, k.Public, k.Fingerprint, k.Sealed, created(k.CreatedAt, t))
+	_, err := t.exec(`INSERT INTO keys (id, scope, purpose, state, public, fingerprint, sealed, revision, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		k.ID, k.Scope, k.Purpose, k.State, k.Public, k.Fingerprint, k.Sealed, k.Revision, created(k.CreatedAt, t))
 	return err
 }
 
@@ -53,10 +53,7 @@ func (s *Store) Team(ctx context.Context) (store.Team, error) {
 	return v, err
 }
 
-// retiredKey is the state of keys that nothing may use any more.
-const retiredKey = "retired"
-
-const selectKeys = `SELECT ` + keyColumns + ` FROM keys k WHERE k.state <> '` + retiredKey + `'
+const selectKeys = `SELECT ` + keyColumns + ` FROM keys k WHERE k.state <> '` + store.KeyRetired + `'
 	AND (CAST(? AS TEXT) = '' OR k.scope = ?) AND (CAST(? AS TEXT) = '' OR k.purpose = ?)
 	ORDER BY CASE k.state WHEN 'active' THEN 0 ELSE 1 END, k.created_at DESC, k.id`
 

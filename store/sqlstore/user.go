@@ -178,5 +178,8 @@ func (t *tx) throwOut(user string) error {
 	if _, err := t.exec(`UPDATE sessions SET revoked_at = ? WHERE user_id = ? AND revoked_at = 0`, t.now, user); err != nil {
 		return err
 	}
+	if err := t.revokeLive(`i.user_id = ?`, user); err != nil {
+		return err
+	}
 	return t.orderEnd(`user_id = ?`, user)
 }

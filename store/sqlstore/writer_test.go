@@ -116,7 +116,8 @@ func TestPollsOfServersHardlyWrite(t *testing.T) {
 		if _, err := t.exec(`INSERT INTO projects VALUES ('prj_a', 'a', 60, 'none', '', false, false, 1, 0)`); err != nil {
 			return err
 		}
-		_, err := t.exec(`INSERT INTO servers VALUES ('srv_a', 'prj_a', 'a', '', '', '', 'active', '', 0, 0, '', '', 1, ?, 0)`, now)
+		_, err := t.exec(`INSERT INTO servers (id, project_id, name, address, labels, host_labels, state, host_key, confirmed_epoch, confirmed_counter, problems,
+			agent_version, events_next, last_seen, created_at) VALUES ('srv_a', 'prj_a', 'a', '', '', '', 'active', '', 0, 0, '', '', 1, ?, 0)`, now)
 		return err
 	})
 	if err != nil {

@@ -50,6 +50,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Sessions", sessionCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
+		{"Trust", trustCases},
 		{"Audit", auditCases},
 		{"Watch", watchCases},
 		{"Sweep", sweepCases},
