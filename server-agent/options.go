@@ -39,6 +39,8 @@ type Options struct {
 	HostLabels map[string]string
 	// LabelCommands are programs by the label whose value they print.
 	LabelCommands map[string][]string
+	// CloudLabels adds what the cloud says, where the host is in one.
+	CloudLabels bool
 	// LabelInterval is how often labels are gathered anew; zero means
 	// labels.DefaultInterval.
 	LabelInterval time.Duration
@@ -106,6 +108,10 @@ func New(opt Options) (*Agent, error) {
 	gatherer, err := labels.New(opt.HostLabels, opt.LabelCommands)
 	if err != nil {
 		return nil, err
+	}
+	gatherer.Log = opt.Log
+	if opt.CloudLabels {
+		gatherer.Tags = new(labels.Cloud).Tags
 	}
 	if err := checkStateDir(opt.StateDir); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ type verbs struct {
 }
 
 func command(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
-	v := &verbs{opt: options{StateDir: serveragent.DefaultStateDir, LabelInterval: labels.DefaultInterval}, stderr: stderr}
+	v := &verbs{opt: options{StateDir: serveragent.DefaultStateDir, LabelInterval: labels.DefaultInterval, CloudLabels: true}, stderr: stderr}
 	root := &cobra.Command{
 		Use:   "cardea-server-agent",
 		Short: "Keep this server's accounts and sshd what the control plane says",
@@ -67,7 +67,7 @@ func (v *verbs) agent(needRoot bool) (*serveragent.Agent, error) {
 	}
 	return serveragent.New(serveragent.Options{
 		ControlURL: v.opt.ControlURL, StateDir: v.opt.StateDir, TokenFile: v.opt.TokenFile, AccessAddress: v.opt.AccessAddress,
-		Hostname: v.opt.Hostname, HostLabels: v.opt.HostLabels, LabelCommands: v.opt.LabelCommands, LabelInterval: v.opt.LabelInterval, DefaultShell: v.opt.DefaultShell, AuthLog: v.opt.AuthLog,
+		Hostname: v.opt.Hostname, HostLabels: v.opt.HostLabels, LabelCommands: v.opt.LabelCommands, LabelInterval: v.opt.LabelInterval, CloudLabels: v.opt.CloudLabels, DefaultShell: v.opt.DefaultShell, AuthLog: v.opt.AuthLog,
 		Log: log, Version: version.Get().Version, UserAgent: version.UserAgent("cardea-server-agent"),
 	})
 }

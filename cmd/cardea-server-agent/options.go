@@ -27,6 +27,7 @@ type options struct {
 	Hostname      string              `name:"hostname" help:"name to propose for this server (default: the host's own)"`
 	HostLabels    map[string]string   `name:"host-labels" help:"labels that this host gives itself; they are shown below host/ and never grant anything"`
 	LabelCommands map[string][]string `name:"label-commands" help:"programs that print the value of a label: key=word, once for each word, the first the program's absolute path"`
+	CloudLabels   bool                `name:"cloud-labels" help:"take labels from the tags that AWS, GCP or Azure has for this host"`
 	LabelInterval time.Duration       `name:"label-interval" help:"how often the programs are run"`
 	DefaultShell  string              `name:"default-shell" help:"shell of people who have none of their own (default /bin/bash)"`
 	AuthLog       string              `name:"auth-log" help:"log file to read logins from (default: the journal, else /var/log/auth.log)"`

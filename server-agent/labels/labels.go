@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -35,11 +36,14 @@ type Gatherer struct {
 	// Tags are the cloud's; nil means that there is no cloud. What does not fit the
 	// grammar of labels is left out.
 	Tags func(context.Context) (map[string]string, error)
+	// Log hears which tags are left out; nil is nobody.
+	Log *slog.Logger
 
 	fixed    map[string]string
 	commands map[string][]string
 
 	printed, tagged map[string]string // the last ones that could be had
+	left            []string          // keys of tags that are no labels
 }
 
 // New takes fixed labels, and programs by the label whose value they print on one
@@ -133,7 +137,8 @@ func run(ctx context.Context, argv []string) (string, error) {
 	return value, ident.LabelValue(value)
 }
 
-// addTags puts in the cloud's tags, up to what there is room for.
+// addTags puts in what the cloud says, up to what there is room for. What does not fit
+// is no problem of the host: tags may hold whole sentences.
 func (g *Gatherer) addTags(ctx context.Context, labels map[string]string) (problem string) {
 	if g.Tags == nil {
 		return ""
@@ -144,20 +149,21 @@ func (g *Gatherer) addTags(ctx context.Context, labels map[string]string) (probl
 		tags = g.tagged
 	}
 	g.tagged = tags
-	left := 0
+	var left []string
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		if _, own := labels[key]; own {
 			continue // the host's configuration knows better
 		}
 		fits := ident.HostLabelKey(ident.HostLabelPrefix+key) == nil && ident.LabelValue(tags[key]) == nil
 		if !fits || len(labels) >= ident.MaxLabels {
-			left++
+			left = append(left, ident.Text(key))
 			continue
 		}
 		labels[key] = tags[key]
 	}
-	if left > 0 && problem == "" {
-		problem = fmt.Sprintf("%d of the cloud's tags are no labels: they have other characters than labels may have, or there are more than %d", left, ident.MaxLabels)
+	if !slices.Equal(left, g.left) && g.Log != nil {
+		g.Log.Info("tags of the cloud that are no labels, or too many", "tags", left)
 	}
+	g.left = left
 	return problem
 }

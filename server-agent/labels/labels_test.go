@@ -87,7 +87,7 @@ func TestTagsOfACloud(t *testing.T) {
 	g.Tags = func(context.Context) (map[string]string, error) { return tags, fault }
 	tags = map[string]string{"env": "dev", "team": "shop", "Name": "x", "note": "two words"}
 	got, problems := g.Gather(t.Context())
-	if !maps.Equal(got, map[string]string{"env": "prod", "team": "shop"}) || len(problems) != 1 || !strings.HasPrefix(problems[0], "2 of") {
+	if !maps.Equal(got, map[string]string{"env": "prod", "team": "shop"}) || len(problems) > 0 {
 		t.Errorf("%v, %q", got, problems)
 	}
 	tags, fault = nil, errors.New("timeout")
@@ -100,7 +100,7 @@ func TestTagsOfACloud(t *testing.T) {
 		tags[fmt.Sprintf("t%02d", i)] = "v"
 	}
 	got, problems = g.Gather(t.Context())
-	if len(got) != ident.MaxLabels || got["env"] != "prod" || len(problems) != 1 || !strings.HasPrefix(problems[0], "1 of") {
+	if len(got) != ident.MaxLabels || got["env"] != "prod" || got["t31"] != "" || len(problems) > 0 {
 		t.Errorf("one too many: %d, %q", len(got), problems)
 	}
 	delete(tags, "t00")
