@@ -67,6 +67,7 @@ var floors = map[string]int{
 
 	"server-agent/program":               1,
 	"server-agent/metadata":              1,
+	"server-agent/sftd":                  1,
 	"server-agent/metadata/metadatatest": 1,
 	"internal/pgtest":                    1,
 

@@ -13,6 +13,9 @@ type ServerEnrolment struct {
 	// Hostname and Address are proposals; the token's own values win.
 	Hostname string `json:"hostname,omitempty"`
 	Address  string `json:"address,omitempty"`
+	// AltNames and Bastion are proposals too.
+	AltNames []string `json:"alt_names,omitempty" maxItems:"16"`
+	Bastion  string   `json:"bastion,omitempty"`
 	// HostLabels are the host's own; they are stored below host/.
 	HostLabels map[string]string `json:"host_labels,omitempty"`
 	Version    string            `json:"version,omitempty"`
@@ -135,8 +138,12 @@ type AgentReport struct {
 	Problems []string `json:"problems,omitempty"`
 	// HostKey is sshd's Ed25519 host key in authorized_keys form.
 	HostKey string `json:"host_key,omitempty"`
-	// Addresses are proposals for the registered address.
-	Address string `json:"address,omitempty"`
+	// Hostname, Address, AltNames and Bastion are proposals: an administrator sees
+	// them beside what is in force. Empty proposes nothing.
+	Hostname string   `json:"hostname,omitempty"`
+	Address  string   `json:"address,omitempty"`
+	AltNames []string `json:"alt_names,omitempty" maxItems:"16"`
+	Bastion  string   `json:"bastion,omitempty"`
 	// HostLabels are all that the host says of itself now, in place of what it said
 	// before; null leaves those as they are.
 	HostLabels *map[string]string `json:"host_labels,omitempty"`

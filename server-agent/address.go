@@ -2,6 +2,7 @@ package serveragent
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 
@@ -18,11 +19,49 @@ func (a *Agent) proposal(ctx context.Context) string {
 			return address
 		}
 	}
-	host := localAddress(a.controlURL())
+	host := ""
+	if a.opt.AccessInterface == "" {
+		host = localAddress(a.controlURL())
+	} else {
+		var err error
+		if host, err = interfaceAddress(a.opt.AccessInterface); err != nil {
+			a.board.set("address", err.Error())
+			return ""
+		}
+		a.board.set("address")
+	}
 	if host == "" {
 		return ""
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// interfaceAddress is the first address of an interface that others could dial, an
+// IPv4 one if there is any: whoever has no IPv6 cannot dial the other.
+func interfaceAddress(name string) (string, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return "", fmt.Errorf("the access interface %s is not there; to see which are type: ip address", name)
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		return "", fmt.Errorf("read the addresses of the access interface %s: %w", name, err)
+	}
+	six := ""
+	for _, addr := range addrs {
+		n, ok := addr.(*net.IPNet)
+		switch {
+		case !ok || !n.IP.IsGlobalUnicast():
+		case n.IP.To4() != nil:
+			return n.IP.String(), nil
+		case six == "":
+			six = n.IP.String()
+		}
+	}
+	if six == "" {
+		return "", fmt.Errorf("the access interface %s has no address that others could dial", name)
+	}
+	return six, nil
 }
 
 // accessHost is the host part of what is proposed, for the probe.

@@ -107,7 +107,7 @@ func (a *Agent) enrol(ctx context.Context) error {
 	}
 	key.Now = a.opt.Now
 	client := &api.Client{URL: strings.TrimSuffix(a.opt.ControlURL, "/"), Prover: key, HTTP: a.opt.HTTP, UserAgent: a.opt.UserAgent}
-	in := api.ServerEnrolment{Secret: secret, Hostname: a.hostname(), Address: a.proposal(ctx), HostLabels: a.opt.HostLabels, Version: a.opt.Version}
+	in := api.ServerEnrolment{Secret: secret, Hostname: a.hostname(), Address: a.proposal(ctx), AltNames: a.opt.AltNames, Bastion: a.opt.Bastion, HostLabels: a.opt.HostLabels, Version: a.opt.Version}
 	call, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	var out api.EnrolledServer
@@ -186,13 +186,14 @@ func fileStamp(path string) string {
 	return info.ModTime().Format(time.RFC3339Nano) + fmt.Sprint(info.Size())
 }
 
+// hostname is the name to propose. Of the host's own, which nobody has chosen for
+// this, only the first label: the rest is the network's, and often made up.
 func (a *Agent) hostname() string {
-	name := a.opt.Hostname
+	name := strings.ToLower(a.opt.Hostname)
 	if name == "" {
 		name, _ = os.Hostname()
+		name, _, _ = strings.Cut(strings.ToLower(name), ".")
 	}
-	// Only the first label: the rest is the network's, and often made up.
-	name, _, _ = strings.Cut(strings.ToLower(name), ".")
 	if ident.ServerName(name) != nil {
 		return ""
 	}

@@ -33,8 +33,18 @@ type Options struct {
 	// or host:port; empty means that of the interface that reaches the control
 	// plane, with sshd's port.
 	AccessAddress string
+	// AccessInterface is the interface whose address is proposed in place of that; it
+	// is looked at again for every report.
+	AccessInterface string
+	// HTTPSProxy is the URL of a proxy towards the control plane; empty means that of
+	// the environment.
+	HTTPSProxy string
 	// Hostname is proposed as the server's name; empty means the host's own.
 	Hostname string
+	// AltNames are proposed as further names, Bastion as the server through which this
+	// one is reached.
+	AltNames []string
+	Bastion  string
 	// HostLabels are the host's own labels. They never grant anything.
 	HostLabels map[string]string
 	// LabelCommands are programs by the label whose value they print.
@@ -112,6 +122,13 @@ func New(opt Options) (*Agent, error) {
 	gatherer.Log = opt.Log
 	if opt.CloudLabels {
 		gatherer.Tags = new(labels.Cloud).Tags
+	}
+	if opt.HTTPSProxy != "" && opt.HTTP == nil {
+		proxy, err := Proxy(opt.HTTPSProxy)
+		if err != nil {
+			return nil, err
+		}
+		opt.HTTP = api.NewHTTP(func(t *http.Transport) { t.Proxy = proxy })
 	}
 	if err := checkStateDir(opt.StateDir); err != nil {
 		return nil, err

@@ -285,7 +285,8 @@ func (r *reconciler) send(ctx context.Context, path string, in, out any) error {
 func (r *reconciler) report(ctx context.Context) {
 	count, told := r.board.count(), r.said.count()
 	s := r.board.snapshot()
-	in := api.AgentReport{HostLabels: r.said.hostLabels(), Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, Address: r.proposal(ctx), Version: r.opt.Version}
+	in := api.AgentReport{Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, Address: r.proposal(ctx), Version: r.opt.Version}
+	r.propose(&in)
 	if err := r.send(ctx, "/v1/agent/report", in, nil); err != nil {
 		r.reportFailures++
 		r.reportAt = time.Now().Add(r.opt.backoff(r.reportFailures, err))

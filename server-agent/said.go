@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/server-agent/labels"
 )
 
@@ -37,6 +38,15 @@ func (s *said) hostLabels() *map[string]string {
 	}
 	labels := s.labels
 	return &labels
+}
+
+// propose adds to a report what the host says of itself.
+func (a *Agent) propose(in *api.AgentReport) {
+	in.HostLabels = a.said.hostLabels()
+	in.AltNames, in.Bastion = a.opt.AltNames, a.opt.Bastion
+	if a.opt.Hostname != "" {
+		in.Hostname = a.hostname()
+	}
 }
 
 // count tells what is said now from what was said before.

@@ -18,29 +18,29 @@ import (
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/version"
 	serveragent "github.com/cardea-ssh/cardea/server-agent"
-	"github.com/cardea-ssh/cardea/server-agent/labels"
 )
 
 // verbs shares the options among the verbs.
 type verbs struct {
 	opt    options
+	loader *config.Loader
 	stderr io.Writer
 }
 
 func command(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
-	v := &verbs{opt: options{StateDir: serveragent.DefaultStateDir, LabelInterval: labels.DefaultInterval, CloudLabels: true}, stderr: stderr}
+	v := &verbs{opt: defaults(), stderr: stderr}
 	root := &cobra.Command{
 		Use:   "cardea-server-agent",
 		Short: "Keep this server's accounts and sshd what the control plane says",
 		Long:  "Keep this server's accounts and sshd what the control plane says.\n\nWithout a verb it runs until it is stopped.",
 		RunE:  v.run,
 	}
-	loader := config.Bind(root.PersistentFlags(), &v.opt, configFile)
+	v.loader = config.Bind(root.PersistentFlags(), &v.opt, configFile)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Name() == commandline.VersionVerb {
 			return nil
 		}
-		if err := loader.Load(env); err != nil {
+		if err := v.loader.Load(env); err != nil {
 			return commandline.Wrong(err)
 		}
 		return commandline.Wrong(v.opt.check())
@@ -52,6 +52,8 @@ func command(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
 		&cobra.Command{Use: "confirm-removals", Short: "Let all accounts be locked that the newest state does not name, however many", RunE: v.confirm},
 		v.statusCommand(),
 		v.unenrollCommand(),
+		v.configCommand(),
+		v.importCommand(),
 	)
 	return commandline.Prepare(root, version.Get())
 }
@@ -67,7 +69,8 @@ func (v *verbs) agent(needRoot bool) (*serveragent.Agent, error) {
 	}
 	return serveragent.New(serveragent.Options{
 		ControlURL: v.opt.ControlURL, StateDir: v.opt.StateDir, TokenFile: v.opt.TokenFile, AccessAddress: v.opt.AccessAddress,
-		Hostname: v.opt.Hostname, HostLabels: v.opt.HostLabels, LabelCommands: v.opt.LabelCommands, LabelInterval: v.opt.LabelInterval, CloudLabels: v.opt.CloudLabels, DefaultShell: v.opt.DefaultShell, AuthLog: v.opt.AuthLog,
+		AccessInterface: v.opt.AccessInterface, HTTPSProxy: v.opt.HTTPSProxy,
+		Hostname: v.opt.Hostname, AltNames: v.opt.AltNames, Bastion: v.opt.Bastion, HostLabels: v.opt.HostLabels, LabelCommands: v.opt.LabelCommands, LabelInterval: v.opt.LabelInterval, CloudLabels: v.opt.CloudLabels, DefaultShell: v.opt.DefaultShell, AuthLog: v.opt.AuthLog,
 		Log: log, Version: version.Get().Version, UserAgent: version.UserAgent("cardea-server-agent"),
 	})
 }

@@ -36,6 +36,9 @@ const FileFlag = "config"
 // EnvPrefix begins the name of every variable.
 const EnvPrefix = "CARDEA_"
 
+// Path is the file that was looked for, also if there is none.
+func (l *Loader) Path() string { return l.file }
+
 // Source says where the value of an option came from.
 type Source string
 

@@ -115,6 +115,29 @@ func TestEveryTypeFromEverySource(t *testing.T) {
 	}
 }
 
+func TestSettingsReadAsTheyAreWritten(t *testing.T) {
+	file := "log_level: debug\nlisten: \"a b: '\\\"#\\x1b[2Jé\"\ndial_timeout: 90s\nverify: true\nlimit: -3\nport: 65535\n" +
+		"peers: ['a, b', '[', '', 'true', 'c:']\nlabels: {env: prod, tier: '1', x: 'a=b'}\naddr: '2001:db8::1'\ncommands: {role: [/bin/x, '-n', '']}\n"
+	want, l, err := load(t, nil, nil, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, s := range l.Settings() {
+		if s.Source != FromFile || s.Help == "" || strings.ContainsAny(s.YAML, "\n\x1b") {
+			t.Errorf("%+v", s)
+		}
+		text.WriteString(s.Key + ": " + s.YAML + "\n")
+	}
+	got, _, err := load(t, nil, nil, text.String())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text.String())
+	}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(options{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+		t.Errorf("%s\n%s", d, text.String())
+	}
+}
+
 func TestARepeatedFlagAddsToItselfAndReplacesTheDefault(t *testing.T) {
 	opt, _, err := load(t, []string{"--peers=a", "--peers=b,c", "--verify"}, nil, "peers: [x]")
 	if err != nil {

@@ -2,6 +2,7 @@ package ident
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,9 @@ const (
 	// MaxLabels is how many labels a machine has at the most from each of those who
 	// give it some: it keeps the evaluation of selectors and the lists of servers short.
 	MaxLabels = 32
+	// MaxAltNames is how many names a server has besides its own: each is a word in
+	// everybody's ssh configuration.
+	MaxAltNames = 16
 )
 
 // HostLabelPrefix marks the labels that a server says about itself. They never
@@ -69,6 +73,37 @@ func ServerName(s string) error {
 			quote(s), MaxHostLabel)
 	}
 	return nil
+}
+
+// AltNames checks the names that a server has besides its own.
+func AltNames(names []string) error {
+	if len(names) > MaxAltNames {
+		return fmt.Errorf("%d alternative names, a server has at most %d", len(names), MaxAltNames)
+	}
+	for i, name := range names {
+		if err := ServerName(name); err != nil {
+			return err
+		}
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("the alternative name %s is given twice", name)
+		}
+	}
+	return nil
+}
+
+// ServerRef checks what may stand for a server: a name, project/name, or an id.
+func ServerRef(s string) error {
+	if Check(s, Server) == nil {
+		return nil
+	}
+	project, name, qualified := strings.Cut(s, "/")
+	if !qualified {
+		return ServerName(s)
+	}
+	if err := ProjectName(project); err != nil {
+		return err
+	}
+	return ServerName(name)
 }
 
 func hostLabel(s string) bool {
