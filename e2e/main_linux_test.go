@@ -42,8 +42,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, skip)
 		return m.Run()
 	}
-	// Else every program with the race detector ends a second late.
-	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
+	name, value, _ := strings.Cut(buildtest.EndAtOnce, "=")
+	os.Setenv(name, value)
 	if bin = os.Getenv(binVariable); bin != "" {
 		return m.Run()
 	}

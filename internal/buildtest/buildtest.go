@@ -12,6 +12,10 @@ import (
 	"strings"
 )
 
+// EndAtOnce, in the environment of a program, makes one with the race detector end when it
+// ends. Else it waits for a second, in which other goroutines may still be caught.
+const EndAtOnce = "GORACE=atexit_sleep_ms=0"
+
 // Raced reports whether this process runs with the race detector.
 func Raced() bool {
 	info, _ := debug.ReadBuildInfo()

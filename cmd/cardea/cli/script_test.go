@@ -21,6 +21,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
 	"github.com/cardea-ssh/cardea/sshcert"
 )
@@ -82,6 +83,7 @@ func setup(t *testing.T, env *testscript.Env) error {
 	env.Setenv("CARDEA_NO_KEYRING", "1")
 	env.Setenv("CARDEA_BROWSER", "browser")
 	env.Setenv("TZ", "UTC")
+	env.Vars = append(env.Vars, buildtest.EndAtOnce)
 	env.Setenv("SSH_AUTH_SOCK", "")
 	program, err := exec.LookPath("cardea")
 	if err != nil {
