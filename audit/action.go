@@ -39,6 +39,8 @@ const (
 	MemberPut     = "member.put"
 	MemberRemove  = "member.remove"
 	MemberEnd     = "member.end" // its time was over
+	AccountDemand = "account.demand"
+	AccountEnd    = "account.end" // its time was over
 	ProjectCreate = "project.create"
 	ProjectUpdate = "project.update"
 	ProjectDelete = "project.delete"

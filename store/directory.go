@@ -74,6 +74,7 @@ type Project struct {
 	GatewaySelector    string
 	PortForwarding     bool
 	AgentForwarding    bool
+	AccountRules
 	// Revision is the team's revision at the last change that can alter the
 	// desired state of this project's servers or its users' catalogs.
 	Revision  int64
@@ -85,6 +86,7 @@ type ProjectChange struct {
 	CertificateSeconds              *int
 	Gateway, GatewaySelector        *string
 	PortForwarding, AgentForwarding *bool
+	AccountRulesChange
 }
 
 // Grant gives a group access to a project's servers.

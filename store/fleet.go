@@ -24,8 +24,10 @@ type Server struct {
 	AgentVersion                     string
 	// EventsNext is the sequence number of the next host event; the first is 1.
 	EventsNext int64
-	LastSeen   time.Time
-	CreatedAt  time.Time
+	// Revision is the team's at the last change to this server's desired state alone.
+	Revision  int64
+	LastSeen  time.Time
+	CreatedAt time.Time
 }
 
 // AllLabels are those that were given to the server, and the host's own with
@@ -190,5 +192,10 @@ type ProjectFacts struct {
 	Groups       []Group  // those that have a grant here
 	Members      []Member // of those groups
 	Users        []User   // of those members, whatever their status
-	Gateways     []Gateway
+	// Leavers and Left (the users among them who are Over) are read where accounts
+	// are removed at all; Shared are the project's shared accounts.
+	Leavers  []Leaver
+	Left     []User
+	Shared   []Shared
+	Gateways []Gateway
 }

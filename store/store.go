@@ -101,6 +101,7 @@ type Store interface {
 	SignIn
 	Issuance
 	Trust
+	Life
 	AuditLog
 	Watcher
 

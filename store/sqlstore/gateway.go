@@ -192,8 +192,10 @@ func projectFacts(r reader, id string) (f store.ProjectFacts, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.Gateways, err = all(r, gatewayInto, `SELECT `+gatewayColumns+` FROM gateways w ORDER BY w.id`)
-	return f, err
+	if f.Gateways, err = all(r, gatewayInto, `SELECT `+gatewayColumns+` FROM gateways w ORDER BY w.id`); err != nil {
+		return f, err
+	}
+	return f, lifeFacts(r, &f)
 }
 
 // How package ca names scopes and purposes.

@@ -25,6 +25,9 @@ const projectsOfGroup = `SELECT project_id FROM grants WHERE group_id = ?`
 func (s *Store) CreateGroup(ctx context.Context, g store.Group, m store.Meta) (store.Group, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Group, error) {
 		var err error
+		if err := t.freeOfShared(g.Name); err != nil {
+			return g, err
+		}
 		if g.GID, err = t.unixID(); err != nil {
 			return g, err
 		}
@@ -64,6 +67,9 @@ func (s *Store) DeleteGroup(ctx context.Context, id string, m store.Meta) error 
 			return err
 		}
 		if err := t.mark(projectsOfGroup, id); err != nil {
+			return err
+		}
+		if err := t.leave(leaveByGroup, id); err != nil {
 			return err
 		}
 		if _, err := t.exec(`DELETE FROM grants WHERE group_id = ?`, id); err != nil {
@@ -123,6 +129,9 @@ func (s *Store) RemoveMember(ctx context.Context, group, user string, m store.Me
 }
 
 func (t *tx) removeMember(group, user string) error {
+	if err := t.leave(leaveByMember, group, user); err != nil {
+		return err
+	}
 	if err := t.must(store.ErrNotFound, `DELETE FROM members WHERE group_id = ? AND user_id = ?`, group, user); err != nil {
 		return err
 	}

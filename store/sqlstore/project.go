@@ -9,12 +9,14 @@ import (
 )
 
 const (
-	projectColumns = "p.id, p.name, p.certificate_seconds, p.gateway, p.gateway_selector, p.port_forwarding, p.agent_forwarding, p.revision, p.created_at"
-	grantColumns   = "a.id, a.project_id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at"
+	projectColumns = "p.id, p.name, p.certificate_seconds, p.gateway, p.gateway_selector, p.port_forwarding, p.agent_forwarding, " +
+		"p.accounts, p.account_seconds, p.removal, p.removal_home, p.removal_seconds, p.shared_account, p.shared_admin_account, p.revision, p.created_at"
+	grantColumns = "a.id, a.project_id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at"
 )
 
 func projectInto(p *store.Project) []any {
-	return []any{&p.ID, &p.Name, &p.CertificateSeconds, &p.Gateway, &p.GatewaySelector, &p.PortForwarding, &p.AgentForwarding, &p.Revision, &p.CreatedAt}
+	rules := rulesInto(&p.AccountRules)
+	return slices.Concat([]any{&p.ID, &p.Name, &p.CertificateSeconds, &p.Gateway, &p.GatewaySelector, &p.PortForwarding, &p.AgentForwarding}, rules, []any{&p.Revision, &p.CreatedAt})
 }
 
 func grantInto(g *store.Grant) []any {
@@ -29,10 +31,14 @@ func (s *Store) CreateProject(ctx context.Context, v store.Project, ca store.Key
 			return v, err
 		}
 		v.CreatedAt = created(v.CreatedAt, t)
-		_, err = t.exec(`INSERT INTO projects (id, name, certificate_seconds, gateway, gateway_selector, port_forwarding, agent_forwarding, revision, created_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			v.ID, v.Name, v.CertificateSeconds, v.Gateway, v.GatewaySelector, v.PortForwarding, v.AgentForwarding, v.Revision, v.CreatedAt)
+		_, err = t.exec(`INSERT INTO projects (id, name, certificate_seconds, gateway, gateway_selector, port_forwarding, agent_forwarding, revision, created_at,
+			accounts, account_seconds, removal, removal_home, removal_seconds, shared_account, shared_admin_account)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			append([]any{v.ID, v.Name, v.CertificateSeconds, v.Gateway, v.GatewaySelector, v.PortForwarding, v.AgentForwarding, v.Revision, v.CreatedAt}, rulesOf(v.AccountRules)...)...)
 		if err != nil {
+			return v, err
+		}
+		if err := t.changeRules(v, v); err != nil {
 			return v, err
 		}
 		t.touch(store.ProjectTopic(v.ID))
@@ -74,18 +80,30 @@ func (s *Store) UpdateProject(ctx context.Context, id string, c store.ProjectCha
 		if err != nil {
 			return p, err
 		}
+		before := p
 		set(&p.CertificateSeconds, c.CertificateSeconds)
 		set(&p.Gateway, c.Gateway)
 		set(&p.GatewaySelector, c.GatewaySelector)
 		set(&p.PortForwarding, c.PortForwarding)
 		set(&p.AgentForwarding, c.AgentForwarding)
+		set(&p.Accounts, c.Accounts)
+		set(&p.AccountSeconds, c.AccountSeconds)
+		set(&p.Removal, c.Removal)
+		set(&p.RemovalHome, c.RemovalHome)
+		set(&p.RemovalSeconds, c.RemovalSeconds)
+		set(&p.SharedAccount, c.SharedAccount)
+		set(&p.SharedAdminAccount, c.SharedAdminAccount)
 		if p.Revision, err = t.revision(); err != nil {
 			return p, err
 		}
 		t.touch(store.ProjectTopic(id))
-		_, err = t.exec(`UPDATE projects SET certificate_seconds = ?, gateway = ?, gateway_selector = ?, port_forwarding = ?, agent_forwarding = ?, revision = ? WHERE id = ?`,
-			p.CertificateSeconds, p.Gateway, p.GatewaySelector, p.PortForwarding, p.AgentForwarding, p.Revision, id)
-		return p, err
+		values := slices.Concat([]any{p.CertificateSeconds, p.Gateway, p.GatewaySelector, p.PortForwarding, p.AgentForwarding}, rulesOf(p.AccountRules), []any{p.Revision, id})
+		_, err = t.exec(`UPDATE projects SET certificate_seconds = ?, gateway = ?, gateway_selector = ?, port_forwarding = ?, agent_forwarding = ?,
+			accounts = ?, account_seconds = ?, removal = ?, removal_home = ?, removal_seconds = ?, shared_account = ?, shared_admin_account = ?, revision = ? WHERE id = ?`, values...)
+		if err != nil {
+			return p, err
+		}
+		return p, t.changeRules(before, p)
 	})
 }
 
@@ -117,6 +135,8 @@ func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) erro
 		for _, q := range []string{
 			`DELETE FROM grants WHERE project_id = ?`,
 			`DELETE FROM enrolment_tokens WHERE project_id = ?`,
+			`DELETE FROM leavers WHERE project_id = ?`,
+			`DELETE FROM demands WHERE project_id = ?`,
 			`UPDATE keys SET state = '` + store.KeyRetired + `', sealed = '' WHERE scope = ?`,
 			`DELETE FROM projects WHERE id = ?`,
 		} {
@@ -181,6 +201,9 @@ func (s *Store) DeleteGrant(ctx context.Context, project, id string, m store.Met
 }
 
 func (t *tx) deleteGrant(project, id string) error {
+	if err := t.leave(leaveByGrant, id, project); err != nil {
+		return err
+	}
 	if err := t.must(store.ErrNotFound, `DELETE FROM grants WHERE id = ? AND project_id = ?`, id, project); err != nil {
 		return err
 	}

@@ -11,11 +11,11 @@ import (
 )
 
 const serverColumns = "s.id, s.project_id, s.name, s.address, s.labels, s.host_labels, s.state, s.host_key, s.host_ca, s.confirmed_epoch, s.confirmed_counter, " +
-	"s.problems, s.agent_version, s.events_next, s.last_seen, s.created_at"
+	"s.problems, s.agent_version, s.events_next, s.revision, s.last_seen, s.created_at"
 
 func serverInto(s *store.Server) []any {
 	return []any{&s.ID, &s.Project, &s.Name, &s.Address, &s.Labels, &s.HostLabels, &s.State, &s.HostKey, &s.HostCA, &s.ConfirmedEpoch, &s.ConfirmedCounter,
-		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.LastSeen, &s.CreatedAt}
+		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.Revision, &s.LastSeen, &s.CreatedAt}
 }
 
 // firstEvent is the number of a host's first event.
@@ -96,6 +96,11 @@ func (s *Store) UpdateServer(ctx context.Context, id string, c store.ServerChang
 		if err != nil {
 			return v, err
 		}
+		if c.Labels != nil && !maps.Equal(*c.Labels, v.Labels) {
+			if err := t.leave(leaveByServer, id); err != nil {
+				return v, err
+			}
+		}
 		set(&v.Name, c.Name)
 		set(&v.Address, c.Address)
 		set(&v.State, c.State)
@@ -118,8 +123,10 @@ func (s *Store) DeleteServer(ctx context.Context, id string, m store.Meta) error
 		if _, err := t.exec(`DELETE FROM credentials WHERE owner = ?`, id); err != nil {
 			return err
 		}
-		if _, err := t.exec(`DELETE FROM servers WHERE id = ?`, id); err != nil {
-			return err
+		for _, q := range []string{`DELETE FROM leavers WHERE server_id = ?`, `DELETE FROM demands WHERE server_id = ?`, `DELETE FROM servers WHERE id = ?`} {
+			if _, err := t.exec(q, id); err != nil {
+				return err
+			}
 		}
 		return t.markServer(v)
 	})

@@ -48,6 +48,13 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	life, err := anyLife(r, now)
+	if err == nil && life {
+		err = s.doDirectory(ctx, store.Meta{Now: now}, (*tx).sweepLife)
+	}
+	if err != nil {
+		return err
+	}
 	for _, kind := range stale {
 		where := ` FROM ` + kind.table + ` WHERE ` + kind.end + ` <= ?`
 		before := now.Add(-kind.keep)

@@ -36,6 +36,9 @@ func (t *tx) insertUser(u store.User, passwordHash string) (store.User, error) {
 	if u.Revision, err = t.revision(); err != nil {
 		return u, err
 	}
+	if err := t.freeOfShared(u.Login); err != nil {
+		return u, err
+	}
 	if u.UID, err = t.unixID(); err != nil {
 		return u, err
 	}
@@ -160,6 +163,11 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 		}
 		// A code that the old one brought; who is not active is refused at Redeem.
 		if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE user_id = ? AND phase = ?`, phaseRefused, after.ID, phaseApproved); err != nil {
+			return err
+		}
+	}
+	if after.Status != store.Active && before.Status == store.Active {
+		if err := t.leave(leaveByUser, after.ID); err != nil {
 			return err
 		}
 	}

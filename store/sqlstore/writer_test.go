@@ -113,7 +113,7 @@ func TestPollsOfServersHardlyWrite(t *testing.T) {
 	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	err := s.do(t.Context(), store.Meta{Now: now}, func(t *tx) error {
-		if _, err := t.exec(`INSERT INTO projects VALUES ('prj_a', 'a', 60, 'none', '', false, false, 1, 0)`); err != nil {
+		if _, err := t.exec(`INSERT INTO projects (id, name, certificate_seconds, gateway, gateway_selector, port_forwarding, agent_forwarding, revision, created_at) VALUES ('prj_a', 'a', 60, 'none', '', false, false, 1, 0)`); err != nil {
 			return err
 		}
 		_, err := t.exec(`INSERT INTO servers (id, project_id, name, address, labels, host_labels, state, host_key, confirmed_epoch, confirmed_counter, problems,

@@ -54,6 +54,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Audit", auditCases},
 		{"Watch", watchCases},
 		{"Sweep", sweepCases},
+		{"Life", lifeCases},
 		{"Pages", pageCases},
 		{"Races", raceCases},
 	} {
