@@ -148,6 +148,7 @@ type AgentReport struct {
 	// before; null leaves those as they are.
 	HostLabels *map[string]string `json:"host_labels,omitempty"`
 	Version    string             `json:"version,omitempty"`
+	Beat       *AgentBeat         `json:"beat,omitempty"`
 }
 
 // HostCertificateRequest is POST /v1/agent/host-certificate.

@@ -12,7 +12,9 @@ type Server struct {
 	// Labels come from the administrator or the token; keys that start with
 	// host/ come from the host itself and never grant anything.
 	Labels map[string]string `json:"labels,omitempty"`
-	State  string            `json:"state" enum:"active,disabled"`
+	State  string            `json:"state" enum:"active,disabled,held"`
+	// Held is why a held server is held.
+	Held string `json:"held,omitempty"`
 	// Confirmed is the desired state that the agent has in force.
 	Confirmed StateVersion `json:"confirmed"`
 	LastSeen  time.Time    `json:"last_seen,omitzero"`

@@ -58,6 +58,10 @@ const (
 	TokenDelete         = "enrolment-token.delete"
 	ServerEnrol         = "server.enrol"
 	ServerUpdate        = "server.update"
+	RuleCreate          = "enrolment-rule.create"
+	RuleDelete          = "enrolment-rule.delete"
+	ServerClone         = "server.clone" // two hosts use one credential: the server is held
+	ServerRelease       = "server.release"
 	ServerDelete        = "server.delete"
 	ServerReport        = "server.report" // only where it tells of problems
 	GatewayEnrol        = "gateway.enrol"

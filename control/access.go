@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/fleet"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -17,6 +18,8 @@ func (s *Server) allow(a Access, who store.Subject, now time.Time) *api.Error {
 	switch {
 	case (a == User || a == Admin) && who.Kind == store.KindUser:
 		return s.allowUser(a, who, now)
+	case a == Agent && who.Kind == store.KindServer && who.Server.State == store.Held:
+		return fleet.Held(who.Server)
 	case a == Agent && who.Kind == store.KindServer:
 		return allowMachine("server", who.Server.State)
 	case a == Gateway && who.Kind == store.KindGateway:

@@ -112,7 +112,7 @@ func (s *stack) confirm(name string) {
 		s.t.Fatal(err)
 	}
 	report := store.ServerReport{ConfirmedEpoch: team.Epoch, ConfirmedCounter: team.Revision}
-	if err := s.store.ReportServer(s.t.Context(), servers[0].ID, report, store.Meta{Now: s.now()}); err != nil {
+	if _, err := s.store.ReportServer(s.t.Context(), servers[0].ID, report, store.Meta{Now: s.now()}); err != nil {
 		s.t.Fatal(err)
 	}
 }

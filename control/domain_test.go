@@ -205,8 +205,12 @@ func TestOneTokenForAPool(t *testing.T) {
 	// One key is one machine, whatever token comes with it.
 	d := s.device("")
 	many := s.token(api.NewEnrolmentToken{Kind: store.KindServer, Project: "web", Uses: 2})
-	must[api.EnrolledServer](t, d, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: many.Secret, Hostname: "web-3", Address: "10.0.0.3:22"})
-	denied(t, d, api.Conflict, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: many.Secret, Hostname: "web-4", Address: "10.0.0.4:22"})
+	three := must[api.EnrolledServer](t, d, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: many.Secret, Hostname: "web-3", Address: "10.0.0.3:22"})
+	if again := must[api.EnrolledServer](t, d, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: many.Secret, Hostname: "web-4", Address: "10.0.0.4:22"}); again.Server != three.Server {
+		t.Errorf("one key became two servers, %s and %s", three.Name, again.Name)
+	}
+	another := s.token(api.NewEnrolmentToken{Kind: store.KindServer, Project: "web", Uses: 2})
+	denied(t, d, api.Conflict, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: another.Secret, Hostname: "web-4", Address: "10.0.0.4:22"})
 }
 
 // What an agent gets is its own, whatever it asks for; a machine that was

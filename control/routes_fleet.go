@@ -55,6 +55,10 @@ func serverRoutes(t *table, f *fleet.Service) {
 		func(ctx context.Context, by caller.Caller, in *ServerRef) (*api.Named, error) {
 			return f.DeleteServer(ctx, by, in.Server)
 		})
+	handle(t, route{Method: "POST", Path: "/v1/servers/{server}/release", Access: Admin, Doc: "Let a server work again that was held because two hosts used its credential"},
+		func(ctx context.Context, by caller.Caller, in *ServerRef) (*api.Server, error) {
+			return f.ReleaseServer(ctx, by, in.Server)
+		})
 }
 
 func gatewayRoutes(t *table, f *fleet.Service) {
@@ -114,8 +118,8 @@ func agentRoutes(t *table, f *fleet.Service) {
 			return f.State(ctx, by, api.StateVersion{Epoch: in.Epoch, Counter: in.Counter}, lookup.Wait(in.Wait))
 		})
 	handle(t, route{Method: "POST", Path: "/v1/agent/report", Access: Agent, Seldom: true, Doc: "Tell which state is in force, and what went wrong"},
-		func(ctx context.Context, by caller.Caller, in *body[api.AgentReport]) (*api.Named, error) {
-			return nil, f.Report(ctx, by, in.Body)
+		func(ctx context.Context, by caller.Caller, in *body[api.AgentReport]) (*api.AgentReportAnswer, error) {
+			return f.Report(ctx, by, in.Body)
 		})
 	handle(t, route{Method: "POST", Path: "/v1/agent/events", Access: Agent, Doc: "Tell what happened on the host, each event once"},
 		func(ctx context.Context, by caller.Caller, in *body[api.AgentEvents]) (*api.AgentEventsAnswer, error) {

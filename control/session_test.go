@@ -288,7 +288,8 @@ var rights = map[string]Access{
 	"POST /v1/entitlements":                       Admin, "GET /v1/entitlements": Admin, "GET /v1/entitlements/{entitlement}": Admin,
 	"PATCH /v1/entitlements/{entitlement}": Admin, "DELETE /v1/entitlements/{entitlement}": Admin,
 	"GET /v1/servers": Admin, "GET /v1/servers/{server}": Admin, "PATCH /v1/servers/{server}": Admin, "DELETE /v1/servers/{server}": Admin,
-	"GET /v1/gateways": Admin, "GET /v1/gateways/{gateway}": Admin, "PATCH /v1/gateways/{gateway}": Admin, "DELETE /v1/gateways/{gateway}": Admin,
+	"POST /v1/servers/{server}/release": Admin,
+	"GET /v1/gateways":                  Admin, "GET /v1/gateways/{gateway}": Admin, "PATCH /v1/gateways/{gateway}": Admin, "DELETE /v1/gateways/{gateway}": Admin,
 	"POST /v1/enrolment-tokens": Admin, "GET /v1/enrolment-tokens": Admin, "DELETE /v1/enrolment-tokens/{token}": Admin,
 
 	"GET /v1/agent/state": Agent, "POST /v1/agent/report": Agent, "POST /v1/agent/events": Agent,

@@ -15,7 +15,7 @@ type Server struct {
 	Address     string // host:port
 	Labels      map[string]string
 	HostLabels  map[string]string // the host's own, keys without host/
-	State       string            // Active, Disabled
+	State       string            // Active, Disabled, Held
 	HostKey     string            // authorized_keys form, as reported
 	HostCA      string            // fingerprint of the CA of the host certificate that sshd shows
 	// ConfirmedEpoch and ConfirmedCounter are the state that is in force.
@@ -25,7 +25,9 @@ type Server struct {
 	// EventsNext is the sequence number of the next host event; the first is 1.
 	EventsNext int64
 	// Revision is the team's at the last change to this server's desired state alone.
-	Revision  int64
+	Revision int64
+	// Held is why a held server is held, for people.
+	Held      string
 	LastSeen  time.Time
 	CreatedAt time.Time
 }
@@ -41,6 +43,10 @@ func (s Server) AllLabels() map[string]string {
 	return all
 }
 
+// Held is the state of a server whose credential two hosts use, as it seems: it
+// gets nothing, and nobody gets in, until an administrator has looked.
+const Held = "held"
+
 // ServerChange changes what is not nil.
 type ServerChange struct {
 	Name, Address, State *string
@@ -55,6 +61,8 @@ type ServerReport struct {
 	// HostLabels, keys without host/, are in place of those before; nil leaves them.
 	HostLabels *map[string]string
 	HostCA     string // see Server; empty leaves the one before
+	// Beat is nil for agents that do not send one.
+	Beat *Beat
 }
 
 // Gateway is a member of a pool.
@@ -149,13 +157,16 @@ type Fleet interface {
 	ServersByName(ctx context.Context, name string) ([]Server, error)
 	// Servers lists those of a project, or all for "".
 	Servers(ctx context.Context, project string, p Page) ([]Server, string, error)
+	// UpdateServer makes no held server active: ErrDenied.
 	UpdateServer(ctx context.Context, id string, c ServerChange, m Meta) (Server, error)
 	// DeleteServer revokes its credential with it.
 	DeleteServer(ctx context.Context, id string, m Meta) error
 	// ReportServer stores a report; the confirmed version never goes back within
 	// an epoch, and an empty host key or version leaves the one before. It raises
-	// no revision; whoever waits for the project hears of other host labels.
-	ReportServer(ctx context.Context, id string, r ServerReport, m Meta) error
+	// no revision; whoever waits for the project hears of other host labels. A beat is
+	// judged first (Rhythm.Judge): of a doubtful report nothing else is stored, and
+	// with a copied one the server is held and an audit row tells of it.
+	ReportServer(ctx context.Context, id string, r ServerReport, m Meta) (Pulse, error)
 	// SeenServer notes at most once a minute that a server polls.
 	SeenServer(ctx context.Context, id string, now time.Time) error
 	// AppendServerEvents stores the audit rows of m for the host's events first,

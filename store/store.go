@@ -98,6 +98,7 @@ type Store interface {
 	Teams
 	Directory
 	Fleet
+	Enrolments
 	SignIn
 	Issuance
 	Trust

@@ -39,36 +39,47 @@ func bounded(s string, limit int) string {
 
 // Report stores what a server agent tells of its own server. It cannot confirm
 // a state that there never was: that would end all waiting for the next ones.
-func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentReport) error {
+func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentReport) (*api.AgentReportAnswer, error) {
 	server := by.Server
 	if err := checkReport(in); err != nil {
-		return lookup.Invalid(err)
+		return nil, lookup.Invalid(err)
+	}
+	beat, err := beatOf(by, in.Beat)
+	if err != nil {
+		return nil, lookup.Invalid(err)
 	}
 	team, err := s.Store.Team(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, err := s.Store.Project(ctx, server.Project)
 	if err != nil {
-		return caller.Explain(err, "project "+server.Project)
+		return nil, caller.Explain(err, "project "+server.Project)
 	}
 	if (api.StateVersion{Epoch: team.Epoch, Counter: p.Revision}).Less(in.Confirmed) {
-		return api.Errorf(api.Invalid, "state %d.%d was never issued here", in.Confirmed.Epoch, in.Confirmed.Counter).
+		return nil, api.Errorf(api.Invalid, "state %d.%d was never issued here", in.Confirmed.Epoch, in.Confirmed.Counter).
 			WithHint("enrol the server again with a new token")
 	}
 	r := store.ServerReport{
 		ConfirmedEpoch: in.Confirmed.Epoch, ConfirmedCounter: in.Confirmed.Counter,
-		HostKey: strings.TrimSpace(in.HostKey), AgentVersion: bounded(in.Version, maxVersion), Problems: []string{},
+		HostKey: strings.TrimSpace(in.HostKey), AgentVersion: bounded(in.Version, maxVersion), Problems: []string{}, Beat: beat,
 	}
 	for _, problem := range in.Problems {
 		r.Problems = append(r.Problems, bounded(problem, maxProblem))
 	}
 	takeHostLabels(&r, in.HostLabels)
-	err = s.Store.ReportServer(ctx, server.ID, r, by.MetaFor(s.now(), server.ID, s.problemEvents(by, r)...))
+	pulse, err := s.Store.ReportServer(ctx, server.ID, r, by.MetaFor(s.now(), server.ID, s.problemEvents(by, r)...))
 	if _, again := lookup.Repeated(err); again {
-		return nil
+		return &api.AgentReportAnswer{}, nil
 	}
-	return caller.Explain(err, "server "+server.Name)
+	if err != nil {
+		return nil, caller.Explain(err, "server "+server.Name)
+	}
+	if pulse.Held != "" {
+		server.Held = pulse.Held
+		return nil, Held(server)
+	}
+	return &api.AgentReportAnswer{Word: pulse.Word, Soon: pulse.Soon}, nil
 }
 
 // takeHostLabels takes what a host says of itself. Labels that cannot be taken are

@@ -20,6 +20,12 @@ import (
 func (s *Service) EnrolServer(ctx context.Context, by caller.Caller, in api.ServerEnrolment) (*api.EnrolledServer, error) {
 	e := by.Event(s.now(), audit.ServerEnrol)
 	t, err := s.useToken(ctx, by, in.Secret, store.KindServer, e)
+	if errors.Is(err, store.ErrUsed) {
+		if again, lost := s.enrolAgain(ctx, by, t.ID, e); lost == nil {
+			return again, nil
+		}
+		return nil, s.refuseStranger(ctx, e, spent(store.KindServer).WithCause(err))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -35,8 +41,32 @@ func (s *Service) EnrolServer(ctx context.Context, by caller.Caller, in api.Serv
 	token, credential := newCredential(serverPrefix, by)
 	e.Server, e.Detail = row.ID, map[string]string{"token": t.ID, "name": row.Name, "address": row.Address, "thumbprint": by.Prover}
 	server, err := s.Store.EnrolServer(ctx, hashOf(in.Secret), row, credential, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
+	if _, repeated := lookup.Repeated(err); repeated || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrUsed) {
+		if again, lost := s.enrolAgain(ctx, by, t.ID, e); lost == nil {
+			return again, nil
+		}
+	}
 	if err != nil {
 		return nil, s.notEnrolled(ctx, e, err, "server", row.Name)
+	}
+	return &api.EnrolledServer{Token: token, Server: server.ID, Name: server.Name, PolicyKey: pinned.Public}, nil
+}
+
+// enrolAgain answers a machine that is in already by the same way and with the
+// same key: it never heard the first answer. Without this a lost answer would
+// burn its token. The first answer's credential ends.
+func (s *Service) enrolAgain(ctx context.Context, by caller.Caller, way string, e audit.Event) (*api.EnrolledServer, error) {
+	pinned, err := s.key(ctx, ca.Policy)
+	if err != nil {
+		return nil, err
+	}
+	token, credential := newCredential(serverPrefix, by)
+	e.Detail = map[string]string{"by": way, "thumbprint": by.Prover, "again": "true"}
+	m := by.Meta(e.Time, audit.Encode(e))
+	m.Idempotency = nil // the first try may hold the key
+	server, err := s.Store.EnrolAgain(ctx, way, credential, m)
+	if err != nil {
+		return nil, err
 	}
 	return &api.EnrolledServer{Token: token, Server: server.ID, Name: server.Name, PolicyKey: pinned.Public}, nil
 }
@@ -63,6 +93,9 @@ func (s *Service) newServer(t store.EnrolmentToken, in api.ServerEnrolment) (sto
 func (s *Service) EnrolGateway(ctx context.Context, by caller.Caller, in api.GatewayEnrolment) (*api.EnrolledGateway, error) {
 	e := by.Event(s.now(), audit.GatewayEnrol)
 	t, err := s.useToken(ctx, by, in.Secret, store.KindGateway, e)
+	if errors.Is(err, store.ErrUsed) {
+		err = s.refuseStranger(ctx, e, spent(store.KindGateway).WithCause(err))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +122,8 @@ func (s *Service) EnrolGateway(ctx context.Context, by caller.Caller, in api.Gat
 }
 
 // useToken reads what a token says; the store takes the use of it later, in the
-// transaction that makes the machine.
+// transaction that makes the machine. For one that is spent the error is
+// store.ErrUsed, and not yet audited.
 func (s *Service) useToken(ctx context.Context, by caller.Caller, secret, kind string, e audit.Event) (store.EnrolmentToken, error) {
 	unknown := api.Errorf(api.Denied, "this enrolment token is not known here, or not for a %s", kind).
 		WithHint("make one; type: cardea admin tokens create --kind %s", kind)
@@ -103,8 +137,6 @@ func (s *Service) useToken(ctx context.Context, by caller.Caller, secret, kind s
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && t.Kind != kind:
 		return t, s.refuseStranger(ctx, e, unknown)
-	case errors.Is(err, store.ErrUsed):
-		return t, s.refuseStranger(ctx, e, spent(kind).WithCause(err))
 	}
 	return t, err
 }

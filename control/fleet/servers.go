@@ -109,6 +109,9 @@ func (s *Service) UpdateServer(ctx context.Context, by caller.Caller, ref string
 	if _, again := lookup.Repeated(err); again {
 		changed, err = s.Store.Server(ctx, row.ID)
 	}
+	if errors.Is(err, store.ErrDenied) {
+		return nil, Held(row).WithCause(err)
+	}
 	if err != nil {
 		return nil, explainName(err, "server", row.Name, in.Name)
 	}
@@ -173,7 +176,7 @@ func (s *Service) DeleteServer(ctx context.Context, by caller.Caller, ref string
 
 func serverOf(r store.Server) api.Server {
 	return api.Server{
-		ID: r.ID, Project: r.Project, Name: r.Name, Address: r.Address, Labels: r.AllLabels(), State: r.State,
+		ID: r.ID, Project: r.Project, Name: r.Name, Address: r.Address, Labels: r.AllLabels(), State: r.State, Held: r.Held,
 		Confirmed: api.StateVersion{Epoch: r.ConfirmedEpoch, Counter: r.ConfirmedCounter},
 		LastSeen:  r.LastSeen, CreatedAt: r.CreatedAt, Problems: r.Problems,
 	}

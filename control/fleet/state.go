@@ -45,6 +45,9 @@ func (s *Service) newerThan(ctx context.Context, server, project string, have ap
 	if err != nil {
 		return nil, caller.Explain(err, "server "+server)
 	}
+	if row.State == store.Held {
+		return nil, Held(row) // since the poll began
+	}
 	if row.Project != project {
 		return nil, fmt.Errorf("server %s is in project %s and not in %s", server, row.Project, project)
 	}

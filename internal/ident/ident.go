@@ -30,6 +30,7 @@ const (
 	BrowserSession = "bse_"
 	GatewaySession = "gse_" // one connection through a gateway
 	Enrolment      = "enr_" // an enrolment token
+	EnrolmentRule  = "rul_"
 	Key            = "key_" // of a certificate authority or for tickets, policy, …
 	AuthRequest    = "req_"
 	Ticket         = "tkt_"

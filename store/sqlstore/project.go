@@ -137,6 +137,7 @@ func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) erro
 			`DELETE FROM enrolment_tokens WHERE project_id = ?`,
 			`DELETE FROM leavers WHERE project_id = ?`,
 			`DELETE FROM demands WHERE project_id = ?`,
+			`DELETE FROM enrolment_rules WHERE project_id = ?`,
 			`UPDATE keys SET state = '` + store.KeyRetired + `', sealed = '' WHERE scope = ?`,
 			`DELETE FROM projects WHERE id = ?`,
 		} {

@@ -11,11 +11,11 @@ import (
 )
 
 const serverColumns = "s.id, s.project_id, s.name, s.address, s.labels, s.host_labels, s.state, s.host_key, s.host_ca, s.confirmed_epoch, s.confirmed_counter, " +
-	"s.problems, s.agent_version, s.events_next, s.revision, s.last_seen, s.created_at"
+	"s.problems, s.agent_version, s.events_next, s.revision, s.held, s.last_seen, s.created_at"
 
 func serverInto(s *store.Server) []any {
 	return []any{&s.ID, &s.Project, &s.Name, &s.Address, &s.Labels, &s.HostLabels, &s.State, &s.HostKey, &s.HostCA, &s.ConfirmedEpoch, &s.ConfirmedCounter,
-		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.Revision, &s.LastSeen, &s.CreatedAt}
+		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.Revision, &s.Held, &s.LastSeen, &s.CreatedAt}
 }
 
 // firstEvent is the number of a host's first event.
@@ -30,26 +30,35 @@ func (s *Store) EnrolServer(ctx context.Context, secretHash []byte, v store.Serv
 		if err := t.takeUse(secretHash, store.KindServer, v.Project); err != nil {
 			return v, err
 		}
-		v.EventsNext = firstEvent
-		v.LastSeen = t.now
-		v.CreatedAt = created(v.CreatedAt, t)
-		if v.State == "" {
-			v.State = store.Active
-		}
-		_, err := t.exec(`INSERT INTO servers (id, project_id, name, address, labels, host_labels, state, host_key, confirmed_epoch, confirmed_counter,
-			problems, agent_version, events_next, last_seen, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?)`,
-			v.ID, v.Project, v.Name, v.Address, v.Labels, v.HostLabels, v.State, v.HostKey, v.Problems, v.AgentVersion, v.EventsNext, v.LastSeen, v.CreatedAt)
+		way, err := t.tokenID(secretHash)
 		if err != nil {
 			return v, err
 		}
-		if err := t.insertCredential(store.KindServer, v.ID, c); err != nil {
-			return v, err
-		}
-		if err := t.markServer(v); err != nil {
-			return v, err
-		}
-		return server(t, v.ID, "")
+		return t.insertServer(v, way, c)
 	})
+}
+
+// insertServer makes the row and the credential; way is how it enrolled.
+func (t *tx) insertServer(v store.Server, way string, c store.Credential) (store.Server, error) {
+	v.EventsNext = firstEvent
+	v.LastSeen = t.now
+	v.CreatedAt = created(v.CreatedAt, t)
+	if v.State == "" {
+		v.State = store.Active
+	}
+	_, err := t.exec(`INSERT INTO servers (id, project_id, name, address, labels, host_labels, state, host_key, confirmed_epoch, confirmed_counter,
+		problems, agent_version, events_next, last_seen, created_at, enrolled_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?)`,
+		v.ID, v.Project, v.Name, v.Address, v.Labels, v.HostLabels, v.State, v.HostKey, v.Problems, v.AgentVersion, v.EventsNext, v.LastSeen, v.CreatedAt, way)
+	if err != nil {
+		return v, err
+	}
+	if err := t.insertCredential(store.KindServer, v.ID, c); err != nil {
+		return v, err
+	}
+	if err := t.markServer(v); err != nil {
+		return v, err
+	}
+	return server(t, v.ID, "")
 }
 
 func (t *tx) markServer(v store.Server) error {
@@ -96,6 +105,9 @@ func (s *Store) UpdateServer(ctx context.Context, id string, c store.ServerChang
 		if err != nil {
 			return v, err
 		}
+		if v.State == store.Held && c.State != nil && *c.State == store.Active {
+			return v, fmt.Errorf("the server is held: %w", store.ErrDenied)
+		}
 		if c.Labels != nil && !maps.Equal(*c.Labels, v.Labels) {
 			if err := t.leave(leaveByServer, id); err != nil {
 				return v, err
@@ -105,7 +117,10 @@ func (s *Store) UpdateServer(ctx context.Context, id string, c store.ServerChang
 		set(&v.Address, c.Address)
 		set(&v.State, c.State)
 		set(&v.Labels, c.Labels)
-		_, err = t.exec(`UPDATE servers SET name = ?, address = ?, state = ?, labels = ? WHERE id = ?`, v.Name, v.Address, v.State, v.Labels, id)
+		if v.State != store.Held {
+			v.Held = ""
+		}
+		_, err = t.exec(`UPDATE servers SET name = ?, address = ?, state = ?, held = ?, labels = ? WHERE id = ?`, v.Name, v.Address, v.State, v.Held, v.Labels, id)
 		if err != nil {
 			return v, err
 		}
@@ -133,11 +148,15 @@ func (s *Store) DeleteServer(ctx context.Context, id string, m store.Meta) error
 }
 
 // ReportServer implements store.Fleet.
-func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerReport, m store.Meta) error {
-	return s.do(ctx, m, func(t *tx) error {
+func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerReport, m store.Meta) (store.Pulse, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.Pulse, error) {
 		v, err := server(t, id, "/*lock*/")
 		if err != nil {
-			return err
+			return store.Pulse{}, err
+		}
+		pulse, err := t.beat(v, r.Beat)
+		if err != nil || pulse.Held != "" || pulse.Soon {
+			return pulse, err
 		}
 		// Within an epoch the counter never goes back; nor does the epoch itself,
 		// which only rises when a backup is restored.
@@ -160,7 +179,7 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 		}
 		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, host_ca = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,
 			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.HostCA, r.AgentVersion, v.HostLabels, t.now, id)
-		return err
+		return pulse, err
 	})
 }
 

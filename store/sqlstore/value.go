@@ -34,6 +34,8 @@ func arg(v any) any {
 		return jsonText(v, len(v))
 	case []entitlement.Command:
 		return jsonText(v, len(v))
+	case store.Rhythm:
+		return jsonText(v, len(v.Run))
 	}
 	return v
 }

@@ -160,7 +160,7 @@ var serverCases = []testCase{
 		report := func(epoch, counter int64) store.Server {
 			m := w.quiet()
 			m.Now = w.now.Add(time.Minute)
-			w.ok(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: epoch, ConfirmedCounter: counter, Problems: []string{"a", "b"},
+			must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: epoch, ConfirmedCounter: counter, Problems: []string{"a", "b"},
 				HostKey: "ssh-ed25519 AAAA", AgentVersion: "1.0"}, m))
 			return must[store.Server](w)(w.s.Server(w.ctx, p.server.ID))
 		}
@@ -170,20 +170,21 @@ var serverCases = []testCase{
 		want.LastSeen = w.now.Add(time.Minute)
 		w.equal(s, want)
 		w.awake(woken)
-		w.ok(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: 1, ConfirmedCounter: 5}, w.quiet()))
+		must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: 1, ConfirmedCounter: 5}, w.quiet()))
 		w.equal(must[store.Server](w)(w.s.Server(w.ctx, p.server.ID)).HostKey, "ssh-ed25519 AAAA")
 		w.equal(report(1, 4).ConfirmedCounter, int64(5))
 		w.equal(report(2, 1).ConfirmedCounter, int64(1))
 		w.equal(report(1, 9).ConfirmedEpoch, int64(2))
 		w.equal(must[store.Team](w)(w.s.Team(w.ctx)).Revision, before)
-		w.want(store.ErrNotFound, w.s.ReportServer(w.ctx, "srv_none", store.ServerReport{}, w.quiet()))
+		_, err := w.s.ReportServer(w.ctx, "srv_none", store.ServerReport{}, w.quiet())
+		w.want(store.ErrNotFound, err)
 	}},
 	{"a report's host labels stand in place of those before and wake who waits for the project; none leave them", func(w *world) {
 		p := w.path()
 		before := must[store.Team](w)(w.s.Team(w.ctx)).Revision
 		say := func(labels *map[string]string) <-chan struct{} {
 			woken := w.s.Watch(w.ctx, store.ProjectTopic(p.project.ID))
-			w.ok(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{HostLabels: labels}, w.quiet()))
+			must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{HostLabels: labels}, w.quiet()))
 			return woken
 		}
 		w.awake(say(&map[string]string{"role": "db"}))

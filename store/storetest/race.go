@@ -241,7 +241,7 @@ func (w *world) anyChange(r *rand.Rand, s store.Store, paths []path) error {
 			err = s.ClaimHello(w.ctx, w.claim(p, v), w.meta("c"))
 		}
 	case 4:
-		err = s.ReportServer(w.ctx, q.server.ID, store.ServerReport{ConfirmedEpoch: 1, ConfirmedCounter: r.Int64N(100)}, w.meta("r"))
+		_, err = s.ReportServer(w.ctx, q.server.ID, store.ServerReport{ConfirmedEpoch: 1, ConfirmedCounter: r.Int64N(100)}, w.meta("r"))
 	case 5:
 		err = s.ReportGateway(w.ctx, q.gateway.ID, store.GatewayReport{Healthy: true}, w.meta("r"))
 	case 6:

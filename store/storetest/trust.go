@@ -29,7 +29,7 @@ func (w *world) states(scope, purpose string) map[string]string {
 func (w *world) confirm(server store.Server, hostCA string) {
 	w.Helper()
 	t := must[store.Team](w)(w.s.Team(w.ctx))
-	w.ok(w.s.ReportServer(w.ctx, server.ID, store.ServerReport{ConfirmedEpoch: t.Epoch, ConfirmedCounter: t.Revision, HostCA: hostCA}, w.quiet()))
+	must[store.Pulse](w)(w.s.ReportServer(w.ctx, server.ID, store.ServerReport{ConfirmedEpoch: t.Epoch, ConfirmedCounter: t.Revision, HostCA: hostCA}, w.quiet()))
 }
 
 // published begins a rotation.
@@ -104,7 +104,7 @@ var trustCases = []testCase{
 	{"what was confirmed before a backup was restored counts for nothing", func(w *world) {
 		p := w.path()
 		w.published(p.project.ID, userCA)
-		w.ok(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: 0, ConfirmedCounter: 1 << 40}, w.quiet()))
+		must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: 0, ConfirmedCounter: 1 << 40}, w.quiet()))
 		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
 	}},
 	{"RetireCA destroys the private part, and what was issued ends first", func(w *world) {

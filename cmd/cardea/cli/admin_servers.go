@@ -18,10 +18,18 @@ func machineColumns(a *app) []column[api.Server] {
 		{"confirmed", func(s api.Server) string { return fmt.Sprintf("%d.%d", s.Confirmed.Epoch, s.Confirmed.Counter) }},
 		{"seen", func(s api.Server) string { return a.ago(s.LastSeen) }},
 		{"labels", func(s api.Server) string { return labels(s.Labels) }},
-		{"problems", func(s api.Server) string { return strings.Join(s.Problems, "; ") }},
+		{"problems", func(s api.Server) string { return strings.Join(heldFirst(s), "; ") }},
 		{"project", func(s api.Server) string { return s.Project }},
 		{"id", func(s api.Server) string { return s.ID }},
 	}
+}
+
+// heldFirst are the problems; that a server is held is the greatest.
+func heldFirst(s api.Server) []string {
+	if s.Held == "" {
+		return s.Problems
+	}
+	return append([]string{"held: " + s.Held}, s.Problems...)
 }
 
 func adminServers(a *app) *cobra.Command {
@@ -32,6 +40,7 @@ func adminServers(a *app) *cobra.Command {
 		serverUpdate(a),
 		onOff(a, "disable", "SERVER", "Let nobody enter a server", "servers", api.ServerPatch{State: &disabled}),
 		onOff(a, "enable", "SERVER", "Let people enter a disabled server again", "servers", api.ServerPatch{State: &active}),
+		serverRelease(a),
 		deleteVerb(a, "servers", "SERVER", "Forget a server; its agent must enrol again"),
 	)
 }
@@ -79,4 +88,24 @@ func serverUpdate(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&address, "address", "", "host:port of sshd")
 	cmd.Flags().StringToStringVar(&label, "label", nil, "labels in place of all that it has, key=value")
 	return cmd
+}
+
+func serverRelease(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "release SERVER", Short: "Let a held server work again, when no other host uses its credential", Args: cobra.ExactArgs(1),
+		Long: "Let a held server work again.\n\nA server is held when two hosts used its credential: one is a copy of the other, or its disk was put back to an\n" +
+			"older state. If there is a copy, type there first: cardea-server-agent enroll --anew.",
+		Example: "  cardea admin servers release web-1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("servers", args[0])
+			if err != nil {
+				return err
+			}
+			s, err := call[api.Server](cmd.Context(), a, "POST", path+"/release", nil)
+			if err != nil {
+				return err
+			}
+			return showNamed(cmd.Context(), a, s, machineColumns(a))
+		},
+	}
 }
