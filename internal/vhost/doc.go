@@ -6,8 +6,8 @@
 // A host shares the machine's programs (/usr) and nothing that can be changed:
 // the folders that programs write to are overlays or empty, kept in memory.
 // Its accounts are those that the operating system comes with, and root's home
-// is empty. There is no systemd; syslog goes to /var/log/auth.log and
-// /var/log/syslog.
+// is empty. Syslog goes to /var/log/auth.log and /var/log/syslog. There is no
+// systemd unless it is asked for; then the host is run by a real one.
 //
 // Nothing is left behind, not even after kill -9 of the process that made it:
 // a host hangs on its first process, which the kernel kills when its maker

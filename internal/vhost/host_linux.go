@@ -42,6 +42,13 @@ type Options struct {
 	// Binds are files and folders of the machine to be seen in the host.
 	// Needed for what is below /home, /run and /tmp, which are empty there.
 	Binds []Bind
+	// Install lets packages be installed: /usr, too, is the host's own, as an overlay.
+	Install bool
+	// Systemd runs systemd as the host's first process, with journald, logind
+	// and, from StartSSHD on, the unit of sshd; there is no syslog then. It needs a
+	// machine with systemd installed and version 2 of control groups; that
+	// systemd runs the machine is not needed.
+	Systemd bool
 }
 
 // Forward relays 127.0.0.1:Port inside the host to the TCP address To, dialled
@@ -64,6 +71,7 @@ type Host struct {
 	network *Network
 	addr    netip.Addr
 	link    string // the machine's end of its link
+	systemd bool
 	init    *exec.Cmd
 	space   *netns
 	sshd    *Process
@@ -93,7 +101,7 @@ func (n *Network) NewHost(ctx context.Context, opt Options) (*Host, error) {
 		return nil, err
 	}
 	live, stop := context.WithCancel(context.Background())
-	h := &Host{Name: opt.Name, network: n, addr: n.addr(last), link: fmt.Sprintf("cardea%d-%d", n.prefix[2], last), stop: stop}
+	h := &Host{Name: opt.Name, network: n, addr: n.addr(last), link: fmt.Sprintf("cardea%d-%d", n.prefix[2], last), systemd: opt.Systemd, stop: stop}
 	if err := h.start(ctx, live, last, opt); err != nil {
 		h.Close()
 		return nil, fmt.Errorf("making host %s: %w", opt.Name, err)
@@ -107,7 +115,7 @@ func (n *Network) NewHost(ctx context.Context, opt Options) (*Host, error) {
 func (h *Host) start(ctx, live context.Context, last byte, opt Options) error {
 	h.init = exec.Command(shellProgram, "-c", initScript, "vhost-init")
 	h.init.SysProcAttr = namespaces()
-	h.init.Env = append(environment(), "NAME="+h.Name, "ADDR="+h.addr.String(), "BINDS="+bindLines(opt.Binds))
+	h.init.Env = append(environment(), "NAME="+h.Name, "ADDR="+h.addr.String(), "BINDS="+bindLines(opt.Binds), "INSTALL="+yes(opt.Install), "SYSTEMD="+yes(opt.Systemd))
 	linked := make(chan error, 1)
 	err := startReadyWith(ctx, h.init, func() {
 		linked <- h.network.link(ctx, h.link, last, h.init.Process.Pid)
@@ -126,7 +134,17 @@ func (h *Host) start(ctx, live context.Context, last byte, opt Options) error {
 			return err
 		}
 	}
+	if opt.Systemd {
+		return h.awaitSystemd(ctx)
+	}
 	return h.startSyslog()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
 }
 
 func bindLines(binds []Bind) string {
@@ -241,6 +259,9 @@ func (h *Host) Close() error {
 		if h.init != nil && h.init.Process != nil {
 			kill(h.init) // and with it, by the kernel, every process in the host
 			h.unlink()
+			if h.systemd {
+				removeGroups()
+			}
 		}
 		if h.space != nil {
 			h.closeErr = h.space.Close()

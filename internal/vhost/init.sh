@@ -1,8 +1,9 @@
 #!/bin/sh
 # The first process of a virtual host, in fresh namespaces. It turns the
-# machine's file tree into the host's own, says "ready", and then sleeps: the
-# host lives as long as it does. From its maker it gets NAME, ADDR, and BINDS
-# (lines of: from TAB to TAB ro or rw).
+# machine's file tree into the host's own, says "ready", and then sleeps, or
+# becomes systemd: the host lives as long as it does. From its maker it gets NAME,
+# ADDR, BINDS (lines of: from TAB to TAB ro or rw), INSTALL and SYSTEMD (yes or
+# nothing).
 set -eu
 umask 022
 mount --make-rprivate /
@@ -25,7 +26,9 @@ printf '%s\n' "$BINDS" | while IFS=$tab read -r from to access; do
 	[ "$access" = rw ] || mount -o remount,bind,ro $stage/bind/$n
 done
 
-for dir in etc var usr/local opt srv; do
+usr=usr/local
+[ -z "$INSTALL" ] || usr=usr
+for dir in etc var $usr opt srv; do
 	[ -d /$dir ] || continue
 	mkdir -p $stage/$dir/upper $stage/$dir/work
 	mount -t overlay -o lowerdir=/$dir,upperdir=$stage/$dir/upper,workdir=$stage/$dir/work overlay /$dir
@@ -62,6 +65,19 @@ printf '%s\n' "$BINDS" | while IFS=$tab read -r from to access; do
 	mount --bind $stage/bind/$n "$to"
 	[ "$access" = rw ] || mount -o remount,bind,ro "$to"
 done
+
+# The control group in which systemd shall be at home, among the machine's.
+if [ -n "$SYSTEMD" ]; then
+	mkdir $stage/groups
+	mount -t cgroup2 groups $stage/groups
+	group=$stage/groups/cardea-vhost-$NAME-$(cat /proc/sys/kernel/random/uuid)
+	tries=0
+	until mkdir -p "$group" && echo 0 >"$group/cgroup.procs"; do
+		tries=$((tries + 1)) # another host's end may have swept it away, being empty
+		[ $tries -lt 5 ]
+	done
+	umount -l $stage/groups
+fi
 umount -l $stage
 
 # Only the accounts that systems come with: the machine's people stay out.
@@ -107,6 +123,49 @@ fi
 : >/var/log/auth.log
 : >/var/log/syslog
 chmod 0640 /var/log/auth.log /var/log/syslog
+
+if [ -n "$SYSTEMD" ]; then
+	# Nothing of what the machine starts or mounts, and nothing that would set
+	# the kernel's switches, which are one for all, or tidy up /tmp.
+	rm -rf /etc/systemd/system
+	mkdir /etc/systemd/system
+	for unit in /usr/lib/systemd/system/sysinit.target.wants/* /lib/systemd/system/sysinit.target.wants/*; do
+		case ${unit##*/} in
+		systemd-journald.service) ;;
+		*) ln -sf /dev/null "/etc/systemd/system/${unit##*/}" ;;
+		esac
+	done
+	for unit in systemd-tmpfiles-clean.timer systemd-networkd.service systemd-resolved.service ssh.socket; do
+		ln -sf /dev/null /etc/systemd/system/$unit
+	done
+	cat >/etc/systemd/system/default.target <<-'TARGET'
+		[Unit]
+		Description=A virtual host
+		Requires=basic.target
+		Wants=multi-user.target dbus.service systemd-logind.service
+		After=basic.target multi-user.target
+		AllowIsolate=yes
+	TARGET
+	# multi-user.target of the machine wants what the machine is for.
+	printf '[Unit]\nDescription=What was installed\nAfter=basic.target\n' >/etc/systemd/system/multi-user.target
+	for unit in /usr/lib/systemd/system/multi-user.target.wants/* /lib/systemd/system/multi-user.target.wants/*; do
+		case ${unit##*/} in
+		systemd-logind.service | dbus.service) ;;
+		*) ln -sf /dev/null "/etc/systemd/system/${unit##*/}" ;;
+		esac
+	done
+	: >/etc/fstab
+	tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
+	rm -rf /var/log/journal /var/lib/systemd/linger
+	mkdir -p /etc/default
+	if /usr/sbin/sshd -t -oPerSourcePenalties=no 2>/dev/null; then echo 'SSHD_OPTS=-oPerSourcePenalties=no' >/etc/default/ssh; fi
+	umount -l /sys
+	mount -t sysfs -o ro,nosuid,nodev,noexec sysfs /sys
+	echo ready
+	# No fork: it has to be the first process.
+	exec unshare --cgroup -- /bin/sh -c 'mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec env -i container=cardea-vhost \
+		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 /lib/systemd/systemd --system --log-target=journal' >/dev/null 2>&1
+fi
 
 echo ready
 # Orphans become children of this process; ignoring the signal makes the kernel

@@ -17,6 +17,10 @@ const sshdPID = "/run/sshd.pid"
 // StartSSHD starts the real sshd on port 22, with the configuration in
 // /etc/ssh. Its log is /var/log/auth.log, by syslog.
 func (h *Host) StartSSHD(ctx context.Context) error {
+	if h.systemd {
+		_, err := h.Run(ctx, "/usr/bin/systemctl", "start", "ssh.service")
+		return err
+	}
 	if h.sshd != nil {
 		return errors.New("sshd was started already")
 	}
@@ -38,6 +42,10 @@ func (h *Host) StartSSHD(ctx context.Context) error {
 // ReloadSSHD makes sshd read its configuration again, as the server agent
 // does, and waits until it has.
 func (h *Host) ReloadSSHD(ctx context.Context) error {
+	if h.systemd {
+		_, err := h.Run(ctx, "/usr/bin/systemctl", "reload", "ssh.service")
+		return err
+	}
 	before, err := h.sshdStarted()
 	if err != nil {
 		return fmt.Errorf("sshd is not running: %w", err)
@@ -50,6 +58,10 @@ func (h *Host) ReloadSSHD(ctx context.Context) error {
 
 // StopSSHD ends sshd but not the sessions in it, as a restart does.
 func (h *Host) StopSSHD() error {
+	if h.systemd {
+		_, err := h.Run(context.Background(), "/usr/bin/systemctl", "stop", "ssh.service")
+		return err
+	}
 	if h.sshd == nil {
 		return nil
 	}
