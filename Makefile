@@ -16,7 +16,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long `make fuzz` spends on each fuzz test.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test test-matrix check cross bench fuzz clean
+.PHONY: help build demo packages test test-matrix check cross bench fuzz clean
 .DEFAULT_GOAL := build
 
 help: ## list these targets
@@ -38,6 +38,9 @@ test: ## install what the tests need, then run them all with the race detector
 
 test-matrix: ## the tests that meet a host's programs, on Debian 11 to unstable (SUITES=…)
 	GO=$(GO) .ci/matrix $(SUITES)
+
+packages: ## deb, rpm and apk of VERSION=1.2.3 into dist/, without goreleaser
+	$(GO) run ./packaging $(if $(VERSION),-version $(VERSION:v%=%))
 
 check: ## format, vet, static analysis, module sums, floors, and every platform's build
 	@bad=$$(gofmt -l $$(find . -name '*.go' -not -path './.*' -not -path '*/testdata/*')); [ -z "$$bad" ] || { echo "not formatted, run gofmt -w on: $$bad"; exit 1; }

@@ -21,6 +21,7 @@ var floors = map[string]int{
 	"cmd/cardea-server-agent": 5,
 	"demo":                    5,
 	"bench":                   5,
+	"packaging":               5,
 	"bench/nodelay":           5,
 
 	"cmd/cardea/cli": 4,

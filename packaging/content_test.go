@@ -1,0 +1,326 @@
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// need skips the test where a program is not there; `make test` installs them.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("SKIPPED: this machine has no %s; type: make test, which installs it", p)
+		}
+	}
+}
+
+// said is what a command writes to stdout; it has to succeed.
+func said(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %q: %v: %s%s", name, args, err, out, stderr.Bytes())
+	}
+	return string(out)
+}
+
+// packageFile is the package of the server agent in a format.
+func packageFile(t *testing.T, folder, format string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(files, folder, "cardea-server-agent*."+format))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the packages in %s/%s are %q: %v", files, folder, found, err)
+	}
+	return found[0]
+}
+
+// Most of what makes the program fit for any host: it needs no library of it, and
+// is small.
+func TestTheProgramIsStaticAndUnderTwentyMegabytes(t *testing.T) {
+	const limit = 20_000_000
+	need(t, "dpkg-deb")
+	dir := t.TempDir()
+	said(t, "dpkg-deb", "-x", packageFile(t, "new", "deb"), dir)
+	path := filepath.Join(dir, "usr/bin/cardea-server-agent")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes", info.Size())
+	if info.Size() >= limit {
+		t.Errorf("it has %d bytes, %d are the limit", info.Size(), limit)
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("it is not static: it has %v", p.Type)
+		}
+	}
+	if f.Section(".symtab") != nil {
+		t.Error("it is not stripped")
+	}
+	if out := said(t, path, "version"); !strings.Contains(out, "v"+newVersion) {
+		t.Errorf("version: %q", out)
+	}
+}
+
+// content is every path with its mode that a package of the server agent brings.
+const content = `
+0755 /etc/cardea/
+0644 /etc/cardea/server-agent.yaml
+0755 /usr/bin/cardea-server-agent
+0755 /usr/lib/cardea-server-agent/
+0755 /usr/lib/cardea-server-agent/hooks/
+0755 /usr/lib/cardea-server-agent/hooks/user-created.d/
+0755 /usr/lib/cardea-server-agent/hooks/user-deleted.d/
+0644 /usr/lib/systemd/system/cardea-server-agent.service
+0644 /usr/share/doc/cardea-server-agent/copyright
+0644 /usr/share/doc/cardea-server-agent/server-agent.md
+0644 /usr/share/man/man8/cardea-server-agent.8
+0700 /var/lib/cardea-server-agent/
+`
+
+func TestThePackagesHoldWhatTheyShould(t *testing.T) {
+	apk := strings.Replace(content, "0644 /usr/lib/systemd/system/cardea-server-agent.service\n", "", 1)
+	apk = strings.Replace(apk, "0755 /usr/bin", "0755 /etc/init.d/cardea-server-agent\n0755 /usr/bin", 1)
+	for format, tc := range map[string]struct {
+		want string
+		list func(t *testing.T, file string) []string
+	}{
+		"deb": {content, listDeb},
+		"rpm": {content, listRPM},
+		"apk": {apk, listAPK},
+	} {
+		t.Run(format, func(t *testing.T) {
+			var got []string
+			for _, line := range tc.list(t, packageFile(t, "new", format)) {
+				if !strings.HasSuffix(line, "/") || strings.Contains(tc.want, line+"\n") {
+					got = append(got, line) // not the folders above that every system has
+				}
+			}
+			slices.SortFunc(got, func(a, b string) int { return strings.Compare(a[5:], b[5:]) })
+			if text := "\n" + strings.Join(got, "\n") + "\n"; text != tc.want {
+				t.Errorf("it holds:%swant:%s", text, tc.want)
+			}
+		})
+	}
+}
+
+func listDeb(t *testing.T, file string) []string {
+	need(t, "dpkg-deb", "tar")
+	if got := said(t, "dpkg-deb", "-I", file, "conffiles"); got != "/etc/cardea/server-agent.yaml\n" {
+		t.Errorf("conffiles: %q", got)
+	}
+	data, err := exec.Command("dpkg-deb", "--fsys-tarfile", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listTar(t, bytes.NewReader(data), "tvf")
+}
+
+func listAPK(t *testing.T, file string) []string {
+	need(t, "tar", "gzip")
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return listTar(t, f, "tzvf")
+}
+
+// listTar lists a tar archive; everything in it has to be root's.
+func listTar(t *testing.T, from io.Reader, how string) (out []string) {
+	cmd := exec.Command("tar", "--numeric-owner", "-"+how, "-")
+	cmd.Stdin = from
+	list, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(list)) {
+		f := strings.Fields(line)
+		if strings.HasPrefix(f[5], ".") && !strings.HasPrefix(f[5], "./") {
+			continue // a script or the description of an apk
+		}
+		if f[1] != "0/0" && f[1] != "root/root" {
+			t.Errorf("%s is not root's", line)
+		}
+		out = append(out, octal(f[0][1:])+" /"+strings.TrimPrefix(strings.TrimPrefix(f[5], "."), "/"))
+	}
+	return out
+}
+
+func octal(letters string) string {
+	mode := 0
+	for i, c := range letters {
+		if c != '-' {
+			mode |= 1 << (8 - i)
+		}
+	}
+	return "0" + strconv.FormatInt(int64(mode), 8)
+}
+
+func listRPM(t *testing.T, file string) (out []string) {
+	need(t, "rpm")
+	if got := said(t, "rpm", "-qpc", file); got != "/etc/cardea/server-agent.yaml\n" {
+		t.Errorf("configuration files: %q", got)
+	}
+	for line := range strings.Lines(said(t, "rpm", "-qp", "--qf", `[%{FILEMODES:octal} %{FILEUSERNAME} %{FILENAMES}\n]`, file)) {
+		f := strings.Fields(line)
+		if f[1] != "root" {
+			t.Errorf("%s is not root's", line)
+		}
+		name := f[2]
+		if len(f[0]) == 5 && f[0][0] == '4' { // a folder, by the type of stat(2)
+			name += "/"
+		}
+		out = append(out, "0"+f[0][len(f[0])-3:]+" "+name)
+	}
+	return out
+}
+
+func TestTheScriptsAreWhatAnyShellRuns(t *testing.T) {
+	need(t, "shellcheck", "dash")
+	for _, dir := range []string{"deb", "rpm", "apk", "openrc"} {
+		scripts, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(scripts) == 0 {
+			t.Fatalf("%s: %q, %v", dir, scripts, err)
+		}
+		for _, s := range scripts {
+			said(t, "dash", "-n", s)
+			args := []string{"-s", "sh", s}
+			if dir == "openrc" {
+				args = append([]string{"-e", "SC2034"}, args...) // OpenRC reads the variables
+			}
+			said(t, "shellcheck", args...)
+		}
+	}
+}
+
+func TestTheUnitIsUnderstoodAndHardened(t *testing.T) {
+	const unit = "systemd/cardea-server-agent.service"
+	need(t, "systemd-analyze")
+	out, _ := exec.Command("systemd-analyze", "verify", "--man=no", unit).CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "cardea-server-agent") && !strings.Contains(line, "is not executable") { // it is not installed here
+			t.Error(line)
+		}
+	}
+	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", unit).CombinedOutput()
+	if err != nil {
+		if strings.Contains(string(out), "unrecognized option") {
+			t.Skip("SKIPPED: this systemd-analyze is too old to look at a file")
+		}
+		t.Fatalf("%v: %s", err, out)
+	}
+	m := regexp.MustCompile(`exposure level for cardea-server-agent.service: ([0-9.]+)`).FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("no level: %s", out)
+	}
+	// What is left is what the agent is for: root, every home, every process.
+	if level, err := strconv.ParseFloat(string(m[1]), 64); err != nil || level > 4.5 {
+		t.Errorf("exposure level %s", m[1])
+	}
+}
+
+func TestTheManualPageHasEveryVerb(t *testing.T) {
+	need(t, "dpkg-deb")
+	page, err := os.ReadFile("man/cardea-server-agent.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	said(t, "dpkg-deb", "-x", packageFile(t, "new", "deb"), dir)
+	help := said(t, filepath.Join(dir, "usr/bin/cardea-server-agent"), "--help")
+	_, verbs, _ := strings.Cut(help, "Available Commands:\n")
+	verbs, _, _ = strings.Cut(verbs, "\n\n")
+	n := 0
+	for line := range strings.Lines(verbs) {
+		verb := strings.Fields(line)[0]
+		if n++; verb != "help" && verb != "completion" && !strings.Contains(string(page), ".B "+verb+"\n") {
+			t.Errorf("the manual page does not know %s", verb)
+		}
+	}
+	if n < 5 {
+		t.Errorf("verbs not found in: %s", help)
+	}
+}
+
+func TestAMistakeInTheConfigurationIsFound(t *testing.T) {
+	good, err := os.ReadFile("../goreleaser.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, old, new, want string }{
+		{"a template of a value that there is not", "{{ .CommitDate }}", "{{ .Comit }}", "Comit"},
+		{"a package of a program that is not built", "ids: [cardea-server-agent]\n    package_name", "ids: [cardea-agent]\n    package_name", "builds no cardea-agent"},
+		{"a key that nfpm does not know", "section: admin", "sektion: admin", "sektion"},
+		{"a file that there is not", "src: packaging/man/cardea-server-agent.8", "src: packaging/man/none.8", "none.8"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bad := strings.Replace(string(good), tc.old, tc.new, 1)
+			if bad == string(good) {
+				t.Fatalf("goreleaser.yaml has no %q", tc.old)
+			}
+			root := t.TempDir()
+			if err := os.WriteFile(filepath.Join(root, "goreleaser.yaml"), []byte(bad), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			rel, err := readRelease(root, newVersion, "amd64")
+			if err == nil {
+				err = describe(t, rel)
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("err = %v, want one with %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// describe makes the package of a program that is a short text.
+func describe(t *testing.T, rel release) error {
+	packages, err := rel.named([]string{"cardea-server-agent"})
+	if err != nil {
+		return err
+	}
+	p := packages[0]
+	for _, id := range p.ids() {
+		if _, err := rel.build(id); err != nil {
+			return err
+		}
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		return err
+	}
+	text, err := p.nfpm(newVersion, "amd64", map[string]string{"cardea-server-agent": program})
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(dir, "nfpm.yaml")
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		return err
+	}
+	nfpm := filepath.Join(files, "nfpm")
+	need(t, nfpm)
+	cmd := exec.Command(nfpm, "package", "--config", config, "--packager", "deb", "--target", dir+"/")
+	cmd.Dir = ".."
+	return output(cmd)
+}
