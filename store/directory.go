@@ -75,6 +75,9 @@ type Project struct {
 	PortForwarding     bool
 	AgentForwarding    bool
 	AccountRules
+	// NameSuffixes are the domains that names of its servers may be in, without a dot
+	// before them.
+	NameSuffixes []string
 	// Revision is the team's revision at the last change that can alter the
 	// desired state of this project's servers or its users' catalogs.
 	Revision  int64
@@ -87,6 +90,7 @@ type ProjectChange struct {
 	Gateway, GatewaySelector        *string
 	PortForwarding, AgentForwarding *bool
 	AccountRulesChange
+	NameSuffixes *[]string
 }
 
 // Grant gives a group access to a project's servers.

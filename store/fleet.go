@@ -11,8 +11,9 @@ import (
 // Server is a machine with a server agent.
 type Server struct {
 	ID, Project string
-	Name        string // unique in its project among servers
-	Address     string // host:port
+	Name        string   // unique in its project among all names of servers
+	AltNames    []string // further names, each as unique
+	Address     string   // host:port
 	Labels      map[string]string
 	HostLabels  map[string]string // the host's own, keys without host/
 	State       string            // Active, Disabled, Held
@@ -30,6 +31,18 @@ type Server struct {
 	Held      string
 	LastSeen  time.Time
 	CreatedAt time.Time
+	// Bastion is the id of the server through which this one is reached; "" is none.
+	Bastion string
+	// Proposed is what the host would like to be; it has no effect.
+	Proposed Proposal
+}
+
+// Proposal is what a host says it should be called and where it is.
+type Proposal struct {
+	Name     string   `json:"name,omitempty"`
+	Address  string   `json:"address,omitempty"`
+	AltNames []string `json:"alt_names,omitempty"`
+	Bastion  string   `json:"bastion,omitempty"` // a name or project/name
 }
 
 // AllLabels are those that were given to the server, and the host's own with
@@ -51,6 +64,8 @@ const Held = "held"
 type ServerChange struct {
 	Name, Address, State *string
 	Labels               *map[string]string
+	AltNames             *[]string
+	Bastion              *string // an id; "" for none
 }
 
 // ServerReport is what an agent tells of itself.
@@ -60,7 +75,8 @@ type ServerReport struct {
 	HostKey, AgentVersion            string
 	// HostLabels, keys without host/, are in place of those before; nil leaves them.
 	HostLabels *map[string]string
-	HostCA     string // see Server; empty leaves the one before
+	Proposed   *Proposal // in place of that before; nil leaves it
+	HostCA     string    // see Server; empty leaves the one before
 	// Beat is nil for agents that do not send one.
 	Beat *Beat
 }
@@ -123,6 +139,8 @@ type EnrolmentToken struct {
 	Project    string // for servers
 	Name       string
 	Address    string
+	AltNames   []string // of servers
+	HostNames  bool     // what the host proposes as its names counts
 	Labels     map[string]string
 	Egress     []string
 	UsesLeft   int
@@ -149,17 +167,21 @@ type Fleet interface {
 	// EnrolServer takes one use of the token and makes the server and its
 	// credential. The caller filled Server from the token and the proposal; the
 	// store checks the token's hash, kind, project, uses and end in the write.
-	// ErrUsed as above (also for a wrong kind); ErrExists for a taken name or a
-	// thumbprint that has a credential, and then no use is taken.
+	// ErrUsed as above (also for a wrong kind); ErrExists for a name, its own or
+	// another, that a server of the project has, or a thumbprint that has a
+	// credential, and then no use is taken.
 	EnrolServer(ctx context.Context, secretHash []byte, s Server, c Credential, m Meta) (Server, error)
 	Server(ctx context.Context, id string) (Server, error)
-	// ServersByName finds the servers of that name in all projects.
+	// ServersByName finds the servers that have that name, as their own or as
+	// another, in all projects.
 	ServersByName(ctx context.Context, name string) ([]Server, error)
 	// Servers lists those of a project, or all for "".
 	Servers(ctx context.Context, project string, p Page) ([]Server, string, error)
-	// UpdateServer makes no held server active: ErrDenied.
+	// UpdateServer: ErrExists for a name that another server of the project has,
+	// ErrNotFound also for a bastion that there is not. ErrDenied for a bastion that
+	// is the server itself, and to make a held server active.
 	UpdateServer(ctx context.Context, id string, c ServerChange, m Meta) (Server, error)
-	// DeleteServer revokes its credential with it.
+	// DeleteServer revokes its credential with it. ErrInUse while it is a bastion.
 	DeleteServer(ctx context.Context, id string, m Meta) error
 	// ReportServer stores a report; the confirmed version never goes back within
 	// an epoch, and an empty host key or version leaves the one before. It raises

@@ -27,10 +27,10 @@ const (
 	// Three statements and no clever condition: SQLite plans a statement anew, at
 	// three times its cost, whenever a parameter that decides about the plan is
 	// bound. That would be one in LIMIT, and one that is compared with a constant.
-	factsInProjectQuery = factsOf + `AND s.name = ? AND p.name = ?`
+	factsInProjectQuery = factsOf + `AND s.id = (SELECT n.server_id FROM server_names n JOIN projects q ON q.id = n.project_id WHERE n.name = ? AND q.name = ?)`
 )
 
-var factsByNameQuery = factsOf + `AND s.name = ? ORDER BY s.id LIMIT ` + strconv.Itoa(store.MaxNamesakes)
+var factsByNameQuery = factsOf + `AND s.id IN (SELECT n.server_id FROM server_names n WHERE n.name = ?) ORDER BY s.id LIMIT ` + strconv.Itoa(store.MaxNamesakes)
 
 func factsInto(f *store.Facts) []any {
 	row := slices.Concat(teamInto(&f.Team), sessionTextsInto(&f.Session), deviceInto(&f.Device), userInto(&f.User), serverInto(&f.Server), projectInto(&f.Project))

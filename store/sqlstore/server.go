@@ -11,11 +11,11 @@ import (
 )
 
 const serverColumns = "s.id, s.project_id, s.name, s.address, s.labels, s.host_labels, s.state, s.host_key, s.host_ca, s.confirmed_epoch, s.confirmed_counter, " +
-	"s.problems, s.agent_version, s.events_next, s.revision, s.held, s.last_seen, s.created_at"
+	"s.problems, s.agent_version, s.events_next, s.revision, s.held, s.last_seen, s.created_at, s.alt_names, s.bastion, s.proposed"
 
 func serverInto(s *store.Server) []any {
 	return []any{&s.ID, &s.Project, &s.Name, &s.Address, &s.Labels, &s.HostLabels, &s.State, &s.HostKey, &s.HostCA, &s.ConfirmedEpoch, &s.ConfirmedCounter,
-		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.Revision, &s.Held, &s.LastSeen, &s.CreatedAt}
+		&s.Problems, &s.AgentVersion, &s.EventsNext, &s.Revision, &s.Held, &s.LastSeen, &s.CreatedAt, &s.AltNames, &s.Bastion, &s.Proposed}
 }
 
 // firstEvent is the number of a host's first event.
@@ -47,8 +47,11 @@ func (t *tx) insertServer(v store.Server, way string, c store.Credential) (store
 		v.State = store.Active
 	}
 	_, err := t.exec(`INSERT INTO servers (id, project_id, name, address, labels, host_labels, state, host_key, confirmed_epoch, confirmed_counter,
-		problems, agent_version, events_next, last_seen, created_at, enrolled_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?)`,
-		v.ID, v.Project, v.Name, v.Address, v.Labels, v.HostLabels, v.State, v.HostKey, v.Problems, v.AgentVersion, v.EventsNext, v.LastSeen, v.CreatedAt, way)
+		problems, agent_version, events_next, last_seen, created_at, enrolled_by, alt_names, proposed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		v.ID, v.Project, v.Name, v.Address, v.Labels, v.HostLabels, v.State, v.HostKey, v.Problems, v.AgentVersion, v.EventsNext, v.LastSeen, v.CreatedAt, way, v.AltNames, v.Proposed)
+	if err == nil {
+		err = t.insertNames(v)
+	}
 	if err != nil {
 		return v, err
 	}
@@ -59,6 +62,30 @@ func (t *tx) insertServer(v store.Server, way string, c store.Credential) (store
 		return v, err
 	}
 	return server(t, v.ID, "")
+}
+
+// insertNames gives the server its names, which nobody else in the project may have.
+func (t *tx) insertNames(v store.Server) error {
+	for _, name := range append([]string{v.Name}, v.AltNames...) {
+		if _, err := t.exec(`INSERT INTO server_names (project_id, name, server_id) VALUES (?, ?, ?)`, v.Project, name, v.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setBastion checks that there is one, and holds it, so that it is not deleted beside
+// this.
+func (t *tx) setBastion(v *store.Server, bastion string) error {
+	if bastion == v.ID {
+		return fmt.Errorf("bastion of itself: %w", store.ErrDenied)
+	}
+	v.Bastion = bastion
+	if bastion == "" {
+		return nil
+	}
+	_, err := server(t, bastion, "/*lock*/")
+	return err
 }
 
 func (t *tx) markServer(v store.Server) error {
@@ -81,7 +108,7 @@ func server(db querier, id, lock string) (store.Server, error) {
 
 // ServersByName implements store.Fleet.
 func (s *Store) ServersByName(ctx context.Context, name string) ([]store.Server, error) {
-	return all(s.reader(ctx), serverInto, `SELECT `+serverColumns+` FROM servers s WHERE s.name = ? ORDER BY s.id`, name)
+	return all(s.reader(ctx), serverInto, `SELECT `+serverColumns+` FROM servers s JOIN server_names n ON n.server_id = s.id WHERE n.name = ? ORDER BY s.id`, name)
 }
 
 // Servers implements store.Fleet: by name.
@@ -120,7 +147,19 @@ func (s *Store) UpdateServer(ctx context.Context, id string, c store.ServerChang
 		if v.State != store.Held {
 			v.Held = ""
 		}
-		_, err = t.exec(`UPDATE servers SET name = ?, address = ?, state = ?, held = ?, labels = ? WHERE id = ?`, v.Name, v.Address, v.State, v.Held, v.Labels, id)
+		set(&v.AltNames, c.AltNames)
+		if c.Bastion != nil {
+			if err := t.setBastion(&v, *c.Bastion); err != nil {
+				return v, err
+			}
+		}
+		_, err = t.exec(`UPDATE servers SET name = ?, address = ?, state = ?, held = ?, labels = ?, alt_names = ?, bastion = ? WHERE id = ?`,
+			v.Name, v.Address, v.State, v.Held, v.Labels, v.AltNames, v.Bastion, id)
+		if err == nil && (c.Name != nil || c.AltNames != nil) {
+			if _, err = t.exec(`DELETE FROM server_names WHERE server_id = ?`, id); err == nil {
+				err = t.insertNames(v)
+			}
+		}
 		if err != nil {
 			return v, err
 		}
@@ -134,6 +173,13 @@ func (s *Store) DeleteServer(ctx context.Context, id string, m store.Meta) error
 		v, err := server(t, id, "/*lock*/")
 		if err != nil {
 			return err
+		}
+		var through int
+		if err := one(t, []any{&through}, `SELECT count(*) FROM servers WHERE bastion = ?`, id); err != nil {
+			return err
+		}
+		if through > 0 {
+			return store.ErrInUse
 		}
 		if _, err := t.exec(`DELETE FROM credentials WHERE owner = ?`, id); err != nil {
 			return err
@@ -177,8 +223,9 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 			v.HostLabels = *r.HostLabels
 			t.touch(store.ProjectTopic(v.Project))
 		}
-		_, err = t.exec(`UPDATE servers SET confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, host_ca = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,
-			r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.HostCA, r.AgentVersion, v.HostLabels, t.now, id)
+		set(&v.Proposed, r.Proposed)
+		_, err = t.exec(`UPDATE servers SET proposed = ?, confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, host_ca = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,
+			v.Proposed, r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.HostCA, r.AgentVersion, v.HostLabels, t.now, id)
 		return pulse, err
 	})
 }

@@ -36,6 +36,8 @@ func arg(v any) any {
 		return jsonText(v, len(v))
 	case store.Rhythm:
 		return jsonText(v, len(v.Run))
+	case store.Proposal:
+		return jsonText(v, len(v.Name)+len(v.Address)+len(v.AltNames)+len(v.Bastion))
 	}
 	return v
 }

@@ -289,8 +289,8 @@ var projectCases = []testCase{
 	{"UpdateProject changes what is not nil and raises its revision", func(w *world) {
 		p := w.project("web", "none")
 		w.raises(p.ID, func() {
-			got := must[store.Project](w)(w.s.UpdateProject(w.ctx, p.ID, store.ProjectChange{CertificateSeconds: ptr(60), Gateway: ptr("required"), AgentForwarding: ptr(true)}, w.quiet()))
-			p.CertificateSeconds, p.Gateway, p.AgentForwarding, p.Revision = 60, "required", true, got.Revision
+			got := must[store.Project](w)(w.s.UpdateProject(w.ctx, p.ID, store.ProjectChange{CertificateSeconds: ptr(60), Gateway: ptr("required"), AgentForwarding: ptr(true), NameSuffixes: &[]string{"a.example.com"}}, w.quiet()))
+			p.CertificateSeconds, p.Gateway, p.AgentForwarding, p.NameSuffixes, p.Revision = 60, "required", true, []string{"a.example.com"}, got.Revision
 			w.equal(got, p)
 		})
 		w.equal(must[store.Project](w)(w.s.Project(w.ctx, p.ID)), p)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -12,7 +13,7 @@ var enrolCases = []testCase{
 	{"an enrolment token is read by the hash of its secret while it is usable", func(w *world) {
 		secret := sum("s")
 		e := store.EnrolmentToken{ID: ident.New(ident.Enrolment), SecretHash: secret, Kind: store.KindGateway, Name: "gw-1", Address: "gw-1:7234",
-			Labels: map[string]string{"pool": "a"}, Egress: []string{"192.0.2.1", "192.0.2.2"}, UsesLeft: 2, ExpiresAt: w.now.Add(time.Hour), CreatedAt: w.now}
+			Labels: map[string]string{"pool": "a"}, Egress: []string{"192.0.2.1", "192.0.2.2"}, AltNames: []string{"a"}, HostNames: true, UsesLeft: 2, ExpiresAt: w.now.Add(time.Hour), CreatedAt: w.now}
 		w.ok(w.s.CreateEnrolmentToken(w.ctx, e, w.meta("token")))
 		w.equal(must[store.EnrolmentToken](w)(w.s.EnrolmentToken(w.ctx, secret, w.now)), e)
 		must[store.EnrolmentToken](w)(w.s.EnrolmentToken(w.ctx, secret, e.ExpiresAt.Add(-time.Microsecond)))
@@ -106,6 +107,85 @@ var serverCases = []testCase{
 		w.server(b, "db-1")
 		w.equal(len(must[[]store.Server](w)(w.s.ServersByName(w.ctx, "db-1"))), 2)
 		w.equal(len(must[[]store.Server](w)(w.s.ServersByName(w.ctx, "none"))), 0)
+	}},
+	{"all names of a server find it, and none of them is given twice in a project", func(w *world) {
+		a, b := w.project("a", "none"), w.project("b", "none")
+		in := w.newServer(a, "db-1")
+		in.AltNames = []string{"db", "db.example.com"}
+		one := must[store.Server](w)(w.s.EnrolServer(w.ctx, w.token(store.KindServer, a.ID, 1), in, w.credential(), w.quiet()))
+		w.equal(one.AltNames, in.AltNames)
+		two, far := w.server(a, "db-2"), w.server(b, "db")
+		find := func(name string) (ids []string) {
+			for _, s := range must[[]store.Server](w)(w.s.ServersByName(w.ctx, name)) {
+				ids = append(ids, s.ID)
+			}
+			slices.Sort(ids)
+			return ids
+		}
+		both := []string{one.ID, far.ID}
+		slices.Sort(both)
+		w.equal(find("db"), both)
+		w.equal(find("db.example.com"), []string{one.ID})
+		w.equal(find("db-1"), []string{one.ID})
+		// Neither an own name nor another may be somebody else's own name or other name.
+		secret := w.token(store.KindServer, a.ID, 9)
+		for _, names := range [][]string{{"db"}, {"new", "db"}, {"new", "db-1"}, {"new", "new"}} {
+			in := w.newServer(a, names[0])
+			in.AltNames = names[1:]
+			_, err := w.s.EnrolServer(w.ctx, secret, in, w.credential(), w.quiet())
+			w.want(store.ErrExists, err)
+		}
+		w.equal(must[store.EnrolmentToken](w)(w.s.EnrolmentToken(w.ctx, secret, w.now)).UsesLeft, 9)
+		change := func(id string, c store.ServerChange) error {
+			_, err := w.s.UpdateServer(w.ctx, id, c, w.quiet())
+			return err
+		}
+		taken, own := "db", "db-1"
+		w.want(store.ErrExists, change(two.ID, store.ServerChange{Name: &taken}))
+		w.want(store.ErrExists, change(two.ID, store.ServerChange{AltNames: &[]string{"x", own}}))
+		w.equal(find("x"), []string(nil))
+		w.equal(must[store.Server](w)(w.s.Server(w.ctx, two.ID)).AltNames, []string(nil))
+		// A server may make its other name its own, and what it gives up is free.
+		w.raises(a.ID, func() {
+			w.ok(change(one.ID, store.ServerChange{Name: &taken, AltNames: &[]string{"db-1"}}))
+		})
+		w.equal(find("db.example.com"), []string(nil))
+		w.equal(must[store.Server](w)(w.s.Server(w.ctx, one.ID)).AltNames, []string{"db-1"})
+		w.ok(change(two.ID, store.ServerChange{AltNames: &[]string{"db.example.com"}}))
+		w.ok(w.s.DeleteServer(w.ctx, two.ID, w.quiet()))
+		w.equal(find("db.example.com"), []string(nil))
+		w.server(a, "db-2")
+	}},
+	{"a bastion is another server that there is, and is not deleted while it is one", func(w *world) {
+		a, b := w.project("a", "none"), w.project("b", "none")
+		through, s := w.server(b, "door"), w.server(a, "web-1")
+		set := func(id string) error {
+			_, err := w.s.UpdateServer(w.ctx, s.ID, store.ServerChange{Bastion: &id}, w.quiet())
+			return err
+		}
+		w.want(store.ErrNotFound, set("srv_none"))
+		w.want(store.ErrDenied, set(s.ID))
+		w.raises(a.ID, func() { w.ok(set(through.ID)) })
+		w.equal(must[store.Server](w)(w.s.Server(w.ctx, s.ID)).Bastion, through.ID)
+		w.want(store.ErrInUse, w.s.DeleteServer(w.ctx, through.ID, w.quiet()))
+		w.ok(set(""))
+		w.ok(w.s.DeleteServer(w.ctx, through.ID, w.quiet()))
+	}},
+	{"what a host proposes is kept and changes nothing", func(w *world) {
+		p := w.path()
+		before := must[store.Team](w)(w.s.Team(w.ctx)).Revision
+		proposed := store.Proposal{Name: "db-1", Address: "10.9.9.9:22", AltNames: []string{"a", "b"}, Bastion: "web/door"}
+		must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{Proposed: &proposed}, w.quiet()))
+		must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{}, w.quiet()))
+		want := p.server
+		want.Proposed = proposed
+		got := must[store.Server](w)(w.s.Server(w.ctx, p.server.ID))
+		got.LastSeen, got.Problems, got.HostKey = want.LastSeen, want.Problems, want.HostKey
+		w.equal(got, want)
+		w.equal(len(must[[]store.Server](w)(w.s.ServersByName(w.ctx, "db-1"))), 0)
+		must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{Proposed: &store.Proposal{}}, w.quiet()))
+		w.equal(must[store.Server](w)(w.s.Server(w.ctx, p.server.ID)).Proposed, store.Proposal{})
+		w.equal(must[store.Team](w)(w.s.Team(w.ctx)).Revision, before)
 	}},
 	{"Servers lists those of a project, or all", func(w *world) {
 		a, b := w.project("a", "none"), w.project("b", "none")

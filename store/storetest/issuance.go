@@ -61,7 +61,14 @@ var issuanceCases = []testCase{
 		in := must[[]store.Facts](w)(w.s.FactsByName(w.ctx, session, "else", name))
 		w.equal(len(in), 1)
 		w.equal(in[0].Server, there)
-		for _, none := range [][3]string{{session, "", "none"}, {session, "none", name}, {"ses_none", "", name}} {
+		alias := []string{"also"}
+		must[store.Server](w)(w.s.UpdateServer(w.ctx, there.ID, store.ServerChange{AltNames: &alias}, w.quiet()))
+		for _, project := range []string{"", "else"} {
+			also := must[[]store.Facts](w)(w.s.FactsByName(w.ctx, session, project, "also"))
+			w.equal(len(also), 1)
+			w.equal(also[0], must[store.Facts](w)(w.s.Facts(w.ctx, session, there.ID)))
+		}
+		for _, none := range [][3]string{{session, p.project.Name, "also"}, {session, "", "none"}, {session, "none", name}, {"ses_none", "", name}} {
 			w.equal(len(must[[]store.Facts](w)(w.s.FactsByName(w.ctx, none[0], none[1], none[2]))), 0)
 		}
 	}},
