@@ -72,8 +72,11 @@ type DesiredState struct {
 	Groups []AccountGroup `json:"groups"`
 	// UserCAs are authorized_keys lines; more than one while a rotation runs.
 	UserCAs []string `json:"user_cas"`
-	// HostCAs are those of the team.
+	// HostCAs are those of the team. The first one signs: a host certificate by
+	// another is to be renewed at once.
 	HostCAs []string `json:"host_cas"`
+	// Revoked is what sshd must refuse all the same.
+	Revoked Revocations `json:"revoked,omitzero"`
 	// Sources are the addresses from which managed users may come (from= in the
 	// principals file); empty means any. Set where a gateway is required.
 	Sources []string `json:"sources,omitempty"`
@@ -138,6 +141,9 @@ type AgentReport struct {
 	Problems []string `json:"problems,omitempty"`
 	// HostKey is sshd's Ed25519 host key in authorized_keys form.
 	HostKey string `json:"host_key,omitempty"`
+	// HostCA is the fingerprint of the CA of the host certificate that sshd was seen
+	// to show.
+	HostCA string `json:"host_ca,omitempty" maxLength:"50"`
 	// Hostname, Address, AltNames and Bastion are proposals: an administrator sees
 	// them beside what is in force. Empty proposes nothing.
 	Hostname string   `json:"hostname,omitempty"`

@@ -28,6 +28,12 @@ const (
 	TeamCreate    = "team.create"
 	KeyCreate     = "key.create"
 	KeyRetire     = "key.retire"
+	KeyRevoke     = "key.revoke" // by hand
+	KeyUnrevoke   = "key.unrevoke"
+	CARotate      = "ca.rotate" // the next key was published
+	CASwitch      = "ca.switch" // it signs
+	CARetire      = "ca.retire" // the key before it is gone
+	CAAbort       = "ca.abort"
 	UserCreate    = "user.create"
 	UserUpdate    = "user.update"
 	UserPassword  = "user.password"

@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-ssh/cardea/control/fleet"
 	"github.com/cardea-ssh/cardea/control/issue"
 	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/control/trust"
 	"github.com/cardea-ssh/cardea/control/web"
 	"github.com/cardea-ssh/cardea/dpop"
 	"github.com/cardea-ssh/cardea/internal/daemon"
@@ -105,6 +106,7 @@ func domainRoutes(t *table) {
 	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Strangers: caller.NewRation(auditBurst, auditEvery), Now: o.Now}
 	directoryRoutes(t, &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now})
 	fleetRoutes(t, machines)
+	trustRoutes(t, &trust.Service{Store: o.Store, Keeper: o.Keeper, Now: o.Now})
 	issueRoutes(t, &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now})
 }
 

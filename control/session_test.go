@@ -290,6 +290,9 @@ var rights = map[string]Access{
 	"GET /v1/servers": Admin, "GET /v1/servers/{server}": Admin, "PATCH /v1/servers/{server}": Admin, "DELETE /v1/servers/{server}": Admin,
 	"POST /v1/servers/{server}/release": Admin,
 	"GET /v1/gateways":                  Admin, "GET /v1/gateways/{gateway}": Admin, "PATCH /v1/gateways/{gateway}": Admin, "DELETE /v1/gateways/{gateway}": Admin,
+	"GET /v1/cas": Admin, "GET /v1/cas/{ca}": Admin, "POST /v1/cas/{ca}/rotate": Admin, "POST /v1/cas/{ca}/switch": Admin,
+	"POST /v1/cas/{ca}/retire": Admin, "POST /v1/cas/{ca}/abort": Admin,
+	"GET /v1/revoked-keys": Admin, "POST /v1/revoked-keys": Admin, "DELETE /v1/revoked-keys/{fingerprint}": Admin,
 	"POST /v1/enrolment-tokens": Admin, "GET /v1/enrolment-tokens": Admin, "DELETE /v1/enrolment-tokens/{token}": Admin,
 
 	"GET /v1/agent/state": Agent, "POST /v1/agent/report": Agent, "POST /v1/agent/events": Agent,
@@ -357,7 +360,7 @@ func (s *stack) try(who *device, r route) reply {
 	path := strings.NewReplacer("{$}", "", "{user}", ident.New(ident.User), "{group}", ident.New(ident.UserGroup),
 		"{project}", ident.New(ident.Project), "{grant}", ident.New(ident.Grant), "{entitlement}", ident.New(ident.Entitlement), "{server}", ident.New(ident.Server),
 		"{gateway}", ident.New(ident.Gateway), "{token}", ident.New(ident.Enrolment), "{session}", ident.New(ident.Session),
-		"{device}", ident.New(ident.Device)).Replace(r.Path)
+		"{device}", ident.New(ident.Device), "{ca}", "none", "{fingerprint}", "none").Replace(r.Path)
 	body := ""
 	if r.mutates() {
 		body = `{}`

@@ -14,6 +14,7 @@ import (
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/sshcert"
 	"github.com/cardea-ssh/cardea/store"
 	"golang.org/x/crypto/ssh"
@@ -62,7 +63,7 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentRepo
 	}
 	r := store.ServerReport{
 		ConfirmedEpoch: in.Confirmed.Epoch, ConfirmedCounter: in.Confirmed.Counter,
-		HostKey: strings.TrimSpace(in.HostKey), AgentVersion: bounded(in.Version, maxVersion), Problems: []string{}, Beat: beat,
+		HostKey: strings.TrimSpace(in.HostKey), HostCA: in.HostCA, AgentVersion: bounded(in.Version, maxVersion), Problems: []string{}, Beat: beat,
 	}
 	for _, problem := range in.Problems {
 		r.Problems = append(r.Problems, bounded(problem, maxProblem))
@@ -104,6 +105,9 @@ func checkReport(in api.AgentReport) error {
 	}
 	if in.Confirmed.Epoch < 0 || in.Confirmed.Counter < 0 {
 		return errors.New("a version is not negative")
+	}
+	if in.HostCA != "" && !ident.IsFingerprint(in.HostCA) {
+		return errors.New("the CA of the host certificate is not a fingerprint")
 	}
 	if in.HostKey == "" {
 		return nil

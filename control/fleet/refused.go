@@ -8,7 +8,6 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
-	"github.com/cardea-ssh/cardea/ca"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -42,20 +41,20 @@ func (s *Service) explainRefusal(ctx context.Context, by caller.Caller, v api.Ag
 	if err != nil {
 		return err
 	}
-	keys, err := s.Store.Keys(ctx, issued.Project, string(ca.UserCA))
-	if err != nil {
+	signer, err := s.Store.Key(ctx, issued.CA)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	signed := false
-	for _, k := range keys {
-		signed = signed || k.ID == issued.CA && k.Fingerprint == v.CA
-	}
-	if issued.KeyID != v.KeyID || issued.PublicKey != v.Key || !signed {
+	if issued.KeyID != v.KeyID || issued.PublicKey != v.Key || signer.Fingerprint == "" || signer.Fingerprint != v.CA {
 		e.Reason = fmt.Sprintf("a certificate that is not the one issued with serial %d was shown to %s", serial, by.Server.Name)
 		return nil
 	}
 	e.Detail["verified"], e.Detail["issued_for"] = "true", issued.Server
 	e.User, e.Session = issued.User, issued.Session
+	if signer.State == store.KeyRetired {
+		e.Reason = fmt.Sprintf("a certificate of a retired CA (serial %d) was shown to %s", issued.Serial, by.Server.Name)
+		return nil
+	}
 	e.Reason, err = s.misplaced(ctx, by, v, issued)
 	return err
 }

@@ -35,6 +35,7 @@ type view struct {
 	people  []person
 	userCAs []string
 	hostCAs []string
+	revoked api.Revocations
 	sources []string
 	sudo    *sudoers
 }
@@ -78,6 +79,7 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 	}
 	slices.SortFunc(v.people, func(a, b person) int { return cmp.Compare(a.user.UID, b.user.UID) })
 	v.userCAs, v.hostCAs, v.sources = lines(f.UserCAs), lines(f.HostCAs), sources(f)
+	v.revoked = revocations(f.Revoked)
 	v.sudo = newSudoers(f.Entitlements)
 	if len(v.userCAs) == 0 || len(v.hostCAs) == 0 {
 		return nil, fmt.Errorf("project %s has no user CA, or the team no host CA", f.Project.ID)
@@ -121,7 +123,7 @@ func (v *view) state(server store.Server, now time.Time) api.DesiredState {
 		Team: v.facts.Team.ID, Project: v.facts.Project.ID, Server: server.ID, Name: server.Name,
 		Version: v.version, IssuedAt: now, Complete: true,
 		Accounts: []api.Account{}, Groups: []api.AccountGroup{},
-		UserCAs: v.userCAs, HostCAs: v.hostCAs, Sources: v.sources,
+		UserCAs: v.userCAs, HostCAs: v.hostCAs, Revoked: v.revoked, Sources: v.sources,
 		PrincipalSeconds: int(principalLife / time.Second),
 	}
 	matches := make([]bool, len(v.grants))

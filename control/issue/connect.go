@@ -167,7 +167,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 		cert, err := sshcert.BuildUser(profile, key)
 		return cert, profile, err
 	}
-	cert, err := s.issue(ctx, place{f.Project.ID, ca.UserCA}, issue, &record, m, e)
+	cert, err := s.issue(ctx, signer{place{f.Project.ID, ca.UserCA}, confirmedBy(f.Server, f.Team)}, issue, &record, m, e)
 	if errors.Is(err, store.ErrDenied) {
 		return nil, record, s.refuse(ctx, e, "changed", api.Errorf(api.Denied, "your access to server %s was changed just now", f.Server.Name).
 			WithHint("type: cardea why %s", f.Server.Name).WithCause(err))
@@ -180,8 +180,8 @@ const maxSerialTries = 3
 
 // issue is every certificate's way: prepared, recorded durably with its audit
 // event, and only then signed. record is completed with what was built.
-func (s *Service) issue(ctx context.Context, at place, build func(serial uint64) (*ssh.Certificate, sshcert.Profile, error), record *store.Issued, m store.Meta, e audit.Event) (*ssh.Certificate, error) {
-	signing, err := s.active(ctx, at.scope, at.purpose)
+func (s *Service) issue(ctx context.Context, at signer, build func(serial uint64) (*ssh.Certificate, sshcert.Profile, error), record *store.Issued, m store.Meta, e audit.Event) (*ssh.Certificate, error) {
+	signing, err := s.signing(ctx, at)
 	if err != nil {
 		return nil, err
 	}

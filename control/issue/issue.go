@@ -79,6 +79,7 @@ type place struct {
 
 // found is the active key of a place, as of some moment.
 type found struct {
+	previous  *found // that was active before, while a rotation runs
 	key       store.Key
 	at        time.Time
 	authority *ca.Authority // of SSH authorities
@@ -99,24 +100,71 @@ func (s *Service) active(ctx context.Context, scope string, purpose ca.Purpose) 
 	if err != nil {
 		return found{}, err
 	}
+	fresh, err := s.openAll(ctx, keys, old)
+	if err != nil {
+		return found{}, err
+	}
+	if fresh.key.ID == "" {
+		return found{}, fmt.Errorf("there is no active key for %s of %s", purpose, scope)
+	}
+	fresh.at = now
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.found == nil {
+		c.found = map[place]*found{}
+	}
+	c.found[at] = &fresh
+	return fresh, nil
+}
+
+// openAll opens the active key and the one before it.
+func (s *Service) openAll(ctx context.Context, keys []store.Key, old *found) (active found, err error) {
+	var previous *found
 	for _, k := range keys {
-		if k.State != store.Active {
-			continue
+		switch k.State {
+		case store.Active:
+			active, err = s.open(ctx, k, old)
+		case store.KeyPrevious:
+			var before found
+			if old == nil {
+				old = &found{}
+			}
+			before, err = s.open(ctx, k, old.previous)
+			previous = &before
 		}
-		fresh, err := s.open(ctx, k, old)
 		if err != nil {
 			return found{}, err
 		}
-		fresh.at = now
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.found == nil {
-			c.found = map[place]*found{}
-		}
-		c.found[at] = &fresh
-		return fresh, nil
 	}
-	return found{}, fmt.Errorf("there is no active key for %s of %s", purpose, scope)
+	active.previous = previous
+	return active, nil
+}
+
+// signer is who shall sign: the active key of a place, or where that is new to the
+// server which has to accept the certificate, the one before it. So a server whose
+// agent is away while a CA is rotated can be entered all the time.
+type signer struct {
+	place
+	// confirmed is the revision of the state that the server has in force; nil if it
+	// does not matter who signs.
+	confirmed *int64
+}
+
+// confirmedBy is the revision that a server has confirmed of this epoch; 0 is none.
+func confirmedBy(v store.Server, t store.Team) *int64 {
+	revision := int64(0)
+	if v.ConfirmedEpoch == t.Epoch {
+		revision = v.ConfirmedCounter
+	}
+	return &revision
+}
+
+func (s *Service) signing(ctx context.Context, at signer) (found, error) {
+	active, err := s.active(ctx, at.scope, at.purpose)
+	if err == nil && at.confirmed != nil && active.previous != nil && *at.confirmed < active.key.Revision {
+		return *active.previous, nil
+	}
+	return active, err
 }
 
 // open opens a key, unless it is the one that was open before.

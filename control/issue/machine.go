@@ -19,7 +19,7 @@ import (
 // HostCertificate makes the host certificate of the calling server, and of no
 // other: its principal is the caller's own id.
 func (s *Service) HostCertificate(ctx context.Context, by caller.Caller, in api.HostCertificateRequest) (*api.HostCertificate, error) {
-	return s.forServer(ctx, by, store.IssueHost, audit.IssueHost, place{ca.Team, ca.HostCA}, in.PublicKey,
+	return s.forServer(ctx, by, store.IssueHost, audit.IssueHost, signer{place: place{ca.Team, ca.HostCA}}, in.PublicKey,
 		func(serial uint64, key ssh.PublicKey) (*ssh.Certificate, sshcert.Profile, error) {
 			h := sshcert.Host{ServerID: by.Server.ID, Serial: serial, Issued: s.now()}
 			cert, err := sshcert.BuildHost(h, key)
@@ -30,7 +30,12 @@ func (s *Service) HostCertificate(ctx context.Context, by caller.Caller, in api.
 // Canary makes the user certificate with which the calling server's agent
 // proves its sshd: for the reserved account, on that server alone.
 func (s *Service) Canary(ctx context.Context, by caller.Caller, in api.CanaryRequest) (*api.HostCertificate, error) {
-	return s.forServer(ctx, by, store.IssueCanary, audit.IssueCanary, place{by.Server.Project, ca.UserCA}, in.PublicKey,
+	team, err := s.Store.Team(ctx)
+	if err != nil {
+		return nil, err
+	}
+	who := signer{place{by.Server.Project, ca.UserCA}, confirmedBy(by.Server, team)}
+	return s.forServer(ctx, by, store.IssueCanary, audit.IssueCanary, who, in.PublicKey,
 		func(serial uint64, key ssh.PublicKey) (*ssh.Certificate, sshcert.Profile, error) {
 			c := sshcert.Canary{ServerID: by.Server.ID, ProjectID: by.Server.Project, Serial: serial, Issued: s.now()}
 			cert, err := sshcert.BuildCanary(c, key)
@@ -38,7 +43,7 @@ func (s *Service) Canary(ctx context.Context, by caller.Caller, in api.CanaryReq
 		})
 }
 
-func (s *Service) forServer(ctx context.Context, by caller.Caller, kind, action string, at place, publicKey string,
+func (s *Service) forServer(ctx context.Context, by caller.Caller, kind, action string, at signer, publicKey string,
 	build func(uint64, ssh.PublicKey) (*ssh.Certificate, sshcert.Profile, error)) (*api.HostCertificate, error) {
 	e := by.Event(s.now(), action)
 	e.Detail = map[string]string{}
