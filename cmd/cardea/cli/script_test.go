@@ -20,8 +20,8 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
-	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/buildtest"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
 	"github.com/cardea-ssh/cardea/sshcert"
 )
