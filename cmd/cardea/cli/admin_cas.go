@@ -79,7 +79,9 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // readyAt is true if nothing keeps the next step from being taken.
-func readyAt(v api.Rotation, now time.Time) bool { return v.Done == v.Servers && !now.Before(v.NotBefore) }
+func readyAt(v api.Rotation, now time.Time) bool {
+	return v.Done == v.Servers && !now.Before(v.NotBefore)
+}
 
 func caRotate(a *app) *cobra.Command {
 	return &cobra.Command{
