@@ -2,8 +2,11 @@ package serveragent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -25,7 +28,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer lock.Close()
-	if err := atomicfile.Sweep(a.opt.StateDir); err != nil {
+	if err := a.sweep(); err != nil {
 		return err
 	}
 	r := &reconciler{
@@ -70,6 +73,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go("labels", a.gatherLabels)
 	group.Go("events", a.postEvents)
 	return group.Wait()
+}
+
+// sweep removes what a killed run left in the agent's folder.
+func (a *Agent) sweep() error {
+	halves, err := filepath.Glob(a.path(identityFile) + ".new-*") // of dpop.LoadOrCreate
+	for _, half := range halves {
+		err = errors.Join(err, os.Remove(half))
+	}
+	_, gone := atomicfile.Remove(a.path(credentialFile + roomSuffix))
+	return errors.Join(err, gone, atomicfile.Sweep(a.opt.StateDir))
 }
 
 // openHooks gives a runner also with an error, one that runs nothing.

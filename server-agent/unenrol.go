@@ -38,7 +38,7 @@ func (a *Agent) Unenrol(ctx context.Context, u Unenrolment) (lines []string, err
 		return nil, fmt.Errorf("the agent runs on %s; stop it first, on a systemd host by: systemctl disable --now cardea-server-agent", a.opt.StateDir)
 	}
 	defer lock.Close()
-	if err := atomicfile.Sweep(a.opt.StateDir); err != nil {
+	if err := a.sweep(); err != nil {
 		return nil, err
 	}
 	enrolled := a.loadCredential()
