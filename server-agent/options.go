@@ -90,6 +90,7 @@ type Agent struct {
 	log    *slog.Logger
 
 	board    board
+	contact  contact
 	watchdog *daemon.Watchdog
 	queue    *queue
 	said     said

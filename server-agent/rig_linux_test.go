@@ -36,8 +36,10 @@ func agentMain() int {
 	defer stop()
 	dieAt, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_DIE_AT"))
 	many, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_MANY"))
+	ahead := envDuration("CARDEA_TEST_AHEAD")
 	steps := 0
 	a, err := New(Options{
+		Now:        func() time.Time { return time.Now().Add(ahead) },
 		ControlURL: "http://127.0.0.1:7080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		backoff:  func(int, error) time.Duration { return 50 * time.Millisecond },
 		manyFrom: many,

@@ -114,6 +114,7 @@ func (a *Agent) fetch(ctx context.Context, last api.StateVersion, news chan api.
 		}
 		failures = 0
 		a.board.set("fetch")
+		a.heard()
 		a.board.update(func(s *Status) { s.Contact = a.now().UTC() })
 		if newer {
 			last = d.Version
