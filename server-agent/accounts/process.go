@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/server-agent/program"
 )
 
@@ -145,7 +146,7 @@ func doomed(all []process, uid int) []int {
 
 // endProcesses ends all that runs for a uid whose account was expired before.
 func (a *Applier) endProcesses(ctx context.Context, login string, uid int) error {
-	if uid < MinID {
+	if uid <= 0 || uid < MinID && login != ident.Canary {
 		return fmt.Errorf("uid %d belongs to the system", uid)
 	}
 	if systemdRuns() {

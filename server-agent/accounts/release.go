@@ -33,15 +33,16 @@ func Release(have Host, fate Fate) (before, after Plan) {
 		}
 	}
 	p.planSudo(nil)
-	p.have.OutOfStep = nil // later, with the accounts
 	before = p.out()
 
 	after.Problems = slices.Clone(have.Unread)
-	if len(have.OutOfStep) > 0 {
-		after.Steps = append(after.Steps, mendStep(have.OutOfStep))
-	}
 	for _, u := range have.Users {
 		if have.Register.ownsAccount(u.Name, u.UID) && (fate == FateRemove || u.Name == ident.Canary) {
+			if u.Name == ident.Canary { // of people it is a step of before
+				// systemd keeps a manager for whoever was signed in, for some seconds,
+				// and userdel refuses an account that has a process.
+				after.Steps = append(after.Steps, Step{Op: OpEnd, Subject: u.Name, Login: u.Name, UID: u.UID})
+			}
 			after.Steps = append(after.Steps, Step{Op: OpRun, Subject: u.Name, Login: u.Name, UID: u.UID, Argv: []string{userdel, u.Name}})
 		}
 	}
