@@ -90,7 +90,6 @@ type Agent struct {
 	log    *slog.Logger
 
 	board    board
-	contact  contact
 	watchdog *daemon.Watchdog
 	queue    *queue
 	said     said

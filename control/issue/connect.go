@@ -25,8 +25,7 @@ import (
 type way struct {
 	target
 	routes  []api.Route
-	settled bool          // waiting would change nothing: it is refused, or all is confirmed
-	wants   *store.Demand // the account on demand that it needs, if any
+	settled bool // waiting would change nothing: it is refused, or all is confirmed
 }
 
 // Connect makes one certificate for one connection. Nothing but the public key
@@ -81,26 +80,12 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 		return way{}, s.refuse(ctx, e, reason, why)
 	}
 	e.Server, e.Project = t.facts.Server.ID, t.facts.Project.ID
-	var wants *store.Demand
-	if demanded(t) {
-		d, err := s.demand(ctx, by, t)
-		if why := (*api.Error)(nil); errors.As(err, &why) && why.Kind == api.Denied {
-			return way{}, s.refuse(ctx, e, string(why.Kind), why)
-		}
-		if err != nil {
-			return way{}, err
-		}
-		wants = &d
-	}
-	w, why, err := s.lead(ctx, t, wants)
+	w, why, err := s.lead(ctx, t)
 	if err == nil && !w.settled {
 		w, why, err = s.waitFor(ctx, by, decide, w)
 	}
 	if err != nil {
 		return way{}, err
-	}
-	if why == nil && wants != nil && !made(w.facts, w.decision, *wants) {
-		why = unmade(w.facts, s.now())
 	}
 	if why != nil {
 		reason := string(w.decision.Reason)
@@ -113,8 +98,8 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 }
 
 // lead finds the routes of an allowed target. why is a refusal to be audited.
-func (s *Service) lead(ctx context.Context, t target, wants *store.Demand) (w way, why *api.Error, err error) {
-	w.target, w.wants, w.settled = t, wants, true
+func (s *Service) lead(ctx context.Context, t target) (w way, why *api.Error, err error) {
+	w.target, w.settled = t, true
 	if !t.decision.Allow {
 		return w, denial(t.decision), nil
 	}
@@ -123,7 +108,7 @@ func (s *Service) lead(ctx context.Context, t target, wants *store.Demand) (w wa
 		return w, nil, err
 	}
 	w.routes = routes
-	w.settled = !unconfirmed && (why != nil || confirmed(t.facts, t.decision) && (wants == nil || made(t.facts, t.decision, *wants)))
+	w.settled = !unconfirmed && (why != nil || confirmed(t.facts, t.decision))
 	return w, why, nil
 }
 
@@ -143,7 +128,7 @@ func (s *Service) waitFor(ctx context.Context, by caller.Caller, decide decider,
 		if err != nil {
 			return nil, nil, caller.Explain(err, "server")
 		}
-		if w, why, err = s.lead(ctx, decide(f), w.wants); err != nil {
+		if w, why, err = s.lead(ctx, decide(f)); err != nil {
 			return nil, nil, err
 		}
 		if w.settled {
