@@ -84,6 +84,15 @@ func (a *Agent) use(c credential, key *dpop.Key) error {
 // already, and removes the token. It returns the server's id and name.
 func (a *Agent) Enrol(ctx context.Context) (id, name string, err error) {
 	err = a.loadCredential()
+	if err == nil {
+		err = a.sameHost(ctx)
+	}
+	if errors.Is(err, ErrCloned) && a.canEnrol() {
+		a.log.Warn("this host enrols as a server of its own", "because", err)
+		if err = a.dropIdentity(); err == nil {
+			err = ErrNotEnrolled
+		}
+	}
 	if errors.Is(err, ErrNotEnrolled) {
 		err = a.enrol(ctx)
 	}
@@ -117,6 +126,10 @@ func (a *Agent) enrol(ctx context.Context) error {
 	c := credential{ControlURL: client.URL, Token: out.AccessToken, Server: out.Server, Name: ident.Text(out.Name), PolicyKey: out.PolicyKey}
 	if err := c.check(); err != nil {
 		return fmt.Errorf("enrol at %s: its answer cannot be used: %w", a.opt.ControlURL, err)
+	}
+	// The machine first: a credential without it could be anybody's.
+	if err := a.keepHost(ctx); err != nil {
+		return fmt.Errorf("keep what this machine is known by: %w", err)
 	}
 	if err := writeJSON(a.path(credentialFile), c); err != nil {
 		return fmt.Errorf("keep the credential: %w", err)
@@ -161,12 +174,17 @@ func (a *Agent) waitForEnrolment(ctx context.Context) error {
 			if err.Error() != said {
 				a.log.Error("not enrolled yet", "err", err)
 				said = err.Error()
+				a.board.set("state", said)
+				a.publish()
 			}
 			switch api.KindOf(err) {
 			case api.Invalid, api.Denied, api.Gone, api.Conflict, api.SignIn, api.NotFound:
 				refused = stamp
+				if stamp == "" { // a rule may come
+					wait = refusedAgain/2 + jitter(refusedAgain/2)
+				}
 			default:
-				if !errors.Is(err, ErrNotEnrolled) {
+				if !errors.Is(err, ErrNotEnrolled) && !errors.Is(err, ErrCloned) {
 					failures++
 					wait = a.opt.backoff(failures, err)
 				}

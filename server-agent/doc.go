@@ -40,6 +40,10 @@ const (
 	// callLimit bounds every other call.
 	callLimit = 30 * time.Second
 
+	// refusedAgain is how long a host that has no token to change waits after a
+	// refusal, at most.
+	refusedAgain = time.Minute
+
 	// firstBackoff and maxBackoff bound the wait after a failure, which is drawn
 	// from the whole range (full jitter), so that agents that lost the control
 	// plane together come back apart. All are back within two minutes.

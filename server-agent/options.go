@@ -16,6 +16,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/server-agent/labels"
+	"github.com/cardea-ssh/cardea/server-agent/metadata"
 )
 
 // DefaultStateDir is where the agent keeps what it must remember.
@@ -59,6 +60,9 @@ type Options struct {
 	DefaultShell string
 	// AuthLog is the log to read logins from; empty means to find it.
 	AuthLog string
+	// Cloud lets the host enrol by what this cloud says of it, without a token:
+	// aws, gcp, azure, or auto for the one on which it runs.
+	Cloud string
 
 	Log     *slog.Logger
 	Version string
@@ -75,6 +79,9 @@ type Options struct {
 	hooksDir string
 	// tick is another tick, for tests that wait for it.
 	tick time.Duration
+	// machineFile is another file with the machine's id, metadataBase another place
+	// of the cloud's metadata, for tests.
+	machineFile, metadataBase string
 	// manyFrom is another number of accounts that are made at once, for tests.
 	manyFrom int
 	// backoff is another backoff, for tests that fail often.
@@ -86,6 +93,8 @@ type Agent struct {
 	opt    Options
 	client *api.Client
 	cred   credential
+	cloud  metadata.Cloud // by which the host enrols, once that is known
+	anew   bool           // the credential of another server was dropped
 	now    func() time.Time
 	log    *slog.Logger
 

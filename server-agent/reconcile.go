@@ -26,6 +26,7 @@ type reconciler struct {
 	accounts accounts.Applier
 	sshd     sshd.Manager
 	hooks    *hooks.Runner
+	beats    beats
 
 	state   api.DesiredState // the zero value until there is one
 	hostKey string
@@ -287,14 +288,18 @@ func (r *reconciler) report(ctx context.Context) {
 	s := r.board.snapshot()
 	in := api.AgentReport{Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, Address: r.proposal(ctx), Version: r.opt.Version}
 	r.propose(&in)
-	if err := r.send(ctx, "/v1/agent/report", in, nil); err != nil {
+	in.Beat = r.beats.next()
+	var out api.AgentReportAnswer
+	if err := r.send(ctx, "/v1/agent/report", in, &out); err != nil {
 		r.reportFailures++
 		r.reportAt = time.Now().Add(r.opt.backoff(r.reportFailures, err))
 		r.log.Debug("the report did not arrive", "err", err)
+		r.publish()
 		return
 	}
 	r.reportFailures, r.reported, r.told = 0, count, told
 	r.reportAt = time.Now().Add(reportEvery + jitter(reportEvery/4))
+	r.take(out)
 	r.board.update(func(s *Status) { s.Reported, s.Contact = r.now().UTC(), r.now().UTC() })
 	r.publish()
 }

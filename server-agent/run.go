@@ -53,6 +53,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.waitForEnrolment(ctx); err != nil {
 		return err
 	}
+	if a.anew { // what waited was of another server
+		if a.queue, err = openQueue(a.path(queueFile)); err != nil {
+			return err
+		}
+	}
+	r.beats = a.openBeats()
 	if r.state, err = a.loadState(); err != nil {
 		a.alarm(err.Error())
 		a.board.set("state", err.Error())

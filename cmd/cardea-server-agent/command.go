@@ -47,7 +47,7 @@ func command(env func(string) (string, bool), stderr io.Writer) *cobra.Command {
 	}
 	root.AddCommand(
 		&cobra.Command{Use: "run", Short: "Run until stopped (as without a verb)", RunE: v.run},
-		&cobra.Command{Use: "enroll", Aliases: []string{"enrol"}, Short: "Exchange the enrolment token for this server's credential", RunE: v.enroll},
+		v.enrollCommand(),
 		&cobra.Command{Use: "plan", Short: "Print what would be changed now, and change nothing", RunE: v.plan},
 		&cobra.Command{Use: "confirm-removals", Short: "Let all accounts be locked that the newest state does not name, however many", RunE: v.confirm},
 		v.statusCommand(),
@@ -85,19 +85,6 @@ func (v *verbs) run(cmd *cobra.Command, _ []string) error {
 		return nil // stopped as asked
 	}
 	return err
-}
-
-func (v *verbs) enroll(cmd *cobra.Command, _ []string) error {
-	a, err := v.agent(true)
-	if err != nil {
-		return err
-	}
-	id, name, err := a.Enrol(cmd.Context())
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "enrolled as %s (%s); to start it type: cardea-server-agent run\n", ident.Text(name), id)
-	return nil
 }
 
 func (v *verbs) plan(cmd *cobra.Command, _ []string) error {

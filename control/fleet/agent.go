@@ -45,7 +45,7 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentRepo
 	if err := checkReport(in); err != nil {
 		return nil, lookup.Invalid(err)
 	}
-	beat, err := beatOf(by, in.Beat)
+	beat, err := beatOf(by, in.Beat, in.Address)
 	if err != nil {
 		return nil, lookup.Invalid(err)
 	}

@@ -18,7 +18,7 @@ import (
 const maxBeatWord = 64
 
 // beatOf checks a beat and gives it the next word; nil for none.
-func beatOf(by caller.Caller, in *api.AgentBeat) (*store.Beat, error) {
+func beatOf(by caller.Caller, in *api.AgentBeat, address string) (*store.Beat, error) {
 	if in == nil {
 		return nil, nil
 	}
@@ -31,7 +31,11 @@ func beatOf(by caller.Caller, in *api.AgentBeat) (*store.Beat, error) {
 	if in.Run == "" || in.Number < 1 {
 		return nil, errors.New("a beat names its process and its number")
 	}
-	return &store.Beat{Run: in.Run, Number: in.Number, Last: in.Last, Machine: in.Machine, Next: rand.Text(), Where: by.Source}, nil
+	where := by.Source
+	if address, err := checkProposal(address); err == nil {
+		where += " (" + address + ")" // many hosts may come from one address
+	}
+	return &store.Beat{Run: in.Run, Number: in.Number, Last: in.Last, Machine: in.Machine, Next: rand.Text(), Where: where}, nil
 }
 
 // Held is what a server that is held, and its administrator, hear of it.

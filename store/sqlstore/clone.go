@@ -43,7 +43,7 @@ func (t *tx) hold(v store.Server, r store.Rhythm, b store.Beat) (store.Pulse, er
 		return store.Pulse{}, err
 	}
 	t.audit = [][]byte{audit.Encode(audit.Event{
-		Time: t.now, Action: audit.ServerClone, Actor: v.ID, Server: v.ID, Project: v.Project, Source: b.Where,
+		Time: t.now, Action: audit.ServerClone, Actor: v.ID, Server: v.ID, Project: v.Project,
 		Outcome: audit.Denied, Reason: why, Detail: map[string]string{"name": v.Name, "address": b.Where, "other": other},
 	})}
 	return store.Pulse{Held: why}, t.markServer(v)
