@@ -16,7 +16,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long `make fuzz` spends on each fuzz test.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo packages test test-matrix check cross bench fuzz clean
+.PHONY: help build demo packages test soak test-matrix check cross bench fuzz clean
 .DEFAULT_GOAL := build
 
 help: ## list these targets
@@ -35,6 +35,12 @@ demo: build ## walk the whole path, from sign-in to a shell, on this machine
 test: ## install what the tests need, then run them all with the race detector
 	packaging/install-test-needs
 	$(GO) test -race -vet=off -timeout 10m ./...
+
+# All of them take hours: SOAK=500 tries as many, of those that SEED says.
+SOAK ?= all
+soak: ## break the server agent's every write, on hosts of its own (SOAK=…, SEED=…)
+	packaging/install-test-needs
+	CARDEA_SOAK=$(SOAK) CARDEA_SEED=$(SEED) $(GO) test -count=1 -timeout 24h -v -run 'TestAFaultAtAnySystemCall' ./server-agent | grep -v '=== '
 
 test-matrix: ## the tests that meet a host's programs, on Debian 11 to unstable (SUITES=…)
 	GO=$(GO) .ci/matrix $(SUITES)

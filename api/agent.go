@@ -113,6 +113,13 @@ type Account struct {
 	// WhenIdle, of a locked account, lets what runs under it come to its end first:
 	// the time of an account on demand is over.
 	WhenIdle bool `json:"when_idle,omitempty"`
+	// Existing has the agent make no account: it uses the one of this name that the
+	// host's administrator has named for that, whatever its ids are.
+	Existing bool `json:"existing,omitempty"`
+	// Shared is an account of several people; User is empty then. People are the ids
+	// of those who may use it: sessions of others in it are ended.
+	Shared bool     `json:"shared,omitempty"`
+	People []string `json:"people,omitempty"`
 	// Admin gives full sudo.
 	Admin bool `json:"admin,omitempty"`
 	// Sudo are the commands that the account may run by sudo, of all its grants.

@@ -96,6 +96,7 @@ type ProjectSettings struct {
 	// Forwarding permissions of certificates.
 	PortForwarding  bool `json:"port_forwarding"`
 	AgentForwarding bool `json:"agent_forwarding"`
+	AccountSettings
 }
 
 // NewProject asks for a project: POST /v1/projects. Its user CA is made with it.
@@ -111,6 +112,7 @@ type ProjectPatch struct {
 	GatewaySelector    *string `json:"gateway_selector,omitempty"`
 	PortForwarding     *bool   `json:"port_forwarding,omitempty"`
 	AgentForwarding    *bool   `json:"agent_forwarding,omitempty"`
+	AccountPatch
 }
 
 // Grant gives a group access to a project's servers.

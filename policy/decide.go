@@ -18,10 +18,11 @@ func Decide(f Facts) Decision {
 	if !decision.Allow {
 		return decision
 	}
-	for _, rule := range []func(Facts) (Decision, bool){serverReady, ownLogin} {
-		if d, ok := rule(f); !ok {
-			return d
-		}
+	if d, ok := serverReady(f); !ok {
+		return d
+	}
+	if d, ok := ownLogin(f, decision.Login); !ok {
+		return d
 	}
 	return decision
 }
@@ -82,9 +83,9 @@ func serverReady(f Facts) (Decision, bool) {
 	return Decision{}, true
 }
 
-func ownLogin(f Facts) (Decision, bool) {
-	if f.Login != "" && f.Login != f.User.Login {
-		return deny(OtherLogin, fmt.Sprintf("type: cardea ssh %s", f.Server.Name), "your login is %s, not %q", f.User.Login, f.Login)
+func ownLogin(f Facts, login string) (Decision, bool) {
+	if f.Login != "" && f.Login != login {
+		return deny(OtherLogin, fmt.Sprintf("type: cardea ssh %s", f.Server.Name), "your login is %s, not %q", login, f.Login)
 	}
 	return Decision{}, true
 }
@@ -105,7 +106,7 @@ func granted(f Facts) Decision {
 			over = true
 			continue
 		}
-		d := Decision{Allow: true, Reason: Allowed, Sentence: "a grant allows it", Login: f.User.Login, Role: g.Role, GrantID: g.ID, Expires: end}
+		d := Decision{Allow: true, Reason: Allowed, Sentence: "a grant allows it", Login: f.Project.login(g.Role, f.User.Login), Role: g.Role, GrantID: g.ID, Expires: end}
 		if !best.Allow || better(d, best) {
 			best = d
 		}

@@ -29,7 +29,7 @@ type Facts struct {
 	// are ignored.
 	Memberships []Membership
 	Grants      []Grant
-	// Login is the account that is asked for; empty means the user's own.
+	// Login is the account that is asked for; empty means the one that is given.
 	Login string
 }
 
@@ -70,6 +70,20 @@ type Session struct {
 type Project struct {
 	ID   string
 	Name string // for sentences
+	// SharedLogin and SharedAdminLogin are the accounts of all who enter as user or
+	// as administrator; empty means that each has his own.
+	SharedLogin, SharedAdminLogin string
+}
+
+// login is the account of somebody whose strongest grant has this role.
+func (p Project) login(r Role, own string) string {
+	switch {
+	case r == RoleAdmin && p.SharedAdminLogin != "":
+		return p.SharedAdminLogin
+	case r == RoleUser && p.SharedLogin != "":
+		return p.SharedLogin
+	}
+	return own
 }
 
 // Server is where the user wants to go.

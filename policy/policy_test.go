@@ -31,6 +31,8 @@ func TestEveryRuleAndItsBoundary(t *testing.T) {
 		"everything in order":                        {func(*Facts) {}, Allowed},
 		"her own login asked for":                    {func(f *Facts) { f.Login = "alice" }, Allowed},
 		"another login":                              {func(f *Facts) { f.Login = "root" }, OtherLogin},
+		"an own login where one is shared":           {func(f *Facts) { f.Project.SharedLogin, f.Login = "deploy", "alice" }, OtherLogin},
+		"the shared login of administrators":         {func(f *Facts) { f.Project.SharedAdminLogin, f.Login = "boss", "boss" }, OtherLogin},
 		"a login in capitals":                        {func(f *Facts) { f.Login = "Alice" }, OtherLogin},
 		"another login and no grant":                 {func(f *Facts) { f.Login, f.Grants = "root", nil }, NoGrant},
 		"user disabled":                              {func(f *Facts) { f.User.Active = false }, UserInactive},
@@ -232,4 +234,32 @@ func FuzzParseSelector(f *testing.F) {
 			t.Fatalf("%q selects by what a host says", text)
 		}
 	})
+}
+
+func TestTheLoginIsThatOfTheRole(t *testing.T) {
+	for name, c := range map[string]struct {
+		role          Role
+		shared, admin string
+		want          string
+	}{
+		"nothing is shared":                         {RoleUser, "", "", "alice"},
+		"users share":                               {RoleUser, "deploy", "", "deploy"},
+		"users share, and she is no user":           {RoleAdmin, "deploy", "", "alice"},
+		"administrators share":                      {RoleAdmin, "", "boss", "boss"},
+		"administrators share, and she is not one":  {RoleUser, "", "boss", "alice"},
+		"both share, and the stronger grant counts": {RoleAdmin, "deploy", "boss", "boss"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := alice()
+			f.Project.SharedLogin, f.Project.SharedAdminLogin = c.shared, c.admin
+			f.Grants = append(f.Grants, Grant{ID: "grt_2", ProjectID: "prj_web", GroupID: "grp_ops", Role: c.role})
+			if d := Decide(f); !d.Allow || d.Login != c.want {
+				t.Errorf("got %+v", d)
+			}
+			f.Login = c.want
+			if d := Decide(f); !d.Allow {
+				t.Errorf("asked for by its name: %+v", d)
+			}
+		})
+	}
 }

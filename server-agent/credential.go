@@ -117,6 +117,9 @@ func (a *Agent) enrol(ctx context.Context) error {
 	key.Now = a.opt.Now
 	client := &api.Client{URL: strings.TrimSuffix(a.opt.ControlURL, "/"), Prover: key, HTTP: a.opt.HTTP, UserAgent: a.opt.UserAgent}
 	in := api.ServerEnrolment{Secret: secret, Hostname: a.hostname(), Address: a.proposal(ctx), AltNames: a.opt.AltNames, Bastion: a.opt.Bastion, HostLabels: a.opt.HostLabels, Version: a.opt.Version}
+	if err := a.proveRoom(); err != nil {
+		return fmt.Errorf("the enrolment token is not used yet, because the credential could not be kept: %w", err)
+	}
 	call, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	var out api.EnrolledServer
@@ -139,6 +142,17 @@ func (a *Agent) enrol(ctx context.Context) error {
 	}
 	a.log.Info("enrolled", "server", c.Server, "name", c.Name, "control", c.ControlURL)
 	return a.use(c, key)
+}
+
+// proveRoom writes a file as large as a credential, and removes it: a token that
+// can be used once must not be lost to a full disk.
+func (a *Agent) proveRoom() error {
+	probe := a.path(credentialFile + roomSuffix)
+	if _, err := atomicfile.Write(probe, make([]byte, roomForCredential), atomicfile.Options{Mode: 0o600}); err != nil {
+		return err
+	}
+	_, err := atomicfile.Remove(probe)
+	return err
 }
 
 func (a *Agent) readToken() (string, error) {

@@ -27,6 +27,10 @@ const (
 	confirmFile    = "confirm-removals"
 	lockFile       = "lock"
 	hooksFile      = "hooks.json"
+	contactFile    = "contact.json"
+
+	// roomSuffix is for a file that is there for a moment (proveRoom).
+	roomSuffix = ".room"
 )
 
 const (
@@ -74,6 +78,8 @@ const (
 	maxRefusals = maxQueue / 2
 	// maxSmallFile bounds the files of our own that hold one value, in bytes.
 	maxSmallFile = 64 << 10
+	// roomForCredential is more than a credential has, in bytes.
+	roomForCredential = 4 << 10
 	// maxStateFile bounds the stored state: base64 of api.MaxAnswer.
 	maxStateFile = 64 << 20
 )

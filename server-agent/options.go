@@ -99,6 +99,7 @@ type Agent struct {
 	log    *slog.Logger
 
 	board    board
+	contact  contact
 	watchdog *daemon.Watchdog
 	queue    *queue
 	said     said

@@ -32,6 +32,7 @@ type reconciler struct {
 	hostKey string
 
 	lookAt, reportAt time.Time
+	lookedWith       time.Time // when the control plane was heard, at the last look
 	reportFailures   int
 	reported, told   int // the counts of board and said at the last report
 	// heldUntil is when a change of sshd that failed is tried again, heldFor the
@@ -71,7 +72,7 @@ func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) erro
 	for {
 		r.watchdog.Progress()
 		now := time.Now()
-		if r.state.Complete && (now.After(r.lookAt) || r.confirmed()) {
+		if r.state.Complete && (now.After(r.lookAt) || r.lastHeard().Sub(r.lookedWith) > longSilence || r.confirmed()) {
 			r.apply(ctx)
 		}
 		untold := r.reportFailures == 0 && (r.board.count() != r.reported || r.said.count() != r.told)
@@ -92,7 +93,7 @@ func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) erro
 
 // apply compares the host with the state and changes what differs.
 func (r *reconciler) apply(ctx context.Context) {
-	r.lookAt = time.Now().Add(reconcileEvery)
+	r.lookAt, r.lookedWith = time.Now().Add(reconcileEvery), r.lastHeard()
 	confirmed := r.confirmed()
 	want := r.wantAccounts(confirmed)
 	res, err := r.accounts.Apply(ctx, want)
@@ -206,7 +207,7 @@ func (r *reconciler) tellSteps(done []accounts.Step) {
 func (r *reconciler) applySSHD(ctx context.Context, res accounts.Result) sshd.Outcome {
 	want := sshd.Want{
 		Server: r.cred.Server, UserCAs: r.state.UserCAs, HostCAs: r.state.HostCAs, Logins: res.Usable, Keep: res.Held,
-		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second,
+		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second, News: r.lastHeard(),
 	}
 	if err := r.sshd.Principals(want); err != nil {
 		return sshd.Outcome{Problem: "principals could not be written: " + err.Error()}
@@ -378,7 +379,7 @@ func (a *Agent) Plan(ctx context.Context) (version string, lines []string, err e
 func (r *reconciler) planSSHD(plan accounts.Plan) ([]string, error) {
 	want := sshd.Want{
 		Server: r.cred.Server, UserCAs: r.state.UserCAs, HostCAs: r.state.HostCAs, Logins: plan.Usable, Keep: plan.Held,
-		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second,
+		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second, News: r.lastHeard(),
 	}
 	raw, err := os.ReadFile(sshd.CertificateFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/daemon"
+	"github.com/cardea-ssh/cardea/internal/faulttest"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 	"github.com/cardea-ssh/cardea/server-agent/accounts"
 	"golang.org/x/crypto/ssh"
@@ -23,6 +24,7 @@ import (
 // The test binary is the agent too, when a virtual host runs it as such: so
 // the agent under test has the race detector, and dies where a test says.
 func TestMain(m *testing.M) {
+	faulttest.Main(soundHost)
 	if os.Getenv("CARDEA_TEST_AGENT") == "" {
 		os.Exit(m.Run())
 	}
@@ -34,8 +36,10 @@ func agentMain() int {
 	defer stop()
 	dieAt, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_DIE_AT"))
 	many, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_MANY"))
+	ahead := envDuration("CARDEA_TEST_AHEAD")
 	steps := 0
 	a, err := New(Options{
+		Now:        func() time.Time { return time.Now().Add(ahead) },
 		ControlURL: "http://127.0.0.1:7080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		backoff:  func(int, error) time.Duration { return 50 * time.Millisecond },
 		manyFrom: many,
@@ -149,7 +153,7 @@ func (r *rig) sshd() {
 
 func (r *rig) start(env ...string) {
 	r.Helper()
-	args := append(append([]string{"CARDEA_TEST_AGENT=1", "GORACE=halt_on_error=1"}, env...), agentPath, "run")
+	args := append(append([]string{"CARDEA_TEST_AGENT=1", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, env...), agentPath, "run")
 	p, err := r.h.Start(context.Background(), "/usr/bin/env", args...)
 	if err != nil {
 		r.Fatal(err)

@@ -2,8 +2,11 @@ package serveragent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -25,7 +28,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer lock.Close()
-	if err := atomicfile.Sweep(a.opt.StateDir); err != nil {
+	if err := a.sweep(); err != nil {
 		return err
 	}
 	r := &reconciler{
@@ -78,6 +81,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// sweep removes what a killed run left in the agent's folder.
+func (a *Agent) sweep() error {
+	halves, err := filepath.Glob(a.path(identityFile) + ".new-*") // of dpop.LoadOrCreate
+	for _, half := range halves {
+		err = errors.Join(err, os.Remove(half))
+	}
+	_, gone := atomicfile.Remove(a.path(credentialFile + roomSuffix))
+	return errors.Join(err, gone, atomicfile.Sweep(a.opt.StateDir))
+}
+
 // openHooks gives a runner also with an error, one that runs nothing.
 func (a *Agent) openHooks() (*hooks.Runner, error) {
 	r := &hooks.Runner{Record: a.path(hooksFile), Dir: a.opt.hooksDir, Log: a.log, Tell: func(problems []string) { a.board.set("hooks", problems...) }}
@@ -107,6 +120,7 @@ func (a *Agent) fetch(ctx context.Context, last api.StateVersion, news chan api.
 		}
 		failures = 0
 		a.board.set("fetch")
+		a.heard()
 		a.board.update(func(s *Status) { s.Contact = a.now().UTC() })
 		if newer {
 			last = d.Version

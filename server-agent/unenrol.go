@@ -38,7 +38,7 @@ func (a *Agent) Unenrol(ctx context.Context, u Unenrolment) (lines []string, err
 		return nil, fmt.Errorf("the agent runs on %s; stop it first, on a systemd host by: systemctl disable --now cardea-server-agent", a.opt.StateDir)
 	}
 	defer lock.Close()
-	if err := atomicfile.Sweep(a.opt.StateDir); err != nil {
+	if err := a.sweep(); err != nil {
 		return nil, err
 	}
 	enrolled := a.loadCredential()
@@ -170,7 +170,7 @@ func (a *Agent) sendFarewell(ctx context.Context, text string) (err error) {
 // was. The register stays while accounts do: a later enrolment must know its own.
 func (a *Agent) forget(keepRegister bool) error {
 	files := []string{a.opt.TokenFile}
-	for _, name := range []string{credentialFile, identityFile, stateFile, statusFile, queueFile, beatFile, hostFile, confirmFile, hooksFile, logins.AuthLogPosition, logins.JournalPosition, lockFile} {
+	for _, name := range []string{credentialFile, identityFile, stateFile, statusFile, queueFile, beatFile, hostFile, confirmFile, hooksFile, contactFile, logins.AuthLogPosition, logins.JournalPosition, lockFile} {
 		files = append(files, a.path(name))
 	}
 	if !keepRegister {

@@ -44,7 +44,9 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	if p.Gateway == "" {
 		p.Gateway = gatewayAllowed
 	}
-	if err := cmp.Or(checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector)); err != nil {
+	var rules error
+	p.AccountRules, rules = accountRules(in.AccountSettings)
+	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector)); err != nil {
 		return nil, lookup.Invalid(err)
 	}
 	key, err := s.userCA(ctx, p)
@@ -54,10 +56,19 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	e := by.Event(s.now(), audit.ProjectCreate)
 	e.Project, e.Detail = p.ID, map[string]string{
 		"name": p.Name, "gateway": p.Gateway, "certificate_seconds": strconv.Itoa(p.CertificateSeconds), "user_ca": key.Fingerprint,
+		"accounts": p.Accounts, "removal": p.Removal,
+	}
+	for name, shared := range map[string]string{"shared_account": p.SharedAccount, "shared_admin_account": p.SharedAdminAccount} {
+		if shared != "" {
+			e.Detail[name] = shared
+		}
 	}
 	created, err := s.Store.CreateProject(ctx, p, key, by.MetaFor(p.CreatedAt, p.ID, audit.Encode(e)))
 	if ref, again := lookup.Repeated(err); again {
 		return s.Project(ctx, ref)
+	}
+	if errors.Is(err, store.ErrExists) && p.SharedAccount+p.SharedAdminAccount != "" {
+		return nil, sharedTaken(p.Name, p.SharedAccount, p.SharedAdminAccount).WithCause(err)
 	}
 	if err != nil {
 		return nil, caller.Explain(err, "project "+p.Name)
@@ -152,7 +163,8 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector); err != nil {
+	rules, err := ruleChange(p.AccountRules, in.AccountPatch)
+	if err := cmp.Or(err, checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector)); err != nil {
 		return nil, lookup.Invalid(err)
 	}
 	e := by.Event(s.now(), audit.ProjectUpdate)
@@ -160,8 +172,11 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 	maps.Copy(e.Detail, settings(in))
 	_, err = s.Store.UpdateProject(ctx, p.ID, store.ProjectChange{
 		CertificateSeconds: in.CertificateSeconds, Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
-		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding,
+		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, AccountRulesChange: rules,
 	}, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
+	if errors.Is(err, store.ErrExists) {
+		return nil, sharedTaken(p.Name, deref(in.SharedAccount), deref(in.SharedAdminAccount)).WithCause(err)
+	}
 	if _, again := lookup.Repeated(err); err != nil && !again {
 		return nil, caller.Explain(err, "project "+p.Name)
 	}
@@ -183,7 +198,15 @@ func settings(in api.ProjectPatch) map[string]string {
 			d[name] = strconv.FormatBool(*v)
 		}
 	}
+	tellRules(d, in.AccountPatch)
 	return d
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // DeleteProject removes an empty project with its grants and retires its CA.
@@ -211,7 +234,7 @@ func projectOf(p store.Project, userCA string) api.Project {
 		ID: p.ID, Name: p.Name, UserCA: userCA, CreatedAt: p.CreatedAt,
 		ProjectSettings: api.ProjectSettings{
 			CertificateSeconds: p.CertificateSeconds, Gateway: p.Gateway, GatewaySelector: p.GatewaySelector,
-			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding,
+			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding, AccountSettings: accountSettings(p.AccountRules),
 		},
 	}
 }

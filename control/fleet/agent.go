@@ -57,7 +57,7 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentRepo
 	if err != nil {
 		return nil, caller.Explain(err, "project "+server.Project)
 	}
-	if (api.StateVersion{Epoch: team.Epoch, Counter: p.Revision}).Less(in.Confirmed) {
+	if (api.StateVersion{Epoch: team.Epoch, Counter: max(p.Revision, server.Revision)}).Less(in.Confirmed) {
 		return nil, api.Errorf(api.Invalid, "state %d.%d was never issued here", in.Confirmed.Epoch, in.Confirmed.Counter).
 			WithHint("enrol the server again with a new token")
 	}

@@ -22,7 +22,7 @@ func (s *Service) State(ctx context.Context, by caller.Caller, have api.StateVer
 	if err := s.Store.SeenServer(ctx, server.ID, s.now()); err != nil {
 		return nil, err
 	}
-	topics := []string{store.ProjectTopic(server.Project)}
+	topics := []string{store.ProjectTopic(server.Project), store.StateTopic(server.ID)}
 	return lookup.Await(ctx, s.Store, wait, topics, func(ctx context.Context) (*api.SignedState, []string, error) {
 		state, err := s.newerThan(ctx, server.ID, server.Project, have)
 		return state, topics, err
@@ -38,6 +38,9 @@ func (s *Service) newerThan(ctx context.Context, server, project string, have ap
 	if err != nil {
 		return nil, err
 	}
+	if v.onDemand() {
+		return s.newerOnDemand(ctx, server, project, have)
+	}
 	if !have.Less(v.version) {
 		return nil, nil
 	}
@@ -51,7 +54,7 @@ func (s *Service) newerThan(ctx context.Context, server, project string, have ap
 	if row.Project != project {
 		return nil, fmt.Errorf("server %s is in project %s and not in %s", server, row.Project, project)
 	}
-	return s.sign(ctx, v.state(row, s.now()))
+	return s.sign(ctx, v.state(row, nil, s.now()))
 }
 
 func (s *Service) sign(ctx context.Context, d api.DesiredState) (*api.SignedState, error) {

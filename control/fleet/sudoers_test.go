@@ -42,7 +42,7 @@ func TestTheStateOfManyWithManyCommandsFitsIntoAnAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := v.state(store.Server{ID: "srv_1", Project: "prj_1"}, now)
+	d := v.state(store.Server{ID: "srv_1", Project: "prj_1"}, nil, now)
 	raw, err := json.Marshal(d)
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +65,6 @@ func BenchmarkStateWithCommands(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		v.state(store.Server{ID: "srv_1", Project: "prj_1"}, now)
+		v.state(store.Server{ID: "srv_1", Project: "prj_1"}, nil, now)
 	}
 }

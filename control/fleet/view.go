@@ -38,6 +38,7 @@ type view struct {
 	revoked api.Revocations
 	sources []string
 	sudo    *sudoers
+	leavers map[string][]store.Leaver // by user
 }
 
 type grant struct {
@@ -81,6 +82,10 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 	v.userCAs, v.hostCAs, v.sources = lines(f.UserCAs), lines(f.HostCAs), sources(f)
 	v.revoked = revocations(f.Revoked)
 	v.sudo = newSudoers(f.Entitlements)
+	v.leavers = map[string][]store.Leaver{}
+	for _, l := range f.Leavers {
+		v.leavers[l.User] = append(v.leavers[l.User], l)
+	}
 	if len(v.userCAs) == 0 || len(v.hostCAs) == 0 {
 		return nil, fmt.Errorf("project %s has no user CA, or the team no host CA", f.Project.ID)
 	}
@@ -118,7 +123,7 @@ func sources(f store.ProjectFacts) []string {
 }
 
 // state is the desired state of one server of the project.
-func (v *view) state(server store.Server, now time.Time) api.DesiredState {
+func (v *view) state(server store.Server, demands []store.Demand, now time.Time) api.DesiredState {
 	d := api.DesiredState{
 		Team: v.facts.Team.ID, Project: v.facts.Project.ID, Server: server.ID, Name: server.Name,
 		Version: v.version, IssuedAt: now, Complete: true,
@@ -131,11 +136,15 @@ func (v *view) state(server store.Server, now time.Time) api.DesiredState {
 		matches[i] = g.selector.Matches(server.Labels)
 	}
 	var sudo sudoLists
-	logins := map[string]string{} // of those with an active account, by user
+	logins := map[string]string{} // of those with an active account of their own, by user
+	crew := v.crew(server.ID, demands)
 	for _, p := range v.people {
 		a, entitlements, ok := p.account(v.grants, matches)
-		if !ok {
+		if !ok || !crew.own(&a) {
 			continue
+		}
+		if a.State != accountActive {
+			entitlements = nil
 		}
 		if sum := v.sudo.of(entitlements); sum != nil {
 			a.SudoList, a.SudoLeftOut = sudo.number(sum), sum.leftOut
@@ -145,6 +154,7 @@ func (v *view) state(server store.Server, now time.Time) api.DesiredState {
 			logins[a.User] = a.Login
 		}
 	}
+	d.Accounts = append(d.Accounts, crew.rest()...)
 	d.SudoLists = sudo.lists
 	d.Groups = v.groups(logins, now)
 	return d

@@ -96,7 +96,7 @@ func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
 	out := []api.CatalogEntry{}
 	for _, server := range f.Servers {
 		p := projects[server.Project]
-		q.Project, q.Server, q.Grants = policy.Project{ID: p.ID, Name: p.Name}, serverFacts(server), byProject[p.ID]
+		q.Project, q.Server, q.Grants = projectFacts(p), serverFacts(server), byProject[p.ID]
 		d := policy.Decide(q)
 		if !d.Allow {
 			continue

@@ -25,7 +25,8 @@ import (
 type way struct {
 	target
 	routes  []api.Route
-	settled bool // waiting would change nothing: it is refused, or all is confirmed
+	settled bool          // waiting would change nothing: it is refused, or all is confirmed
+	wants   *store.Demand // the account on demand that it needs, if any
 }
 
 // Connect makes one certificate for one connection. Nothing but the public key
@@ -80,12 +81,26 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 		return way{}, s.refuse(ctx, e, reason, why)
 	}
 	e.Server, e.Project = t.facts.Server.ID, t.facts.Project.ID
-	w, why, err := s.lead(ctx, t)
+	var wants *store.Demand
+	if demanded(t) {
+		d, err := s.demand(ctx, by, t)
+		if why := (*api.Error)(nil); errors.As(err, &why) && why.Kind == api.Denied {
+			return way{}, s.refuse(ctx, e, string(why.Kind), why)
+		}
+		if err != nil {
+			return way{}, err
+		}
+		wants = &d
+	}
+	w, why, err := s.lead(ctx, t, wants)
 	if err == nil && !w.settled {
 		w, why, err = s.waitFor(ctx, by, decide, w)
 	}
 	if err != nil {
 		return way{}, err
+	}
+	if why == nil && wants != nil && !made(w.facts, w.decision, *wants) {
+		why = unmade(w.facts, s.now())
 	}
 	if why != nil {
 		reason := string(w.decision.Reason)
@@ -98,8 +113,8 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 }
 
 // lead finds the routes of an allowed target. why is a refusal to be audited.
-func (s *Service) lead(ctx context.Context, t target) (w way, why *api.Error, err error) {
-	w.target, w.settled = t, true
+func (s *Service) lead(ctx context.Context, t target, wants *store.Demand) (w way, why *api.Error, err error) {
+	w.target, w.wants, w.settled = t, wants, true
 	if !t.decision.Allow {
 		return w, denial(t.decision), nil
 	}
@@ -108,7 +123,7 @@ func (s *Service) lead(ctx context.Context, t target) (w way, why *api.Error, er
 		return w, nil, err
 	}
 	w.routes = routes
-	w.settled = !unconfirmed && (why != nil || confirmed(t.facts, t.decision))
+	w.settled = !unconfirmed && (why != nil || confirmed(t.facts, t.decision) && (wants == nil || made(t.facts, t.decision, *wants)))
 	return w, why, nil
 }
 
@@ -128,7 +143,7 @@ func (s *Service) waitFor(ctx context.Context, by caller.Caller, decide decider,
 		if err != nil {
 			return nil, nil, caller.Explain(err, "server")
 		}
-		if w, why, err = s.lead(ctx, decide(f)); err != nil {
+		if w, why, err = s.lead(ctx, decide(f), w.wants); err != nil {
 			return nil, nil, err
 		}
 		if w.settled {

@@ -19,12 +19,16 @@ func question(f store.Facts, login string, now time.Time) policy.Facts {
 			ID: f.Session.ID, UserID: f.Session.User, DeviceID: f.Session.Device,
 			ExpiresAt: f.Session.ExpiresAt, RevokedAt: f.Session.RevokedAt,
 		},
-		Project:     policy.Project{ID: f.Project.ID, Name: f.Project.Name},
+		Project:     projectFacts(f.Project),
 		Server:      serverFacts(f.Server),
 		Memberships: memberships(f.Memberships),
 		Grants:      grants(f.Grants),
 		Login:       login,
 	}
+}
+
+func projectFacts(p store.Project) policy.Project {
+	return policy.Project{ID: p.ID, Name: p.Name, SharedLogin: p.SharedAccount, SharedAdminLogin: p.SharedAdminAccount}
 }
 
 // serverFacts: a server's row comes into being by its enrolment, so every

@@ -70,11 +70,14 @@ type Result struct {
 	// Left says, by login, what those who were locked have left behind; it was not
 	// touched. Safe to print.
 	Left map[string]string
+
+	// runFailed: a program did.
+	runFailed bool
 }
 
 // Sweep removes what a killed run left behind. Call it once at the start.
 func (a *Applier) Sweep() error {
-	return errors.Join(a.sweepSudo(), sweepHomes())
+	return errors.Join(a.sweepSudo(), sweepHomes(), sweepAccountFiles())
 }
 
 // Read gives the host as the planner wants it.
@@ -138,6 +141,7 @@ func (a *Applier) Apply(ctx context.Context, want Want) (Result, error) {
 func (a *Applier) take(ctx context.Context, res *Result) error {
 	a.sudoValid, a.notes = false, map[string]string{}
 	defer func() { maps.Copy(res.left(), a.notes) }()
+	defer a.mendAfter(res)
 	for rest := res.Steps; len(rest) > 0; {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -241,6 +245,7 @@ func (r *Result) left() map[string]string {
 
 func (r *Result) fail(s Step, err error) {
 	r.Failed[s.Subject] = true
+	r.runFailed = r.runFailed || s.Op == OpRun
 	r.Problems = append(r.Problems, fmt.Sprintf("could not %s: %s", s, ident.Text(err.Error())))
 	if s.Op == OpEnd || s.Op == OpClean || s.Op == OpRun && len(s.Argv) == 4 && s.Argv[0] == usermod && s.Argv[1] == "-e" && s.Argv[2] == "1" {
 		r.LockFailed = true
@@ -316,6 +321,8 @@ func (a *Applier) step(ctx context.Context, s Step) error {
 		return a.endProcesses(ctx, s.Login, s.UID)
 	case OpUngroup:
 		return a.removeGroup(ctx, s.Login, s.GID)
+	case OpMend:
+		return a.mend()
 	case OpClean:
 		return a.clean(ctx, s.Login, s.UID)
 	case OpLeave, OpWipe:

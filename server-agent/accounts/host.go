@@ -34,6 +34,9 @@ type Host struct {
 	Jobs map[int][]string
 	// Leftovers are what locked accounts have where everybody may write, by uid.
 	Leftovers map[int]leftover
+	// OutOfStep are names of ours of which shadow or gshadow say something else
+	// than passwd and group.
+	OutOfStep []string
 	// Unread are sentences about what could not be looked at.
 	Unread []string
 	// Today is in days since 1970, as /etc/shadow counts.
@@ -99,6 +102,11 @@ func (h *Host) readAccounts(root string) error {
 		}
 		parse(raw)
 	}
+	files, err := readAccountFiles(root)
+	if err != nil {
+		return fmt.Errorf("read the accounts of the host: %w", err)
+	}
+	h.OutOfStep, _ = outOfStep(files, h.Register)
 	if len(h.Users) == 0 || len(h.Groups) == 0 {
 		return errors.New("read the accounts of the host: /etc/passwd or /etc/group is empty")
 	}

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/cardea-ssh/cardea/internal/atomicfile"
 )
 
 const (
@@ -83,16 +81,9 @@ func (a *Applier) makeMany(ctx context.Context, like string, steps []Step) error
 		return err
 	}
 	defer unlock()
-	files := map[string][]byte{}
-	for _, name := range accountFiles {
-		raw, err := readFile(filepath.Join("/etc", name))
-		if errors.Is(err, fs.ErrNotExist) && name == "gshadow" {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		files[name] = raw
+	files, err := readAccountFiles("/")
+	if err != nil {
+		return err
 	}
 	if defs.age, err = ageOf(files["shadow"], like); err != nil {
 		return err
@@ -107,8 +98,7 @@ func (a *Applier) makeMany(ctx context.Context, like string, steps []Step) error
 		}
 		path := filepath.Join("/etc", name)
 		a.begin(Step{Op: OpRun, Subject: "file " + path, Argv: []string{"write", path}})
-		opt := atomicfile.Options{Check: func(temp string) error { return copyLabel(path, temp) }}
-		if _, err := atomicfile.Write(path, data, opt); err != nil {
+		if err := writeAccountFile(path, data); err != nil {
 			return err
 		}
 	}

@@ -93,6 +93,9 @@ func (p *planner) out() Plan {
 		reg := p.reg
 		steps = append(steps, Step{Op: OpRecord, Register: &reg})
 	}
+	if len(p.have.OutOfStep) > 0 {
+		steps = append(steps, mendStep(p.have.OutOfStep))
+	}
 	steps = slices.Concat(steps, p.base, p.fixes, p.made, p.sudo, p.gone)
 	return Plan{Steps: steps, Problems: p.problems, Usable: p.usable, Held: p.held, Locked: p.locked, CanaryReady: p.canary, More: p.more}
 }
@@ -176,6 +179,9 @@ func (p *planner) planCanary(gid int) {
 		p.canary = p.have.Register.ownsAccount(ident.Canary, u.UID) && u.GID == gid
 		if !p.canary {
 			p.problem("the account %s is not Cardea's; remove it, then Cardea makes its own", ident.Canary)
+		} else if _, whole := p.have.Shadow[ident.Canary]; !whole {
+			// The disk was full within useradd. Without the line nobody can enter it.
+			p.base = append(p.base, Step{Op: OpRun, Subject: ident.Canary, Login: ident.Canary, UID: u.UID, Argv: []string{usermod, "-p", "*", ident.Canary}})
 		}
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 )
@@ -87,6 +88,10 @@ func scene(t *testing.T, ar *txtar.Archive) (Host, Want) {
 		HomeProblem: strings.TrimSpace(get("homeproblem")),
 	}
 	mustJSON(t, get("register"), &h.Register)
+	if get("half") == "" { // of a useradd that was cut off
+		h.Shadow[ident.Canary] = Shadow{Password: "*", Expires: -1}
+	}
+	h.OutOfStep = strings.Fields(get("outofstep"))
 	for _, f := range lines(get("homes")) {
 		uid, _ := strconv.Atoi(f[1])
 		h.Homes[f[0]] = Home{UID: uid, Dir: f[2] == "dir"}

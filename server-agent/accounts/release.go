@@ -33,9 +33,13 @@ func Release(have Host, fate Fate) (before, after Plan) {
 		}
 	}
 	p.planSudo(nil)
+	p.have.OutOfStep = nil // later, with the accounts
 	before = p.out()
 
 	after.Problems = slices.Clone(have.Unread)
+	if len(have.OutOfStep) > 0 {
+		after.Steps = append(after.Steps, mendStep(have.OutOfStep))
+	}
 	for _, u := range have.Users {
 		if have.Register.ownsAccount(u.Name, u.UID) && (fate == FateRemove || u.Name == ident.Canary) {
 			if u.Name == ident.Canary { // of people it is a step of before

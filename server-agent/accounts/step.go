@@ -25,6 +25,7 @@ const (
 	OpUngroup Op = "ungroup" // remove a group of ours if it is still there
 	OpLeave   Op = "leave"   // archive the home of a removed account, if so wanted, and delete it
 	OpWipe    Op = "wipe"    // delete a home that was moved away for that
+	OpMend    Op = "mend"    // put shadow and gshadow in step with passwd and group
 )
 
 // Step is one change of the host, whole in itself: the host is consistent
@@ -83,6 +84,8 @@ func (s Step) String() string {
 		return fmt.Sprintf("delete the home of %s, uid %d", s.Login, s.UID)
 	case OpWipe:
 		return fmt.Sprintf("delete %s", oldHome(s.UID))
+	case OpMend:
+		return "finish the lines of " + s.Login + " in /etc/shadow and /etc/gshadow"
 	case OpClean:
 		return fmt.Sprintf("remove lingering, cron and at jobs and sudo timestamps of %s, uid %d%s", s.Login, s.UID, s.known())
 	}

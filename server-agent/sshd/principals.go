@@ -40,6 +40,9 @@ func expiry(now time.Time, valid time.Duration, local *time.Location) time.Time 
 // principals are the wanted files by login. own are the host's addresses, the
 // only ones from which the probe may come.
 func (c checked) principals(now time.Time, local *time.Location, own []string) map[string][]byte {
+	if !c.News.IsZero() && c.News.Before(now) {
+		now = c.News
+	}
 	until := expiry(now, c.valid, local)
 	files := map[string][]byte{}
 	for _, login := range c.Logins {

@@ -90,6 +90,30 @@ func TestPrincipals(t *testing.T) {
 	}
 }
 
+// A host that nobody can reach does not stay open because its agent runs.
+func TestPrincipalsEndAfterTheLastNews(t *testing.T) {
+	ca := caLine(t)
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		news time.Time
+		want string
+	}{
+		"just now":              {now, "202611270000"},
+		"not told":              {time.Time{}, "202611270000"},
+		"by a clock that jumps": {now.Add(time.Hour * 24 * 365), "202611270000"},
+		"three days ago":        {now.Add(-3 * 24 * time.Hour), "202611240000"},
+		"nine days ago":         {now.Add(-9 * 24 * time.Hour), "202611180000"},
+	} {
+		c, err := Want{Server: server, UserCAs: []string{ca}, HostCAs: []string{ca}, Logins: []string{"alice"}, News: tc.news}.check()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := string(c.principals(now, time.UTC, nil)["alice"]), `expiry-time="`+tc.want+`" alice@`+server+"\n"; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 // What was written holds for at least half of its time whenever it is looked
 // at, and changes once a day.
 func TestExpiryMovesOnDaily(t *testing.T) {

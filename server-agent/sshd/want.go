@@ -27,7 +27,9 @@ type Want struct {
 	// Sources are the addresses or prefixes they may come from; empty means any.
 	Sources []string
 	// Valid is how long principals last without news; zero is DefaultPrincipals.
+	// News is when there were some; zero means now.
 	Valid time.Duration
+	News  time.Time
 	// Certificate is the host certificate as an authorized_keys line.
 	Certificate string
 }

@@ -23,7 +23,7 @@ func projectColumns() []column[api.Project] {
 }
 
 func projectShowColumns() []column[api.Project] {
-	return append(projectColumns(), column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }})
+	return append(append(projectColumns(), accountColumns()...), column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }})
 }
 
 func adminProjects(a *app) *cobra.Command {
@@ -55,12 +55,16 @@ func wholeSeconds(life time.Duration) (int, error) {
 func projectCreate(a *app) *cobra.Command {
 	var in api.NewProject
 	var life time.Duration
+	var accounts accountFlags
 	cmd := &cobra.Command{
 		Use: "create NAME", Aliases: []string{"add"}, Short: "Create a project with its certificate authority", Args: cobra.ExactArgs(1),
 		Example: "  cardea admin projects create web\n  cardea admin projects create db --gateway required --gateway-selector region=eu",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			in.Name = args[0]
 			if in.CertificateSeconds, err = wholeSeconds(life); err != nil {
+				return err
+			}
+			if in.AccountSettings, err = accounts.settings(cmd); err != nil {
 				return err
 			}
 			p, err := call[api.Project](cmd.Context(), a, "POST", "/v1/projects", in)
@@ -71,16 +75,18 @@ func projectCreate(a *app) *cobra.Command {
 		},
 	}
 	projectFlags(cmd, &in.ProjectSettings, &life)
+	accounts.add(cmd)
 	return cmd
 }
 
 func projectUpdate(a *app) *cobra.Command {
 	var s api.ProjectSettings
 	var life time.Duration
+	var accounts accountFlags
 	cmd := &cobra.Command{
 		Use: "update PROJECT", Aliases: []string{"set"}, Short: "Change the settings of a project", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := anyChanged(cmd, "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding"); err != nil {
+			if err := anyChanged(cmd, append(accountFlagNames[:], "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding")...); err != nil {
 				return err
 			}
 			path, err := pathOf("projects", args[0])
@@ -90,12 +96,17 @@ func projectUpdate(a *app) *cobra.Command {
 			if s.CertificateSeconds, err = wholeSeconds(life); err != nil {
 				return err
 			}
+			rules, err := accounts.patch(cmd)
+			if err != nil {
+				return err
+			}
 			p, err := call[api.Project](cmd.Context(), a, "PATCH", path, api.ProjectPatch{
 				CertificateSeconds: changed(cmd, "certificate-life", &s.CertificateSeconds),
 				Gateway:            changed(cmd, "gateway", &s.Gateway),
 				GatewaySelector:    changed(cmd, "gateway-selector", &s.GatewaySelector),
 				PortForwarding:     changed(cmd, "port-forwarding", &s.PortForwarding),
 				AgentForwarding:    changed(cmd, "agent-forwarding", &s.AgentForwarding),
+				AccountPatch:       rules,
 			})
 			if err != nil {
 				return err
@@ -104,5 +115,6 @@ func projectUpdate(a *app) *cobra.Command {
 		},
 	}
 	projectFlags(cmd, &s, &life)
+	accounts.add(cmd)
 	return cmd
 }
