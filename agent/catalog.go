@@ -95,6 +95,9 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 	cat.Servers = slices.DeleteFunc(slices.Clone(cat.Servers), func(e api.CatalogEntry) bool {
 		return errors.Join(ident.Check(e.ID, ident.Server), ident.ServerName(e.Name), ident.ProjectName(e.ProjectName), ident.Login(e.Login)) != nil
 	})
+	for i, e := range cat.Servers {
+		cat.Servers[i].AltNames = slices.DeleteFunc(slices.Clone(e.AltNames), func(n string) bool { return ident.ServerName(n) != nil })
+	}
 	var cas []ssh.PublicKey
 	for _, line := range cat.HostCAs {
 		if key, err := sshcert.ParseLine(line); err == nil {
@@ -126,7 +129,7 @@ func (c *catalog) note(problem string) {
 }
 
 // resolvable maps everything that means one server only to its id: the id, project/name,
-// name.project, and the name alone where it is unique.
+// name.project, and the name alone where it is unique; and all that for its other names.
 func resolvable(servers []api.CatalogEntry) map[string]string {
 	ids, twice := make(map[string]string, 4*len(servers)), map[string]bool{}
 	add := func(name, id string) {
@@ -137,9 +140,11 @@ func resolvable(servers []api.CatalogEntry) map[string]string {
 	}
 	for _, e := range servers {
 		add(e.ID, e.ID)
-		add(e.ProjectName+"/"+e.Name, e.ID)
-		add(e.Name+"."+e.ProjectName, e.ID)
-		add(e.Name, e.ID)
+		for _, name := range append([]string{e.Name}, e.AltNames...) {
+			add(name, e.ID)
+			add(e.ProjectName+"/"+name, e.ID)
+			add(name+"."+e.ProjectName, e.ID)
+		}
 	}
 	for name := range twice {
 		delete(ids, name)
@@ -147,28 +152,27 @@ func resolvable(servers []api.CatalogEntry) map[string]string {
 	return ids
 }
 
-// hosts chooses the names under which ssh knows each server: its name and name.project,
-// without those that mean two servers or that the user's own configuration uses. A server
-// that is left without any is reported.
+// hosts chooses the names under which ssh knows each server: its name, name.project and
+// its other names, without those that mean two servers or that the user's own
+// configuration uses. The latter are reported.
 func hosts(servers []api.CatalogEntry, own *sshconfig.Own) (hosts []sshconfig.Host, skipped []string) {
 	ids := resolvable(servers)
 	for _, e := range servers {
 		h := sshconfig.Host{HostKeyAlias: sshcert.HostPrincipal(e.ID), Login: e.Login}
-		taken := false
-		for _, name := range []string{e.Name, e.Name + "." + e.ProjectName} {
+		for _, name := range append([]string{e.Name, e.Name + "." + e.ProjectName}, e.AltNames...) {
 			switch {
-			case ids[name] != e.ID || ident.ServerName(name) != nil:
+			case ids[name] != e.ID || ident.ServerName(name) != nil || slices.Contains(h.Names, name):
 			case own.Uses(name):
-				taken = true
+				if name == e.Name+"."+e.ProjectName {
+					name = e.Name
+				}
+				skipped = append(skipped, name)
 			default:
 				h.Names = append(h.Names, name)
 			}
 		}
 		if len(h.Names) > 0 {
 			hosts = append(hosts, h)
-		}
-		if taken {
-			skipped = append(skipped, e.Name)
 		}
 	}
 	slices.Sort(skipped)

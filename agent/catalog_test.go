@@ -62,6 +62,50 @@ func TestWhichNamesSSHKnows(t *testing.T) {
 	}
 }
 
+// A server's other names are as good as its own, and no better: what means two servers
+// means none, and what could be more than a name to ssh goes nowhere.
+func TestOtherNamesOfServers(t *testing.T) {
+	named := func(name, project string, also ...string) api.CatalogEntry {
+		e := agenttest.Entry(name, project)
+		e.AltNames = also
+		return e
+	}
+	one := named("web-1", "web", "www", "www.example.com", "web-1", "web-1.web", "shared", "mine", "*", "a b", "-oProxyCommand=id", "db-1")
+	two, db := named("web-2", "web", "shared", "only"), named("db-1", "data")
+	w := agenttest.New(t, one, two, db)
+	own := filepath.Join(filepath.Dir(w.Paths.SSH), "config")
+	if err := os.MkdirAll(filepath.Dir(own), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(own, []byte("Include "+w.Paths.SSHConfig()+"\nHost mine\n  HostName mine.example.com\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.Start()
+	if err := w.Ask.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(w.Paths.SSHConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nHost web-1 web-1.web www www.example.com\n", "\nHost web-2 web-2.web only\n", "\nHost db-1.data\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("it lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "shared") || strings.Contains(string(text), "*") || strings.Contains(string(text), "-o") {
+		t.Errorf("it knows what it must not:\n%s", text)
+	}
+	if s, err := w.Ask.Status(t.Context()); err != nil || !slices.Equal(s.Skipped, []string{"mine"}) || s.Problem != "" {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	for name, want := range map[string]string{"www": one.ID, "web/www": one.ID, "www.web": one.ID, "www.example.com": one.ID, "only": two.ID, "web/only": two.ID, "data/db-1": db.ID} {
+		if c, err := w.Ask.Connect(t.Context(), name, "", 0); err != nil || c.ServerID != want {
+			t.Errorf("%s: %s, %v", name, c.ServerID, err)
+		}
+	}
+}
+
 // An answer that is not a catalog must not cost the user the one he has.
 func TestABadAnswerLeavesTheLastCatalogAndFiles(t *testing.T) {
 	w := agenttest.New(t, agenttest.Entry("web-1", "web"))

@@ -62,14 +62,27 @@ type Catalog struct {
 type CatalogEntry struct {
 	ID          string            `json:"id"`
 	Name        string            `json:"name"`
+	AltNames    []string          `json:"alt_names,omitempty" doc:"further names, each as unique in the project"`
 	Project     string            `json:"project" doc:"id of the project"`
 	ProjectName string            `json:"project_name"`
 	Login       string            `json:"login"`
 	Role        string            `json:"role" enum:"user,admin"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	LastSeen    time.Time         `json:"last_seen,omitzero"`
+	// Bastion is the id of the server through which this one is reached.
+	Bastion string `json:"bastion,omitempty"`
 	// Gateway says whether the way leads through one.
 	Gateway string `json:"gateway" enum:"none,allowed,required"`
+}
+
+// Names are all that the entry may be called: its own name, the others, and each with
+// the project before it.
+func (e CatalogEntry) Names() []string {
+	names := make([]string, 0, 2+2*len(e.AltNames))
+	for _, n := range append([]string{e.Name}, e.AltNames...) {
+		names = append(names, n, e.ProjectName+"/"+n)
+	}
+	return names
 }
 
 // Impostor is POST /v1/impostors: a client met something at a gateway's address

@@ -97,6 +97,9 @@ type ProjectSettings struct {
 	PortForwarding  bool `json:"port_forwarding"`
 	AgentForwarding bool `json:"agent_forwarding"`
 	AccountSettings
+	// NameSuffixes are the domains in which names of its servers may be, for example
+	// prod.example.com; a name with a dot in no such domain is refused.
+	NameSuffixes []string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
 }
 
 // NewProject asks for a project: POST /v1/projects. Its user CA is made with it.
@@ -113,6 +116,8 @@ type ProjectPatch struct {
 	PortForwarding     *bool   `json:"port_forwarding,omitempty"`
 	AgentForwarding    *bool   `json:"agent_forwarding,omitempty"`
 	AccountPatch
+	// NameSuffixes stand in place of those that it has. Servers keep their names.
+	NameSuffixes *[]string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
 }
 
 // Grant gives a group access to a project's servers.

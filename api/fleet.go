@@ -7,6 +7,8 @@ type Server struct {
 	ID      string `json:"id"`
 	Project string `json:"project"`
 	Name    string `json:"name" doc:"unique in its project"`
+	// AltNames are further names; among all names of a project's servers each is given once.
+	AltNames []string `json:"alt_names,omitempty"`
 	// Address is host:port of sshd as gateways and clients dial it.
 	Address string `json:"address"`
 	// Labels come from the administrator or the token; keys that start with
@@ -21,6 +23,18 @@ type Server struct {
 	CreatedAt time.Time    `json:"created_at"`
 	// Problems are what the agent could not do, in its own sentences.
 	Problems []string `json:"problems,omitempty"`
+	// Bastion is the id of the server through which this one is reached.
+	Bastion string `json:"bastion,omitempty"`
+	// Proposed is what the host would like to be and is not. It has no effect.
+	Proposed *ServerProposal `json:"proposed,omitempty"`
+}
+
+// ServerProposal is what a host says of itself; an administrator may make it true.
+type ServerProposal struct {
+	Name     string   `json:"name,omitempty"`
+	Address  string   `json:"address,omitempty"`
+	AltNames []string `json:"alt_names,omitempty"`
+	Bastion  string   `json:"bastion,omitempty" doc:"a name, project/name or id"`
 }
 
 // ServerPatch changes a server: PATCH /v1/servers/{server}.
@@ -29,6 +43,9 @@ type ServerPatch struct {
 	Address *string            `json:"address,omitempty"`
 	Labels  *map[string]string `json:"labels,omitempty"`
 	State   *string            `json:"state,omitempty" enum:"active,disabled"`
+	// AltNames stand in place of those that it has.
+	AltNames *[]string `json:"alt_names,omitempty" doc:"at most 16"`
+	Bastion  *string   `json:"bastion,omitempty" doc:"id, name or project/name of another server; empty for none"`
 }
 
 // Gateway is a member of a pool. Its address, pool, labels and egress
@@ -68,7 +85,11 @@ type EnrolmentToken struct {
 	// (never for a token of more than one use that also names).
 	Name string `json:"name,omitempty"`
 	// Address is host:port; for a server empty means the address that the agent proposes.
-	Address   string            `json:"address,omitempty"`
+	Address string `json:"address,omitempty"`
+	// AltNames are further names of the server. HostNames has the names count that the
+	// host proposes for itself, where they have no dot or a suffix that the project owns.
+	AltNames  []string          `json:"alt_names,omitempty"`
+	HostNames bool              `json:"host_names,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Egress    []string          `json:"egress,omitempty"`
 	UsesLeft  int               `json:"uses_left"`
@@ -80,12 +101,14 @@ type EnrolmentToken struct {
 
 // NewEnrolmentToken asks for one: POST /v1/enrolment-tokens.
 type NewEnrolmentToken struct {
-	Kind    string            `json:"kind" enum:"server,gateway"`
-	Project string            `json:"project,omitempty"`
-	Name    string            `json:"name,omitempty"`
-	Address string            `json:"address,omitempty"`
-	Labels  map[string]string `json:"labels,omitempty"`
-	Egress  []string          `json:"egress,omitempty"`
+	Kind      string            `json:"kind" enum:"server,gateway"`
+	Project   string            `json:"project,omitempty"`
+	Name      string            `json:"name,omitempty"`
+	Address   string            `json:"address,omitempty"`
+	AltNames  []string          `json:"alt_names,omitempty" doc:"at most 16; only for a server"`
+	HostNames bool              `json:"host_names,omitempty" doc:"the names that the host proposes count, where they have no dot or a suffix that the project owns"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Egress    []string          `json:"egress,omitempty"`
 	// Uses is 1 by default.
 	Uses int `json:"uses,omitempty" minimum:"0" maximum:"10000"`
 	// Seconds until it is over; an hour by default, 30 days at most.

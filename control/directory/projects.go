@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
@@ -46,9 +47,11 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	}
 	var rules error
 	p.AccountRules, rules = accountRules(in.AccountSettings)
-	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector)); err != nil {
+	suffixes, err := checkSuffixes(in.NameSuffixes)
+	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector), err); err != nil {
 		return nil, lookup.Invalid(err)
 	}
+	p.NameSuffixes = suffixes
 	key, err := s.userCA(ctx, p)
 	if err != nil {
 		return nil, err
@@ -167,12 +170,19 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 	if err := cmp.Or(err, checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector)); err != nil {
 		return nil, lookup.Invalid(err)
 	}
+	if in.NameSuffixes != nil {
+		suffixes, err := checkSuffixes(*in.NameSuffixes)
+		if err != nil {
+			return nil, lookup.Invalid(err)
+		}
+		in.NameSuffixes = &suffixes
+	}
 	e := by.Event(s.now(), audit.ProjectUpdate)
 	e.Project, e.Detail = p.ID, map[string]string{"name": p.Name}
 	maps.Copy(e.Detail, settings(in))
 	_, err = s.Store.UpdateProject(ctx, p.ID, store.ProjectChange{
 		CertificateSeconds: in.CertificateSeconds, Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
-		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, AccountRulesChange: rules,
+		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, NameSuffixes: in.NameSuffixes, AccountRulesChange: rules,
 	}, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
 	if errors.Is(err, store.ErrExists) {
 		return nil, sharedTaken(p.Name, deref(in.SharedAccount), deref(in.SharedAdminAccount)).WithCause(err)
@@ -199,6 +209,9 @@ func settings(in api.ProjectPatch) map[string]string {
 		}
 	}
 	tellRules(d, in.AccountPatch)
+	if in.NameSuffixes != nil {
+		d["name_suffixes"] = strings.Join(*in.NameSuffixes, ",")
+	}
 	return d
 }
 
@@ -234,7 +247,7 @@ func projectOf(p store.Project, userCA string) api.Project {
 		ID: p.ID, Name: p.Name, UserCA: userCA, CreatedAt: p.CreatedAt,
 		ProjectSettings: api.ProjectSettings{
 			CertificateSeconds: p.CertificateSeconds, Gateway: p.Gateway, GatewaySelector: p.GatewaySelector,
-			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding, AccountSettings: accountSettings(p.AccountRules),
+			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding, NameSuffixes: p.NameSuffixes, AccountSettings: accountSettings(p.AccountRules),
 		},
 	}
 }

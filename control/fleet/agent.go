@@ -69,6 +69,7 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentRepo
 		r.Problems = append(r.Problems, bounded(problem, maxProblem))
 	}
 	takeHostLabels(&r, in.HostLabels)
+	takeProposal(&r, in)
 	pulse, err := s.Store.ReportServer(ctx, server.ID, r, by.MetaFor(s.now(), server.ID, s.problemEvents(by, r)...))
 	if _, again := lookup.Repeated(err); again {
 		return &api.AgentReportAnswer{}, nil
@@ -95,8 +96,7 @@ func takeHostLabels(r *store.ServerReport, said *map[string]string) {
 		r.HostLabels = &labels
 		return
 	}
-	problem := bounded("the labels that the host gives itself are refused: "+err.Error(), maxProblem)
-	r.Problems = append(r.Problems[:min(len(r.Problems), MaxProblems-1)], problem)
+	refuseWord(r, "the labels that the host gives itself are refused: "+err.Error())
 }
 
 func checkReport(in api.AgentReport) error {

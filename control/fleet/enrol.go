@@ -30,7 +30,11 @@ func (s *Service) EnrolServer(ctx context.Context, by caller.Caller, in api.Serv
 		return nil, err
 	}
 	e.Project = t.Project
-	row, err := s.newServer(t, in)
+	p, err := s.Store.Project(ctx, t.Project)
+	if err != nil {
+		return nil, caller.Explain(err, "project "+t.Project)
+	}
+	row, err := s.newServer(t, p, in)
 	if err != nil {
 		return nil, s.refuse(ctx, e, lookup.Invalid(err).WithHint("make a token that gives it; type: cardea admin tokens create"))
 	}
@@ -47,7 +51,7 @@ func (s *Service) EnrolServer(ctx context.Context, by caller.Caller, in api.Serv
 		}
 	}
 	if err != nil {
-		return nil, s.notEnrolled(ctx, e, err, "server", row.Name)
+		return nil, s.notEnrolled(ctx, e, err, "server", strings.Join(append([]string{row.Name}, row.AltNames...), " or "))
 	}
 	return &api.EnrolledServer{Token: token, Server: server.ID, Name: server.Name, PolicyKey: pinned.Public}, nil
 }
@@ -72,15 +76,13 @@ func (s *Service) enrolAgain(ctx context.Context, by caller.Caller, way string, 
 }
 
 // newServer fills the row: the token's words win over the machine's.
-func (s *Service) newServer(t store.EnrolmentToken, in api.ServerEnrolment) (store.Server, error) {
+func (s *Service) newServer(t store.EnrolmentToken, p store.Project, in api.ServerEnrolment) (store.Server, error) {
 	row := store.Server{
-		ID: ident.New(ident.Server), Project: t.Project, Name: t.Name, Address: t.Address, Labels: t.Labels,
+		ID: ident.New(ident.Server), Project: t.Project, Address: t.Address, Labels: t.Labels,
 		State: store.Active, AgentVersion: bounded(in.Version, maxVersion), CreatedAt: s.now(),
 	}
-	var nameErr, addressErr, labelErr error
-	if row.Name == "" {
-		row.Name, nameErr = proposedName(in.Hostname)
-	}
+	var addressErr, labelErr error
+	nameErr := takeNames(&row, p, t, in)
 	if row.Address == "" {
 		row.Address, addressErr = checkProposal(in.Address)
 	}

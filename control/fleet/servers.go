@@ -101,10 +101,14 @@ func (s *Service) UpdateServer(ctx context.Context, by caller.Caller, ref string
 	if err != nil {
 		return nil, lookup.Invalid(err)
 	}
+	bastion, err := s.renamed(ctx, row, in, detail)
+	if err != nil {
+		return nil, err
+	}
 	e := by.Event(s.now(), audit.ServerUpdate)
 	e.Server, e.Project, e.Detail = row.ID, row.Project, detail
 	changed, err := s.Store.UpdateServer(ctx, row.ID, store.ServerChange{
-		Name: in.Name, Address: in.Address, State: in.State, Labels: in.Labels,
+		Name: in.Name, Address: in.Address, State: in.State, Labels: in.Labels, AltNames: in.AltNames, Bastion: bastion,
 	}, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
 	if _, again := lookup.Repeated(err); again {
 		changed, err = s.Store.Server(ctx, row.ID)
@@ -113,10 +117,23 @@ func (s *Service) UpdateServer(ctx context.Context, by caller.Caller, ref string
 		return nil, Held(row).WithCause(err)
 	}
 	if err != nil {
-		return nil, explainName(err, "server", row.Name, in.Name)
+		return nil, explainName(err, "server", row.Name, takenName(in))
 	}
 	out := serverOf(changed)
 	return &out, nil
+}
+
+// takenName is what a patch asked for when the store found it taken.
+func takenName(in api.ServerPatch) *string {
+	if in.AltNames == nil || len(*in.AltNames) == 0 {
+		return in.Name
+	}
+	names := *in.AltNames
+	if in.Name != nil {
+		names = append([]string{*in.Name}, names...)
+	}
+	all := strings.Join(names, " or ")
+	return &all
 }
 
 // explainName says which name was taken.
@@ -171,6 +188,10 @@ func (s *Service) DeleteServer(ctx context.Context, by caller.Caller, ref string
 	e := by.Event(s.now(), audit.ServerDelete)
 	e.Server, e.Project, e.Detail = row.ID, row.Project, map[string]string{"name": row.Name}
 	err = s.Store.DeleteServer(ctx, row.ID, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
+	if errors.Is(err, store.ErrInUse) {
+		return nil, api.Errorf(api.Conflict, "server %s is the bastion of others", row.Name).
+			WithHint("give them another, or none; type: cardea admin servers update NAME --bastion=").WithCause(err)
+	}
 	return lookup.Named(row.ID, caller.Explain(err, "server "+row.Name))
 }
 
@@ -179,5 +200,6 @@ func serverOf(r store.Server) api.Server {
 		ID: r.ID, Project: r.Project, Name: r.Name, Address: r.Address, Labels: r.AllLabels(), State: r.State, Held: r.Held,
 		Confirmed: api.StateVersion{Epoch: r.ConfirmedEpoch, Counter: r.ConfirmedCounter},
 		LastSeen:  r.LastSeen, CreatedAt: r.CreatedAt, Problems: r.Problems,
+		AltNames: r.AltNames, Bastion: r.Bastion, Proposed: openProposal(r),
 	}
 }

@@ -72,6 +72,9 @@ func (s *Service) CreateToken(ctx context.Context, by caller.Caller, in api.NewE
 		"token": t.ID, "kind": t.Kind, "name": t.Name, "address": t.Address,
 		"uses": strconv.Itoa(t.UsesLeft), "expires": t.ExpiresAt.Format(time.RFC3339),
 	}
+	if len(t.AltNames) > 0 || t.HostNames {
+		e.Detail["alt_names"], e.Detail["host_names"] = strings.Join(t.AltNames, ","), strconv.FormatBool(t.HostNames)
+	}
 	err = s.Store.CreateEnrolmentToken(ctx, t, by.MetaFor(t.CreatedAt, t.ID, audit.Encode(e)))
 	if ref, again := lookup.Repeated(err); again {
 		return nil, api.Errorf(api.Conflict, "token %s was made by the first try of this call, and the secret told there", ref).
@@ -100,6 +103,9 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 		return t, lookup.Invalid(err)
 	}
 	if in.Kind == store.KindGateway {
+		if len(in.AltNames) > 0 || in.HostNames {
+			return t, api.Errorf(api.Invalid, "only a server has alternative names").WithHint("leave out --alt-name and --host-names")
+		}
 		return t, checkGatewayToken(t, in.Project)
 	}
 	if in.Project == "" || len(t.Egress) > 0 {
@@ -107,8 +113,14 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 			WithHint("to see the projects type: cardea admin projects list")
 	}
 	p, err := s.project(ctx, in.Project)
-	t.Project = p.ID
-	return t, err
+	if err != nil {
+		return t, err
+	}
+	t.Project, t.AltNames, t.HostNames = p.ID, in.AltNames, in.HostNames
+	if err := checkGivenNames(t, p); err != nil {
+		return t, lookup.Invalid(err)
+	}
+	return t, nil
 }
 
 // checkToken checks what both kinds have, and makes the address canonical.
@@ -173,6 +185,6 @@ func (s *Service) DeleteToken(ctx context.Context, by caller.Caller, id string) 
 func tokenOf(t store.EnrolmentToken) api.EnrolmentToken {
 	return api.EnrolmentToken{
 		ID: t.ID, Kind: t.Kind, Project: t.Project, Name: t.Name, Address: t.Address, Labels: t.Labels,
-		Egress: t.Egress, UsesLeft: t.UsesLeft, ExpiresAt: t.ExpiresAt, CreatedAt: t.CreatedAt,
+		AltNames: t.AltNames, HostNames: t.HostNames, Egress: t.Egress, UsesLeft: t.UsesLeft, ExpiresAt: t.ExpiresAt, CreatedAt: t.CreatedAt,
 	}
 }

@@ -102,7 +102,7 @@ func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
 			continue
 		}
 		out = append(out, api.CatalogEntry{
-			ID: server.ID, Name: server.Name, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
+			ID: server.ID, Name: server.Name, AltNames: server.AltNames, Bastion: server.Bastion, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
 			Labels: server.AllLabels(), LastSeen: server.LastSeen, Gateway: p.Gateway,
 		})
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ func projectColumns() []column[api.Project] {
 		{"gateway selector", func(p api.Project) string { return p.GatewaySelector }},
 		{"port forwarding", func(p api.Project) string { return yesNo(p.PortForwarding) }},
 		{"agent forwarding", func(p api.Project) string { return yesNo(p.AgentForwarding) }},
+		{"name suffixes", func(p api.Project) string { return strings.Join(p.NameSuffixes, " ") }},
 		{"created", func(p api.Project) string { return stamp(p.CreatedAt) }},
 		{"id", func(p api.Project) string { return p.ID }},
 	}
@@ -41,6 +43,7 @@ func projectFlags(cmd *cobra.Command, s *api.ProjectSettings, life *time.Duratio
 	f.DurationVar(life, "certificate-life", 3*time.Minute, "life of a user certificate, 1m to 10m")
 	oneOf(cmd, f, &s.Gateway, "gateway", "", []string{"allowed", "none", "required"}, "whether connections go through one: none, allowed or required")
 	f.StringVar(&s.GatewaySelector, "gateway-selector", "", "labels of the gateways, for example region=eu (default all)")
+	f.StringSliceVar(&s.NameSuffixes, "name-suffix", nil, "domains of yours in which servers may have names, for example prod.example.com")
 	f.BoolVar(&s.PortForwarding, "port-forwarding", true, "certificates allow to forward ports")
 	f.BoolVar(&s.AgentForwarding, "agent-forwarding", false, "certificates allow to forward the user's own agent")
 }
@@ -86,7 +89,7 @@ func projectUpdate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update PROJECT", Aliases: []string{"set"}, Short: "Change the settings of a project", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := anyChanged(cmd, append(accountFlagNames[:], "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding")...); err != nil {
+			if err := anyChanged(cmd, append(accountFlagNames[:], "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding", "name-suffix")...); err != nil {
 				return err
 			}
 			path, err := pathOf("projects", args[0])
@@ -107,6 +110,7 @@ func projectUpdate(a *app) *cobra.Command {
 				PortForwarding:     changed(cmd, "port-forwarding", &s.PortForwarding),
 				AgentForwarding:    changed(cmd, "agent-forwarding", &s.AgentForwarding),
 				AccountPatch:       rules,
+				NameSuffixes:       changed(cmd, "name-suffix", &s.NameSuffixes),
 			})
 			if err != nil {
 				return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,9 @@ func machineColumns(a *app) []column[api.Server] {
 		{"labels", func(s api.Server) string { return labels(s.Labels) }},
 		{"problems", func(s api.Server) string { return strings.Join(heldFirst(s), "; ") }},
 		{"project", func(s api.Server) string { return s.Project }},
+		{"also", func(s api.Server) string { return strings.Join(s.AltNames, " ") }},
+		{"bastion", func(s api.Server) string { return s.Bastion }},
+		{"proposed", func(s api.Server) string { return proposal(s) }},
 		{"id", func(s api.Server) string { return s.ID }},
 	}
 }
@@ -30,6 +34,25 @@ func heldFirst(s api.Server) []string {
 		return s.Problems
 	}
 	return append([]string{"held: " + s.Held}, s.Problems...)
+}
+
+// proposal is what would make true what the host proposes.
+func proposal(s api.Server) string {
+	p := s.Proposed
+	if p == nil {
+		return ""
+	}
+	var flags []string
+	for flag, value := range map[string]string{"--name": p.Name, "--address": p.Address, "--bastion": p.Bastion} {
+		if value != "" {
+			flags = append(flags, flag+" "+value)
+		}
+	}
+	if len(p.AltNames) > 0 {
+		flags = append(flags, "--alt-name "+strings.Join(append(slices.Clone(s.AltNames), p.AltNames...), ","))
+	}
+	slices.Sort(flags)
+	return strings.Join(flags, " ")
 }
 
 func adminServers(a *app) *cobra.Command {
@@ -64,11 +87,14 @@ func serverList(a *app) *cobra.Command {
 func serverUpdate(a *app) *cobra.Command {
 	var name, address string
 	var label map[string]string
+	var altNames []string
+	var bastion string
 	cmd := &cobra.Command{
 		Use: "update SERVER", Aliases: []string{"set"}, Short: "Change a server", Args: cobra.ExactArgs(1),
-		Example: "  cardea admin servers update web-1 --address 10.0.0.7:22 --label env=prod --label tier=web",
+		Example: "  cardea admin servers update web-1 --address 10.0.0.7:22 --label env=prod --label tier=web\n" +
+			"  cardea admin servers update web-1 --alt-name www,www.prod.example.com\n  cardea admin servers update web-1 --alt-name=",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := anyChanged(cmd, "name", "address", "label"); err != nil {
+			if err := anyChanged(cmd, "name", "address", "label", "alt-name", "bastion"); err != nil {
 				return err
 			}
 			path, err := pathOf("servers", args[0])
@@ -77,6 +103,7 @@ func serverUpdate(a *app) *cobra.Command {
 			}
 			s, err := call[api.Server](cmd.Context(), a, "PATCH", path, api.ServerPatch{
 				Name: changed(cmd, "name", &name), Address: changed(cmd, "address", &address), Labels: changed(cmd, "label", &label),
+				AltNames: changed(cmd, "alt-name", &altNames), Bastion: changed(cmd, "bastion", &bastion),
 			})
 			if err != nil {
 				return err
@@ -86,6 +113,8 @@ func serverUpdate(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&name, "name", "", "new name, unique in its project")
 	cmd.Flags().StringVar(&address, "address", "", "host:port of sshd")
+	cmd.Flags().StringSliceVar(&altNames, "alt-name", nil, "further names in place of all that it has; one with a dot needs a suffix of the project")
+	cmd.Flags().StringVar(&bastion, "bastion", "", "server through which it is reached; empty for none")
 	cmd.Flags().StringToStringVar(&label, "label", nil, "labels in place of all that it has, key=value")
 	return cmd
 }

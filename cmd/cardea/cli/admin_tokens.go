@@ -61,6 +61,8 @@ func tokenCreate(a *app) *cobra.Command {
 	oneOf(cmd, f, &in.Kind, "kind", "", []string{"server", "gateway"}, "server or gateway")
 	f.StringVar(&in.Project, "project", "", "project of the servers")
 	f.StringVar(&in.Name, "name", "", "name of what enrols (default a server's own host name)")
+	f.StringSliceVar(&in.AltNames, "alt-name", nil, "further names of a server")
+	f.BoolVar(&in.HostNames, "host-names", false, "let the names count that a server's agent proposes: without a dot, or with a suffix of the project")
 	f.StringVar(&in.Address, "address", "", "host:port to dial (default what a server proposes)")
 	f.StringToStringVar(&in.Labels, "label", nil, "labels of what enrols, key=value")
 	f.StringSliceVar(&in.Egress, "egress", nil, "addresses from which a gateway reaches servers")

@@ -87,7 +87,7 @@ func checkServer(name string) error {
 func pick(servers []api.CatalogEntry, name string) (api.CatalogEntry, error) {
 	var found []api.CatalogEntry
 	for _, s := range servers {
-		if name == s.ID || name == s.Name || name == s.ProjectName+"/"+s.Name {
+		if name == s.ID || slices.Contains(s.Names(), name) {
 			found = append(found, s)
 		}
 	}
@@ -113,7 +113,7 @@ func pick(servers []api.CatalogEntry, name string) (api.CatalogEntry, error) {
 
 func checkEntry(s api.CatalogEntry) error {
 	for _, err := range []error{
-		ident.Check(s.ID, ident.Server), ident.ServerName(s.Name), ident.ProjectName(s.ProjectName), ident.Login(s.Login),
+		ident.AltNames(s.AltNames), ident.Check(s.ID, ident.Server), ident.ServerName(s.Name), ident.ProjectName(s.ProjectName), ident.Login(s.Login),
 	} {
 		if err != nil {
 			return api.Errorf(api.Foreign, "the control plane names a server as it must not: %v", err).
@@ -126,7 +126,7 @@ func checkEntry(s api.CatalogEntry) error {
 func unknownServer(servers []api.CatalogEntry, name string) error {
 	var names []string
 	for _, s := range servers {
-		names = append(names, s.Name, s.ProjectName+"/"+s.Name)
+		names = append(names, s.Names()...)
 	}
 	e := api.Errorf(api.NotFound, "there is no server %s that you may reach", name)
 	if near := nearest(name, names); near != "" {
@@ -188,8 +188,9 @@ func (a *app) noteAge(age time.Duration) {
 	}
 }
 
-func serverColumns(a *app) []column[api.CatalogEntry] {
-	return []column[api.CatalogEntry]{
+// serverColumns has a column for other names only where somebody has one.
+func serverColumns(a *app, rows ...api.CatalogEntry) []column[api.CatalogEntry] {
+	columns := []column[api.CatalogEntry]{
 		{"name", func(s api.CatalogEntry) string { return s.Name }},
 		{"project", func(s api.CatalogEntry) string { return s.ProjectName }},
 		{"login", func(s api.CatalogEntry) string { return s.Login }},
@@ -199,6 +200,11 @@ func serverColumns(a *app) []column[api.CatalogEntry] {
 		{"labels", func(s api.CatalogEntry) string { return labels(s.Labels) }},
 		{"id", func(s api.CatalogEntry) string { return s.ID }},
 	}
+	if !slices.ContainsFunc(rows, func(s api.CatalogEntry) bool { return len(s.AltNames) > 0 }) {
+		return columns
+	}
+	also := column[api.CatalogEntry]{"also", func(s api.CatalogEntry) string { return strings.Join(s.AltNames, " ") }}
+	return slices.Insert(columns, 1, also)
 }
 
 func fullName(s api.CatalogEntry) string { return fmt.Sprintf("%s/%s", s.ProjectName, s.Name) }

@@ -61,12 +61,12 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 		a.say("no server; a grant in a project gives access: ask an administrator, or type: cardea admin grants create --help")
 		return nil
 	}
-	return show(a, rows, serverColumns(a))
+	return show(a, rows, serverColumns(a, rows...))
 }
 
 // mentions reports whether a word that a person typed is in what names a server.
 func mentions(s api.CatalogEntry, word string) bool {
-	return word == "" || strings.Contains(strings.ToLower(fullName(s)+" "+labels(s.Labels)), strings.ToLower(word))
+	return word == "" || strings.Contains(strings.ToLower(strings.Join(s.Names(), " ")+" "+labels(s.Labels)), strings.ToLower(word))
 }
 
 // namesFor are the shortest names that mean one server each.
