@@ -38,6 +38,9 @@ const (
 	sshdProgram = "/usr/sbin/sshd"
 	keygen      = "/usr/bin/ssh-keygen"
 	systemctl   = "/usr/bin/systemctl"
+	rcService   = "/sbin/rc-service"
+
+	openRCService = "sshd" // its name on Alpine and Gentoo
 )
 
 const (
