@@ -12,10 +12,10 @@ import (
 
 // manager is a package manager, and what is customary with it.
 type manager struct {
-	format, program                    string
-	install, remove                    string
-	enrol                              string
-	startsAtOnce, restarts, forgetsAll bool
+	format, program string
+	install, remove string
+	enrol           string
+	startsAtOnce    bool
 }
 
 var managers = []manager{
