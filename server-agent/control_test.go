@@ -40,6 +40,7 @@ type plane struct {
 	changed  chan struct{} // closed and made anew by set
 	lie      func(http.ResponseWriter, *http.Request) bool
 	canaryBy ssh.Signer // signs the canary's certificate; nil means userCA
+	aged     time.Duration // how old host certificates are when they are made
 	reports  []api.AgentReport
 	events   []api.AgentEvent
 	enrolled int
@@ -228,15 +229,17 @@ func (p *plane) certify(w http.ResponseWriter, r *http.Request) {
 	canaryBy := p.canaryBy
 	p.mu.Unlock()
 	var cert *ssh.Certificate
-	by := p.hostCA
+	p.mu.Lock()
+	by, userCA, issued := p.hostCA, p.userCA, time.Now().Add(-p.aged)
+	p.mu.Unlock()
 	if r.URL.Path == "/v1/agent/canary" {
-		by = p.userCA
+		by = userCA
 		if canaryBy != nil {
 			by = canaryBy
 		}
 		cert, err = sshcert.BuildCanary(sshcert.Canary{ServerID: p.server, ProjectID: p.project, Serial: sshcert.NewSerial(), Issued: time.Now()}, key)
 	} else {
-		cert, err = sshcert.BuildHost(sshcert.Host{ServerID: p.server, Serial: sshcert.NewSerial(), Issued: time.Now()}, key)
+		cert, err = sshcert.BuildHost(sshcert.Host{ServerID: p.server, Serial: sshcert.NewSerial(), Issued: issued}, key)
 	}
 	if err == nil {
 		err = cert.SignCert(rand.Reader, by)
@@ -307,6 +310,20 @@ func (p *plane) confirmed(v api.StateVersion) api.AgentReport {
 		return last.Confirmed == v
 	})
 	return last
+}
+
+// age makes host certificates that old when they are made.
+func (p *plane) age(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.aged = d
+}
+
+// last is the last report.
+func (p *plane) last() api.AgentReport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reports[len(p.reports)-1]
 }
 
 // problem waits until the agent reports a problem that contains text.

@@ -66,6 +66,11 @@ const (
 	retryAlarm = time.Hour
 	// retrySSHD is the same for a change that could not be begun.
 	retrySSHD = 30 * time.Second
+	// retryCertificate is how long until a host certificate that could not be had is
+	// asked for again, once or twice that; retryNewCA the same for one that is still
+	// of the CA that is being left, because not every instance knows the new one yet.
+	retryCertificate = time.Minute
+	retryNewCA       = 5 * time.Second
 	// tick is how often the loop looks whether one of these is due.
 	tick = 5 * time.Second
 

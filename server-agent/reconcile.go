@@ -15,6 +15,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/server-agent/accounts"
 	"github.com/cardea-ssh/cardea/server-agent/hooks"
 	"github.com/cardea-ssh/cardea/server-agent/sshd"
@@ -30,6 +31,7 @@ type reconciler struct {
 
 	state   api.DesiredState // the zero value until there is one
 	hostKey string
+	hostCA  string // fingerprint of who signed the certificate that sshd was proved to show
 
 	lookAt, reportAt time.Time
 	lookedWith       time.Time // when the control plane was heard, at the last look
@@ -174,6 +176,15 @@ func (r *reconciler) show(part string, problems []string) {
 	}
 }
 
+// showError is show for a part that has failed as a whole, or has not.
+func (r *reconciler) showError(part, what string, err error) {
+	if err == nil {
+		r.show(part, nil)
+		return
+	}
+	r.show(part, []string{what + ": " + ident.Text(err.Error())})
+}
+
 // tellSteps reports what was done to accounts.
 func (r *reconciler) tellSteps(done []accounts.Step) {
 	for _, s := range done {
@@ -208,10 +219,13 @@ func (r *reconciler) applySSHD(ctx context.Context, res accounts.Result) sshd.Ou
 	want := sshd.Want{
 		Server: r.cred.Server, UserCAs: r.state.UserCAs, HostCAs: r.state.HostCAs, Logins: res.Usable, Keep: res.Held,
 		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second, News: r.lastHeard(),
+		RevokedKeys: r.state.Revoked.Keys, RevokedSerials: r.state.Revoked.Serials,
 	}
 	if err := r.sshd.Principals(want); err != nil {
 		return sshd.Outcome{Problem: "principals could not be written: " + err.Error()}
 	}
+	revoked := r.sshd.Revoke(ctx, want)
+	r.showError("revoked", "the list of revoked keys could not be renewed, so the one before stays in force", revoked)
 	if !res.CanaryReady {
 		return sshd.Outcome{Problem: "sshd is left as it is: there is no probe account to prove a change with"}
 	}
@@ -219,6 +233,7 @@ func (r *reconciler) applySSHD(ctx context.Context, res accounts.Result) sshd.Ou
 		return r.held
 	}
 	out := r.changeSSHD(ctx, want)
+	out.InForce = out.InForce && revoked == nil
 	r.heldUntil = time.Time{}
 	if !out.InForce {
 		wait := retrySSHD
@@ -248,6 +263,9 @@ func (r *reconciler) changeSSHD(ctx context.Context, want sshd.Want) sshd.Outcom
 		err := r.send(ctx, "/v1/agent/canary", api.CanaryRequest{PublicKey: public}, &c)
 		return c.Certificate, err
 	})
+	if out.InForce {
+		r.hostCA = sshd.Signer(want.Certificate)
+	}
 	if out.Changed {
 		r.log.Info("sshd was changed and proved")
 	}
@@ -255,26 +273,54 @@ func (r *reconciler) changeSSHD(ctx context.Context, want sshd.Want) sshd.Outcom
 }
 
 // certificate is the host certificate to show: the one in use, or a new one
-// when a third of its life is left. One that still holds will do where none
-// can be had.
+// when it is due. One that still holds will do where none can be had.
 func (r *reconciler) certificate(ctx context.Context, want sshd.Want) (string, error) {
 	line, ends, due := r.sshd.Current(r.hostKey, want.Server, want.HostCAs)
+	var err error
 	if due {
-		var c api.HostCertificate
-		err := r.send(ctx, "/v1/agent/host-certificate", api.HostCertificateRequest{PublicKey: r.hostKey}, &c)
-		if err == nil {
-			err = sshd.CheckCertificate(c.Certificate, r.hostKey, want.Server, want.HostCAs, r.now())
-		}
-		if err == nil {
-			line, ends = c.Certificate, c.ExpiresAt
-		} else if line == "" {
+		line, ends, err = r.renew(ctx, want, line, ends)
+		if line == "" {
 			return "", err
-		} else {
-			r.log.Warn("the host certificate could not be renewed", "ends", ends, "err", err)
 		}
 	}
+	if err != nil {
+		err = fmt.Errorf("the one in use is good for %s more: %w", timeLeft(ends.Sub(r.now())), err)
+	}
+	r.showError("certificate", "the host certificate could not be renewed", err)
 	r.board.update(func(s *Status) { s.CertificateEnds = ends })
 	return line, nil
+}
+
+// renew asks for a new host certificate, and gives back the old one with the error
+// where none comes that is of use.
+func (r *reconciler) renew(ctx context.Context, want sshd.Want, line string, ends time.Time) (string, time.Time, error) {
+	var c api.HostCertificate
+	err := r.send(ctx, "/v1/agent/host-certificate", api.HostCertificateRequest{PublicKey: r.hostKey}, &c)
+	if err == nil {
+		err = sshd.CheckCertificate(c.Certificate, r.hostKey, want.Server, want.HostCAs, r.now())
+	}
+	wait := retryCertificate
+	switch {
+	case err == nil && sshd.SignedByFirst(c.Certificate, want.HostCAs):
+		return c.Certificate, c.ExpiresAt, nil
+	case err == nil && line == "": // better than none
+		line, ends, wait = c.Certificate, c.ExpiresAt, retryNewCA
+	case err == nil:
+		wait, err = retryNewCA, errors.New("the new one is still signed by the CA that is being left")
+	}
+	if next := time.Now().Add(wait + jitter(wait)); next.Before(r.lookAt) {
+		r.lookAt = next
+	}
+	return line, ends, err
+}
+
+// timeLeft is a time as a person counts it.
+func timeLeft(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= 2*day {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return fmt.Sprintf("%d hours", d/time.Hour)
 }
 
 func (r *reconciler) send(ctx context.Context, path string, in, out any) error {
@@ -287,7 +333,7 @@ func (r *reconciler) send(ctx context.Context, path string, in, out any) error {
 func (r *reconciler) report(ctx context.Context) {
 	count, told := r.board.count(), r.said.count()
 	s := r.board.snapshot()
-	in := api.AgentReport{Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, Address: r.proposal(ctx), Version: r.opt.Version}
+	in := api.AgentReport{Confirmed: s.InForce, Problems: s.Problems, HostKey: r.hostKey, HostCA: r.hostCA, Address: r.proposal(ctx), Version: r.opt.Version}
 	r.propose(&in)
 	in.Beat = r.beats.next()
 	var out api.AgentReportAnswer
@@ -380,6 +426,7 @@ func (r *reconciler) planSSHD(plan accounts.Plan) ([]string, error) {
 	want := sshd.Want{
 		Server: r.cred.Server, UserCAs: r.state.UserCAs, HostCAs: r.state.HostCAs, Logins: plan.Usable, Keep: plan.Held,
 		Sources: r.state.Sources, Valid: time.Duration(r.state.PrincipalSeconds) * time.Second, News: r.lastHeard(),
+		RevokedKeys: r.state.Revoked.Keys, RevokedSerials: r.state.Revoked.Serials,
 	}
 	raw, err := os.ReadFile(sshd.CertificateFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

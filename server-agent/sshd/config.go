@@ -19,6 +19,7 @@ Match Group cardea-managed
 	PasswordAuthentication no
 	KbdInteractiveAuthentication no
 	TrustedUserCAKeys ` + UserCAFile + `
+	RevokedKeys ` + RevokedFile + `
 	AuthorizedPrincipalsFile ` + PrincipalsDir + `/%u
 	AuthorizedPrincipalsCommand none
 	AuthorizedKeysFile none
@@ -33,6 +34,7 @@ var managedSettings = [...][2]string{
 	{"passwordauthentication", "no"},
 	{"kbdinteractiveauthentication", "no"},
 	{"trustedusercakeys", UserCAFile},
+	{"revokedkeys", RevokedFile},
 	{"authorizedprincipalsfile", PrincipalsDir + "/%u"},
 	{"authorizedprincipalscommand", "none"},
 	{"authorizedkeysfile", "none"},

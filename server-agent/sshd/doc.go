@@ -16,7 +16,10 @@
 // on which sshd listens. Whatever fails, every file gets back the bytes it
 // had. A run that was killed in between is undone by the next.
 //
-// The files of principals are read at each login and need none of this. They
+// The list of revoked keys and the files of principals are read at each login and
+// need none of this. A list that sshd cannot read would lock out the managed
+// accounts, so ssh-keygen reads it before it takes the old one's place (Revoke).
+// Principals
 // end by themselves (expiry-time), so that a host which nobody can reach any
 // more does not stay open for ever.
 package sshd
@@ -30,6 +33,7 @@ const (
 	Dir             = "/etc/ssh/cardea"
 	PrincipalsDir   = Dir + "/principals"
 	UserCAFile      = Dir + "/user_ca.pub"
+	RevokedFile     = Dir + "/revoked"
 	CertificateFile = Dir + "/ssh_host_ed25519_key-cert.pub"
 	DropIn          = "/etc/ssh/sshd_config.d/50-cardea.conf"
 	ConfigFile      = "/etc/ssh/sshd_config"

@@ -3,6 +3,8 @@ package sshd
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,10 +89,15 @@ func CheckCertificate(line, hostKey, server string, hostCAs []string, now time.T
 }
 
 // Current is the host certificate in use and when it ends, or "" if there is
-// none that holds. due is true if it should be renewed: when a third of its
-// life is left, so that weeks without a control plane do no harm.
+// none that holds. due is true if it should be renewed: before a third of its
+// life is left, so that weeks without a control plane do no harm; and at once if
+// its CA is not the one that signs now, the first, because it is being left.
 func (m *Manager) Current(hostKey, server string, hostCAs []string) (line string, ends time.Time, due bool) {
-	raw, err := os.ReadFile(CertificateFile)
+	return m.current(CertificateFile, hostKey, server, hostCAs)
+}
+
+func (m *Manager) current(file, hostKey, server string, hostCAs []string) (line string, ends time.Time, due bool) {
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		return "", time.Time{}, true
 	}
@@ -104,7 +111,35 @@ func (m *Manager) Current(hostKey, server string, hostCAs []string) (line string
 	}
 	ends = time.Unix(int64(cert.ValidBefore), 0).UTC()
 	life := time.Duration(cert.ValidBefore-cert.ValidAfter) * time.Second
-	return line, ends, ends.Sub(m.now()) <= life/3
+	early := life/3 + spread(server, life/30)
+	return line, ends, ends.Sub(m.now()) <= early || !SignedByFirst(line, hostCAs)
+}
+
+// SignedByFirst is true if a certificate is of the first of the CAs, which is the
+// one that signs now.
+func SignedByFirst(line string, hostCAs []string) bool {
+	cas, err := ParseCAs(hostCAs)
+	return err == nil && Signer(line) == ssh.FingerprintSHA256(cas[0])
+}
+
+// Signer is the fingerprint of the CA of a certificate, "" if it is none.
+func Signer(line string) string {
+	cert, err := parseCertificate(line)
+	if err != nil {
+		return ""
+	}
+	return ssh.FingerprintSHA256(cert.SignatureKey)
+}
+
+// spread is this server's share of a span: always the same for it, and others for
+// others, so that a fleet which was set up in one hour does not do in one hour,
+// month after month, what each does from time to time.
+func spread(server string, span time.Duration) time.Duration {
+	if span <= 0 {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(server))
+	return time.Duration(binary.BigEndian.Uint64(sum[:]) % uint64(span))
 }
 
 // foreignCertificates names a host certificate of somebody else's for the same

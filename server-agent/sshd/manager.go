@@ -76,6 +76,13 @@ func (m *Manager) Pending(want Want) ([]string, error) {
 	for _, ch := range changes {
 		out = append(out, "write "+ch.path+", reload sshd and prove it")
 	}
+	keys, serials, err := want.revocations()
+	if err != nil {
+		return nil, err
+	}
+	if have, err := os.ReadFile(RevokedFile); err != nil || string(have) != string(krl(keys, serials)) {
+		out = append(out, "write "+RevokedFile)
+	}
 	own, err := ownAddresses()
 	if err != nil {
 		return nil, err
@@ -140,6 +147,9 @@ func (m *Manager) Apply(ctx context.Context, want Want, canary Fetch) Outcome {
 	}
 	if len(changes) == 0 {
 		return Outcome{InForce: true}
+	}
+	if err := revocationsKept(); err != nil {
+		return refused("sshd is left as it is: %w", err)
 	}
 	before, err := m.examine(ctx, c)
 	if err != nil {

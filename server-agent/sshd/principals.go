@@ -31,10 +31,12 @@ func fromOption(sources []string) []string {
 }
 
 // expiry is when principals written now end. It moves on once in renew, so
-// that the files change once a day and not at every look.
-func expiry(now time.Time, valid time.Duration, local *time.Location) time.Time {
+// that the files change once a day and not at every look; on each server at
+// another time of the day.
+func expiry(server string, now time.Time, valid time.Duration, local *time.Location) time.Time {
 	renew := min(renewPrincipals, valid/2)
-	return now.Add(valid).Truncate(renew).In(local)
+	share := spread(server, renew).Truncate(time.Minute) // expiry-time has no seconds
+	return now.Add(valid - share).Truncate(renew).Add(share).In(local)
 }
 
 // principals are the wanted files by login. own are the host's addresses, the
@@ -43,7 +45,7 @@ func (c checked) principals(now time.Time, local *time.Location, own []string) m
 	if !c.News.IsZero() && c.News.Before(now) {
 		now = c.News
 	}
-	until := expiry(now, c.valid, local)
+	until := expiry(c.Server, now, c.valid, local)
 	files := map[string][]byte{}
 	for _, login := range c.Logins {
 		files[login] = principalText(fromOption(c.sources), login, c.Server, until)

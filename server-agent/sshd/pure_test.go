@@ -74,15 +74,15 @@ func TestPrincipals(t *testing.T) {
 	now := time.Date(2026, 11, 20, 23, 55, 0, 0, time.UTC)
 	c := checked{Want: Want{Server: server, Logins: []string{"alice"}}, sources: []string{"10.0.0.0/24", "10.1.0.1"}, valid: DefaultPrincipals}
 	files := c.principals(now, time.UTC, []string{"127.0.0.1", "10.0.0.5"})
-	if got, want := string(files["alice"]), `from="10.0.0.0/24,10.1.0.1",expiry-time="202611270000" alice@`+server+"\n"; got != want {
+	if got, want := string(files["alice"]), `from="10.0.0.0/24,10.1.0.1",expiry-time="202611271747" alice@`+server+"\n"; got != want {
 		t.Errorf("alice: %q, want %q", got, want)
 	}
-	if got, want := string(files["cardea-canary"]), `restrict,from="127.0.0.1,10.0.0.5",expiry-time="202611270000" cardea-canary@`+server+"\n"; got != want {
+	if got, want := string(files["cardea-canary"]), `restrict,from="127.0.0.1,10.0.0.5",expiry-time="202611271747" cardea-canary@`+server+"\n"; got != want {
 		t.Errorf("canary: %q, want %q", got, want)
 	}
 	c.sources = nil
 	zone := time.FixedZone("x", 2*3600)
-	if got, want := string(c.principals(now, zone, nil)["alice"]), `expiry-time="202611270200" alice@`+server+"\n"; got != want {
+	if got, want := string(c.principals(now, zone, nil)["alice"]), `expiry-time="202611271947" alice@`+server+"\n"; got != want {
 		t.Errorf("alice from anywhere: %q, want %q", got, want)
 	}
 	if len(files) != 2 {
@@ -122,7 +122,7 @@ func TestExpiryMovesOnDaily(t *testing.T) {
 		different := map[time.Time]bool{}
 		for m := range 24 * 60 {
 			now := start.Add(time.Duration(m) * time.Minute)
-			e := expiry(now, valid, time.UTC)
+			e := expiry(server, now, valid, time.UTC)
 			different[e] = true
 			if left := e.Sub(now); left > valid || left <= valid/2-time.Second {
 				t.Fatalf("valid %s at %s: %s left", valid, now, left)

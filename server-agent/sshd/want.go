@@ -20,6 +20,9 @@ type Want struct {
 	// UserCAs sign certificates of users, HostCAs those of hosts;
 	// authorized_keys lines.
 	UserCAs, HostCAs []string
+	// RevokedKeys are fingerprints of keys and CAs, RevokedSerials decimal serials of
+	// certificates, that sshd refuses of managed accounts.
+	RevokedKeys, RevokedSerials []string
 	// Logins may enter.
 	Logins []string
 	// Keep are logins whose file of principals stays as it is.
