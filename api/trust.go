@@ -69,7 +69,7 @@ type RotationStep struct {
 	// Without names servers that need not be waited for, as project/name, name or
 	// id. People are locked out of them until their agents are back.
 	Without []string `json:"without,omitempty" maxItems:"1000"`
-	// Force waits for none.
+	// Force waits for none, and not for the end of certificates either.
 	Force bool `json:"force,omitempty"`
 }
 

@@ -39,7 +39,7 @@ type plane struct {
 	state    api.DesiredState
 	changed  chan struct{} // closed and made anew by set
 	lie      func(http.ResponseWriter, *http.Request) bool
-	canaryBy ssh.Signer // signs the canary's certificate; nil means userCA
+	canaryBy ssh.Signer    // signs the canary's certificate; nil means userCA
 	aged     time.Duration // how old host certificates are when they are made
 	reports  []api.AgentReport
 	events   []api.AgentEvent

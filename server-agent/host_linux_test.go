@@ -427,8 +427,8 @@ func TestKilledAnywhereTheHostIsWholeAndConverges(t *testing.T) {
 		points int // more than there are steps, of which the last ones prove that
 		env    []string
 	}{
-		"accounts one by one":    {20, nil},
-		"accounts made together": {20, []string{"CARDEA_TEST_MANY=2"}},
+		"accounts one by one":    {24, nil},
+		"accounts made together": {24, []string{"CARDEA_TEST_MANY=2"}},
 	} {
 		var outlived atomic.Int32
 		t.Run(name, func(t *testing.T) {

@@ -39,6 +39,12 @@ type Rotation struct {
 	LiveUntil time.Time
 }
 
+// Without says which servers a step of a rotation need not wait for.
+type Without struct {
+	Servers []string // ids
+	All     bool     // also not for the end of certificates
+}
+
 // RevokedKey is a key that an administrator has revoked.
 type RevokedKey struct {
 	Fingerprint string // SHA256:…, of a key or of a CA that is not ours
@@ -64,17 +70,17 @@ type Trust interface {
 	PublishCA(ctx context.Context, k Key, m Meta) error
 	// SwitchCA makes the next key the active one. ErrNotFound if there is none;
 	// ErrInUse while an active server, other than those named, is behind.
-	SwitchCA(ctx context.Context, scope, purpose string, without []string, m Meta) error
+	SwitchCA(ctx context.Context, scope, purpose string, w Without, m Meta) error
 	// RetireCA retires the previous key and destroys its private part. ErrNotFound
 	// if there is none. ErrInUse within KeySettle of the switch; while a server
 	// other than those named is behind, shows a host certificate that is not the
 	// active key's, or could be entered with a certificate of the previous one.
-	RetireCA(ctx context.Context, scope, purpose string, without []string, m Meta) error
+	RetireCA(ctx context.Context, scope, purpose string, w Without, m Meta) error
 	// AbortCA goes one step back: after a switch the previous key becomes the
 	// active one again, and the one that was active the next; before it the next
 	// key is retired and destroyed, with ErrInUse as for RetireCA where it has
 	// signed after all. ErrNotFound if no rotation runs.
-	AbortCA(ctx context.Context, scope, purpose string, without []string, m Meta) error
+	AbortCA(ctx context.Context, scope, purpose string, w Without, m Meta) error
 
 	// RevokeKey: ErrInUse for a CA of ours that is not retired.
 	RevokeKey(ctx context.Context, k RevokedKey, m Meta) error

@@ -222,55 +222,46 @@ func (s *Service) done(ctx context.Context, a authority, err error) (*api.Rotati
 }
 
 // step is one of the store's.
-type step func(ctx context.Context, scope, purpose string, without []string, m store.Meta) error
+type step func(ctx context.Context, scope, purpose string, w store.Without, m store.Meta) error
 
 // Switch lets the next key sign.
 func (s *Service) Switch(ctx context.Context, by caller.Caller, ref string, in api.RotationStep) (*api.Rotation, error) {
-	return s.step(ctx, by, ref, in, audit.CASwitch, s.Store.SwitchCA, api.PhasePublished)
+	return s.step(ctx, by, ref, in, audit.CASwitch, s.Store.SwitchCA)
 }
 
 // Retire ends the trust in the old key and destroys it.
 func (s *Service) Retire(ctx context.Context, by caller.Caller, ref string, in api.RotationStep) (*api.Rotation, error) {
-	return s.step(ctx, by, ref, in, audit.CARetire, s.Store.RetireCA, api.PhaseSwitched)
+	return s.step(ctx, by, ref, in, audit.CARetire, s.Store.RetireCA)
 }
 
 // Abort goes one step back.
 func (s *Service) Abort(ctx context.Context, by caller.Caller, ref string, in api.RotationStep) (*api.Rotation, error) {
-	return s.step(ctx, by, ref, in, audit.CAAbort, s.Store.AbortCA, "")
+	return s.step(ctx, by, ref, in, audit.CAAbort, s.Store.AbortCA)
 }
 
 // maxNamed bounds the names of servers in an audit event, in bytes.
 const maxNamed = 1000
 
-// forceTries is how often a forced step is tried when servers fall behind
-// meanwhile, which only enrolment makes them do.
-const forceTries = 3
-
-func (s *Service) step(ctx context.Context, by caller.Caller, ref string, in api.RotationStep, action string, do step, phase string) (*api.Rotation, error) {
+func (s *Service) step(ctx context.Context, by caller.Caller, ref string, in api.RotationStep, action string, do step) (*api.Rotation, error) {
 	a, err := s.find(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	e := s.event(by, action, a)
-	for range forceTries {
-		v, verr := s.Store.Rotation(ctx, a.scope, string(a.purpose), e.Time)
-		if verr != nil {
-			return nil, caller.Explain(verr, a.String())
-		}
-		blocking, berr := s.blocking(ctx, v, e.Time)
-		if berr != nil {
-			return nil, berr
-		}
-		without, werr := named(blocking, in)
-		if werr != nil {
-			return nil, werr
-		}
-		without.tell(e.Detail, in.Force)
-		err = do(ctx, a.scope, string(a.purpose), without.ids, by.MetaFor(e.Time, a.name, audit.Encode(e)))
-		if !in.Force || !errors.Is(err, store.ErrInUse) {
-			break
-		}
+	v, err := s.Store.Rotation(ctx, a.scope, string(a.purpose), e.Time)
+	if err != nil {
+		return nil, caller.Explain(err, a.String())
 	}
+	blocking, err := s.blocking(ctx, v, e.Time)
+	if err != nil {
+		return nil, err
+	}
+	without, err := named(blocking, in)
+	if err != nil {
+		return nil, err
+	}
+	without.tell(e.Detail)
+	err = do(ctx, a.scope, string(a.purpose), without.Without, by.MetaFor(e.Time, a.name, audit.Encode(e)))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, api.Errorf(api.Conflict, "%s is not in the phase for this", a).WithHint("to see how far it is type: cardea admin ca status %s", a.name).WithCause(err)
@@ -281,10 +272,13 @@ func (s *Service) step(ctx context.Context, by caller.Caller, ref string, in api
 }
 
 // exempt are servers that a step does not wait for.
-type exempt struct{ ids, names []string }
+type exempt struct {
+	store.Without
+	names []string
+}
 
-func (x exempt) tell(detail map[string]string, forced bool) {
-	if forced {
+func (x exempt) tell(detail map[string]string) {
+	if x.All {
 		detail["force"] = "true"
 	}
 	if len(x.names) > 0 {
@@ -296,9 +290,10 @@ func (x exempt) tell(detail map[string]string, forced bool) {
 // named finds what was named among the servers that block. Anything else is a
 // mistake that must not be passed over: the name meant was another.
 func named(blocking []api.BlockingServer, in api.RotationStep) (x exempt, err error) {
+	x.All = in.Force
 	for _, b := range blocking {
 		if in.Force {
-			x.ids, x.names = append(x.ids, b.ID), append(x.names, b.Name)
+			x.names = append(x.names, b.Name)
 		}
 	}
 	for _, ref := range in.Without {
@@ -314,7 +309,7 @@ func named(blocking []api.BlockingServer, in api.RotationStep) (x exempt, err er
 		case len(hits) > 1:
 			return x, api.Errorf(api.Ambiguous, "%s is the name of %d servers", lookup.Shown(ref), len(hits)).WithHint("name it as project/name")
 		}
-		x.ids, x.names = append(x.ids, hits[0].ID), append(x.names, hits[0].Name)
+		x.Servers, x.names = append(x.Servers, hits[0].ID), append(x.names, hits[0].Name)
 	}
 	return x, nil
 }
@@ -329,7 +324,7 @@ func (s *Service) notYet(ctx context.Context, a authority, e audit.Event, cause 
 		return err
 	}
 	why := api.Errorf(api.Conflict, "%s cannot go on before %s: certificates of the old key are not over", a, v.NotBefore.Format(time.RFC3339)).
-		WithHint("wait, and type it again").WithCause(cause)
+		WithHint("wait, and type it again; if the old key is in wrong hands, --force ends it now").WithCause(cause)
 	if n := v.Servers - v.Done; n > 0 {
 		var away, names []string
 		for _, b := range v.Blocking {

@@ -98,11 +98,11 @@ func TestPrincipalsEndAfterTheLastNews(t *testing.T) {
 		news time.Time
 		want string
 	}{
-		"just now":              {now, "202611270000"},
-		"not told":              {time.Time{}, "202611270000"},
-		"by a clock that jumps": {now.Add(time.Hour * 24 * 365), "202611270000"},
-		"three days ago":        {now.Add(-3 * 24 * time.Hour), "202611240000"},
-		"nine days ago":         {now.Add(-9 * 24 * time.Hour), "202611180000"},
+		"just now":              {now, "202611261747"},
+		"not told":              {time.Time{}, "202611261747"},
+		"by a clock that jumps": {now.Add(time.Hour * 24 * 365), "202611261747"},
+		"three days ago":        {now.Add(-3 * 24 * time.Hour), "202611231747"},
+		"nine days ago":         {now.Add(-9 * 24 * time.Hour), "202611171747"},
 	} {
 		c, err := Want{Server: server, UserCAs: []string{ca}, HostCAs: []string{ca}, Logins: []string{"alice"}, News: tc.news}.check()
 		if err != nil {

@@ -92,9 +92,12 @@ func behind(db querier, scope, purpose string, revision int64) ([]store.Laggard,
 }
 
 // besides leaves out those that are named.
-func besides(all []store.Laggard, without []string) []store.Laggard {
+func besides(all []store.Laggard, w store.Without) []store.Laggard {
+	if w.All {
+		return nil
+	}
 	named := map[string]bool{}
-	for _, id := range without {
+	for _, id := range w.Servers {
 		named[id] = true
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(l store.Laggard) bool { return named[l.ID] })
@@ -158,12 +161,12 @@ func (s *Store) rotate(ctx context.Context, scope, purpose string, m store.Meta,
 }
 
 // SwitchCA implements store.Trust.
-func (s *Store) SwitchCA(ctx context.Context, scope, purpose string, without []string, m store.Meta) error {
+func (s *Store) SwitchCA(ctx context.Context, scope, purpose string, w store.Without, m store.Meta) error {
 	return s.rotate(ctx, scope, purpose, m, func(t *tx, v store.Rotation) error {
 		if v.Next.ID == "" {
 			return fmt.Errorf("next key: %w", store.ErrNotFound)
 		}
-		if n := len(besides(v.Behind, without)); n > 0 {
+		if n := len(besides(v.Behind, w)); n > 0 {
 			return fmt.Errorf("%d servers do not know the next key yet: %w", n, store.ErrInUse)
 		}
 		return errors.Join(t.setKey(v.Active.ID, store.KeyPrevious), t.setKey(v.Next.ID, store.Active))
@@ -171,7 +174,7 @@ func (s *Store) SwitchCA(ctx context.Context, scope, purpose string, without []s
 }
 
 // RetireCA implements store.Trust.
-func (s *Store) RetireCA(ctx context.Context, scope, purpose string, without []string, m store.Meta) error {
+func (s *Store) RetireCA(ctx context.Context, scope, purpose string, w store.Without, m store.Meta) error {
 	return s.rotate(ctx, scope, purpose, m, func(t *tx, v store.Rotation) error {
 		if v.Previous.ID == "" {
 			return fmt.Errorf("previous key: %w", store.ErrNotFound)
@@ -179,13 +182,13 @@ func (s *Store) RetireCA(ctx context.Context, scope, purpose string, without []s
 		if t.now.Before(v.Previous.ChangedAt.Add(store.KeySettle)) {
 			return fmt.Errorf("the switch has not settled: %w", store.ErrInUse)
 		}
-		if n := len(besides(v.Behind, without)); n > 0 {
+		if n := len(besides(v.Behind, w)); n > 0 {
 			return fmt.Errorf("%d servers do not know the active key yet: %w", n, store.ErrInUse)
 		}
-		if n := len(besides(v.OldHost, without)); n > 0 {
+		if n := len(besides(v.OldHost, w)); n > 0 {
 			return fmt.Errorf("%d servers show another host certificate: %w", n, store.ErrInUse)
 		}
-		if err := t.unused(v.Previous.ID, without); err != nil {
+		if err := t.unused(v.Previous.ID, w); err != nil {
 			return err
 		}
 		return t.destroyKey(v.Previous.ID)
@@ -194,13 +197,16 @@ func (s *Store) RetireCA(ctx context.Context, scope, purpose string, without []s
 
 // unused is store.ErrInUse while somebody may hold a certificate of the key with
 // which he could enter a server that is not named.
-func (t *tx) unused(key string, without []string) error {
+func (t *tx) unused(key string, w store.Without) error {
+	if w.All {
+		return nil
+	}
 	servers, err := texts(t, `SELECT DISTINCT i.server_id FROM issuances i WHERE i.not_after > ? AND i.ca = ? AND i.kind = '`+store.IssueUser+`'`, t.now, key)
 	if err != nil {
 		return err
 	}
 	for _, id := range servers {
-		if !slices.Contains(without, id) {
+		if !slices.Contains(w.Servers, id) {
 			return fmt.Errorf("certificates of it are not over: %w", store.ErrInUse)
 		}
 	}
@@ -208,7 +214,7 @@ func (t *tx) unused(key string, without []string) error {
 }
 
 // AbortCA implements store.Trust.
-func (s *Store) AbortCA(ctx context.Context, scope, purpose string, without []string, m store.Meta) error {
+func (s *Store) AbortCA(ctx context.Context, scope, purpose string, w store.Without, m store.Meta) error {
 	return s.rotate(ctx, scope, purpose, m, func(t *tx, v store.Rotation) error {
 		switch {
 		case v.Previous.ID != "":
@@ -217,10 +223,10 @@ func (s *Store) AbortCA(ctx context.Context, scope, purpose string, without []st
 			return fmt.Errorf("rotation: %w", store.ErrNotFound)
 		}
 		if !v.Next.ChangedAt.IsZero() { // it has been the active one
-			if t.now.Before(v.Next.ChangedAt.Add(store.KeySettle)) || len(besides(v.OldHost, without)) > 0 {
+			if t.now.Before(v.Next.ChangedAt.Add(store.KeySettle)) || len(besides(v.OldHost, w)) > 0 {
 				return fmt.Errorf("the next key has signed what is not over: %w", store.ErrInUse)
 			}
-			if err := t.unused(v.Next.ID, without); err != nil {
+			if err := t.unused(v.Next.ID, w); err != nil {
 				return err
 			}
 		}

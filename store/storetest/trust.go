@@ -68,10 +68,10 @@ var trustCases = []testCase{
 		old, next := w.published(p.project.ID, userCA)
 		w.want(store.ErrExists, w.s.PublishCA(w.ctx, w.key(p.project.ID, userCA), w.quiet()))
 		w.confirm(p.server, "")
-		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.want(store.ErrExists, w.s.PublishCA(w.ctx, w.key(p.project.ID, userCA), w.quiet()))
 		w.later(store.KeySettle)
-		w.ok(w.s.RetireCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		for _, stolen := range []store.Key{old, next} {
 			k := w.key(p.project.ID, userCA)
 			k.Fingerprint = stolen.Fingerprint
@@ -91,39 +91,39 @@ var trustCases = []testCase{
 		v := must[store.Rotation](w)(w.s.Rotation(w.ctx, p.project.ID, userCA, w.now))
 		w.equal(names(v.Behind), []string{"web-2"})
 		w.equal(v.Servers, 2)
-		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, p.project.ID, userCA, nil, w.meta("no switch")))
-		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, p.project.ID, userCA, []string{p.server.ID}, w.quiet()))
+		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{}, w.meta("no switch")))
+		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{Servers: []string{p.server.ID}}, w.quiet()))
 		w.equal(w.states(p.project.ID, userCA)[old.ID], store.Active)
 		w.raises(p.project.ID, func() {
-			w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, []string{late.ID}, w.quiet()))
+			w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{Servers: []string{late.ID}}, w.quiet()))
 		})
 		w.equal(w.states(p.project.ID, userCA), map[string]string{old.ID: store.KeyPrevious, next.ID: store.Active})
-		w.want(store.ErrNotFound, w.s.SwitchCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.want(store.ErrNotFound, w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.unlogged("no switch")
 	}},
 	{"what was confirmed before a backup was restored counts for nothing", func(w *world) {
 		p := w.path()
 		w.published(p.project.ID, userCA)
 		must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: 0, ConfirmedCounter: 1 << 40}, w.quiet()))
-		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 	}},
 	{"RetireCA destroys the private part, and what was issued ends first", func(w *world) {
 		p := w.path()
 		old, _ := w.published(p.project.ID, userCA)
 		w.confirm(p.server, "")
-		w.want(store.ErrNotFound, w.s.RetireCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.want(store.ErrNotFound, w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		v := w.issue(p)
 		v.CA = old.ID
 		w.ok(w.s.RecordIssuance(w.ctx, v, w.quiet()))
-		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
-		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
+		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.later(store.KeySettle)
 		w.equal(must[store.Rotation](w)(w.s.Rotation(w.ctx, p.project.ID, userCA, w.now)).LiveUntil, v.NotAfter)
-		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.now = v.NotAfter.Add(-time.Microsecond)
-		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.now = v.NotAfter
-		w.raises(p.project.ID, func() { w.ok(w.s.RetireCA(w.ctx, p.project.ID, userCA, nil, w.meta("ca.retire"))) })
+		w.raises(p.project.ID, func() { w.ok(w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{}, w.meta("ca.retire"))) })
 		gone := must[store.Key](w)(w.s.Key(w.ctx, old.ID))
 		w.equal(gone.State, store.KeyRetired)
 		w.equal(len(gone.Sealed), 0)
@@ -137,13 +137,24 @@ var trustCases = []testCase{
 	{"RetireCA minds neither the servers that are named nor what was issued for them", func(w *world) {
 		p := w.path()
 		old, _ := w.published(p.project.ID, userCA)
-		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, []string{p.server.ID}, w.quiet()))
+		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{Servers: []string{p.server.ID}}, w.quiet()))
 		v := w.issue(p)
 		v.CA = old.ID
 		w.ok(w.s.RecordIssuance(w.ctx, v, w.quiet()))
 		w.later(store.KeySettle)
-		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
-		w.ok(w.s.RetireCA(w.ctx, p.project.ID, userCA, []string{p.server.ID}, w.quiet()))
+		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
+		w.ok(w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{Servers: []string{p.server.ID}}, w.quiet()))
+	}},
+	{"a step that waits for none waits for the switch to settle all the same", func(w *world) {
+		p := w.path()
+		old, _ := w.published(p.project.ID, userCA)
+		v := w.issue(p)
+		v.CA = old.ID
+		w.ok(w.s.RecordIssuance(w.ctx, v, w.quiet()))
+		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{All: true}, w.quiet()))
+		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{All: true}, w.quiet()))
+		w.later(store.KeySettle)
+		w.ok(w.s.RetireCA(w.ctx, p.project.ID, userCA, store.Without{All: true}, w.quiet()))
 	}},
 	{"a CA of hosts is retired when every active server shows a certificate of the new one", func(w *world) {
 		p := w.path()
@@ -153,44 +164,44 @@ var trustCases = []testCase{
 			w.equal(must[store.Project](w)(w.s.Project(w.ctx, project)).Revision, next.Revision)
 		}
 		w.confirm(p.server, old.Fingerprint)
-		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, team, hostCA, nil, w.quiet()))
+		w.want(store.ErrInUse, w.s.SwitchCA(w.ctx, team, hostCA, store.Without{}, w.quiet()))
 		w.confirm(other, old.Fingerprint)
-		w.ok(w.s.SwitchCA(w.ctx, team, hostCA, nil, w.quiet()))
+		w.ok(w.s.SwitchCA(w.ctx, team, hostCA, store.Without{}, w.quiet()))
 		w.later(store.KeySettle)
 		w.confirm(p.server, next.Fingerprint)
 		w.confirm(p.server, "") // an agent that does not say leaves what it said before
 		v := must[store.Rotation](w)(w.s.Rotation(w.ctx, team, hostCA, w.now))
 		w.equal(names(v.OldHost), []string{"db-1"})
-		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, team, hostCA, nil, w.quiet()))
+		w.want(store.ErrInUse, w.s.RetireCA(w.ctx, team, hostCA, store.Without{}, w.quiet()))
 		w.confirm(other, next.Fingerprint)
-		w.ok(w.s.RetireCA(w.ctx, team, hostCA, nil, w.quiet()))
+		w.ok(w.s.RetireCA(w.ctx, team, hostCA, store.Without{}, w.quiet()))
 		w.equal(w.states(team, hostCA), map[string]string{next.ID: store.Active})
 	}},
 	{"AbortCA goes back one step at a time, and destroys a key that was never used", func(w *world) {
 		p := w.path()
 		old, next := w.published(p.project.ID, userCA)
 		w.confirm(p.server, "")
-		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		v := w.issue(p)
 		v.CA = next.ID
 		w.ok(w.s.RecordIssuance(w.ctx, v, w.quiet()))
-		w.raises(p.project.ID, func() { w.ok(w.s.AbortCA(w.ctx, p.project.ID, userCA, nil, w.meta("ca.abort"))) })
+		w.raises(p.project.ID, func() { w.ok(w.s.AbortCA(w.ctx, p.project.ID, userCA, store.Without{}, w.meta("ca.abort"))) })
 		w.equal(w.states(p.project.ID, userCA), map[string]string{old.ID: store.Active, next.ID: store.KeyNext})
-		w.want(store.ErrInUse, w.s.AbortCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.want(store.ErrInUse, w.s.AbortCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.now = v.NotAfter
-		w.ok(w.s.AbortCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.AbortCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.equal(w.states(p.project.ID, userCA), map[string]string{old.ID: store.Active})
 		w.equal(len(must[store.Key](w)(w.s.Key(w.ctx, next.ID)).Sealed), 0)
-		w.want(store.ErrNotFound, w.s.AbortCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.want(store.ErrNotFound, w.s.AbortCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 
 		_, next = w.published(p.project.ID, userCA)
-		w.ok(w.s.AbortCA(w.ctx, p.project.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.AbortCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet()))
 		w.equal(must[store.Key](w)(w.s.Key(w.ctx, next.ID)).State, store.KeyRetired)
 	}},
 	{"CAs are all keys of CAs, retired ones too, without what is sealed", func(w *world) {
 		p := w.project("web", "none")
 		_, next := w.published(p.ID, userCA)
-		w.ok(w.s.AbortCA(w.ctx, p.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.AbortCA(w.ctx, p.ID, userCA, store.Without{}, w.quiet()))
 		all := must[[]store.Key](w)(w.s.CAs(w.ctx))
 		w.equal(len(all), 3) // the team's of hosts, and two of the project
 		found := false
@@ -270,7 +281,7 @@ var trustCases = []testCase{
 		p := w.project("web", "none")
 		_, next := w.published(p.ID, userCA)
 		w.want(store.ErrInUse, w.s.RevokeKey(w.ctx, store.RevokedKey{Fingerprint: next.Fingerprint}, w.quiet()))
-		w.ok(w.s.AbortCA(w.ctx, p.ID, userCA, nil, w.quiet()))
+		w.ok(w.s.AbortCA(w.ctx, p.ID, userCA, store.Without{}, w.quiet()))
 		w.ok(w.s.RevokeKey(w.ctx, store.RevokedKey{Fingerprint: next.Fingerprint}, w.quiet()))
 	}},
 	{"of twenty rotations at once one begins, and of twenty switches one happens", func(w *world) {
@@ -283,7 +294,7 @@ var trustCases = []testCase{
 		w.equal(count(errs, store.ErrExists), 19)
 		w.confirm(p.server, "")
 		errs = parallel(20, func(i int) error {
-			return stores[i%len(stores)].SwitchCA(w.ctx, p.project.ID, userCA, nil, w.quiet())
+			return stores[i%len(stores)].SwitchCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet())
 		})
 		w.equal(count(errs, nil), 1)
 		w.equal(count(errs, store.ErrNotFound), 19)
@@ -298,9 +309,9 @@ var trustCases = []testCase{
 			case 0:
 				err = s.PublishCA(w.ctx, w.key(p.project.ID, userCA), w.quiet())
 			case 1:
-				err = s.SwitchCA(w.ctx, p.project.ID, userCA, []string{p.server.ID}, w.quiet())
+				err = s.SwitchCA(w.ctx, p.project.ID, userCA, store.Without{Servers: []string{p.server.ID}}, w.quiet())
 			case 2:
-				err = s.AbortCA(w.ctx, p.project.ID, userCA, nil, w.quiet())
+				err = s.AbortCA(w.ctx, p.project.ID, userCA, store.Without{}, w.quiet())
 			case 3:
 				v, err := s.Rotation(w.ctx, p.project.ID, userCA, w.now)
 				if err == nil && (v.Active.ID == "" || v.Next.ID != "" && v.Previous.ID != "") {

@@ -174,7 +174,7 @@ func nextStep(v api.Rotation, now time.Time) string {
 	case verb == "":
 		return ""
 	case v.Done < v.Servers:
-		return fmt.Sprintf("wait for %d servers, then type: cardea admin ca %s %s", v.Servers-v.Done, verb, v.CA)
+		return fmt.Sprintf("wait for the servers below, then type: cardea admin ca %s %s", verb, v.CA)
 	case now.Before(v.NotBefore):
 		return fmt.Sprintf("wait until %s, then type: cardea admin ca %s %s", v.NotBefore.Local().Format(time.TimeOnly), verb, v.CA)
 	}
