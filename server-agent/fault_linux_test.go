@@ -133,6 +133,44 @@ func TestAFaultAtAnySystemCall(t *testing.T) {
 	})
 }
 
+// A disk that is really full, and not by our word: /etc has so many KiB left.
+func TestAFullDisk(t *testing.T) {
+	room := []int{12, 40, 0, 4, 8, 16, 20, 24, 28, 32, 36, 44, 48, 60, 80}
+	if os.Getenv(soakEnv) == "" {
+		room = room[:2]
+	}
+	sc := scenes()[0]
+	var ends string
+	t.Run("room enough", func(t *testing.T) { _, _, ends = undisturbed(t, sc) })
+	for _, kib := range room {
+		t.Run(strconv.Itoa(kib)+" KiB", func(t *testing.T) {
+			t.Parallel()
+			sc := sc
+			sc.host = fmt.Sprintf(`mkdir -m 755 /run/small; mount -t tmpfs -o size=64m,mode=755 tmpfs /run/small; cp -a /etc/. /run/small/
+				mount --bind /run/small /etc
+				dd if=/dev/zero of=/etc/fill bs=4k 2>/dev/null; truncate -s -%dk /etc/fill; df -k /etc | tail -1`, kib)
+			r, others := stage(t, sc)
+			v := r.change(sc)
+			r.start()
+			r.rest(sc, v, 0)
+			last, _ := r.lastReport(0)
+			t.Logf("%d problems, such as %.300q", len(last.Problems), strings.Join(last.Problems, "; "))
+			r.end()
+			r.othersEnter(others)
+			r.complaints(true)
+			r.sh("rm /etc/fill")
+			r.again(sc, v)
+			sc.after(r)
+			r.othersEnter(others)
+			r.complaints(false)
+			r.stop()
+			if diff := cmp.Diff(ends, r.fingerprint()); diff != "" {
+				t.Errorf("with room again (-undisturbed +disturbed):\n%s", diff)
+			}
+		})
+	}
+}
+
 // fault is one thing that goes wrong in a scene that ends as it does without.
 type fault struct {
 	scene scene

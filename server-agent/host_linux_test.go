@@ -3,6 +3,7 @@ package serveragent
 import (
 	"crypto/ed25519"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -184,9 +185,14 @@ func TestAHostFromEnrolmentToLocking(t *testing.T) {
 	})
 }
 
+// maxPeak is what the agent may have in memory while it is lied to, in KiB: an
+// answer of api.MaxAnswer on its way, with the copies of it and of the one before.
+// The race detector needs several times of that.
+const maxPeak = 150 << 10 * (1 + 9*raceFactor)
+
 // lies answers the poll with one bad thing after another.
 func lies(t *testing.T, r *rig) {
-	was := r.snapshot()
+	was := r.snapshot() + r.etc()
 	_, mallory, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +209,7 @@ func lies(t *testing.T, r *rig) {
 	state := func(d api.DesiredState, by ed25519.PrivateKey) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) { answer(w, r.p.sign(d, by)) }
 	}
-	zip := bomb(64 << 20)
+	zip := bomb(128 << 20)
 	for _, lie := range []struct {
 		name, problem string
 		tell          func(http.ResponseWriter)
@@ -218,6 +224,23 @@ func lies(t *testing.T, r *rig) {
 		{"a page", "", func(w http.ResponseWriter) { io.WriteString(w, "<html>Please sign in to the hotel</html>") }},
 		{"an empty object", "not signed", func(w http.ResponseWriter) { io.WriteString(w, "{}") }},
 		{"a failure", "", func(w http.ResponseWriter) { w.WriteHeader(500) }},
+		{"nothing at all", "", func(http.ResponseWriter) {}},
+		{"one cut off in the middle", "", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "100000")
+			io.WriteString(w, `{"state":"e30`)
+		}},
+		{"a connection reset in the middle", "", func(w http.ResponseWriter) {
+			io.WriteString(w, `{"state":"e30`)
+			http.NewResponseController(w).Flush()
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				conn.(*net.TCPConn).SetLinger(0)
+				conn.Close()
+			}
+		}},
+		{"a good one for whoever follows", "", func(w http.ResponseWriter) {
+			w.Header().Set("Location", "http://127.0.0.1:7080/elsewhere") // serves what is signed, see below
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}},
 		{"a bomb", "", func(w http.ResponseWriter) { w.Header().Set("Content-Encoding", "gzip"); w.Write(zip) }},
 		{"no end", "", func(w http.ResponseWriter) {
 			for range 1 << 10 {
@@ -230,6 +253,11 @@ func lies(t *testing.T, r *rig) {
 		began := time.Now()
 		told := make(chan bool, 100)
 		r.p.lying(func(w http.ResponseWriter, req *http.Request) bool {
+			if req.URL.Path == "/elsewhere" {
+				t.Errorf("%s: the agent follows", lie.name)
+				answer(w, r.p.sign(empty(func(*api.DesiredState) {}), r.p.policy))
+				return true
+			}
 			if req.URL.Path != "/v1/agent/state" {
 				return false
 			}
@@ -256,9 +284,14 @@ func lies(t *testing.T, r *rig) {
 		if got := r.run("cat", "/var/lib/cardea-server-agent/state.json"); strings.Contains(got, "srv_aaaa") {
 			t.Errorf("%s was kept", lie.name)
 		}
-		if diff := cmp.Diff(was, r.snapshot()); diff != "" {
+		if diff := cmp.Diff(was, r.snapshot()+r.etc()); diff != "" {
 			t.Errorf("%s changed something: %s", lie.name, diff)
 		}
+	}
+	peak, err := strconv.Atoi(strings.Fields(r.sh("grep VmHWM /proc/[0-9]*/status | grep -F /proc/$(pidof " + agentPath + ")/"))[1])
+	t.Logf("the agent's memory never was more than %d KiB, %v", peak, err)
+	if err != nil || peak > maxPeak {
+		t.Errorf("%v: the agent's memory was %d KiB, more than %d", err, peak, maxPeak)
 	}
 	r.p.event("a refused state", func(e api.AgentEvent) bool { return e.Kind == "alarm" && strings.Contains(e.Detail, "was refused") })
 	r.p.confirmed(r.p.set(func(d *api.DesiredState) {}))
