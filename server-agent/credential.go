@@ -93,6 +93,9 @@ func (a *Agent) Enrol(ctx context.Context) (id, name string, err error) {
 			err = ErrNotEnrolled
 		}
 	}
+	if err == nil {
+		a.dropUsedToken()
+	}
 	if errors.Is(err, ErrNotEnrolled) {
 		err = a.enrol(ctx)
 	}
@@ -142,6 +145,23 @@ func (a *Agent) enrol(ctx context.Context) error {
 	}
 	a.log.Info("enrolled", "server", c.Server, "name", c.Name, "control", c.ControlURL)
 	return a.use(c, key)
+}
+
+// dropUsedToken removes a token that is older than the credential that it gave:
+// the run that used it was cut off, or a disk failed, before it could. A newer one
+// is somebody's who wants something; it stays.
+func (a *Agent) dropUsedToken() {
+	token, err := os.Lstat(a.opt.TokenFile)
+	if err != nil {
+		return
+	}
+	cred, err := os.Lstat(a.path(credentialFile))
+	if err != nil || token.ModTime().After(cred.ModTime()) {
+		return
+	}
+	if _, err := atomicfile.Remove(a.opt.TokenFile); err != nil {
+		a.log.Warn("the used enrolment token could not be removed", "file", a.opt.TokenFile, "err", err)
+	}
 }
 
 // proveRoom writes a file as large as a credential, and removes it: a token that

@@ -354,11 +354,53 @@ func undisturbed(t *testing.T, sc scene) (_ scene, points []string, ends string)
 		t.Errorf("there are only these points:\n%s", log)
 	}
 	t.Logf("%d points", len(points))
+	for _, text := range undurable(points) {
+		t.Error(text)
+	}
 	sc.after(r)
 	r.othersEnter(others)
 	r.complaints(false)
 	r.stop()
 	return sc, points, r.fingerprint()
+}
+
+// agentPoint takes a point of the agent's own apart: call, folder and name.
+var agentPoint = regexp.MustCompile(`^` + regexp.QuoteMeta(filepath.Base(agentPath)) + ` (\w+) "(.*)/([^/]*)" [0-9]+$`)
+
+// undurable lists files of the agent's that the power could take: a new file is
+// synced before it takes its name, and the folder after that, or the kernel may
+// keep the one and lose the other. Homes are left out, of which no file is newer
+// than the account.
+func undurable(points []string) (bad []string) {
+	synced, open := map[string]bool{}, map[string]string{}
+	for _, p := range points {
+		m := agentPoint.FindStringSubmatch(p)
+		if m == nil || strings.HasPrefix(m[2], "/home") {
+			continue
+		}
+		path := m[2] + "/" + m[3]
+		switch m[1] {
+		case "write", "create":
+			synced[path] = false
+		case "fsync":
+			synced[path] = true
+			delete(open, path)
+		case "rename":
+			if !slices.ContainsFunc([]string{"." + m[3] + ".cardea-tmp.*", ".cardea-archive-#"}, func(temp string) bool { return synced[m[2]+"/"+temp] }) {
+				bad = append(bad, "nothing is synced before "+p)
+			}
+			open[m[2]] = p
+		case "unlink":
+			delete(open, path) // a folder that is gone needs no care
+			if !strings.Contains(m[3], ".cardea-tmp.") && !strings.HasSuffix(m[3], ".lock") && path != DefaultStateDir {
+				open[m[2]] = p
+			}
+		}
+	}
+	for dir, p := range open {
+		bad = append(bad, dir+" is not synced after "+p)
+	}
+	return bad
 }
 
 // end ends the agent, however it is.

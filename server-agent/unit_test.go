@@ -317,6 +317,16 @@ func TestEnrolment(t *testing.T) {
 	if id, _, err := again.Enrol(t.Context()); err != nil || id != p.server || p.enrolled != 1 {
 		t.Fatal(id, err, p.enrolled)
 	}
+	for age, left := range map[time.Duration]bool{time.Hour: false, -time.Hour: true} {
+		write(p.secret)
+		os.Chtimes(token, time.Now().Add(-age), time.Now().Add(-age))
+		if _, _, err := again.Enrol(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(token); (err == nil) != left {
+			t.Errorf("a token that is %s older than the credential: %v", age, err)
+		}
+	}
 }
 
 func TestADamagedCredentialIsNotUsed(t *testing.T) {

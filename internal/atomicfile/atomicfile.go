@@ -156,6 +156,9 @@ func Remove(path string) (changed bool, err error) {
 	return true, syncDir(filepath.Dir(path))
 }
 
+// SyncDir makes durable what was removed from a folder otherwise than by Remove.
+func SyncDir(dir string) error { return syncDir(dir) }
+
 // Sweep removes the temporary files that a process killed in the middle of
 // Write left in dir. Call it where one process alone writes to dir, before it
 // begins: it cannot know whether a temporary file is still in use.

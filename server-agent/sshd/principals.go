@@ -90,6 +90,10 @@ func writePrincipals(dir string, files map[string][]byte, keep []string) (change
 		}
 		changed = true
 	}
+	if changed {
+		// The power must not bring back who was taken out.
+		errs = append(errs, atomicfile.SyncDir(dir))
+	}
 	for login, data := range files {
 		wrote, err := atomicfile.Write(filepath.Join(dir, login), data, atomicfile.Options{Mode: 0o644, Owner: &atomicfile.Owner{}})
 		if err != nil {

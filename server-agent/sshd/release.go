@@ -185,7 +185,7 @@ func (m *Manager) removeOwn() error {
 	if info, err := os.Lstat(Dir); err == nil && !info.IsDir() {
 		return fmt.Errorf("%s is not a folder; move it away", Dir)
 	}
-	if err := os.RemoveAll(Dir); err != nil {
+	if err := errors.Join(os.RemoveAll(Dir), atomicfile.SyncDir(filepath.Dir(Dir))); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(m.madePath()); err == nil {
