@@ -32,7 +32,7 @@ const (
 )
 
 // sampled is how many faults each run of the tests tries, of thousands.
-const sampled = 6
+const sampled = 4
 
 // faultLog is where a host has the log of the points.
 const faultLog = "/run/faults.log"
@@ -111,6 +111,7 @@ func scenes() []scene {
 // configuration are valid, the account files are whole. Then some are made again,
 // with a call that fails or kills; the next run ends in the same host.
 func TestAFaultAtAnySystemCall(t *testing.T) {
+	t.Parallel()
 	every := &tally{points: map[string][]string{}}
 	t.Run("undisturbed", func(t *testing.T) {
 		for _, sc := range scenes() {
@@ -135,9 +136,10 @@ func TestAFaultAtAnySystemCall(t *testing.T) {
 
 // A disk that is really full, and not by our word: /etc has so many KiB left.
 func TestAFullDisk(t *testing.T) {
+	t.Parallel()
 	room := []int{12, 40, 0, 4, 8, 16, 20, 24, 28, 32, 36, 44, 48, 60, 80}
 	if os.Getenv(soakEnv) == "" {
-		room = room[:2]
+		room = room[:1]
 	}
 	sc := scenes()[0]
 	var ends string
