@@ -164,7 +164,10 @@ func seal(got api.Connection, fresh ed25519.PrivateKey, now time.Time) ([]Route,
 	routes := make([]Route, len(got.Routes))
 	for i, r := range got.Routes {
 		routes[i].Address = r.Address
-		if len(r.Recipients) == 0 {
+		if r.Bastion != "" && (ident.Check(r.Bastion, ident.Server) != nil || len(r.Recipients) > 0) {
+			return nil, errors.New("its bastion is no server")
+		}
+		if routes[i].Bastion = r.Bastion; len(r.Recipients) == 0 {
 			continue
 		}
 		recipients := make([]hello.Recipient, len(r.Recipients))

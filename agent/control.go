@@ -88,6 +88,8 @@ type Connected struct {
 // Route is one address to dial.
 type Route struct {
 	Address string `json:"address"`
+	// Bastion is the id of the server from which Address is dialled; "" is here.
+	Bastion string `json:"bastion,omitempty"`
 	// Hello is sent first, once; it is empty where Address is the server's own sshd.
 	Hello []byte `json:"hello,omitempty"`
 	// Keys read the gateway's answer to Hello.

@@ -40,6 +40,9 @@ type Route struct {
 	// Recipients are the keys of every gateway that may answer at Address;
 	// empty means that this is the server's own sshd.
 	Recipients []Recipient `json:"recipients,omitempty"`
+	// Bastion is the id of the server from which Address is dialled, by a connection of
+	// the user's own to it; only where there are no recipients.
+	Bastion string `json:"bastion,omitempty"`
 }
 
 // Recipient is a gateway and one of its sealing keys.

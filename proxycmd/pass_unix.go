@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,11 +15,16 @@ import (
 // passDescriptor sends conn's descriptor over stdout, which ssh made a Unix socket for this
 // (ProxyUseFdpass in ssh_config(5)), with the one byte that sendmsg needs to carry it.
 func passDescriptor(stdout *os.File, conn net.Conn) error {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+	var plain syscall.Conn
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		plain = conn
+	case *net.UnixConn: // the ssh that leads through a bastion has the other end
+		plain = conn
+	default:
 		return errors.New("the connection is not plain TCP")
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := plain.SyscallConn()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@
 package proxycmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +51,12 @@ type Options struct {
 	Stderr io.Writer
 	// Fdpass hands the descriptor to ssh over Stdout (ProxyUseFdpass) in place of copying.
 	Fdpass bool
+	// Via is a server through which the direct way is taken, whatever the control plane says
+	// of a bastion; empty follows it.
+	Via string
+	// Through opens a connection to address from the server called bastion; nil refuses
+	// whatever needs one.
+	Through func(ctx context.Context, bastion, address string) (net.Conn, error)
 	// Dial opens TCP connections; nil dials directly, or through the proxy that HTTPS_PROXY
 	// and NO_PROXY say.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -113,7 +121,11 @@ func connect(ctx context.Context, o Options) (conn net.Conn, server string, way 
 		if err != nil {
 			return nil, "", way, err
 		}
-		conn, way, err := dialRoutes(ctx, c.Routes, o.Dial, func(met *impostor) {
+		routes, dial, err := o.through(c)
+		if err != nil {
+			return nil, "", way, err
+		}
+		conn, way, err := dialRoutes(ctx, routes, dial, func(met *impostor) {
 			o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
 		})
 		if errors.Is(err, errTicket) && !again {
@@ -130,6 +142,22 @@ func connect(ctx context.Context, o Options) (conn net.Conn, server string, way 
 		}
 		return conn, c.ServerID, way, nil
 	}
+}
+
+// through tells how the routes of a connection are dialled. Where one leads through a
+// bastion it is the only one, and nothing is dialled from here.
+func (o Options) through(c agent.Connected) ([]agent.Route, dialFunc, error) {
+	i := slices.IndexFunc(c.Routes, func(r agent.Route) bool { return r.Direct() && (r.Bastion != "" || o.Via != "") })
+	switch {
+	case i < 0 && o.Via != "":
+		return nil, nil, api.Errorf(api.NoGateway, "%s is reached through gateways alone", c.ServerName).WithHint("leave --via out")
+	case i < 0:
+		return c.Routes, o.Dial, nil
+	case o.Through == nil:
+		return nil, nil, errors.New("servers behind a bastion cannot be reached from here")
+	}
+	bastion := cmp.Or(o.Via, c.Routes[i].Bastion)
+	return c.Routes[i : i+1], func(ctx context.Context, address string) (net.Conn, error) { return o.Through(ctx, bastion, address) }, nil
 }
 
 // wait reports whether ctx lasted as long.

@@ -42,6 +42,8 @@ type Values struct {
 	PassLogin bool
 	// Fdpass says that the ProxyCommand passes a descriptor to ssh (ProxyUseFdpass).
 	Fdpass bool
+	// Via is the id of a server through which the ProxyCommand shall go; empty for none.
+	Via string
 	// UserAgentSocket is that of the user's own agent, for "ssh -A". Without it -A forwards
 	// the socket of Cardea's agent, which refuses all forwarded use. Give it only while it
 	// exists: ssh complains at every connection about one that does not. (ssh's own
@@ -179,6 +181,12 @@ func ProxyCommand(v Values) (string, error) {
 	command := `"` + strings.ReplaceAll(v.Binary, "%", "%%") + `" proxycommand`
 	if v.Fdpass {
 		command += " --fdpass"
+	}
+	if v.Via != "" {
+		if err := ident.Check(v.Via, ident.Server); err != nil {
+			return "", err
+		}
+		command += " --via " + v.Via
 	}
 	command += " %h %p"
 	if v.PassLogin {

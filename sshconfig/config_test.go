@@ -330,3 +330,16 @@ func TestFiveThousandServersAreReadInNoTime(t *testing.T) {
 		t.Errorf("5,000 servers cost ssh -G %s more than one, want 15ms", more)
 	}
 }
+
+func TestTheProxyCommandNamesTheServerThatLeadsThere(t *testing.T) {
+	v := Values{Binary: "/usr/bin/cardea", Via: "srv_aaaaaaaaaaaaaaaaaaaa"}
+	if got, err := ProxyCommand(v); err != nil || got != `"/usr/bin/cardea" proxycommand --via srv_aaaaaaaaaaaaaaaaaaaa %h %p` {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, bad := range []string{"door-1", "srv_a; id", "-o"} {
+		v.Via = bad
+		if got, err := ProxyCommand(v); err == nil {
+			t.Errorf("%q became %q", bad, got)
+		}
+	}
+}

@@ -57,11 +57,14 @@ type Choice struct {
 // gateway gets an error and never a direct route. Where gateways are only
 // allowed the direct route comes last; where there are to be none, it is alone.
 //
+// A server with a bastion is reached through that alone, unless its project requires a
+// gateway: an administrator names one because nothing else can dial the server.
+//
 // Gateways at one address stand behind one balancer, so they are one route with
 // a recipient each.
 func Choose(c Choice) ([]api.Route, error) {
-	direct := api.Route{Address: c.Server.Address}
-	if c.Project.Gateway == gatewayNone {
+	direct := api.Route{Address: c.Server.Address, Bastion: c.Server.Bastion}
+	if c.Project.Gateway == gatewayNone || c.Server.Bastion != "" && c.Project.Gateway != gatewayRequired {
 		return []api.Route{direct}, nil
 	}
 	candidates, rest := c.candidates()

@@ -141,6 +141,23 @@ func TestTheChoiceOfGateways(t *testing.T) {
 
 // A gateway whose egress addresses nobody declared is never confirmed, so who
 // waits would wait for ever: an administrator has something to type.
+// A bastion is the way where there is one, and never the way around a gateway.
+func TestTheWayThroughABastion(t *testing.T) {
+	for mode, want := range map[string]string{"none": "direct srv_2", "allowed": "direct srv_2", "required": "gw_1 "} {
+		c := choice(mode, gw(1))
+		c.Server.Bastion = "srv_2"
+		routes, err := Choose(c)
+		if err != nil || len(routes) != 1 || show(routes)+" "+routes[0].Bastion != want {
+			t.Errorf("%s: %q, %+v, %v", mode, show(routes), routes, err)
+		}
+	}
+	c := choice("required")
+	c.Server.Bastion = "srv_2"
+	if routes, err := Choose(c); err == nil {
+		t.Errorf("a gateway is required and there is none: %+v", routes)
+	}
+}
+
 func TestUndeclaredEgressIsToldWithTheCommandThatDeclaresIt(t *testing.T) {
 	undeclared := gw(1, func(g *store.Gateway) { g.Name, g.Egress = "gw-1", nil })
 	in := choice("required")

@@ -168,6 +168,9 @@ func (s *Service) renamed(ctx context.Context, row store.Server, in api.ServerPa
 		if id = through.ID; id == row.ID {
 			return nil, lookup.Invalid(errors.New("a server is not its own bastion"))
 		}
+		if err := s.mayBeBastion(ctx, row, through); err != nil {
+			return nil, err
+		}
 	}
 	detail["bastion"] = id
 	return &id, nil
@@ -195,6 +198,27 @@ func checkRenaming(p store.Project, row store.Server, in api.ServerPatch) error 
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// mayBeBastion refuses what could never work. Both settings may change later: then a
+// connection fails where it is made.
+func (s *Service) mayBeBastion(ctx context.Context, row, through store.Server) error {
+	p, err := s.Store.Project(ctx, row.Project)
+	if err != nil {
+		return caller.Explain(err, "project "+row.Project)
+	}
+	if p.Gateway == gatewayRequired {
+		return api.Errorf(api.Invalid, "project %s requires a gateway, and gateways dial its servers themselves", p.Name).
+			WithHint("leave the bastion out, or type: cardea admin projects update %s --gateway allowed", p.Name)
+	}
+	if p, err = s.Store.Project(ctx, through.Project); err != nil {
+		return caller.Explain(err, "project "+through.Project)
+	}
+	if !p.PortForwarding {
+		return api.Errorf(api.Invalid, "certificates of project %s, in which %s is, allow to forward no ports, and a bastion forwards one", p.Name, through.Name).
+			WithHint("to allow it type: cardea admin projects update %s --port-forwarding", p.Name)
 	}
 	return nil
 }

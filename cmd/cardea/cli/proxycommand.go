@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"net"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,7 @@ import (
 )
 
 func newProxyCommand(a *app) *cobra.Command {
-	fdpass := false
+	fdpass, via := false, ""
 	cmd := &cobra.Command{
 		Use: "proxycommand HOST PORT [LOGIN]", GroupID: groupSetup,
 		Short: "Carry one connection for ssh (ssh runs this)",
@@ -26,17 +27,18 @@ nothing else is printed there and nobody is asked anything.`,
 			if len(args) == 3 {
 				login = args[2]
 			}
-			return a.proxyCommand(cmd.Context(), args[0], args[1], login, fdpass)
+			return a.proxyCommand(cmd.Context(), args[0], args[1], login, via, fdpass)
 		},
 	}
 	cmd.Flags().BoolVar(&fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass)")
+	cmd.Flags().StringVar(&via, "via", "", "id of the server through which the way leads")
 	cmd.Flags().SetInterspersed(false)
 	return cmd
 }
 
 // proxyCommand takes what ssh says and trusts none of it: a URL on a web page
 // may have put it there.
-func (a *app) proxyCommand(ctx context.Context, host, port, login string, fdpass bool) error {
+func (a *app) proxyCommand(ctx context.Context, host, port, login, via string, fdpass bool) error {
 	if err := checkServer(host); err != nil {
 		return err
 	}
@@ -48,13 +50,22 @@ func (a *app) proxyCommand(ctx context.Context, host, port, login string, fdpass
 			return &usageError{text: err.Error()}
 		}
 	}
+	if via != "" {
+		if err := ident.Check(via, ident.Server); err != nil {
+			return &usageError{text: err.Error()}
+		}
+	}
 	paths, err := agent.DefaultPaths()
 	if err != nil {
 		return err
 	}
+	a.paths = paths
 	control, err := started(paths)
 	if err != nil {
 		return err
 	}
-	return proxycmd.Run(ctx, proxycmd.Options{Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass})
+	return proxycmd.Run(ctx, proxycmd.Options{Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass, Via: via,
+		Through: func(ctx context.Context, bastion, address string) (net.Conn, error) {
+			return a.through(ctx, control, bastion, address)
+		}})
 }

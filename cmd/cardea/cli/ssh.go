@@ -22,6 +22,7 @@ import (
 // sshOptions is one `cardea ssh`.
 type sshOptions struct {
 	host, login string
+	via         string   // id of the server through which the way leads, if one was named
 	options     []string // of ssh
 	command     []string
 }
@@ -58,11 +59,15 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if via != "" {
-				return &usageError{"the control plane chooses the gateway of each connection", "leave --via out"}
-			}
 			if err := o.read(p, args); err != nil {
 				return err
+			}
+			if via != "" {
+				through, err := a.server(cmd.Context(), via)
+				if err != nil {
+					return err
+				}
+				o.via = through.ID
 			}
 			return a.ssh(cmd.Context(), o)
 		},
@@ -73,7 +78,7 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 	f.StringArrayVarP(&p.local, "local-forward", "L", nil, "as of ssh")
 	f.StringArrayVarP(&p.remote, "remote-forward", "R", nil, "as of ssh")
 	f.StringArrayVarP(&p.dynamic, "dynamic-forward", "D", nil, "as of ssh")
-	f.StringVar(&via, "via", "", "")
+	f.StringVar(&via, "via", "", "go through this server in place of the bastion that it has")
 	p.switches = map[string]*repeated{}
 	for letter, name := range map[string]string{
 		"A": "forward-agent", "N": "no-command", "T": "no-tty", "t": "tty", "v": "verbose", "q": "quiet", "n": "no-stdin", "f": "background", "C": "compress",
@@ -81,7 +86,6 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 		p.switches[letter] = new(repeated)
 		f.VarPF(p.switches[letter], name, letter, "as of ssh").NoOptDefVal = "true"
 	}
-	f.MarkHidden("via")
 	return cmd
 }
 
@@ -274,6 +278,7 @@ func (a *app) sshArgs(o sshOptions, c agent.Connected) ([]string, error) {
 		Binary: program, AgentSocket: a.paths.SSHSocket(), KnownHosts: a.paths.KnownHosts(),
 		PassLogin:       true, // it is one that the grammar allows
 		Fdpass:          runtime.GOOS != "windows",
+		Via:             o.via,
 		UserAgentSocket: a.ownAgent(),
 	}, sshconfig.Host{Names: []string{name}, HostKeyAlias: sshcert.HostPrincipal(c.ServerID), Login: c.Login})
 	if err != nil {
