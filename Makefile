@@ -16,7 +16,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long `make fuzz` spends on each fuzz test.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo packages test soak test-matrix check cross bench fuzz clean
+.PHONY: help build demo packages test soak test-matrix test-packages check cross bench fuzz clean
 .DEFAULT_GOAL := build
 
 help: ## list these targets
@@ -44,6 +44,9 @@ soak: ## break the server agent's every write, on hosts of its own (SOAK=…, SE
 
 test-matrix: ## the tests that meet a host's programs, on Debian 11 to unstable (SUITES=…)
 	GO=$(GO) .ci/matrix $(SUITES)
+
+test-packages: ## install, upgrade, remove and purge packages on Debian 11 to unstable (SUITES=…)
+	GO=$(GO) .ci/packages $(SUITES)
 
 packages: ## deb, rpm and apk of VERSION=1.2.3 into dist/, without goreleaser
 	$(GO) run ./packaging $(if $(VERSION),-version $(VERSION:v%=%))

@@ -20,6 +20,9 @@ const asBrowser = "browser"
 // Go: packages in old/ and new/, the programs in bin/.
 const filesVariable = "CARDEA_TEST_FILES"
 
+// prepareVariable names an empty folder to build all that into, and do no more.
+const prepareVariable = "CARDEA_TEST_PREPARE"
+
 // The two versions that are installed one over the other.
 const oldVersion, newVersion = "1.0.0", "1.10.0"
 
@@ -36,6 +39,13 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if dir := os.Getenv(prepareVariable); dir != "" {
+		if err := prepare(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "make the packages:", err)
+			return 1
+		}
+		return 0
+	}
 	if files = os.Getenv(filesVariable); files != "" {
 		return m.Run()
 	}

@@ -36,6 +36,9 @@ func (r *reconciler) moves(stale func() bool) func() bool {
 // tellManager says in one sentence how things stand, for `systemctl status`.
 func tellManager(s Status) {
 	text := "waits for a state from the control plane"
+	if s.Server == "" {
+		text = "waits for its enrolment"
+	}
 	if !s.Applied.IsZero() {
 		text = fmt.Sprintf("state %s is in force, accounts: %d", versionText(s.InForce), len(s.Accounts))
 	}
