@@ -67,7 +67,7 @@ func TestAllNamesOfAServerLeadToIt(t *testing.T) {
 // Nobody may make a server that people reach when they mean another host.
 func TestNamesThatAreNotGiven(t *testing.T) {
 	s := newScene(t)
-	other := s.newServer("web", "web-2", nil)
+	s.newServer("web", "web-2", nil)
 	if _, err := s.rename("web-2", api.ServerPatch{AltNames: &[]string{"db"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -128,11 +128,40 @@ func TestNamesThatAreNotGiven(t *testing.T) {
 			t.Errorf("%s as a suffix: %v", name, err)
 		}
 	}
+}
+
+func TestWhoMayBeABastion(t *testing.T) {
+	s := newScene(t)
+	door := s.newServer("web", "web-2", nil)
+	// A bastion forwards a port, so certificates there must allow it; and it is no way
+	// around the gateways of a project that requires them.
+	for _, tc := range []struct {
+		change api.ProjectPatch
+		says   string
+	}{
+		{api.ProjectPatch{PortForwarding: new(false)}, "admin projects update web --port-forwarding"},
+		{api.ProjectPatch{PortForwarding: new(true), Gateway: new("required")}, "--gateway allowed"},
+	} {
+		must[api.Project](t, s.admin, "PATCH", "/v1/projects/web", tc.change)
+		_, err := s.rename("web-1", api.ServerPatch{Bastion: new("web-2")})
+		if e, ok := err.(*api.Error); !ok || e.Kind != api.Invalid || !strings.Contains(e.Hint, tc.says) {
+			t.Errorf("%v", err)
+		}
+	}
+	must[api.Project](t, s.admin, "PATCH", "/v1/projects/web", api.ProjectPatch{Gateway: new("allowed")})
+	if got, err := s.rename("web-1", api.ServerPatch{Bastion: new("web/web-2")}); err != nil || got.Bastion != door.id {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	s.confirm(s.server)
+	c := must[api.Connection](t, s.alice, "POST", "/v1/connect", newFresh(t).connect("web-1", ""))
+	if len(c.Routes) != 1 || c.Routes[0].Bastion != door.id || len(c.Routes[0].Recipients) > 0 || len(c.Ticket) > 0 {
+		t.Errorf("the way is %+v", c.Routes)
+	}
 	// Who is a bastion is not deleted under those who need it.
 	if _, err := s.rename("web-1", api.ServerPatch{Bastion: new("web-2")}); err != nil {
 		t.Fatal(err)
 	}
-	if e := denied(t, s.admin, api.Conflict, "DELETE", "/v1/servers/"+other.id, nil); !strings.Contains(e.Hint, "--bastion=") {
+	if e := denied(t, s.admin, api.Conflict, "DELETE", "/v1/servers/"+door.id, nil); !strings.Contains(e.Hint, "--bastion=") {
 		t.Errorf("hint %q", e.Hint)
 	}
 }

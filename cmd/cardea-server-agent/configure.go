@@ -78,14 +78,14 @@ func (v *verbs) importCommand() *cobra.Command {
 			if _, err := io.WriteString(cmd.OutOrStdout(), text); err != nil || !write {
 				return err
 			}
-			if err := writeConfig(v.loader.Path(), text); err != nil {
+			if err := v.writeConfig(text); err != nil {
 				return err
 			}
 			fmt.Fprintf(v.stderr, "written to %s; to see what is in force type: cardea-server-agent config\n", v.loader.Path())
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&write, "write", false, "write the result as the configuration, if there is none yet")
+	cmd.Flags().BoolVar(&write, "write", false, "write the result as the configuration, if that says nothing yet")
 	return cmd
 }
 
@@ -148,15 +148,17 @@ func asYAML(key string, texts []string) string {
 	return ""
 }
 
-// writeConfig makes the file, and its folder, if there is none.
-func writeConfig(path, text string) error {
+// writeConfig makes the file, and its folder, or replaces one that has comments alone,
+// such as a package brings.
+func (v *verbs) writeConfig(text string) error {
+	path := v.loader.Path()
 	if path == "" {
 		return commandline.Wrongf("--write needs a file to write; give --config")
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%s is there already and was left as it is; put in by hand what you want of the above", path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, s := range v.loader.Settings() {
+		if s.Source == config.FromFile {
+			return fmt.Errorf("%s says something already and was left as it is; put in by hand what you want of the above", path)
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

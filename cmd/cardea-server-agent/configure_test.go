@@ -66,31 +66,37 @@ func emptyFile(t *testing.T) string {
 	return path
 }
 
-func TestAnImportIsWrittenOnceAndNeverOverAnother(t *testing.T) {
+func TestAnImportIsWrittenWhereNothingIsSaidYet(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, "cardea", "server-agent.yaml")
-	os.Chmod(dir, 0o755)
-	t.Chdir("testdata/sftd")
-	// Without a file nothing is in force, so --control-url goes in.
-	v := func(args ...string) (int, string, string) {
-		return call(t, nil, append([]string{"import-sftd", "--write", "--control-url", "https://access.example.com", "all.yaml"}, args...)...)
-	}
-	if code, _, stderr := v("--config", path); code != commandline.Usage || !strings.Contains(stderr, path) {
-		t.Fatalf("a file that was named and is not there: %d, %q", code, stderr)
-	}
-	text := sftd.Read([]byte("CanonicalName: web-1\n"), acceptable).Text("x", "https://access.example.com", asYAML)
-	if err := writeConfig(path, text); err != nil {
+	example, err := os.ReadFile("../../packaging/server-agent.yaml")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if code, stdout, stderr := v("--config", path); code != commandline.Failed || !strings.Contains(stderr, "is there already") || !strings.Contains(stdout, "bastion: bastion-1") {
-		t.Errorf("over another: %d, %q, %q", code, stdout, stderr)
+	path := filepath.Join(dir, "server-agent.yaml")
+	if err := os.WriteFile(path, example, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(file string) (int, string, string) {
+		return call(t, nil, "import-sftd", "--write", "--control-url", "https://access.example.com", "--config", path, file)
+	}
+	if code, stdout, stderr := run("testdata/sftd/all.yaml"); code != 0 || !strings.Contains(stderr, "written to "+path) || !strings.Contains(stdout, "bastion: bastion-1") {
+		t.Fatalf("over the example: %d, %q, %q", code, stdout, stderr)
 	}
 	got, err := os.ReadFile(path)
-	if err != nil || string(got) != text {
+	if err != nil || !strings.Contains(string(got), "control_url: https://access.example.com\n") || !strings.Contains(string(got), "bastion: bastion-1\n") {
 		t.Errorf("%v: %s", err, got)
 	}
 	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v: a proxy's password may be in it", info.Mode())
+	}
+	if code, stdout, stderr := run("testdata/sftd/terraform.yaml"); code != commandline.Failed || !strings.Contains(stderr, "says something already") || !strings.Contains(stdout, "centos-target") {
+		t.Errorf("over another: %d, %q, %q", code, stdout, stderr)
+	}
+	if again, err := os.ReadFile(path); err != nil || string(again) != string(got) {
+		t.Errorf("%v: %s", err, again)
+	}
+	if code, _, stderr := call(t, nil, "import-sftd", "--config", filepath.Join(dir, "none.yaml"), "testdata/sftd/all.yaml"); code != commandline.Usage || !strings.Contains(stderr, "none.yaml") {
+		t.Errorf("a file that was named and is not there: %d, %q", code, stderr)
 	}
 }
 

@@ -21,9 +21,6 @@ func machineColumns(a *app) []column[api.Server] {
 		{"labels", func(s api.Server) string { return labels(s.Labels) }},
 		{"problems", func(s api.Server) string { return strings.Join(heldFirst(s), "; ") }},
 		{"project", func(s api.Server) string { return s.Project }},
-		{"also", func(s api.Server) string { return strings.Join(s.AltNames, " ") }},
-		{"bastion", func(s api.Server) string { return s.Bastion }},
-		{"proposed", func(s api.Server) string { return proposal(s) }},
 		{"id", func(s api.Server) string { return s.ID }},
 	}
 }
@@ -34,6 +31,15 @@ func heldFirst(s api.Server) []string {
 		return s.Problems
 	}
 	return append([]string{"held: " + s.Held}, s.Problems...)
+}
+
+// machineShowColumns are for one server, of which everything is of interest.
+func machineShowColumns(a *app) []column[api.Server] {
+	return append(machineColumns(a),
+		column[api.Server]{"also", func(s api.Server) string { return strings.Join(s.AltNames, " ") }},
+		column[api.Server]{"bastion", func(s api.Server) string { return s.Bastion }},
+		column[api.Server]{"proposed", proposal},
+	)
 }
 
 // proposal is what would make true what the host proposes.
@@ -59,7 +65,7 @@ func adminServers(a *app) *cobra.Command {
 	disabled, active := "disabled", "active"
 	return noun("servers", "Machines with a server agent",
 		serverList(a),
-		showVerb(a, "servers", "SERVER", machineColumns(a)),
+		showVerb(a, "servers", "SERVER", machineShowColumns(a)),
 		serverUpdate(a),
 		onOff(a, "disable", "SERVER", "Let nobody enter a server", "servers", api.ServerPatch{State: &disabled}),
 		onOff(a, "enable", "SERVER", "Let people enter a disabled server again", "servers", api.ServerPatch{State: &active}),
@@ -108,7 +114,7 @@ func serverUpdate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showNamed(cmd.Context(), a, s, machineColumns(a))
+			return showNamed(cmd.Context(), a, s, machineShowColumns(a))
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "new name, unique in its project")
@@ -134,7 +140,7 @@ func serverRelease(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showNamed(cmd.Context(), a, s, machineColumns(a))
+			return showNamed(cmd.Context(), a, s, machineShowColumns(a))
 		},
 	}
 }
