@@ -38,6 +38,7 @@ var floors = map[string]int{
 	"proxycmd":          3,
 	"agent/agenttest":   3,
 
+	"control/attestation":   2,
 	"control/caller":        2,
 	"control/lookup":        2,
 	"control/sso":           2,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/ca"
+	"github.com/cardea-ssh/cardea/control/attestation"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/directory"
 	"github.com/cardea-ssh/cardea/control/fleet"
@@ -53,6 +54,9 @@ type Options struct {
 	// the CAs of new projects. Both are needed by New.
 	Keys   *ca.Keyring
 	Keeper *secrets.Keeper
+	// Clouds knows the keys of clouds whose instances may enrol; nil makes one that
+	// knows what it does by itself.
+	Clouds *attestation.Verifier
 	// SessionLife is that of a device's session, 1 to 25 hours; zero means 12.
 	SessionLife time.Duration
 }
@@ -103,7 +107,8 @@ func register(t *table) {
 // domainRoutes makes the domains that own what remains.
 func domainRoutes(t *table) {
 	o := t.server.options
-	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Strangers: caller.NewRation(auditBurst, auditEvery), Now: o.Now}
+	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Strangers: caller.NewRation(auditBurst, auditEvery), Now: o.Now,
+		Instances: fleet.Instances{Clouds: o.Clouds, Challenges: o.Nonces, Audience: o.PublicURL}}
 	directoryRoutes(t, &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now})
 	fleetRoutes(t, machines)
 	trustRoutes(t, &trust.Service{Store: o.Store, Keeper: o.Keeper, Now: o.Now})
@@ -154,6 +159,11 @@ func (o *Options) complete() error {
 	o.PublicURL = origin
 	if o.SessionLife != 0 && (o.SessionLife < minSession || o.SessionLife > maxSession) {
 		return fmt.Errorf("a session lives %s to %s, not %s", minSession, maxSession, o.SessionLife)
+	}
+	if o.Clouds == nil {
+		if o.Clouds, err = attestation.New(attestation.Options{Now: o.Now}); err != nil {
+			return err
+		}
 	}
 	if o.Passwords == nil {
 		o.Passwords = password.NewQueue()

@@ -28,6 +28,7 @@ func fleetRoutes(t *table, f *fleet.Service) {
 	serverRoutes(t, f)
 	gatewayRoutes(t, f)
 	enrolmentRoutes(t, f)
+	instanceRoutes(t, f)
 	agentRoutes(t, f)
 	poolRoutes(t, f)
 }

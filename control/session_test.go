@@ -272,6 +272,8 @@ var rights = map[string]Access{
 	"GET /oauth/authorize": Public, "GET /signin": Public, "POST /signin": Public,
 	"GET /confirm": Public, "POST /confirm": Public, "POST /signout": Public,
 
+	"POST /v1/servers/enrol/challenge": Proof, "POST /v1/servers/enrol/instance": Proof,
+	"POST /v1/enrolment-rules": Admin, "GET /v1/enrolment-rules": Admin, "DELETE /v1/enrolment-rules/{rule}": Admin,
 	"POST /oauth/token": Proof, "POST /v1/servers/enrol": Proof, "POST /v1/gateways/enrol": Proof,
 
 	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,

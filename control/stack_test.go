@@ -39,6 +39,7 @@ type stack struct {
 	stores    []*sqlstore.Store
 	keys      *ca.Keyring
 	options   Options
+	sky       *sky // the clouds
 	instances []*httptest.Server
 	servers   []*Server
 	hash      string // of everybody's password
@@ -86,7 +87,8 @@ func newStackAt(t testing.TB, at string, shared bool) *stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.options = Options{Nonces: nonces, PublicURL: publicURL, Now: s.now, Keys: s.keys, Keeper: keeper, Logger: slog.New(slog.DiscardHandler)}
+	s.sky = newSky()
+	s.options = Options{Nonces: nonces, PublicURL: publicURL, Now: s.now, Keys: s.keys, Keeper: keeper, Logger: slog.New(slog.DiscardHandler), Clouds: s.sky.verifier(t, s.now)}
 	s.start()
 	s.start()
 	return s

@@ -48,6 +48,11 @@ type options struct {
 	Instance string `name:"instance" help:"name of this instance in the audit log (default the host's name)"`
 	// SessionLife is how long a sign-in lasts, 1h to 25h.
 	SessionLife time.Duration `name:"session-life" help:"how long a sign-in lasts, 1h to 25h"`
+	// AWSCertificates is for regions of AWS that are newer than this program: a line
+	// with the region's name and its RSA-2048 certificate, again and again. AzureRoots
+	// is for machines whose system has not the roots of Microsoft's certificates.
+	AWSCertificates string `name:"aws-certificates" help:"file with certificates of further AWS regions, by which instances enrol"`
+	AzureRoots      string `name:"azure-roots" help:"PEM file with the roots of Azure's metadata certificates (default the system's)"`
 	daemon.LogOptions
 
 	proxies []netip.Prefix

@@ -69,8 +69,13 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 	}
 	defer listener.Close()
 	public := o.publicURL(listener.Addr())
+	clouds, err := o.clouds()
+	if err != nil {
+		return commandline.Wrong(err)
+	}
 	server, err := control.New(control.Options{
-		Store: db, Nonces: nonces, Keys: ring, Keeper: keeper, PublicURL: public, Proxies: o.proxies,
+		Clouds: clouds,
+		Store:  db, Nonces: nonces, Keys: ring, Keeper: keeper, PublicURL: public, Proxies: o.proxies,
 		Logger: log, Version: version.Get().Version, SessionLife: o.SessionLife,
 	})
 	if err != nil {

@@ -65,7 +65,7 @@ func (s *Service) enrolAgain(ctx context.Context, by caller.Caller, way string, 
 		return nil, err
 	}
 	token, credential := newCredential(serverPrefix, by)
-	e.Detail = map[string]string{"by": way, "thumbprint": by.Prover, "again": "true"}
+	e.Server, e.Detail = "", map[string]string{"by": way, "thumbprint": by.Prover, "again": "true"}
 	m := by.Meta(e.Time, audit.Encode(e))
 	m.Idempotency = nil // the first try may hold the key
 	server, err := s.Store.EnrolAgain(ctx, way, credential, m)

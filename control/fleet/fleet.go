@@ -35,6 +35,8 @@ type Service struct {
 	// Strangers bounds the audit rows of those who try to enrol without a good
 	// token: nobody is known by whom to count. Nil holds none back.
 	Strangers *caller.Ration
+	// Instances is for enrolment without tokens.
+	Instances Instances
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 

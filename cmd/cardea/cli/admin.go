@@ -27,7 +27,7 @@ func newAdmin(a *app) *cobra.Command {
 	}
 	cmd.AddCommand(
 		adminUsers(a), adminGroups(a), adminProjects(a), adminGrants(a), adminEntitlements(a),
-		adminServers(a), adminGateways(a), adminTokens(a),
+		adminServers(a), adminGateways(a), adminTokens(a), adminRules(a),
 		adminSessions(a), adminDevices(a), adminConnections(a), adminCAs(a), adminAudit(a),
 	)
 	return cmd
