@@ -27,6 +27,7 @@ const (
 	confirmFile    = "confirm-removals"
 	lockFile       = "lock"
 	hooksFile      = "hooks.json"
+	sessionsFile   = "sessions.json"
 	contactFile    = "contact.json"
 
 	// roomSuffix is for a file that is there for a moment (proveRoom).

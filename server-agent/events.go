@@ -33,6 +33,7 @@ func (a *Agent) alarm(text string) {
 // and no reason to end.
 func (a *Agent) watchLogins(ctx context.Context) error {
 	source := logins.Find(a.opt.AuthLog, a.opt.StateDir)
+	source.Watch(a.ledger.saw)
 	for failures := 1; ; failures++ {
 		began := time.Now()
 		err := source.Follow(ctx, func(e api.AgentEvent) {
@@ -41,6 +42,12 @@ func (a *Agent) watchLogins(ctx context.Context) error {
 			}
 			a.log.Info("seen", "kind", e.Kind, "login", e.Login, "from", e.Source, "serial", e.Serial, "more", e.More)
 			a.tell(e)
+			switch e.Kind {
+			case logins.Login:
+				a.enforce() // who may not be there any more, and came in just before
+			case logins.Logout:
+				a.nudge()
+			}
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -58,6 +58,9 @@ type Options struct {
 	// DefaultShell is for people who have no shell of their own in the control
 	// plane; empty means /bin/bash where /etc/shells has it.
 	DefaultShell string
+	// Adopt are accounts of the host's own that people may be let into, where the
+	// project makes none.
+	Adopt []string
 	// AuthLog is the log to read logins from; empty means to find it.
 	AuthLog string
 	// Cloud lets the host enrol by what this cloud says of it, without a token:
@@ -98,7 +101,10 @@ type Agent struct {
 	now    func() time.Time
 	log    *slog.Logger
 
-	board    board
+	board  board
+	ledger *ledger
+	// nudged wakes the reconciler where an account waits for its last session.
+	nudged   chan struct{}
 	contact  contact
 	watchdog *daemon.Watchdog
 	queue    *queue
@@ -143,7 +149,8 @@ func New(opt Options) (*Agent, error) {
 	if err := checkStateDir(opt.StateDir); err != nil {
 		return nil, err
 	}
-	a := &Agent{opt: opt, log: opt.Log, now: opt.Now, labels: gatherer}
+	a := &Agent{opt: opt, log: opt.Log, now: opt.Now, labels: gatherer, nudged: make(chan struct{}, 1)}
+	a.ledger = openLedger(a.path(sessionsFile))
 	if a.now == nil {
 		a.now = time.Now
 	}

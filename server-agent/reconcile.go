@@ -34,6 +34,7 @@ type reconciler struct {
 	hostCA  string // fingerprint of who signed the certificate that sshd was proved to show
 
 	lookAt, reportAt time.Time
+	waiting          bool      // an account waits until nothing of it runs
 	lookedWith       time.Time // when the control plane was heard, at the last look
 	reportFailures   int
 	reported, told   int // the counts of board and said at the last report
@@ -88,6 +89,10 @@ func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) erro
 			r.lookAt, r.reportAt = time.Time{}, time.Time{}
 		case <-again:
 			r.lookAt = time.Time{}
+		case <-r.nudged:
+			if r.waiting {
+				r.lookAt = time.Time{}
+			}
 		case <-ticker.C:
 		}
 	}
@@ -121,6 +126,8 @@ func (r *reconciler) apply(ctx context.Context) {
 	case res.More:
 		r.lookAt = time.Now().Add(time.Minute)
 	}
+	r.waiting = res.More
+	r.endSessions(r.state.Accounts)
 	if confirmed && err == nil && !res.More {
 		if _, err := atomicfile.Remove(r.path(confirmFile)); err != nil {
 			r.log.Error("the confirmation could not be removed", "err", err)
@@ -147,7 +154,7 @@ func (r *reconciler) apply(ctx context.Context) {
 }
 
 func (r *reconciler) wantAccounts(confirmed bool) accounts.Want {
-	return accounts.Want{Accounts: r.state.Accounts, Groups: r.state.Groups, DefaultShell: r.opt.DefaultShell, ConfirmedRemovals: confirmed}
+	return accounts.Want{Accounts: r.state.Accounts, Groups: r.state.Groups, DefaultShell: r.opt.DefaultShell, Adopt: r.opt.Adopt, ConfirmedRemovals: confirmed}
 }
 
 // scene is what hooks are run for.

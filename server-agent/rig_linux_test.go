@@ -43,6 +43,7 @@ func agentMain() int {
 		ControlURL: "http://127.0.0.1:7080", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		backoff:  func(int, error) time.Duration { return 50 * time.Millisecond },
 		manyFrom: many,
+		Adopt:    strings.Split(os.Getenv("CARDEA_TEST_ADOPT"), ","),
 		tick:     envDuration("CARDEA_TEST_TICK"),
 		hooksDir: os.Getenv("CARDEA_TEST_HOOKS"),
 		before: func(step string) {

@@ -170,7 +170,7 @@ func (a *Agent) sendFarewell(ctx context.Context, text string) (err error) {
 // was. The register stays while accounts do: a later enrolment must know its own.
 func (a *Agent) forget(keepRegister bool) error {
 	files := []string{a.opt.TokenFile}
-	for _, name := range []string{credentialFile, identityFile, stateFile, statusFile, queueFile, beatFile, hostFile, confirmFile, hooksFile, contactFile, logins.AuthLogPosition, logins.JournalPosition, lockFile} {
+	for _, name := range []string{credentialFile, identityFile, stateFile, statusFile, queueFile, beatFile, hostFile, confirmFile, hooksFile, sessionsFile, contactFile, logins.AuthLogPosition, logins.JournalPosition, lockFile} {
 		files = append(files, a.path(name))
 	}
 	if !keepRegister {

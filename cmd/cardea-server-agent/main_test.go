@@ -44,6 +44,7 @@ func TestMistakesGetOneLineThatSaysWhatToDo(t *testing.T) {
 		"a relative folder":                     {[]string{"plan", "--state-dir", "x"}, nil, commandline.Usage, "not an absolute path"},
 		"a port that there is not":              {[]string{"plan", "--access-address", "web-1:99999"}, nil, commandline.Usage, "access-address"},
 		"a shell without a folder":              {[]string{"plan", "--default-shell", "bash"}, nil, commandline.Usage, "default-shell"},
+		"adopting root":                         {[]string{"plan", "--adopt", "root"}, nil, commandline.Usage, "adopt"},
 		"a name that no server may have":        {[]string{"run", "--hostname", "-x"}, nil, commandline.Usage, "hostname"},
 		"a label that is none":                  {[]string{"run", "--host-labels", "Env=prod"}, nil, commandline.Usage, "host-labels"},
 		"a command that is to be found":         {[]string{"run", "--label-commands", "os=uname"}, nil, commandline.Usage, "label-commands: os: a command begins with the absolute path"},

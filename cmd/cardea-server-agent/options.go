@@ -35,6 +35,7 @@ type options struct {
 	CloudLabels     bool                `name:"cloud-labels" help:"take labels from the tags that AWS, GCP or Azure has for this host"`
 	LabelInterval   time.Duration       `name:"label-interval" help:"how often the programs are run"`
 	DefaultShell    string              `name:"default-shell" help:"shell of people who have none of their own (default /bin/bash)"`
+	Adopt           []string            `name:"adopt" help:"accounts of this host that people may be let into, where their project makes none"`
 	AuthLog         string              `name:"auth-log" help:"log file to read logins from (default: the journal, else /var/log/auth.log)"`
 }
 
@@ -84,6 +85,11 @@ func (o options) check() error {
 	if o.Bastion != "" {
 		if err := ident.ServerRef(o.Bastion); err != nil {
 			return fmt.Errorf("bastion: %w", err)
+		}
+	}
+	for _, login := range o.Adopt {
+		if err := ident.Login(login); err != nil {
+			return fmt.Errorf("adopt: %w", err)
 		}
 	}
 	if o.LabelInterval < labels.MinInterval || o.LabelInterval > labels.MaxInterval {

@@ -89,7 +89,7 @@ type planner struct {
 func (p *planner) out() Plan {
 	steps := p.locks
 	if len(p.reg.Accounts) != len(p.have.Register.Accounts) || len(p.reg.Groups) != len(p.have.Register.Groups) ||
-		!maps.Equal(p.reg.Accounts, p.have.Register.Accounts) || !maps.Equal(p.reg.Groups, p.have.Register.Groups) {
+		!maps.Equal(p.reg.Accounts, p.have.Register.Accounts) || !maps.Equal(p.reg.Adopted, p.have.Register.Adopted) || !maps.Equal(p.reg.Groups, p.have.Register.Groups) {
 		reg := p.reg
 		steps = append(steps, Step{Op: OpRecord, Register: &reg})
 	}
@@ -120,7 +120,7 @@ func (p *planner) decide() {
 	}
 	p.planAbsent(absent, ours)
 	for _, a := range wanted {
-		if managed || a.locked() {
+		if !a.Existing && (managed || a.locked()) {
 			p.planAccount(a, groups[a.Login])
 		}
 		if len(p.homes) == homesTogether {
@@ -136,6 +136,7 @@ func (p *planner) decide() {
 			p.members[Managed] = append(p.members[Managed], ident.Canary)
 		}
 	}
+	wanted = p.planAdopted(wanted, groups, managed)
 	p.fixMembers(managed)
 	p.planSudo(wanted)
 	p.planRemovals(wanted, len(ours))
@@ -266,7 +267,9 @@ func (p *planner) checkWanted() (valid []account, named map[string]bool) {
 		logins[a.Login]++
 		uids[a.UID]++
 		gids[a.GID]++
-		named[a.Login] = true
+		if !a.Existing { // else one of that name that is ours is absent
+			named[a.Login] = true
+		}
 	}
 	for _, a := range p.want.Accounts {
 		err := checkAccount(a)

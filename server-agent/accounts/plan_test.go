@@ -119,7 +119,7 @@ func scene(t *testing.T, ar *txtar.Archive) (Host, Want) {
 		more, _ := strconv.Atoi(f[1])
 		h.Leftovers[uid] = leftover{more: more, setID: f[2:]}
 	}
-	want := Want{DefaultShell: "/bin/bash", ConfirmedRemovals: get("confirmed") != ""}
+	want := Want{DefaultShell: "/bin/bash", ConfirmedRemovals: get("confirmed") != "", Adopt: strings.Fields(get("adopt"))}
 	if s := get("want"); s != "{}" {
 		mustJSON(t, s, &want.Accounts)
 	}

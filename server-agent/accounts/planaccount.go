@@ -63,6 +63,7 @@ func (p *planner) changeAccount(a account, u User, groups []string) {
 	if a.locked() {
 		if a.WhenIdle && !p.expired(u.Name) && p.have.Busy[u.UID] {
 			p.held = append(p.held, u.Name) // its time is over, but not what he is doing
+			p.more = true
 			return
 		}
 		p.lock(u)

@@ -18,6 +18,8 @@ type Register struct {
 	// Accounts are by uid, Groups by gid.
 	Accounts map[int]OwnedAccount `json:"accounts"`
 	Groups   map[int]OwnedGroup   `json:"groups"`
+	// Adopted are accounts of the host's own, logins by uid, that people were let into.
+	Adopted map[int]string `json:"adopted,omitempty"`
 }
 
 // OwnedAccount is one account that Cardea made or was about to make.
@@ -85,12 +87,15 @@ func (r Register) save(path string) error {
 }
 
 func (r Register) clone() Register {
-	c := Register{Accounts: maps.Clone(r.Accounts), Groups: maps.Clone(r.Groups)}
+	c := Register{Accounts: maps.Clone(r.Accounts), Groups: maps.Clone(r.Groups), Adopted: maps.Clone(r.Adopted)}
 	if c.Accounts == nil {
 		c.Accounts = map[int]OwnedAccount{}
 	}
 	if c.Groups == nil {
 		c.Groups = map[int]OwnedGroup{}
+	}
+	if c.Adopted == nil {
+		c.Adopted = map[int]string{}
 	}
 	return c
 }

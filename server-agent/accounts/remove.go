@@ -59,9 +59,16 @@ func (p *planner) planRemovals(wanted []account, ours int) {
 			going = append(going, a)
 		}
 	}
-	if ours >= brakeFrom && len(going)*100 > ours*brakePercent && !p.want.ConfirmedRemovals {
-		p.problem("%d of %d accounts would be removed; they are locked, and this waits until you type: cardea-server-agent confirm-removals", len(going), ours)
-		return
+	braked := func(a account) bool { return !a.WhenIdle } // that one's time was over; nobody made a mistake
+	n := 0
+	for _, a := range going {
+		if braked(a) {
+			n++
+		}
+	}
+	if ours >= brakeFrom && n*100 > ours*brakePercent && !p.want.ConfirmedRemovals {
+		p.problem("%d of %d accounts would be removed; they are locked, and this waits until you type: cardea-server-agent confirm-removals", n, ours)
+		going = slices.DeleteFunc(going, braked)
 	}
 	for _, a := range going {
 		p.more = true

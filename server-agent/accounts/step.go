@@ -144,5 +144,8 @@ func (r Register) summary() string {
 	for _, gid := range slices.Sorted(maps.Keys(r.Groups)) {
 		parts = append(parts, fmt.Sprintf("%s:%s=%d", r.Groups[gid].Kind, r.Groups[gid].Name, gid))
 	}
+	for _, uid := range slices.Sorted(maps.Keys(r.Adopted)) {
+		parts = append(parts, fmt.Sprintf("adopted:%s=%d", r.Adopted[uid], uid))
+	}
 	return strings.Join(parts, " ")
 }

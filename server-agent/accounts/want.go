@@ -20,6 +20,9 @@ type Want struct {
 	Groups   []api.AccountGroup
 	// DefaultShell is for accounts that name none; empty means FallbackShell.
 	DefaultShell string
+	// Adopt are the accounts of the host's own that people may be let into, where a
+	// project makes none.
+	Adopt []string
 	// ConfirmedRemovals lifts the brake on removals by absence.
 	ConfirmedRemovals bool
 }
@@ -63,6 +66,9 @@ const stateActive, stateLocked = "active", "locked"
 func checkAccount(a api.Account) error {
 	if err := ident.Login(a.Login); err != nil {
 		return err
+	}
+	if a.Existing && (a.State == stateActive || a.State == stateLocked) {
+		return nil // its ids are the host's
 	}
 	if err := checkID(a.UID); err != nil {
 		return fmt.Errorf("uid %w", err)

@@ -171,7 +171,16 @@ func (j *Journal) save(cursor string) {
 // Source is where logins are read from.
 type Source interface {
 	Follow(ctx context.Context, tell func(api.AgentEvent)) error
+	// Watch has seen called for every login, with the process of sshd's whose it is.
+	// Call it before Follow.
+	Watch(seen func(pid int, e api.AgentEvent))
 }
+
+// Watch implements Source.
+func (j *Journal) Watch(seen func(pid int, e api.AgentEvent)) { j.tracker.Seen = seen }
+
+// Watch implements Source.
+func (a *AuthLog) Watch(seen func(pid int, e api.AgentEvent)) { a.tracker.Seen = seen }
 
 // Find picks the source of this host: the log that was configured, else the
 // journal where systemd runs the host, else the usual auth log.

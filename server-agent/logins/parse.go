@@ -40,6 +40,9 @@ func isSSHD(program string) bool { return program == "sshd" || program == "sshd-
 // Tracker ties ends to logins by the process that wrote them, and rations
 // refusals. The zero value works.
 type Tracker struct {
+	// Seen is called for every login, with the process that wrote of it, before it is told.
+	Seen func(pid int, e api.AgentEvent)
+
 	open     map[int]api.AgentEvent // by pid
 	order    []int
 	refusals refusals
@@ -60,6 +63,9 @@ func (t *Tracker) see(r record, now time.Time) (api.AgentEvent, bool) {
 		}
 		e := api.AgentEvent{At: r.at.UTC(), Kind: Login, Login: m[1], Source: addr.Unmap().String(), KeyID: m[3], Serial: strconv.FormatUint(serial, 10)}
 		t.remember(r.pid, e)
+		if t.Seen != nil {
+			t.Seen(r.pid, e)
+		}
 		return e, true
 	}
 	if e, ok := refused(r); ok {

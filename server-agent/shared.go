@@ -1,0 +1,180 @@
+package serveragent
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/server-agent/accounts"
+	"github.com/cardea-ssh/cardea/server-agent/logins"
+)
+
+// Where several people use one account, ending what one of them does means to
+// end his sessions and nobody else's. Only sshd's log says whose a session is.
+//
+// On hosts without a journal any local user can write to that log, so a line is
+// believed in one direction only: it can bring somebody under suspicion, and
+// never out of it. A session counts as that of everybody to whom a line has ever
+// ascribed it, and is ended as soon as one of these may not be there. Who writes
+// lines to have others thrown out could as well end their processes: he is in
+// the same account.
+
+// maxLedger bounds the sessions that are remembered.
+const maxLedger = 10_000
+
+// sshSession is one process of sshd's in an account of several people.
+type sshSession struct {
+	PID   int      `json:"pid"`
+	Start string   `json:"start"` // in ticks since the boot
+	Login string   `json:"login"`
+	Users []string `json:"users"`
+}
+
+// ledger knows the sessions in accounts where not everybody's processes are one
+// person's, and who may be there. The zero value knows nothing.
+type ledger struct {
+	mu      sync.Mutex
+	path    string
+	open    []sshSession               // guarded by mu
+	allowed map[string]map[string]bool // by login, users; guarded by mu
+	end     func(login string, pid int, start string) error
+}
+
+// open reads what an earlier run has seen. A damaged file is an empty one: the
+// log then says whose new sessions are.
+func openLedger(path string) *ledger {
+	l := &ledger{path: path, end: accounts.EndSession}
+	if raw, err := readSmall(path, maxStateFile); err == nil {
+		json.Unmarshal(raw, &l.open)
+	}
+	return l
+}
+
+var keyUser = regexp.MustCompile(`^cardea:user=([a-z0-9_]+):`)
+
+// saw takes note of a login that the log tells of.
+func (l *ledger) saw(pid int, e api.AgentEvent) {
+	m := keyUser.FindStringSubmatch(e.KeyID)
+	start, ok := accounts.SSHProcess(pid)
+	if e.Kind != logins.Login || m == nil || !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, of := l.allowed[e.Login]; !of && l.allowed != nil {
+		return // an account of one person
+	}
+	for i, s := range l.open {
+		if s.PID == pid && s.Start == start {
+			if !slices.Contains(s.Users, m[1]) {
+				l.open[i].Users = append(s.Users, m[1])
+				l.save()
+			}
+			return
+		}
+	}
+	l.open = slices.DeleteFunc(l.open, gone)
+	if len(l.open) < maxLedger {
+		l.open = append(l.open, sshSession{PID: pid, Start: start, Login: e.Login, Users: []string{m[1]}})
+	}
+	l.save()
+}
+
+func gone(s sshSession) bool {
+	start, ok := accounts.SSHProcess(s.PID)
+	return !ok || start != s.Start
+}
+
+func (l *ledger) save() {
+	if raw, err := json.Marshal(l.open); err == nil {
+		atomicfile.Write(l.path, raw, atomicfile.Options{Mode: 0o600}) // best effort: see openLedger
+	}
+}
+
+// rule says who may be in which account from now on.
+func (l *ledger) rule(all []api.Account) {
+	allowed := map[string]map[string]bool{}
+	own := map[string]bool{}
+	for _, a := range all {
+		if !a.Shared && !a.Existing {
+			own[a.Login] = true // locking ends all of it
+			continue
+		}
+		users := map[string]bool{}
+		for _, u := range a.People {
+			users[u] = true
+		}
+		if !a.Shared {
+			users[a.User] = true
+		}
+		if a.State != "active" {
+			clear(users)
+		}
+		allowed[a.Login] = users
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.allowed != nil {
+		// Somebody whom the state does not name any more may be nowhere.
+		for login := range l.allowed {
+			if allowed[login] == nil && !own[login] {
+				allowed[login] = map[string]bool{}
+			}
+		}
+	}
+	l.allowed = allowed
+}
+
+// enforce ends the sessions of people who may not be where they are, and says
+// which and what went wrong.
+func (l *ledger) enforce() (ended map[string]string, problems []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ended = map[string]string{}
+	before := len(l.open)
+	l.open = slices.DeleteFunc(l.open, func(s sshSession) bool {
+		users, ruled := l.allowed[s.Login]
+		if gone(s) || !ruled || !slices.ContainsFunc(s.Users, func(u string) bool { return !users[u] }) {
+			return gone(s)
+		}
+		if err := l.end(s.Login, s.PID, s.Start); err != nil {
+			problems = append(problems, fmt.Sprintf("a session in the account %s could not be ended: %v", s.Login, err))
+			return false
+		}
+		ended[s.Login] = fmt.Sprintf("ended the session of %v, who may not use this account any more (process %s)", s.Users, strconv.Itoa(s.PID))
+		return true
+	})
+	if len(l.open) != before {
+		l.save()
+	}
+	slices.Sort(problems)
+	return ended, problems
+}
+
+// endSessions is the reconciler's part of it.
+func (a *Agent) endSessions(all []api.Account) {
+	a.ledger.rule(all)
+	a.enforce()
+}
+
+func (a *Agent) enforce() {
+	ended, problems := a.ledger.enforce()
+	for _, login := range slices.Sorted(maps.Keys(ended)) {
+		a.log.Info("done", "login", login, "what", ended[login])
+		a.tell(api.AgentEvent{Kind: "account", Login: login, Detail: ended[login]})
+	}
+	a.board.set("sessions", problems...)
+}
+
+func (a *Agent) nudge() {
+	select {
+	case a.nudged <- struct{}{}:
+	default:
+	}
+}
