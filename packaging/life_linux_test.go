@@ -156,12 +156,13 @@ func TestAPackageOnHostsThatStartNothing(t *testing.T) {
 	t.Parallel()
 	const forbid = "printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d"
 	for _, tc := range []struct {
-		name, before string
-		systemd      bool
+		name, before, after string
+		systemd             bool
 	}{
-		{"with systemd and a policy that forbids it", forbid, true},
-		{"without systemd, as where an image is built", "", false},
-		{"with another folder in the place of /etc/cardea", "mkdir -p /srv/cardea; ln -s /srv/cardea /etc/cardea", false},
+		{"with systemd and a policy that forbids it", forbid, "", true},
+		{"with systemd, where an administrator has switched it off", "rm -f /usr/sbin/policy-rc.d", "systemctl disable --now cardea-server-agent", true},
+		{"without systemd, as where an image is built", "", "", false},
+		{"with another folder in the place of /etc/cardea", "mkdir -p /srv/cardea; ln -s /srv/cardea /etc/cardea", "", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -170,7 +171,7 @@ func TestAPackageOnHostsThatStartNothing(t *testing.T) {
 			h := newHost(t, tc.systemd)
 			h.sh(tc.before)
 			before := h.etc()
-			for _, step := range []string{m.install + m.file(h, "old"), m.install + m.file(h, "new")} {
+			for _, step := range []string{m.install + m.file(h, "old") + "\n" + tc.after, m.install + m.file(h, "new")} {
 				h.sh(step)
 				h.is("", "pgrep -x cardea-server-a || true")
 				h.is("1", "grep -c '^#control_url' /etc/cardea/server-agent.yaml")

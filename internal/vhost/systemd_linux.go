@@ -2,9 +2,11 @@ package vhost
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,12 +27,17 @@ func CheckSystemd() error {
 			return fmt.Errorf("%w: install systemd and dbus: there is no %s", ErrUnable, program)
 		}
 	}
+	probe := exec.Command(shellProgram, "-c", "mount --make-rprivate / && mount -t cgroup2 groups /mnt && mkdir /mnt/"+groupPrefix+"probe-$0 && rmdir /mnt/"+groupPrefix+"probe-$0", rand.Text())
+	probe.SysProcAttr = namespaces()
+	if out, err := probe.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: the kernel refuses control groups: %v: %s", ErrUnable, err, firstLine(out))
+	}
 	return nil
 }
 
 // awaitSystemd waits until systemd has started all that belongs to the host.
 func (h *Host) awaitSystemd(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 3*readyTimeout) // many services
 	defer cancel()
 	for {
 		out, err := h.Run(ctx, "/usr/bin/systemctl", "is-system-running")
