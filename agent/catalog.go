@@ -51,6 +51,7 @@ type catalog struct {
 	seenAt  time.Time // when current was known to be current
 	ids     map[string]string
 	cas     []ssh.PublicKey
+	known   []string // the CAs of hosts in ssh's file
 	skipped []string
 	problem string
 }
@@ -87,6 +88,13 @@ func (c *catalog) hostCAs() []ssh.PublicKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.cas
+}
+
+// trusts is true if ssh has been told of all of these CAs of hosts.
+func (c *catalog) trusts(lines []string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !slices.ContainsFunc(lines, func(l string) bool { return !slices.Contains(c.known, l) })
 }
 
 // set replaces the catalog. Names that break the grammar, and CAs that are no keys, are
@@ -390,6 +398,9 @@ func (a *Agent) writeSSH(ctx context.Context) error {
 		}
 	}
 	a.written = inputs
+	a.catalog.mu.Lock()
+	a.catalog.known = cat.HostCAs
+	a.catalog.mu.Unlock()
 	return nil
 }
 

@@ -219,3 +219,22 @@ func TestAPollThatDoesNotWaitIsNotRepeatedWithoutAPause(t *testing.T) {
 		}
 	}
 }
+
+// The laptop slept while the team's CA of hosts was rotated. The first connection
+// finds that out, and ssh has the new trust before it looks at the host key.
+func TestANewCAOfHostsIsTrustedBeforeSSHMeetsIt(t *testing.T) {
+	web := agenttest.Entry("web-1", "web")
+	w := agenttest.New(t, web)
+	w.Start()
+	if err := w.Ask.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	line := w.RotateHostCA(t)
+	if _, err := w.Ask.Connect(t.Context(), "web-1", "", 0); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(w.Paths.KnownHosts())
+	if err != nil || !strings.Contains(string(text), line) {
+		t.Errorf("known_hosts has %q, %v", text, err)
+	}
+}

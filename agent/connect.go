@@ -115,6 +115,13 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	if err := client.Send(ctx, http.MethodPost, "/v1/connect", in, &got); err != nil {
 		return nil, err
 	}
+	if !a.catalog.trusts(got.HostCAs) {
+		// This machine slept while a CA was rotated: ssh must not meet a host
+		// certificate with the trust of before. Without, ssh says what is wrong.
+		if err := a.refresh(ctx); err != nil {
+			a.log.Warn("the CA of hosts is another one, and the catalog could not be fetched", "error", err)
+		}
+	}
 	cert, err := checkConnection(got, signer.PublicKey(), a.now())
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")

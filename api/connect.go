@@ -32,6 +32,9 @@ type Connection struct {
 	// Notice is a sentence for the user: for example that the server has not
 	// yet confirmed the account.
 	Notice string `json:"notice,omitempty"`
+	// HostCAs are those that may have signed the server's host certificate. Who has
+	// a catalog without one of them fetches it before ssh looks at the host key.
+	HostCAs []string `json:"host_cas,omitempty"`
 }
 
 // Route is one address to dial.

@@ -133,6 +133,17 @@ func (w *World) SetCatalog(version string, servers ...api.CatalogEntry) {
 	w.changed = make(chan struct{})
 }
 
+// RotateHostCA puts another CA of hosts into the catalog and into all connections.
+// Whoever polls is not told: as on a machine that sleeps.
+func (w *World) RotateHostCA(t testing.TB) (line string) {
+	line = sshtest.Line(sshtest.Key(t).PublicKey())
+	w.OnConnect(func(out *api.Connection, _ ssh.PublicKey) { out.HostCAs = []string{line} })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.catalog.Version, w.catalog.HostCAs = w.catalog.Version+"+", []string{line}
+	return line
+}
+
 func (w *World) serveCatalog(c apitest.Call) (any, error) {
 	w.mu.Lock()
 	current, changed := w.catalog, w.changed

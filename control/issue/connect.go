@@ -56,6 +56,7 @@ func (s *Service) Connect(ctx context.Context, by caller.Caller, in api.Connect)
 		return nil, err
 	}
 	return &api.Connection{
+		HostCAs:     s.shownCAs(ctx),
 		Certificate: line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: record.NotAfter,
 		ServerID: w.facts.Server.ID, ServerName: w.facts.Server.Name, Login: w.decision.Login,
 		Routes: w.routes, Ticket: ticket, Notice: notice(w, s.now()),

@@ -9,6 +9,7 @@
 package issue
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -165,6 +166,21 @@ func (s *Service) signing(ctx context.Context, at signer) (found, error) {
 		return *active.previous, nil
 	}
 	return active, err
+}
+
+// shownCAs are the CAs that servers may show a certificate of now: the one that
+// signs, and the one before it while they leave it. Where they cannot be told, the
+// client's catalog decides, as it does anyway.
+func (s *Service) shownCAs(ctx context.Context) []string {
+	active, err := s.active(ctx, ca.Team, ca.HostCA)
+	if err != nil {
+		return nil
+	}
+	out := []string{string(bytes.TrimSpace(active.key.Public))}
+	if active.previous != nil {
+		out = append(out, string(bytes.TrimSpace(active.previous.key.Public)))
+	}
+	return out
 }
 
 // open opens a key, unless it is the one that was open before.
