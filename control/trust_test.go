@@ -4,11 +4,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/issue"
 	"github.com/cardea-ssh/cardea/store"
 	"golang.org/x/crypto/ssh"
 )
@@ -225,4 +228,43 @@ func TestWhatWasRevokedIsInTheState(t *testing.T) {
 	if d := s.state(s.server); len(d.Revoked.Keys) != 0 {
 		t.Errorf("revoked is %+v", d.Revoked)
 	}
+}
+
+// BenchmarkReissue is what a rotation of the CA of hosts asks of the control plane
+// for each server: a host certificate, and one for the probe that proves it, each
+// recorded durably before it is signed. Ten thousand servers shall take two minutes
+// at most.
+func BenchmarkReissue(b *testing.B) {
+	s := newStack(b)
+	s.machines(s.admin())
+	servers, err := s.store.ServersByName(b.Context(), "web-1")
+	if err != nil || len(servers) != 1 {
+		b.Fatal(servers, err)
+	}
+	service := &issue.Service{Store: s.store, Keys: s.keys, Now: s.now}
+	agent := caller.Caller{Subject: store.Subject{Kind: store.KindServer, Server: servers[0]}}
+	const agents = 64 // that ask at the same time
+	var wait sync.WaitGroup
+	jobs := make(chan struct{})
+	for range agents {
+		key := newFresh(b).line()
+		wait.Go(func() {
+			for range jobs {
+				if _, err := service.HostCertificate(b.Context(), agent, api.HostCertificateRequest{PublicKey: key}); err != nil {
+					b.Error(err)
+				}
+				if _, err := service.Canary(b.Context(), agent, api.CanaryRequest{PublicKey: key}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	b.ResetTimer()
+	for range b.N {
+		jobs <- struct{}{}
+	}
+	close(jobs)
+	wait.Wait()
+	b.StopTimer()
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*10_000, "s/10000-servers")
 }

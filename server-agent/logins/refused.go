@@ -32,7 +32,7 @@ var ourKeyID = regexp.MustCompile(`^cardea:[a-z0-9:=_-]{1,500}$`)
 // reasons are the lines in which sshd says why, before the line that a
 // certificate failed, in the same process (sshkey.c, auth2-pubkey.c,
 // auth2-pubkeyfile.c). What it repeats of the configuration is left out.
-var reasons = regexp.MustCompile(`^(Certificate invalid: [a-z ]{1,60}|Certificate does not contain an authorized principal)$|^[^ ]{1,300}: Authentication tried for [a-z0-9_-]{1,32} with (?:correct key|valid certificate) but (not from a permitted (?:host|source address)) \(`)
+var reasons = regexp.MustCompile(`^(Certificate invalid: [a-z ]{1,60}|Certificate does not contain an authorized principal)$|^[^ ]{1,300}: Authentication tried for [a-z0-9_-]{1,32} with (?:correct key|valid certificate) but (not from a permitted (?:host|source address)) \(|^(?:error: )?Authentication (?:CA )?key [A-Z0-9-]{1,40} SHA256:[A-Za-z0-9+/]{43} (revoked) by file `)
 
 const (
 	// refusalsAtOnce certificates are told one by one, and then one each
@@ -87,7 +87,7 @@ type first struct {
 
 // note keeps why a process is about to refuse a certificate.
 func (f *refusals) note(r record) {
-	if !strings.Contains(r.message, "ertificate ") && !strings.Contains(r.message, ": Authentication tried for ") {
+	if !strings.Contains(r.message, "ertificate ") && !strings.Contains(r.message, ": Authentication tried for ") && !strings.Contains(r.message, " revoked by file ") {
 		return
 	}
 	m := reasons.FindStringSubmatch(r.message)
@@ -97,7 +97,7 @@ func (f *refusals) note(r record) {
 	if f.why == nil || len(f.why) >= maxWhy {
 		f.why = map[int]string{}
 	}
-	f.why[r.pid] = m[1] + m[2]
+	f.why[r.pid] = m[1] + m[2] + m[3]
 }
 
 // take says whether a refusal is told. A client shows a certificate more than

@@ -29,6 +29,8 @@ func TestARefusedCertificate(t *testing.T) {
 		"of ours":                            {line: failedMsg, want: &ours},
 		"for another server":                 {"Certificate does not contain an authorized principal", failedMsg, with(func(e *api.AgentEvent) { e.Detail = "Certificate does not contain an authorized principal" })},
 		"that is over":                       {"Certificate invalid: expired", failedMsg, with(func(e *api.AgentEvent) { e.Detail = "Certificate invalid: expired" })},
+		"revoked":                            {"error: Authentication key ED25519-CERT " + "SHA256:" + strings.Repeat("A", 43) + " revoked by file /etc/ssh/cardea/revoked", failedMsg, with(func(e *api.AgentEvent) { e.Detail = "revoked" })},
+		"of a revoked CA":                    {"Authentication CA key ED25519 " + "SHA256:" + strings.Repeat("A", 43) + " revoked by file /etc/ssh/cardea/revoked", failedMsg, with(func(e *api.AgentEvent) { e.Detail = "revoked" })},
 		"past the gateway":                   {"/etc/ssh/cardea/principals/alice:1: Authentication tried for alice with correct key but not from a permitted host (host=198.18.0.4, ip=198.18.0.4, required=198.18.0.2).", failedMsg, with(func(e *api.AgentEvent) { e.Detail = "not from a permitted host" })},
 		"a reason that is none of sshd's":    {"Certificate invalid: \x1b[2J", failedMsg, &ours},
 		"a stranger's own":                   {line: swap(keyID, "mallory"), want: stranger},
