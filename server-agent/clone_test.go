@@ -21,11 +21,17 @@ type imaged struct {
 	cloud *metadatatest.Instance
 }
 
-func newImaged(t *testing.T) imaged {
+// needRoot skips where the agent's folder could not be root's.
+func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: needs root")
 	}
+}
+
+func newImaged(t *testing.T) imaged {
+	t.Helper()
+	needRoot(t)
 	i := imaged{id: filepath.Join(t.TempDir(), "machine-id"), cloud: &metadatatest.Instance{Cloud: "gcp", ID: "1"}}
 	s := httptest.NewServer(i.cloud)
 	t.Cleanup(s.Close)

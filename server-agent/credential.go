@@ -107,7 +107,8 @@ func (a *Agent) Enrol(ctx context.Context) (id, name string, err error) {
 
 func (a *Agent) enrol(ctx context.Context) error {
 	secret, err := a.readToken()
-	if err != nil {
+	byCloud := errors.Is(err, ErrNotEnrolled) && a.opt.Cloud != ""
+	if err != nil && !byCloud {
 		return err
 	}
 	if a.opt.ControlURL == "" {
@@ -126,7 +127,12 @@ func (a *Agent) enrol(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	var out api.EnrolledServer
-	if err := client.Send(call, "POST", "/v1/servers/enrol", in, &out); err != nil {
+	if byCloud {
+		err = a.enrolInstance(call, client, key, &out)
+	} else {
+		err = client.Send(call, "POST", "/v1/servers/enrol", in, &out)
+	}
+	if err != nil {
 		return fmt.Errorf("enrol at %s: %w", a.opt.ControlURL, err)
 	}
 	c := credential{ControlURL: client.URL, Token: out.AccessToken, Server: out.Server, Name: ident.Text(out.Name), PolicyKey: out.PolicyKey}

@@ -131,6 +131,9 @@ func New(opt Options) (*Agent, error) {
 			return nil, err
 		}
 	}
+	if err := CheckCloud(opt.Cloud); err != nil {
+		return nil, err
+	}
 	gatherer, err := labels.New(opt.HostLabels, opt.LabelCommands)
 	if err != nil {
 		return nil, err

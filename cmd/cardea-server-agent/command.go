@@ -68,7 +68,7 @@ func (v *verbs) agent(needRoot bool) (*serveragent.Agent, error) {
 		return nil, commandline.Wrong(err)
 	}
 	return serveragent.New(serveragent.Options{
-		ControlURL: v.opt.ControlURL, StateDir: v.opt.StateDir, TokenFile: v.opt.TokenFile, AccessAddress: v.opt.AccessAddress,
+		ControlURL: v.opt.ControlURL, StateDir: v.opt.StateDir, TokenFile: v.opt.TokenFile, Cloud: v.opt.Cloud, AccessAddress: v.opt.AccessAddress,
 		AccessInterface: v.opt.AccessInterface, HTTPSProxy: v.opt.HTTPSProxy,
 		Hostname: v.opt.Hostname, AltNames: v.opt.AltNames, Bastion: v.opt.Bastion, HostLabels: v.opt.HostLabels, LabelCommands: v.opt.LabelCommands, LabelInterval: v.opt.LabelInterval, CloudLabels: v.opt.CloudLabels, DefaultShell: v.opt.DefaultShell, Adopt: v.opt.Adopt, AuthLog: v.opt.AuthLog,
 		Log: log, Version: version.Get().Version, UserAgent: version.UserAgent("cardea-server-agent"),

@@ -41,6 +41,7 @@ func TestMistakesGetOneLineThatSaysWhatToDo(t *testing.T) {
 		"an interface that is none":             {[]string{"plan", "--access-interface", "eth0/1"}, nil, commandline.Usage, "access-interface"},
 		"a name of an interface that is longer": {[]string{"plan", "--access-interface", "abcdefghijklmnop"}, nil, commandline.Usage, "access-interface"},
 		"a proxy that is none":                  {[]string{"plan", "--https-proxy", "proxy:3128"}, nil, commandline.Usage, "https-proxy: this is not the URL of a proxy"},
+		"a cloud that there is not":             {[]string{"run", "--cloud", "oracle"}, nil, commandline.Usage, "none of aws, gcp, azure and auto"},
 		"a relative folder":                     {[]string{"plan", "--state-dir", "x"}, nil, commandline.Usage, "not an absolute path"},
 		"a port that there is not":              {[]string{"plan", "--access-address", "web-1:99999"}, nil, commandline.Usage, "access-address"},
 		"a shell without a folder":              {[]string{"plan", "--default-shell", "bash"}, nil, commandline.Usage, "default-shell"},

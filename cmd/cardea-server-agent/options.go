@@ -24,6 +24,7 @@ type options struct {
 	ControlURL      string              `name:"control-url" help:"URL of the control plane; needed to enrol, remembered afterwards"`
 	StateDir        string              `name:"state-dir" help:"folder of this server's identity and last good state"`
 	TokenFile       string              `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
+	Cloud           string              `name:"cloud" help:"enrol without a token by what a cloud says of this host: aws, gcp, azure, or auto; needs an enrolment rule"`
 	AccessAddress   string              `name:"access-address" help:"host or host:port at which sshd is reached, proposed to the control plane (default: found)"`
 	AccessInterface string              `name:"access-interface" help:"interface whose address is proposed in place of access_address, and followed when it changes"`
 	HTTPSProxy      string              `name:"https-proxy" help:"URL of the HTTP proxy towards the control plane (default: HTTPS_PROXY; NO_PROXY holds too)"`
@@ -51,6 +52,9 @@ func (o options) check() error {
 		if err := api.CheckURL(o.ControlURL); err != nil {
 			return fmt.Errorf("control-url: %w", err)
 		}
+	}
+	if err := serveragent.CheckCloud(o.Cloud); err != nil {
+		return fmt.Errorf("cloud: %w", err)
 	}
 	for _, path := range []struct{ name, value string }{{"state-dir", o.StateDir}, {"default-shell", o.DefaultShell}} {
 		if path.value != "" && !filepath.IsAbs(path.value) {
