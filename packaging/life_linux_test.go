@@ -136,6 +136,9 @@ func purged(h *host, alice *team, open *session, before string) {
 func leaves(h *host, t *team) {
 	h.Helper()
 	ctx := h.Context()
+	h.sh(`for on in created deleted; do
+		printf '#!/bin/sh\nid -u "$CARDEA_LOGIN" >/var/tmp/hook-%s\n' $on | install -m 755 /dev/stdin /usr/lib/cardea-server-agent/hooks/user-$on.d/note
+	done`)
 	if _, err := t.AddUser(ctx, "bob"); err != nil {
 		h.Fatal(err)
 	}
@@ -148,6 +151,8 @@ func leaves(h *host, t *team) {
 		h.Fatal(err)
 	}
 	h.eventually("! pgrep -u bob && test \"$(getent shadow bob | cut -d: -f8)\" = 1 && test ! -e /var/lib/systemd/linger/bob && test ! -e /var/spool/cron/crontabs/bob")
+	h.eventually("cmp /var/tmp/hook-created /var/tmp/hook-deleted && grep -qx \"$(id -u bob)\" /var/tmp/hook-created")
+	h.sh("rm -r /var/tmp/hook-created /var/tmp/hook-deleted /usr/lib/cardea-server-agent/hooks/*/note")
 	h.enterable("after bob left")
 }
 
