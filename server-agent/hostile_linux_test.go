@@ -63,6 +63,9 @@ EOS
 		// Each time she is there again, and gone again, by another way.
 		r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.Accounts[0] = alice("locked", true) }))
 		r.p.set(func(d *api.DesiredState) { d.Accounts[0] = removed("archive") })
+		if i%3 == 2 {
+			r.eventually("she is removed", func() bool { return r.sh("getent passwd alice || true; ls /home") == "carol\n" })
+		}
 		r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.Accounts[0] = alice("active", i%2 == 0) }))
 		r.eventually("she swaps again", func() bool { n := rounds(); return n > 0 && n != before })
 		total += max(rounds()-before, 0)
