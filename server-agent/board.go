@@ -45,7 +45,7 @@ type board struct {
 }
 
 // The parts, in the order in which their problems are told.
-var parts = [...]string{"fetch", "address", "state", "accounts", "sshd", "certificate", "revoked", "events", "hooks", "labels"}
+var parts = [...]string{"fetch", "address", "state", "accounts", "sshd", "certificate", "revoked", "events", "queue", "hooks", "labels"}
 
 // set replaces the problems of a part, and reports whether that changed them.
 func (b *board) set(part string, problems ...string) (changed bool) {

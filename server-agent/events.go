@@ -11,15 +11,20 @@ import (
 	"github.com/cardea-ssh/cardea/server-agent/logins"
 )
 
-// tell keeps an event for the control plane.
-func (a *Agent) tell(e api.AgentEvent) {
-	if e.At.IsZero() {
-		e.At = a.now().UTC()
+// tell keeps events for the control plane.
+func (a *Agent) tell(events ...api.AgentEvent) {
+	for i := range events {
+		e := &events[i]
+		if e.At.IsZero() {
+			e.At = a.now().UTC()
+		}
+		e.Detail = cutText(ident.Text(e.Detail), maxProblem)
 	}
-	e.Detail = cutText(ident.Text(e.Detail), maxProblem)
-	if err := a.queue.add(e); err != nil {
-		a.log.Error("an event could not be kept", "kind", e.Kind, "login", e.Login, "err", err)
-		a.board.set("events", "events cannot be kept on disk: "+err.Error())
+	if err := a.queue.add(events...); err != nil {
+		a.log.Error("events could not be kept", "events", len(events), "err", err)
+		a.board.set("queue", "events cannot be kept on disk: "+err.Error())
+	} else if len(events) > 0 {
+		a.board.set("queue")
 	}
 }
 

@@ -97,12 +97,23 @@ func (q *queue) rewrite() error {
 	return err
 }
 
-// add keeps an event. When the queue is full, events are counted instead, and
-// refusals when half of it is: that half is for what strangers cannot cause.
-func (q *queue) add(e api.AgentEvent) error {
+// add keeps events, with one write and one sync for all of them: five thousand
+// accounts that are made at once are as many events. When the queue is full,
+// events are counted instead, and refusals when half of it is: that half is for
+// what strangers cannot cause.
+func (q *queue) add(events ...api.AgentEvent) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.wake()
+	had := len(q.events)
+	for _, e := range events {
+		q.take(e)
+	}
+	return q.keep(q.events[had:])
+}
+
+// take puts an event into memory, or counts it. q.mu is held.
+func (q *queue) take(e api.AgentEvent) {
 	if e.Kind == logins.Refused {
 		e.More += q.refused
 		q.refused = 0
@@ -110,33 +121,36 @@ func (q *queue) add(e api.AgentEvent) error {
 			if q.refused = e.More; e.Key != "" {
 				q.refused++
 			}
-			return nil
+			return
 		}
 	}
 	if q.dropped > 0 && len(q.events) < maxQueue-1 {
-		lost := api.AgentEvent{At: time.Now().UTC(), Kind: "alarm", Detail: fmt.Sprintf("%d events were dropped because the queue was full", q.dropped)}
-		if err := q.append(lost); err != nil {
-			return err
-		}
+		q.events = append(q.events, api.AgentEvent{At: time.Now().UTC(), Kind: "alarm", Detail: fmt.Sprintf("%d events were dropped because the queue was full", q.dropped)})
 		q.dropped = 0
 	}
 	if len(q.events) >= maxQueue {
 		q.dropped++
-		return nil
+		return
 	}
-	return q.append(e)
+	q.events = append(q.events, e)
 }
 
-func (q *queue) append(e api.AgentEvent) error {
-	q.events = append(q.events, e)
-	raw, err := json.Marshal(e)
-	if err != nil {
-		return err
+// keep writes what was taken behind the rest. q.mu is held.
+func (q *queue) keep(events []api.AgentEvent) error {
+	if len(events) == 0 {
+		return nil
 	}
 	if q.file == nil {
 		return q.rewrite()
 	}
-	if _, err := q.file.Write(append(raw, '\n')); err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	for _, e := range events {
+		if err := enc.Encode(e); err != nil {
+			return err
+		}
+	}
+	if _, err := q.file.Write(b.Bytes()); err != nil {
 		// Perhaps half a line: the file is written anew with the next try.
 		q.file.Close()
 		q.file = nil

@@ -105,10 +105,12 @@ func (r *reconciler) apply(ctx context.Context) {
 	want := r.wantAccounts(confirmed)
 	res, err := r.accounts.Apply(ctx, want)
 	r.tellSteps(res.Done)
+	var left []api.AgentEvent
 	for _, login := range slices.Sorted(maps.Keys(res.Left)) {
 		r.log.Info("left", "login", login, "what", res.Left[login])
-		r.tell(api.AgentEvent{Kind: "account", Login: login, Detail: res.Left[login]})
+		left = append(left, api.AgentEvent{Kind: "account", Login: login, Detail: res.Left[login]})
 	}
+	r.tell(left...)
 	if ctx.Err() != nil || errors.Is(err, accounts.ErrStale) {
 		return
 	}
@@ -194,6 +196,7 @@ func (r *reconciler) showError(part, what string, err error) {
 
 // tellSteps reports what was done to accounts.
 func (r *reconciler) tellSteps(done []accounts.Step) {
+	var events []api.AgentEvent
 	for _, s := range done {
 		r.log.Info("done", "step", s.String())
 		detail := ""
@@ -215,9 +218,10 @@ func (r *reconciler) tellSteps(done []accounts.Step) {
 			detail = "changed"
 		}
 		if detail != "" {
-			r.tell(api.AgentEvent{Kind: "account", Login: s.Login, Detail: detail})
+			events = append(events, api.AgentEvent{Kind: "account", Login: s.Login, Detail: detail})
 		}
 	}
+	r.tell(events...)
 }
 
 // applySSHD does sshd's part. Principals come first and by themselves: who may

@@ -177,6 +177,30 @@ func TestTheQueue(t *testing.T) {
 	}
 }
 
+func TestManyEventsAreKeptTogetherAndAFailureLosesNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue")
+	q, err := openQueue(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.add(events(1, 700)...); err != nil {
+		t.Fatal(err)
+	}
+	q.file.Close() // as a disk that fails
+	if err := q.add(events(1, 2)...); err == nil {
+		t.Error("a failure is no error")
+	}
+	if err := q.add(); err != nil {
+		t.Error(err)
+	}
+	if err := q.add(events(1, 1)...); err != nil {
+		t.Errorf("after the failure: %v", err)
+	}
+	if q, err = openQueue(path); err != nil || len(q.events) != 703 {
+		t.Errorf("%d events are on disk, %v", len(q.events), err)
+	}
+}
+
 func TestAFullQueueCountsWhatItDrops(t *testing.T) {
 	q, err := openQueue(filepath.Join(t.TempDir(), "queue"))
 	if err != nil {
