@@ -62,6 +62,9 @@ func (s *Service) sign(ctx context.Context, d api.DesiredState) (*api.SignedStat
 	if err != nil {
 		return nil, fmt.Errorf("encode desired state: %w", err)
 	}
+	if err := fits(len(raw)); err != nil {
+		return nil, err
+	}
 	signer, err := s.signer(ctx)
 	if err != nil {
 		return nil, err
@@ -71,6 +74,20 @@ func (s *Service) sign(ctx context.Context, d api.DesiredState) (*api.SignedStat
 		return nil, err
 	}
 	return &api.SignedState{State: raw, Signature: sig}, nil
+}
+
+// maxState is how large a state may be, in bytes: an agent reads no more than
+// api.MaxAnswer, in which there is base64 of it, and its signature in the rest.
+const maxState = (api.MaxAnswer - 1<<10) / 4 * 3
+
+// fits refuses a state that the agent would have to refuse. It says why, in what the
+// agent reports as a problem, and goes on with the last one that did fit.
+func fits(n int) error {
+	if n <= maxState {
+		return nil
+	}
+	return api.Errorf(api.Conflict, "the state of this server would have %d bytes, and %d are the most; its last state holds", n, maxState).
+		WithHint("give fewer people access to it, or fewer sudo commands that are different from person to person")
 }
 
 // signerLife is how long it is believed which key signs. Agents have pinned it,

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,21 @@ func TestTheStateOfManyWithManyCommandsFitsIntoAnAnswer(t *testing.T) {
 	t.Logf("%d bytes on the wire", n)
 	if n > api.MaxAnswer/8 {
 		t.Errorf("the answer has %d bytes", n)
+	}
+}
+
+func TestAStateThatNoAgentWouldTakeIsRefused(t *testing.T) {
+	if err := fits(maxState); err != nil {
+		t.Error(err)
+	}
+	err := fits(maxState + 1)
+	if api.KindOf(err) != api.Conflict || !strings.Contains(err.Error(), "its last state holds") {
+		t.Errorf("one byte more: %v", err)
+	}
+	// What is as large as it may be fits into an answer, with all that is around it.
+	raw, err := json.Marshal(api.SignedState{State: make([]byte, maxState), Signature: make([]byte, 64)})
+	if err != nil || len(raw) > api.MaxAnswer {
+		t.Errorf("%d bytes, %v", len(raw), err)
 	}
 }
 
