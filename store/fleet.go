@@ -185,8 +185,9 @@ type Fleet interface {
 	DeleteServer(ctx context.Context, id string, m Meta) error
 	// ReportServer stores a report; the confirmed version never goes back within
 	// an epoch, and an empty host key or version leaves the one before. It raises
-	// no revision; whoever waits for the project hears of other host labels. A beat is
-	// judged first (Rhythm.Judge): of a doubtful report nothing else is stored, and
+	// no revision, and wakes nobody who waits for the project: ten thousand hosts that
+	// each say something new of themselves must not wake ten thousand others each. A
+	// beat is judged first (Rhythm.Judge): of a doubtful report nothing else is stored, and
 	// with a copied one the server is held and an audit row tells of it.
 	ReportServer(ctx context.Context, id string, r ServerReport, m Meta) (Pulse, error)
 	// SeenServer notes at most once a minute that a server polls.

@@ -219,10 +219,7 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 			r.AgentVersion = v.AgentVersion
 		}
 		t.touch(store.ServerTopic(id))
-		if r.HostLabels != nil && !maps.Equal(*r.HostLabels, v.HostLabels) {
-			v.HostLabels = *r.HostLabels
-			t.touch(store.ProjectTopic(v.Project))
-		}
+		set(&v.HostLabels, r.HostLabels)
 		set(&v.Proposed, r.Proposed)
 		_, err = t.exec(`UPDATE servers SET proposed = ?, confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, host_ca = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,
 			v.Proposed, r.ConfirmedEpoch, r.ConfirmedCounter, r.Problems, r.HostKey, r.HostCA, r.AgentVersion, v.HostLabels, t.now, id)

@@ -259,7 +259,7 @@ var serverCases = []testCase{
 		_, err := w.s.ReportServer(w.ctx, "srv_none", store.ServerReport{}, w.quiet())
 		w.want(store.ErrNotFound, err)
 	}},
-	{"a report's host labels stand in place of those before and wake who waits for the project; none leave them", func(w *world) {
+	{"a report's host labels stand in place of those before, and none leave them; nobody else is woken", func(w *world) {
 		p := w.path()
 		before := must[store.Team](w)(w.s.Team(w.ctx)).Revision
 		say := func(labels *map[string]string) <-chan struct{} {
@@ -267,14 +267,14 @@ var serverCases = []testCase{
 			must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{HostLabels: labels}, w.quiet()))
 			return woken
 		}
-		w.awake(say(&map[string]string{"role": "db"}))
+		w.asleep(say(&map[string]string{"role": "db"}))
 		s := must[store.Server](w)(w.s.Server(w.ctx, p.server.ID))
 		w.equal(s.HostLabels, map[string]string{"role": "db"})
 		w.equal(s.Labels, p.server.Labels)
 		w.asleep(say(&map[string]string{"role": "db"}))
 		w.asleep(say(nil))
 		w.equal(must[store.Server](w)(w.s.Server(w.ctx, p.server.ID)).HostLabels, s.HostLabels)
-		w.awake(say(&map[string]string{}))
+		w.asleep(say(&map[string]string{}))
 		w.equal(len(must[store.Server](w)(w.s.Server(w.ctx, p.server.ID)).HostLabels), 0)
 		w.equal(must[store.Team](w)(w.s.Team(w.ctx)).Revision, before)
 	}},
