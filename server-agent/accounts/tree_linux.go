@@ -39,7 +39,7 @@ func openBelow(parent int, name string, flags int) (*os.File, error) {
 	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
 	how := &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV}
 	fd, err := retry(func() (int, error) { return unix.Openat2(parent, name, how) })
-	if errors.Is(err, unix.ENOSYS) {
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) { // EPERM: of a filter that is older than the call
 		return openBelowOld(parent, name, flags)
 	}
 	if err != nil {
