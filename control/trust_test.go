@@ -209,6 +209,7 @@ func TestAForcedStepIsAudited(t *testing.T) {
 func TestWhatWasRevokedIsInTheState(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
+	other := s.newServer("web", "web-2", nil)
 	lost := ssh.FingerprintSHA256(newFresh(t).public)
 	must[api.RevokedKey](t, s.admin, "POST", "/v1/revoked-keys", api.NewRevokedKey{Fingerprint: lost, Reason: "laptop stolen"})
 	denied(t, s.admin, api.Conflict, "POST", "/v1/revoked-keys", api.NewRevokedKey{Fingerprint: lost})
@@ -219,6 +220,9 @@ func TestWhatWasRevokedIsInTheState(t *testing.T) {
 	d := s.state(s.server)
 	if !slices.Equal(d.Revoked.Keys, []string{lost}) || !slices.Equal(d.Revoked.Serials, []string{c.Serial}) {
 		t.Errorf("revoked is %+v", d.Revoked)
+	}
+	if d := s.state(other); !slices.Equal(d.Revoked.Keys, []string{lost}) || len(d.Revoked.Serials) > 0 {
+		t.Errorf("another server is told of %+v", d.Revoked)
 	}
 	if got := must[api.List[api.RevokedKey]](t, s.admin, "GET", "/v1/revoked-keys", nil).Items; len(got) != 1 || got[0].Reason != "laptop stolen" {
 		t.Errorf("listed: %+v", got)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -246,5 +247,48 @@ func TestAHostCertificateIsRenewed(t *testing.T) {
 	}
 	r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.HostCAs = d.HostCAs[:1] }))
 	r.mayEnter(alice, "true")
+	r.stop()
+}
+
+// The agent is killed before each step of renewing the list. What sshd reads is at
+// every moment the old list or the new one, whole; and the next run goes on.
+func TestKilledWhileTheListOfRevokedKeysIsRenewed(t *testing.T) {
+	t.Parallel()
+	r, alice, local := staffed(t)
+	var serials []string
+	for die := 1; ; die++ {
+		r.stop()
+		victim := r.person("alice", true)
+		serials = append(serials, strconv.FormatUint(victim.certificate(r).Serial, 10))
+		v := r.p.set(func(d *api.DesiredState) { d.Revoked.Serials = slices.Clone(serials) })
+		r.start("CARDEA_TEST_DIE_AT=" + strconv.Itoa(die))
+		done := false
+		r.eventually("the agent dies or is done", func() bool {
+			select {
+			case <-r.agent.Done():
+				return true
+			default:
+			}
+			done = r.p.last().Confirmed == v
+			return done
+		})
+		r.sh("ssh-keygen -Q -l -f " + revokedFile + " && /usr/sbin/sshd -t")
+		r.mayEnter(alice, "true")
+		r.mayEnterPlain(local)
+		if done {
+			r.mayNotEnter(victim)
+			if die < 4 {
+				t.Errorf("the agent has %d steps: they are not what this test thinks", die-1)
+			}
+			break
+		}
+		r.agent = nil
+		r.start()
+		r.p.confirmed(v)
+		r.mayNotEnter(victim)
+		if left := r.sh("ls -A /etc/ssh/cardea /var/lib/cardea-server-agent | grep -E 'tmp|check'; true"); left != "" {
+			t.Errorf("killed before step %d: it leaves %s", die, left)
+		}
+	}
 	r.stop()
 }

@@ -101,8 +101,9 @@ type Revocations struct {
 	Serials []RevokedSerial
 }
 
-// RevokedSerial is a certificate, and when it is over.
+// RevokedSerial is a certificate, the one server that it is for, and when it is over.
 type RevokedSerial struct {
 	Serial uint64
+	Server string
 	Until  time.Time
 }

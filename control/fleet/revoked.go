@@ -7,11 +7,21 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-// revocations are a project's, as its servers are told of them.
-func revocations(f store.Revocations) api.Revocations {
-	v := api.Revocations{Keys: f.Keys}
+// revoked is what a project's servers must refuse.
+type revoked struct {
+	keys    []string
+	serials map[string][]string // by server: a certificate is worthless on any other
+}
+
+func newRevoked(f store.Revocations) revoked {
+	v := revoked{keys: f.Keys, serials: map[string][]string{}}
 	for _, r := range f.Serials {
-		v.Serials = append(v.Serials, strconv.FormatUint(r.Serial, 10))
+		v.serials[r.Server] = append(v.serials[r.Server], strconv.FormatUint(r.Serial, 10))
 	}
 	return v
+}
+
+// of is what one server is told.
+func (v revoked) of(server string) api.Revocations {
+	return api.Revocations{Keys: v.keys, Serials: v.serials[server]}
 }

@@ -35,7 +35,7 @@ type view struct {
 	people  []person
 	userCAs []string
 	hostCAs []string
-	revoked api.Revocations
+	revoked revoked
 	sources []string
 	sudo    *sudoers
 	leavers map[string][]store.Leaver // by user
@@ -80,7 +80,7 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 	}
 	slices.SortFunc(v.people, func(a, b person) int { return cmp.Compare(a.user.UID, b.user.UID) })
 	v.userCAs, v.hostCAs, v.sources = lines(f.UserCAs), lines(f.HostCAs), sources(f)
-	v.revoked = revocations(f.Revoked)
+	v.revoked = newRevoked(f.Revoked)
 	v.sudo = newSudoers(f.Entitlements)
 	v.leavers = map[string][]store.Leaver{}
 	for _, l := range f.Leavers {
@@ -128,7 +128,7 @@ func (v *view) state(server store.Server, demands []store.Demand, now time.Time)
 		Team: v.facts.Team.ID, Project: v.facts.Project.ID, Server: server.ID, Name: server.Name,
 		Version: v.version, IssuedAt: now, Complete: true,
 		Accounts: []api.Account{}, Groups: []api.AccountGroup{},
-		UserCAs: v.userCAs, HostCAs: v.hostCAs, Revoked: v.revoked, Sources: v.sources,
+		UserCAs: v.userCAs, HostCAs: v.hostCAs, Revoked: v.revoked.of(server.ID), Sources: v.sources,
 		PrincipalSeconds: int(principalLife / time.Second),
 	}
 	matches := make([]bool, len(v.grants))

@@ -171,19 +171,15 @@ func (s *Service) blocking(ctx context.Context, v store.Rotation, now time.Time)
 		add(v.OldHost, "shows no host certificate of the new key yet")
 	}
 	slices.SortStableFunc(out, func(a, b api.BlockingServer) int {
-		if a.Absent != b.Absent {
-			return cmp.Compare(b2i(b.Absent), b2i(a.Absent))
+		switch {
+		case a.Absent && !b.Absent:
+			return -1
+		case b.Absent && !a.Absent:
+			return 1
 		}
 		return cmp.Compare(a.Name, b.Name)
 	})
 	return out, nil
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // Rotate makes the next key and publishes it.

@@ -304,7 +304,7 @@ func revocations(db querier, project string) (v store.Revocations, err error) {
 		return v, err
 	}
 	v.Keys = append(byHand, retired...)
-	v.Serials, err = all(db, func(r *store.RevokedSerial) []any { return []any{&r.Serial, &r.Until} },
-		`SELECT r.serial, r.until FROM revoked_certificates r WHERE r.project_id = ? ORDER BY r.until DESC, r.serial LIMIT ?`, project, maxRevoked)
+	v.Serials, err = all(db, func(r *store.RevokedSerial) []any { return []any{&r.Serial, &r.Server, &r.Until} },
+		`SELECT r.serial, i.server_id, r.until FROM revoked_certificates r JOIN issuances i ON i.serial = r.serial WHERE r.project_id = ? ORDER BY r.until DESC, r.serial LIMIT ?`, project, maxRevoked)
 	return v, err
 }

@@ -243,7 +243,7 @@ var trustCases = []testCase{
 			w.ok(w.s.RecordIssuance(w.ctx, over, w.quiet()))
 			w.raises(p.project.ID, func() { w.ok(revoke(p)) })
 			f := must[store.ProjectFacts](w)(w.s.ProjectFacts(w.ctx, p.project.ID))
-			w.equal(f.Revoked.Serials, []store.RevokedSerial{{Serial: live.Serial, Until: live.NotAfter}})
+			w.equal(f.Revoked.Serials, []store.RevokedSerial{{Serial: live.Serial, Server: p.server.ID, Until: live.NotAfter}})
 			w.ok(w.s.Sweep(w.ctx, live.NotAfter))
 			w.equal(len(must[store.ProjectFacts](w)(w.s.ProjectFacts(w.ctx, p.project.ID)).Revoked.Serials), 1) // a host's clock may be behind
 			w.ok(w.s.Sweep(w.ctx, live.NotAfter.Add(10*time.Minute)))
