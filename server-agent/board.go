@@ -30,6 +30,8 @@ type Status struct {
 	Reported time.Time `json:"reported,omitzero"`
 	// Accounts are the logins that may enter.
 	Accounts []string `json:"accounts"`
+	// Labels are what the host says of itself.
+	Labels map[string]string `json:"labels,omitempty"`
 	// CertificateEnds is when the host certificate does.
 	CertificateEnds time.Time `json:"certificate_ends,omitzero"`
 	Problems        []string  `json:"problems"`

@@ -72,6 +72,7 @@ func (a *Agent) gatherLabels(ctx context.Context) error {
 		}
 		if a.said.setLabels(found) {
 			a.log.Info("this host says of itself", "labels", found)
+			a.board.update(func(s *Status) { s.Labels = found }) // never changed, only replaced
 		}
 		// Apart from those of others, which were started with it.
 		if err := sleep(ctx, interval+jitter(interval/10)); err != nil {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -168,6 +170,7 @@ func printStatus(out io.Writer, s serveragent.Status) error {
 		{"reported", ago(s.Reported)},
 		{"host certificate ends", at(s.CertificateEnds)},
 		{"people", strings.Join(s.Accounts, " ")},
+		{"labels", labelText(s.Labels)},
 	} {
 		fmt.Fprintf(w, "%s\t%s\n", row[0], ident.Text(row[1]))
 	}
@@ -175,6 +178,14 @@ func printStatus(out io.Writer, s serveragent.Status) error {
 		fmt.Fprintf(w, "problem\t%s\n", p)
 	}
 	return w.Flush()
+}
+
+func labelText(labels map[string]string) string {
+	var texts []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		texts = append(texts, k+"="+labels[k])
+	}
+	return strings.Join(texts, " ")
 }
 
 func ago(t time.Time) string {
