@@ -40,10 +40,11 @@ func (a *Agent) heard() {
 	if age := now.Sub(a.contact.kept); age > 0 && age < keepContact {
 		return
 	}
-	a.contact.kept = now
 	if err := writeJSON(a.path(contactFile), contactKept{now}); err != nil {
 		a.log.Warn("when the control plane was heard could not be kept", "err", err)
+		return
 	}
+	a.contact.kept = now
 }
 
 // lastHeard is never in the future. Where nothing is known of it, it is when the

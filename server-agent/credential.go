@@ -106,6 +106,9 @@ func (a *Agent) Enrol(ctx context.Context) (id, name string, err error) {
 }
 
 func (a *Agent) enrol(ctx context.Context) error {
+	if a.given != nil {
+		return a.keepGiven(ctx)
+	}
 	secret, err := a.readToken()
 	byCloud := errors.Is(err, ErrNotEnrolled) && a.opt.Cloud != ""
 	if err != nil && !byCloud {
@@ -139,6 +142,19 @@ func (a *Agent) enrol(ctx context.Context) error {
 	if err := c.check(); err != nil {
 		return fmt.Errorf("enrol at %s: its answer cannot be used: %w", a.opt.ControlURL, err)
 	}
+	a.given = &given{c, key}
+	return a.keepGiven(ctx)
+}
+
+// given is a credential that the control plane gave and that is not on disk yet. Its
+// token is used up, so that there is no other: a disk that failed is asked again.
+type given struct {
+	credential
+	key *dpop.Key
+}
+
+func (a *Agent) keepGiven(ctx context.Context) error {
+	c := a.given.credential
 	// The machine first: a credential without it could be anybody's.
 	if err := a.keepHost(ctx); err != nil {
 		return fmt.Errorf("keep what this machine is known by: %w", err)
@@ -150,6 +166,8 @@ func (a *Agent) enrol(ctx context.Context) error {
 		a.log.Warn("the used enrolment token could not be removed; it is worthless now", "file", a.opt.TokenFile, "err", err)
 	}
 	a.log.Info("enrolled", "server", c.Server, "name", c.Name, "control", c.ControlURL)
+	key := a.given.key
+	a.given = nil
 	return a.use(c, key)
 }
 

@@ -96,6 +96,7 @@ type Agent struct {
 	opt    Options
 	client *api.Client
 	cred   credential
+	given  *given         // by the enrolment; nil once it is kept
 	cloud  metadata.Cloud // by which the host enrols, once that is known
 	anew   bool           // the credential of another server was dropped
 	now    func() time.Time

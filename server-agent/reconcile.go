@@ -358,6 +358,7 @@ func (r *reconciler) report(ctx context.Context) {
 	r.reportFailures, r.reported, r.told = 0, count, told
 	r.reportAt = time.Now().Add(reportEvery + jitter(reportEvery/4))
 	r.take(out)
+	r.heard()
 	r.board.update(func(s *Status) { s.Reported, s.Contact = r.now().UTC(), r.now().UTC() })
 	r.publish()
 }
