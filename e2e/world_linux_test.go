@@ -28,6 +28,7 @@ type world struct {
 	own   bool // the stage is this script's alone
 
 	servers []string
+	azure   *azure // the cloud of the script, if there is one
 
 	people  map[string]*stage.Person
 	jobs    map[string]*job
@@ -49,6 +50,7 @@ func newWorld(t testing.TB) *world {
 //	gateways=N          how many there are (1)
 //	gateway=required    the project's setting
 //	database=postgres   in place of SQLite
+//	cloud=azure         there is a cloud whose papers the control plane believes
 func (w *world) raise(ctx context.Context, words ...string) {
 	w.t.Helper()
 	dir, err := shortDir()
@@ -64,6 +66,12 @@ func (w *world) raise(ctx context.Context, words ...string) {
 		case "gateways":
 			_, err = fmt.Sscan(value, &opt.Gateways)
 			w.must(err)
+		case "cloud":
+			w.azure, err = newAzure()
+			w.must(err)
+			root := filepath.Join(dir, "azure.pem")
+			w.must(os.WriteFile(root, w.azure.root(), 0o600))
+			opt.Control = append(opt.Control, "CARDEA_AZURE_ROOTS="+root)
 		case "gateway":
 			project.Gateway = value
 		case "database":

@@ -22,12 +22,12 @@ func (s *Stage) controlEnv() ([]string, error) {
 	if database == "" {
 		database = filepath.Join(dir, "cardea.db")
 	}
-	return []string{
+	return append([]string{
 		"CARDEA_DATABASE=" + database,
 		"CARDEA_KEY_FILE=" + filepath.Join(dir, "kek"),
 		fmt.Sprintf("CARDEA_LISTEN=127.0.0.1:%d", s.opt.Port),
 		"CARDEA_PUBLIC_URL=" + s.URL,
-	}, nil
+	}, s.opt.Control...), nil
 }
 
 func (s *Stage) initControl(ctx context.Context) error {

@@ -29,6 +29,8 @@ type Options struct {
 	Port int
 	// Database is a PostgreSQL URL; empty means SQLite in Dir.
 	Database string
+	// Control is more of the control plane's environment.
+	Control []string
 	// Gateways is how many there are.
 	Gateways int
 	// Servers makes virtual hosts; nil means in this process, which needs root.

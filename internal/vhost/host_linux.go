@@ -183,6 +183,21 @@ func (h *Host) Run(ctx context.Context, name string, args ...string) (string, er
 	return runCommand(h.Command(ctx, name, args...), nil)
 }
 
+// Listen opens a socket on the host that this program serves: a service that the
+// host finds on its network.
+func (h *Host) Listen(network, address string) (l net.Listener, err error) {
+	space, err := openNetns(h.init.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	defer space.Close()
+	err = space.do(func() error {
+		l, err = net.Listen(network, address)
+		return err
+	})
+	return l, err
+}
+
 // Start starts a program inside the host and keeps its output.
 func (h *Host) Start(ctx context.Context, name string, args ...string) (*Process, error) {
 	return Start(h.Command(ctx, name, args...))
