@@ -89,6 +89,41 @@ func TestAccountsThatAreRemoved(t *testing.T) {
 	s.wantAccounts(s.server, "alice locked remove:archive", "bob active")
 }
 
+// Bob left once, long ago, and is back for ten minutes. At their end the sweep is a
+// moment late, and somebody else's change has the states made anew: what is on
+// record of his first leaving must not take his home at once.
+func TestAnAccountIsNotRemovedForALeavingOfBefore(t *testing.T) {
+	for what, temporary := range map[string]func(*scene, time.Time){
+		"a membership": func(s *scene, until time.Time) {
+			must[api.Member](t, s.admin, "PUT", "/v1/groups/ops/members/bob", api.NewMember{Until: until})
+		},
+		"a grant": func(s *scene, until time.Time) {
+			must[api.Group](t, s.admin, "POST", "/v1/groups", api.NewGroup{Name: "guests"})
+			must[api.Member](t, s.admin, "PUT", "/v1/groups/guests/members/bob", api.NewMember{})
+			must[api.Grant](t, s.admin, "POST", "/v1/projects/web/grants", api.NewGrant{Group: "guests", Role: "user", Until: until})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newScene(t)
+			s.set(api.AccountPatch{Removal: ptr("remove"), RemovalHome: ptr("delete"), RemovalSeconds: ptr(3600)})
+			must[api.Member](t, s.admin, "PUT", "/v1/groups/ops/members/bob", api.NewMember{})
+			must[api.Named](t, s.admin, "DELETE", "/v1/groups/ops/members/bob", nil)
+			s.pass(time.Hour)
+			s.wantAccounts(s.server, "alice active", "bob locked remove:delete")
+			temporary(s, s.now().Add(10*time.Minute))
+			s.wantAccounts(s.server, "alice active", "bob active")
+
+			s.wait(10 * time.Minute) // and nothing is swept
+			s.set(api.AccountPatch{AccountSeconds: ptr(700)})
+			s.wantAccounts(s.server, "alice active")
+			s.pass(time.Hour - time.Second)
+			s.wantAccounts(s.server, "alice active")
+			s.pass(time.Hour)
+			s.wantAccounts(s.server, "alice active", "bob locked remove:delete")
+		})
+	}
+}
+
 // A server whose labels change may be another grant's: those of before go there
 // and nowhere else.
 func TestALabelThatChangesEndsAccessOnThatServerAlone(t *testing.T) {

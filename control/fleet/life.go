@@ -100,7 +100,7 @@ func (c *crew) over(user string) bool {
 // have a shared one now.
 func (c *crew) rest() (out []api.Account) {
 	for _, u := range c.v.facts.Left {
-		if c.there[u.ID] {
+		if c.there[u.ID] || c.v.ending[u.ID] {
 			continue
 		}
 		a := api.Account{User: u.ID, Login: u.Login, UID: u.UID, GID: u.UID, State: accountLocked, Existing: c.v.existing()}

@@ -39,6 +39,9 @@ type view struct {
 	sources []string
 	sudo    *sudoers
 	leavers map[string][]store.Leaver // by user
+	// ending are the users of whom a membership or a grant has ended just now: the
+	// sweep has yet to write that down, and what it wrote before is of another time.
+	ending map[string]bool
 }
 
 type grant struct {
@@ -58,8 +61,10 @@ type person struct {
 // revision of its own, so nothing is left out too late for long.
 func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 	v := &view{version: api.StateVersion{Epoch: f.Team.Epoch, Counter: f.Project.Revision}, facts: f}
-	byGroup := map[string][]int{}
+	v.ending = map[string]bool{}
+	byGroup, over := map[string][]int{}, map[string]bool{}
 	for _, g := range f.Grants {
+		over[g.Group] = over[g.Group] || ended(g.Until, now)
 		selector, err := policy.ParseSelector(g.Selector)
 		if err != nil || ended(g.Until, now) {
 			continue // one that does not parse selects nothing
@@ -69,6 +74,7 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 	}
 	byUser := map[string][]int{}
 	for _, m := range f.Members {
+		v.ending[m.User] = v.ending[m.User] || over[m.Group] || ended(m.Until, now)
 		if !ended(m.Until, now) {
 			byUser[m.User] = append(byUser[m.User], byGroup[m.Group]...)
 		}
