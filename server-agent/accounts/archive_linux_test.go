@@ -4,13 +4,17 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -298,6 +302,82 @@ func TestWhoSwapsFoldersForLinksLosesNobodyElsesFiles(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Bob has a file of his own in a folder that alice let everybody write to, and a
+// lease on it, which he would take again whenever it is broken. The agent must not
+// wait for him: nothing else would be done on the host meanwhile.
+func TestWhoHoldsALeaseIsNotWaitedFor(t *testing.T) {
+	a, home := leaver(t)
+	held := filepath.Join(home, "incoming", "bobs")
+	put(t, held, "mine", 0o600)
+	f, err := os.OpenFile(held, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Skipf("SKIPPED: this file system has no leases: %v", err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.leaveHome(leaveStep(homeArchive), never)
+		done <- err
+	}()
+	select {
+	case err = <-done:
+	case <-time.After(30 * time.Second): // the kernel breaks a lease after 45
+		f.Close()
+		<-done
+		t.Fatal("the agent waits for bob")
+	}
+	if !errors.Is(err, errHeld) || !strings.Contains(err.Error(), "incoming/bobs") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(held); err != nil {
+		t.Error(err)
+	}
+	f.Close()
+	if _, err := a.leaveHome(leaveStep(homeArchive), never); err != nil {
+		t.Error(err)
+	}
+}
+
+// A filter of system calls that is older than openat2 says that it is not permitted.
+func TestAFilterThatDoesNotKnowOpenat2(t *testing.T) {
+	a, home := leaver(t)
+	put(t, filepath.Join(home, "src", "main.go"), "package main", 0o644)
+	const allow, refuse = 0x7fff0000, 0x00050000 | uint32(unix.EPERM) // SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the call's number
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_OPENAT2},
+		{Code: unix.BPF_RET | unix.BPF_K, K: refuse},
+		{Code: unix.BPF_RET | unix.BPF_K, K: allow},
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the filter
+		program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+		}
+		if err == nil {
+			if _, refused := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{}); !errors.Is(refused, unix.EPERM) {
+				err = fmt.Errorf("the filter does not hold: %v", refused)
+			}
+		}
+		if err == nil {
+			_, err = a.leaveHome(leaveStep(homeArchive), never)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(home); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the home is there yet: %v", err)
 	}
 }
 

@@ -68,11 +68,22 @@ func openBelowOld(parent int, name string, flags int) (*os.File, error) {
 	return f, nil
 }
 
+// mostTries bounds how often an open is tried that could not be done just now.
+const mostTries = 8
+
+// errHeld: somebody has a file of his own in the home, and a lease on it (fcntl(2)).
+// He could keep it for ever, so he is not waited for.
+var errHeld = errors.New("a program holds a lease on it; it is tried again")
+
 func retry(open func() (int, error)) (fd int, err error) {
-	for {
-		// EAGAIN: something was renamed while the kernel looked (openat2(2)).
-		if fd, err = open(); !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+	for try := 1; ; try++ {
+		fd, err = open()
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case !errors.Is(err, unix.EAGAIN):
 			return fd, err
+		case try >= mostTries: // else something was renamed while the kernel looked (openat2(2))
+			return fd, errHeld
 		}
 	}
 }
