@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -20,6 +21,7 @@ import (
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/version"
 	serveragent "github.com/cardea-ssh/cardea/server-agent"
+	"github.com/cardea-ssh/cardea/server-agent/program"
 )
 
 // verbs shares the options among the verbs.
@@ -65,6 +67,11 @@ func (v *verbs) agent(needRoot bool) (*serveragent.Agent, error) {
 	if needRoot && os.Geteuid() != 0 {
 		return nil, errors.New("this needs root; type it with sudo")
 	}
+	if needRoot {
+		if err := v.trustConfig(); err != nil {
+			return nil, err
+		}
+	}
 	log, err := v.opt.Logger(v.stderr)
 	if err != nil {
 		return nil, commandline.Wrong(err)
@@ -75,6 +82,23 @@ func (v *verbs) agent(needRoot bool) (*serveragent.Agent, error) {
 		Hostname: v.opt.Hostname, AltNames: v.opt.AltNames, Bastion: v.opt.Bastion, HostLabels: v.opt.HostLabels, LabelCommands: v.opt.LabelCommands, LabelInterval: v.opt.LabelInterval, CloudLabels: v.opt.CloudLabels, DefaultShell: v.opt.DefaultShell, Adopt: v.opt.Adopt, AuthLog: v.opt.AuthLog,
 		Log: log, Version: version.Get().Version, UserAgent: version.UserAgent("cardea-server-agent"),
 	})
+}
+
+// trustConfig refuses a configuration that others can write: it names programs that
+// run as root (label_commands) and the folder of what is believed (state_dir).
+func (v *verbs) trustConfig() error {
+	file := v.loader.File()
+	if file == "" {
+		return nil
+	}
+	file, err := filepath.Abs(file)
+	if err == nil {
+		err = program.TrustedConfig(file)
+	}
+	if err != nil {
+		return commandline.Wrongf("the configuration is not used, because whoever can change it would be root: %v; type: chown root: %s && chmod go-w %s", err, file, file)
+	}
+	return nil
 }
 
 func (v *verbs) run(cmd *cobra.Command, _ []string) error {

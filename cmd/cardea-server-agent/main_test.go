@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,5 +86,43 @@ func TestVersionAndHelpNeedNothing(t *testing.T) {
 		if code != 0 || !strings.Contains(stdout, "ardea") || stderr != "" {
 			t.Errorf("%q: code %d, stdout %q, stderr %q", args, code, stdout, stderr)
 		}
+	}
+}
+
+// Mallory may write to the configuration, and names a program of hers there.
+func TestAConfigurationOfOthersIsNotUsed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root")
+	}
+	dir := t.TempDir()
+	file, state := filepath.Join(dir, "server-agent.yaml"), filepath.Join(dir, "state")
+	if err := os.WriteFile(file, []byte("label_commands: {role: [/bin/sh, -c, id]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		change func() error
+		code   int
+		says   string
+	}{
+		"root's own":                     {func() error { return os.Chmod(file, 0o644) }, commandline.Failed, "not enrolled"},
+		"one that a group can write to":  {func() error { return os.Chmod(file, 0o664) }, commandline.Usage, "chmod go-w " + file},
+		"one that is somebody else's":    {func() error { return os.Chown(file, 65534, 0) }, commandline.Usage, "is not root's own"},
+		"one in a folder of everybody's": {func() error { return os.Chmod(dir, 0o777) }, commandline.Usage, "others than root can write to " + dir},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for path, mode := range map[string]os.FileMode{file: 0o600, dir: 0o755} {
+				if err := errors.Join(os.Chown(path, 0, 0), os.Chmod(path, mode)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := tc.change(); err != nil {
+				t.Fatal(err)
+			}
+			for _, verb := range []string{"plan", "enroll"} {
+				if code, _, stderr := call(t, nil, verb, "--config", file, "--state-dir", state); code != tc.code || !strings.Contains(stderr, tc.says) {
+					t.Errorf("%s: code %d, %q", verb, code, stderr)
+				}
+			}
+		})
 	}
 }

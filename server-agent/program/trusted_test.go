@@ -70,3 +70,41 @@ func TestTrusted(t *testing.T) {
 		}
 	}
 }
+
+func TestTrustedConfig(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root, whose files are trusted")
+	}
+	dir, err := os.MkdirTemp("/root", "cardea-program-") // no folder above may be everybody's
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for name, mode := range map[string]os.FileMode{"etc": 0o755, "tmp": 0o777 | os.ModeSticky, "open": 0o777, "bobs": 0o755} {
+		if err := os.Mkdir(at(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for file, fileMode := range map[string]os.FileMode{"good": 0o644, "group": 0o664, "everybody": 0o646, "others": 0o600} {
+			if err := os.WriteFile(filepath.Join(at(name), file), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			os.Chmod(filepath.Join(at(name), file), fileMode)
+		}
+		os.Symlink("good", filepath.Join(at(name), "link"))
+		os.Symlink("good", filepath.Join(at(name), "bobs-link"))
+		os.Lchown(filepath.Join(at(name), "bobs-link"), 65534, 0)
+		os.Chown(filepath.Join(at(name), "others"), 65534, 0)
+		os.Chmod(at(name), mode)
+	}
+	os.Chown(at("bobs"), 65534, 0)
+	for name, ok := range map[string]bool{
+		"etc/good": true, "etc/link": true, "etc/group": false, "etc/everybody": false, "etc/others": false,
+		"tmp/good": true, "tmp/link": true, "tmp/group": false, "tmp/others": false, "tmp/bobs-link": false,
+		"open/good": false, "open/link": false, "bobs/good": false, "etc": false, "etc/none": false,
+	} {
+		if err := TrustedConfig(at(name)); (err == nil) != ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
