@@ -40,7 +40,7 @@ test: ## install what the tests need, then run them all with the race detector
 SOAK ?= all
 soak: ## break the server agent's every write, on hosts of its own (SOAK=…, SEED=…)
 	packaging/install-test-needs
-	CARDEA_SOAK=$(SOAK) CARDEA_SEED=$(SEED) $(GO) test -count=1 -timeout 24h -v -run 'TestAFaultAtAnySystemCall|TestAFullDisk' ./server-agent | grep -v '=== '
+	CARDEA_SOAK=$(SOAK) CARDEA_SEED=$(SEED) $(GO) test -count=1 -timeout 24h -v -run 'TestAFaultAtAnySystemCall|TestAFullDisk' ./server-agent
 
 test-matrix: ## the tests that meet a host's programs, on Debian 11 to unstable (SUITES=…)
 	GO=$(GO) .ci/matrix $(SUITES)
