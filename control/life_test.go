@@ -1,6 +1,8 @@
 package control
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +10,9 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/fleet"
+	"github.com/cardea-ssh/cardea/store"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -259,4 +264,57 @@ func TestASharedAccount(t *testing.T) {
 		}
 	}
 	denied(t, s.admin, api.Conflict, "POST", "/v1/users", api.NewUser{Name: "deploy"})
+}
+
+// meddler is a store in which something happens just before a server's facts are read.
+type meddler struct {
+	store.Store
+	before func()
+}
+
+func (m *meddler) ServerFacts(ctx context.Context, id string) (store.ServerFacts, error) {
+	if f := m.before; f != nil {
+		m.before = nil
+		f()
+	}
+	return m.Store.ServerFacts(ctx, id)
+}
+
+// A state whose version is the server's own revision has all of the project
+// that came before it, whatever happens while it is put together: an agent never
+// asks again for what is older than the version that it has.
+func TestAStateOnDemandHasAllThatIsOlderThanItsVersion(t *testing.T) {
+	s := newScene(t, func(p *api.ProjectSettings) { p.Accounts = "on-demand" })
+	alice, have := s.user("alice"), s.confirm(s.server).Version
+	row, err := s.store.Server(t.Context(), s.server.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &meddler{Store: s.store, before: func() {
+		must[api.Group](t, s.admin, "POST", "/v1/groups", api.NewGroup{Name: "late"})
+		must[api.Grant](t, s.admin, "POST", "/v1/projects/web/grants", api.NewGrant{Group: "late", Role: "user"})
+		if _, err := s.store.DemandAccount(t.Context(), row.ID, alice.ID, s.now().Add(time.Hour), store.Meta{Now: s.now()}); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err := s.store.DemandAccount(t.Context(), row.ID, s.user("bob").ID, s.now().Add(time.Hour), store.Meta{Now: s.now()}); err != nil {
+		t.Fatal(err)
+	}
+	f := fleet.Service{Store: m, Keys: s.keys, Now: s.now}
+	signed, err := f.State(t.Context(), caller.Caller{Subject: store.Subject{Server: row}}, have, 0)
+	if err != nil || signed == nil {
+		t.Fatalf("state %v, %v", signed, err)
+	}
+	var d api.DesiredState
+	if err := json.Unmarshal(signed.State, &d); err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.store.Project(t.Context(), s.project.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := slices.ContainsFunc(d.Groups, func(g api.AccountGroup) bool { return g.Name == "late" })
+	if d.Version.Counter <= p.Revision || !late {
+		t.Errorf("version %d, the project's is %d; the group is there: %v", d.Version.Counter, p.Revision, late)
+	}
 }

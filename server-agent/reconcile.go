@@ -103,6 +103,7 @@ func (r *reconciler) apply(ctx context.Context) {
 	r.lookAt, r.lookedWith = time.Now().Add(reconcileEvery), r.lastHeard()
 	confirmed := r.confirmed()
 	want := r.wantAccounts(confirmed)
+	r.endSessions(r.state.Accounts) // like locks, before all that takes time
 	res, err := r.accounts.Apply(ctx, want)
 	r.tellSteps(res.Done)
 	var left []api.AgentEvent
@@ -129,7 +130,6 @@ func (r *reconciler) apply(ctx context.Context) {
 		r.lookAt = time.Now().Add(time.Minute)
 	}
 	r.waiting = res.More
-	r.endSessions(r.state.Accounts)
 	if confirmed && err == nil && !res.More {
 		if _, err := atomicfile.Remove(r.path(confirmFile)); err != nil {
 			r.log.Error("the confirmation could not be removed", "err", err)
