@@ -139,7 +139,6 @@ func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) erro
 			`DELETE FROM leavers WHERE project_id = ?`,
 			`DELETE FROM demands WHERE project_id = ?`,
 			`DELETE FROM enrolment_rules WHERE project_id = ?`,
-			`UPDATE keys SET state = '` + store.KeyRetired + `', sealed = '' WHERE scope = ?`,
 			`DELETE FROM projects WHERE id = ?`,
 		} {
 			if _, err := t.exec(q, id); err != nil {
@@ -147,7 +146,7 @@ func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) erro
 			}
 		}
 		t.touch(store.ProjectTopic(id))
-		return nil
+		return t.destroyKeys(`scope = ?`, id)
 	})
 }
 

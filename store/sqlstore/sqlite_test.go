@@ -1,13 +1,17 @@
 package sqlstore
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/cardea-ssh/cardea/store"
 	"github.com/cardea-ssh/cardea/store/storetest"
 )
 
@@ -49,4 +53,38 @@ func TestManySnapshotsOfStatementsThatNobodyHasPreparedEnd(t *testing.T) {
 		})
 	}
 	done.Wait()
+}
+
+// A retired key's private part is gone from the file, and not only from its row.
+func TestARetiredKeyLeavesNothingInTheFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cardea.db")
+	s := mustOpen(t, file, "a")
+	sealed := []byte("sealed bytes that must not stay anywhere in the file")
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	admin := store.User{ID: "usr_a", Issuer: "local", Subject: "a", Name: "a", Login: "a", Status: store.Active, Admin: true}
+	key := store.Key{ID: "key_a", Scope: teamScope, Purpose: gatewayCAPurpose, State: store.Active, Fingerprint: "SHA256:a", Sealed: sealed}
+	next := store.Key{ID: "key_b", Scope: teamScope, Purpose: gatewayCAPurpose, Fingerprint: "SHA256:b", Sealed: []byte("another")}
+	_, err := s.CreateTeam(t.Context(), store.Team{ID: "tm_a", Name: "demo"}, []store.Key{key}, admin, "", store.Meta{Now: now})
+	holds := func() bool {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpen(t, file, "a")
+		return bytes.Contains(raw, sealed)
+	}
+	if err != nil || !holds() {
+		t.Fatalf("the file does not hold the key: %v", err)
+	}
+	err = errors.Join(
+		s.PublishCA(t.Context(), next, store.Meta{Now: now}),
+		s.SwitchCA(t.Context(), teamScope, gatewayCAPurpose, store.Without{}, store.Meta{Now: now}),
+		s.RetireCA(t.Context(), teamScope, gatewayCAPurpose, store.Without{}, store.Meta{Now: now.Add(store.KeySettle)}))
+	if err != nil || holds() {
+		t.Errorf("the file holds a retired key: %v", err)
+	}
+	s.Close()
 }
