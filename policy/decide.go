@@ -74,6 +74,9 @@ func sessionValid(f Facts) (Decision, bool) {
 }
 
 func serverReady(f Facts) (Decision, bool) {
+	if f.Server.Held {
+		return deny(ServerInactive, "ask your administrator", "server %s is held: two hosts seem to be it", f.Server.Name)
+	}
 	if !f.Server.Active {
 		return deny(ServerInactive, "ask your administrator", "server %s is disabled", f.Server.Name)
 	}

@@ -92,6 +92,7 @@ type Server struct {
 	ProjectID string
 	Name      string // for sentences
 	Active    bool
+	Held      bool // two hosts use its credential; it is not active then
 	Enrolled  bool // its agent has a credential
 	// Labels are those of the administrator or the enrolment token. Keys that begin with
 	// host/ are the server's own word and never grant anything.

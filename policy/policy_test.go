@@ -43,6 +43,7 @@ func TestEveryRuleAndItsBoundary(t *testing.T) {
 		"session at its end":                         {func(f *Facts) { f.Session.ExpiresAt = now }, SessionExpired},
 		"session without an end":                     {func(f *Facts) { f.Session.ExpiresAt = time.Time{} }, SessionExpired},
 		"session revoked":                            {func(f *Facts) { f.Session.RevokedAt = now.Add(time.Hour) }, SessionRevoked},
+		"server held":                                {func(f *Facts) { f.Server.Held = true }, ServerInactive},
 		"server disabled":                            {func(f *Facts) { f.Server.Active = false }, ServerInactive},
 		"server disabled and no grant":               {func(f *Facts) { f.Server.Active, f.Grants = false, nil }, NoGrant},
 		"server not enrolled":                        {func(f *Facts) { f.Server.Enrolled = false }, ServerNotEnrolled},

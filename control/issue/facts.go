@@ -34,7 +34,7 @@ func projectFacts(p store.Project) policy.Project {
 // serverFacts: a server's row comes into being by its enrolment, so every
 // server that there is has enrolled.
 func serverFacts(s store.Server) policy.Server {
-	return policy.Server{ID: s.ID, ProjectID: s.Project, Name: s.Name, Active: s.State == store.Active, Enrolled: true, Labels: s.Labels}
+	return policy.Server{ID: s.ID, ProjectID: s.Project, Name: s.Name, Active: s.State == store.Active, Held: s.State == store.Held, Enrolled: true, Labels: s.Labels}
 }
 
 func memberships(rows []store.Member) []policy.Membership {
