@@ -94,6 +94,9 @@ func (r *reconciler) run(ctx context.Context, news <-chan api.DesiredState) erro
 				r.lookAt = time.Time{}
 			}
 		case <-ticker.C:
+			if r.ledger.doubtful() {
+				r.enforce()
+			}
 		}
 	}
 }

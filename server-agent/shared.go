@@ -2,12 +2,14 @@ package serveragent
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
@@ -21,12 +23,21 @@ import (
 // On hosts without a journal any local user can write to that log, so a line is
 // believed in one direction only: it can bring somebody under suspicion, and
 // never out of it. A session counts as that of everybody to whom a line has ever
-// ascribed it, and is ended as soon as one of these may not be there. Who writes
-// lines to have others thrown out could as well end their processes: he is in
-// the same account.
+// ascribed it, and is ended as soon as one of these may not be there. So who writes
+// lines can have others thrown out of the accounts of several people, and of no
+// other: what is ended is the process of a session there (accounts.ErrNotTheirs).
 
-// maxLedger bounds the sessions that are remembered.
-const maxLedger = 10_000
+const (
+	// maxLedger bounds the sessions that are remembered.
+	maxLedger = 10_000
+	// maxAscribed bounds the people to whom lines ascribe one session. One of more is
+	// ended as if tooMany were one who may not be there: lines of sshd's own name one.
+	maxAscribed = 16
+	tooMany     = "and others"
+	// doubtFor is how long a process may still become that of a session in the
+	// account: sshd writes of a login before it begins.
+	doubtFor = 30 * time.Second
+)
 
 // sshSession is one process of sshd's in an account of several people.
 type sshSession struct {
@@ -36,6 +47,12 @@ type sshSession struct {
 	Users []string `json:"users"`
 }
 
+// instance tells a process from a later one of its number.
+type instance struct {
+	pid   int
+	start string
+}
+
 // ledger knows the sessions in accounts where not everybody's processes are one
 // person's, and who may be there. The zero value knows nothing.
 type ledger struct {
@@ -43,13 +60,17 @@ type ledger struct {
 	path    string
 	open    []sshSession               // guarded by mu
 	allowed map[string]map[string]bool // by login, users; guarded by mu
+	// doubt are processes that are of no session in the account, and since when that
+	// is known; guarded by mu.
+	doubt   map[instance]time.Time
 	end     func(login string, pid int, start string) error
+	process func(pid int) (start string, ok bool)
 }
 
 // open reads what an earlier run has seen. A damaged file is an empty one: the
 // log then says whose new sessions are.
 func openLedger(path string) *ledger {
-	l := &ledger{path: path, end: accounts.EndSession}
+	l := &ledger{path: path, end: accounts.EndSession, process: accounts.SSHProcess}
 	if raw, err := readSmall(path, maxStateFile); err == nil {
 		json.Unmarshal(raw, &l.open)
 	}
@@ -61,7 +82,7 @@ var keyUser = regexp.MustCompile(`^cardea:user=([a-z0-9_]+):`)
 // saw takes note of a login that the log tells of.
 func (l *ledger) saw(pid int, e api.AgentEvent) {
 	m := keyUser.FindStringSubmatch(e.KeyID)
-	start, ok := accounts.SSHProcess(pid)
+	start, ok := l.process(pid)
 	if e.Kind != logins.Login || m == nil || !ok {
 		return
 	}
@@ -72,22 +93,26 @@ func (l *ledger) saw(pid int, e api.AgentEvent) {
 	}
 	for i, s := range l.open {
 		if s.PID == pid && s.Start == start {
-			if !slices.Contains(s.Users, m[1]) {
-				l.open[i].Users = append(s.Users, m[1])
+			who := m[1]
+			if len(s.Users) >= maxAscribed {
+				who = tooMany
+			}
+			if !slices.Contains(s.Users, m[1]) && !slices.Contains(s.Users, who) {
+				l.open[i].Users = append(s.Users, who)
 				l.save()
 			}
 			return
 		}
 	}
-	l.open = slices.DeleteFunc(l.open, gone)
+	l.open = slices.DeleteFunc(l.open, l.gone)
 	if len(l.open) < maxLedger {
 		l.open = append(l.open, sshSession{PID: pid, Start: start, Login: e.Login, Users: []string{m[1]}})
 	}
 	l.save()
 }
 
-func gone(s sshSession) bool {
-	start, ok := accounts.SSHProcess(s.PID)
+func (l *ledger) gone(s sshSession) bool {
+	start, ok := l.process(s.PID)
 	return !ok || start != s.Start
 }
 
@@ -137,13 +162,27 @@ func (l *ledger) enforce() (ended map[string]string, problems []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ended = map[string]string{}
-	before := len(l.open)
+	before, doubted := len(l.open), l.doubt
+	l.doubt = map[instance]time.Time{}
 	l.open = slices.DeleteFunc(l.open, func(s sshSession) bool {
 		users, ruled := l.allowed[s.Login]
-		if gone(s) || !ruled || !slices.ContainsFunc(s.Users, func(u string) bool { return !users[u] }) {
-			return gone(s)
+		if l.gone(s) || !ruled || !slices.ContainsFunc(s.Users, func(u string) bool { return !users[u] }) {
+			return l.gone(s)
 		}
-		if err := l.end(s.Login, s.PID, s.Start); err != nil {
+		err := l.end(s.Login, s.PID, s.Start)
+		if errors.Is(err, accounts.ErrNotTheirs) {
+			process := instance{s.PID, s.Start}
+			since, known := doubted[process]
+			if !known {
+				since = time.Now()
+			}
+			if time.Since(since) > doubtFor {
+				return true
+			}
+			l.doubt[process] = since
+			return false
+		}
+		if err != nil {
 			problems = append(problems, fmt.Sprintf("a session in the account %s could not be ended: %v", s.Login, err))
 			return false
 		}
@@ -155,6 +194,13 @@ func (l *ledger) enforce() (ended map[string]string, problems []string) {
 	}
 	slices.Sort(problems)
 	return ended, problems
+}
+
+// doubtful reports whether enforce is to be asked again soon.
+func (l *ledger) doubtful() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.doubt) > 0
 }
 
 // endSessions is the reconciler's part of it.

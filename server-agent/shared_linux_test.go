@@ -93,6 +93,16 @@ func TestOneOfSeveralInASharedAccountIsDisabled(t *testing.T) {
 	r.stop()
 	r.start()
 
+	// Mallory, who has an account of another kind there, has a line say that the sshd
+	// which listens is a session in deploy, of somebody who may not be there.
+	forge := func(pid, serial string) {
+		r.sh(fmt.Sprintf(`echo "$(date +%%Y-%%m-%%dT%%H:%%M:%%S.000000+00:00) web-1 sshd[$(%s)]: Accepted publickey for deploy from 10.0.0.9 port 4711 ssh2: ED25519-CERT SHA256:%[2]s ID cardea:user=usr_mallory:session=x:device=y (serial %[3]s) CA ED25519 SHA256:%[2]s" >>/var/log/auth.log`,
+			pid, strings.Repeat("A", 43), serial))
+		r.p.event("the forged line "+serial, func(e api.AgentEvent) bool { return e.Serial == serial })
+	}
+	forge("pgrep -o -x sshd", "8")
+	r.mayEnter(ben, "true")
+
 	shared(ben.user(r))
 	r.thrownOut(first)
 	r.p.event("the end of ann's session", func(e api.AgentEvent) bool {

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,6 +47,36 @@ func startOf(dir string) (string, bool) {
 	return "", false
 }
 
+// ErrNotTheirs: a process of sshd's is not that of a session of the account, or not
+// yet. Where any local user can write to the log, a line may ascribe every process
+// of sshd's to an account: the one that listens, with everybody's sessions below it,
+// and that of root's own session.
+var ErrNotTheirs = errors.New("the process of sshd's is not that of a session of this account")
+
+// sessionFor tells what /proc knows of a process of sshd's, which no user can
+// forge. Below that of a session runs one of the account's own, once it has
+// begun. Until then the process has another of sshd's above it, or the name that
+// those of sessions have since OpenSSH 9.8, and none of root's or of somebody
+// else's below it.
+func sessionFor(all []process, pid, uid int) bool {
+	above, known, foreign := 0, false, false
+	for _, p := range all {
+		switch {
+		case p.pid == pid:
+			above, known = p.parent, p.name == "sshd-session"
+		case p.parent != pid:
+		case p.uids == [4]int{uid, uid, uid, uid}:
+			return pid > 1 // who lost their parents come to the first process
+		case p.uids[0] == 0 || p.uids[0] >= MinID:
+			foreign = true
+		}
+	}
+	for _, p := range all {
+		known = known || p.pid == above && p.name == "sshd" && p.uids == [4]int{}
+	}
+	return pid > 1 && known && !foreign
+}
+
 // sessionGrace is what the processes of one session get between SIGTERM and SIGKILL.
 const sessionGrace = 500 * time.Millisecond
 
@@ -55,7 +86,8 @@ const noSession = "4294967295"
 // EndSession ends one session of sshd's: its process, all that descends from it,
 // and what has left that tree and is of the same login (its audit session, where
 // the kernel keeps those) and of its uid. Others of that uid go on, and so does a
-// daemon of root's that was started there.
+// daemon of root's that was started there. The error is ErrNotTheirs for a process
+// that is not of a session of the account.
 func EndSession(login string, pid int, start string) error {
 	var h Host
 	if err := h.readAccounts("/"); err != nil {
@@ -79,6 +111,9 @@ func EndSession(login string, pid int, start string) error {
 		all, err := readProcesses("/")
 		if err != nil {
 			return err
+		}
+		if logins == nil && !sessionFor(all, pid, uid) {
+			return ErrNotTheirs
 		}
 		var pids []int
 		if pids, logins = sessionOf("/", all, pid, start, uid, logins); len(pids) == 0 {
