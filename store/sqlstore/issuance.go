@@ -126,10 +126,11 @@ const (
 		grant_id, ticket, not_before, not_after, created_at) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? `
 
 	// forUser holds every row that allows it until the commit, so that whoever
-	// takes the permission away comes before or after the whole of it.
+	// takes the permission away comes before or after the whole of it. The project's
+	// row is not among them: commands that hold people's raise its revision.
 	forUser = `FROM users u JOIN sessions x ON x.user_id = u.id JOIN devices d ON d.id = x.device_id
-		CROSS JOIN servers s JOIN projects p ON p.id = s.project_id JOIN grants a ON a.project_id = s.project_id JOIN members m ON m.group_id = a.group_id
-		WHERE u.id = ? AND COALESCE(NULLIF(CASE a.role WHEN 'admin' THEN p.shared_admin_account ELSE p.shared_account END, ''), u.login) = ? AND u.status = 'active' AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.id = ? AND d.state = 'active'
+		CROSS JOIN servers s JOIN grants a ON a.project_id = s.project_id JOIN members m ON m.group_id = a.group_id
+		WHERE u.id = ? AND COALESCE(NULLIF((SELECT CASE a.role WHEN 'admin' THEN p.shared_admin_account ELSE p.shared_account END FROM projects p WHERE p.id = s.project_id), ''), u.login) = ? AND u.status = 'active' AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.id = ? AND d.state = 'active'
 		AND s.id = ? AND s.project_id = ? AND s.labels = ? AND s.state = 'active' AND a.id = ? AND (a.until = 0 OR a.until > ?)
 		AND m.user_id = u.id AND (m.until = 0 OR m.until > ?) /*share*/`
 

@@ -133,6 +133,10 @@ func demand(db querier, server, user, lock string) (d store.Demand, err error) {
 // DemandAccount implements store.Life.
 func (s *Store) DemandAccount(ctx context.Context, id, user string, until time.Time, m store.Meta) (store.Demand, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Demand, error) {
+		status := "" // people before servers, as RecordIssuance holds them
+		if err := one(t, []any{&status}, `SELECT status FROM users WHERE id = ? /*share*/`, user); err != nil {
+			return store.Demand{}, err
+		}
 		v, err := server(t, id, "/*lock*/") // whoever else demands of it waits
 		if err != nil {
 			return store.Demand{}, err
@@ -147,10 +151,6 @@ func (s *Store) DemandAccount(ctx context.Context, id, user string, until time.T
 				d.Until = until
 				_, err = t.exec(`UPDATE demands SET until = ? WHERE server_id = ? AND user_id = ?`, until, id, user)
 			}
-			return d, err
-		}
-		status := ""
-		if err := one(t, []any{&status}, `SELECT status FROM users WHERE id = ? /*share*/`, user); err != nil {
 			return d, err
 		}
 		if status != store.Active {
