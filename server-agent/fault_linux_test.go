@@ -154,7 +154,7 @@ func TestAFullDisk(t *testing.T) {
 			r, others := stage(t, sc)
 			v := r.change(sc)
 			r.start()
-			r.rest(sc, v, 0)
+			r.rest(sc, v, 0, true)
 			last, _ := r.lastReport(0)
 			t.Logf("%d problems, such as %.300q", len(last.Problems), strings.Join(last.Problems, "; "))
 			r.end()
@@ -296,7 +296,7 @@ func (r *rig) startUnder(sc scene, plan faulttest.Plan) {
 
 // rest waits until the agent is done with the change or gives up: it ended, has
 // the state in force, or says that something is wrong.
-func (r *rig) rest(sc scene, v api.StateVersion, reports int) {
+func (r *rig) rest(sc scene, v api.StateVersion, reports int, stays bool) {
 	r.Helper()
 	r.eventually("the agent is done or dies", func() bool {
 		select {
@@ -304,7 +304,7 @@ func (r *rig) rest(sc scene, v api.StateVersion, reports int) {
 			return true
 		default:
 		}
-		if strings.Count(r.agent.Log(), "not enrolled yet") > 2 {
+		if n := strings.Count(r.agent.Log(), "not enrolled yet"); n > 2 || stays && n > 0 {
 			return true // it tries for ever
 		}
 		last, said := r.lastReport(reports)
@@ -421,7 +421,7 @@ func disturbed(t *testing.T, f fault) {
 	v := r.change(f.scene)
 	reports := r.reportCount()
 	r.startUnder(f.scene, faulttest.Plan{At: f.point, Do: f.do})
-	r.rest(f.scene, v, reports)
+	r.rest(f.scene, v, reports, strings.HasSuffix(string(f.do), "+"))
 	r.end()
 	said := r.agent.Log()
 	r.agent = nil
