@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -566,6 +567,60 @@ func TestARootThatIsNotMicrosoftsVouchesForNoMetadata(t *testing.T) {
 	if _, err := New(Options{AzureRoots: []byte("no certificate")}); err == nil {
 		t.Error("roots that are none were taken")
 	}
+}
+
+// A stranger's certificates may have keys of any size, and the way to a root is
+// looked for through all of them.
+func TestKeysThatCostMuchToCheckAreNotTried(t *testing.T) {
+	root := newSigner(t, 2048, "Root", nil)
+	leaf := newSigner(t, 2048, "metadata.azure.com", newSigner(t, 2048, "Huge", root))
+	made := func(key crypto.PublicKey) *x509.Certificate {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Huge"}, NotBefore: start, NotAfter: start.AddDate(1, 0, 0), IsCA: true, BasicConstraintsValid: true}
+		der, err := x509.CreateCertificate(rand.Reader, template, root.cert, key, root.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	rsaKey := func(bits uint, e int) *rsa.PublicKey {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: e}
+	}
+	curve := func(c elliptic.Curve) crypto.PublicKey {
+		key, err := ecdsa.GenerateKey(c, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key.Public()
+	}
+	for name, tc := range map[string]struct {
+		key  crypto.PublicKey
+		says string
+	}{
+		"RSA at the limit":      {rsaKey(maxRSA, maxExponent), "does not lead to a root"},
+		"RSA beyond it":         {rsaKey(maxRSA+1, maxExponent), "neither RSA"},
+		"RSA that fills it all": {rsaKey(28_000, maxExponent), "neither RSA"},
+		"an exponent beyond it": {rsaKey(maxRSA, maxExponent+2), "neither RSA"},
+		"a curve at the limit":  {curve(elliptic.P384()), "does not lead to a root"},
+		"a curve beyond it":     {curve(elliptic.P521()), "neither RSA"},
+		"a key of another kind": {ed25519.PublicKey(make([]byte, 32)), "neither RSA"},
+	} {
+		cert := made(tc.key)
+		pool := x509.NewCertPool()
+		pool.AddCert(root.cert)
+		roots := azureRoots{pool: pool, any: true}
+		for where, err := range map[string]error{
+			"in the chain":    roots.trusts(leaf.cert, nil, [][]byte{cert.Raw}, start),
+			"in the document": roots.trusts(leaf.cert, []*x509.Certificate{cert}, nil, start),
+		} {
+			t.Run(name+" "+where, func(t *testing.T) { wantRefused(t, err, tc.says) })
+		}
+	}
+	wantRefused(t, azureRoots{}.trusts(made(rsaKey(28_000, maxExponent)), nil, nil, start), "neither RSA")
 }
 
 func TestNestingIsBounded(t *testing.T) {

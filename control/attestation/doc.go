@@ -72,6 +72,9 @@ const (
 	skew = time.Minute
 	// minRSA is the least size of a key whose signature counts.
 	minRSA = 2048
+	// maxRSA, maxExponent and maxCurve bound the keys of certificates that a caller
+	// sends: those of Microsoft's and DigiCert's are not above.
+	maxRSA, maxExponent, maxCurve = 4096, 65537, 384
 )
 
 // Verifier knows the clouds' keys. Make it with New.
