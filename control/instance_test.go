@@ -277,6 +277,7 @@ func TestRulesThatMeanNothingAreRefused(t *testing.T) {
 		"a part that there is not":         {Cloud: "aws", Account: "123456789012", ServerName: "{instance_id}{tag:Name}"},
 		"what aws does not sign":           {Cloud: "aws", Account: "123456789012", ServerName: "{instance_name}"},
 		"a number as the name":             {Cloud: "gcp", Account: "acme", ServerName: "{instance_id}{instance_id}."},
+		"a name in a domain of others":     {Cloud: "aws", Account: "123456789012", ServerName: "{instance_id}.github.com"},
 		"a label of the host":              {Cloud: "aws", Account: "123456789012", Labels: map[string]string{"host/env": "prod"}},
 		"instances that are ten years old": {Cloud: "aws", Account: "123456789012", Within: 10*365*24*3600 + 1},
 	} {
@@ -296,6 +297,8 @@ func TestRulesThatMeanNothingAreRefused(t *testing.T) {
 	if len(list.Items) != 1 || list.Items[0].ID != r.ID {
 		t.Errorf("%+v", list)
 	}
+	must[api.Project](t, s.admin, "PATCH", "/v1/projects/web", api.ProjectPatch{NameSuffixes: &[]string{"prod.example.com"}})
+	s.rule(api.NewEnrolmentRule{Cloud: "aws", Account: "123456789012", ServerName: "{instance_id}.prod.example.com"})
 }
 
 // Two instances of the control plane, one instance of a cloud, and many tries at

@@ -84,6 +84,10 @@ func (s *Service) CreateRule(ctx context.Context, by caller.Caller, in api.NewEn
 	if err != nil {
 		return nil, err
 	}
+	// Names with a dot are in a domain here as everywhere.
+	if name, err := nameOf(r.ServerName, sampleOf(r)); err != nil || mayBeCalled(p, name) != nil {
+		return nil, lookup.Invalid(cmp.Or(err, mayBeCalled(p, name)))
+	}
 	r.Project = p.ID
 	e := by.Event(r.CreatedAt, audit.RuleCreate)
 	e.Project, e.Detail = r.Project, map[string]string{
@@ -138,10 +142,14 @@ func newRule(in api.NewEnrolmentRule, now time.Time) (store.EnrolmentRule, error
 	return r, cmp.Or(checkTemplate(r), checkLabels(r.Labels))
 }
 
+// sampleOf is an instance that might come.
+func sampleOf(r store.EnrolmentRule) attestation.Facts {
+	return attestation.Facts{Account: r.Account, Region: "eu-1", Instance: "i-0", Name: "web-1"}
+}
+
 // checkTemplate tries the pattern of a name on an instance that might come. It
 // must tell instances apart: two servers cannot have one name.
 func checkTemplate(r store.EnrolmentRule) error {
-	sample := attestation.Facts{Account: r.Account, Region: "eu-1", Instance: "i-0", Name: "web-1"}
 	if len(r.ServerName) > maxTemplate {
 		return fmt.Errorf("the pattern of a name has at most %d characters", maxTemplate)
 	}
@@ -151,7 +159,7 @@ func checkTemplate(r store.EnrolmentRule) error {
 	if !strings.Contains(r.ServerName, "{instance_id}") && !strings.Contains(r.ServerName, "{instance_name}") {
 		return fmt.Errorf("the name %q is the same for all instances; put {instance_id} into it", lookup.Shown(r.ServerName))
 	}
-	if _, err := nameOf(r.ServerName, sample); err != nil {
+	if _, err := nameOf(r.ServerName, sampleOf(r)); err != nil {
 		return fmt.Errorf("the name %q makes no names: use {instance_id}, {account}, {region} and {instance_name}: %w", lookup.Shown(r.ServerName), err)
 	}
 	return nil
