@@ -374,7 +374,8 @@ var agentPoint = regexp.MustCompile(`^` + regexp.QuoteMeta(filepath.Base(agentPa
 // keep the one and lose the other. Homes are left out, of which no file is newer
 // than the account.
 func undurable(points []string) (bad []string) {
-	synced, open := map[string]bool{}, map[string]string{}
+	// Several files may be on their way that differ only in their numbers.
+	synced, open := map[string]int{}, map[string]string{}
 	for _, p := range points {
 		m := agentPoint.FindStringSubmatch(p)
 		if m == nil || strings.HasPrefix(m[2], "/home") {
@@ -382,14 +383,16 @@ func undurable(points []string) (bad []string) {
 		}
 		path := m[2] + "/" + m[3]
 		switch m[1] {
-		case "write", "create":
-			synced[path] = false
 		case "fsync":
-			synced[path] = true
+			synced[path]++
 			delete(open, path)
 		case "rename":
-			if !slices.ContainsFunc([]string{"." + m[3] + ".cardea-tmp.*", ".cardea-archive-#"}, func(temp string) bool { return synced[m[2]+"/"+temp] }) {
-				bad = append(bad, "nothing is synced before "+p)
+			temp := m[2] + "/." + m[3] + ".cardea-tmp.*"
+			if strings.HasSuffix(m[3], ".tar.gz") {
+				temp = m[2] + "/.cardea-archive-#"
+			}
+			if synced[temp]--; synced[temp] < 0 {
+				bad = append(bad, temp+" is not synced before "+p)
 			}
 			open[m[2]] = p
 		case "unlink":
