@@ -38,7 +38,6 @@ mount -t tmpfs -o mode=0700 tmpfs /root
 mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=1777 tmpfs /var/tmp
-mount -t tmpfs -o mode=1777 tmpfs /var/tmp
 mkdir -p -m 0755 /run/sshd /run/user /run/lock
 mount -t proc proc /proc
 
