@@ -98,7 +98,7 @@ printf '%s\n' "$NAME" >/etc/hostname
 printf '127.0.0.1 localhost\n%s %s\n' "$ADDR" "$NAME" >/etc/hosts
 
 # sshd, sudo and the message of the day as a new installation has them.
-rm -rf /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d /etc/ssh/ssh_config.d /etc/ssh/cardea /etc/cardea /etc/update-motd.d /etc/sudoers.d
+rm -rf /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d /etc/ssh/ssh_config.d /etc/ssh/cardea /etc/cardea /etc/update-motd.d /etc/sudoers.d /var/lib/cardea-*
 mkdir -p /etc/ssh/sshd_config.d /etc/ssh/ssh_config.d
 mkdir -m 0750 /etc/sudoers.d
 cat >/etc/ssh/sshd_config <<'CONFIG'
