@@ -20,6 +20,8 @@ type Beat struct {
 	Machine string
 	// Where is the address from which the report came, for people.
 	Where string
+	// Epoch is the team's; the store fills it in.
+	Epoch int64
 }
 
 // Rhythm is what is remembered of a server's beats. The zero value is that of a
@@ -34,6 +36,8 @@ type Rhythm struct {
 	Number  int64  `json:"number,omitempty"`
 	Where   string `json:"where,omitempty"`
 	Machine string `json:"machine,omitempty"`
+	// Epoch is the team's at the newest report.
+	Epoch int64 `json:"epoch,omitempty"`
 	// Ended is the process that reported before Run, and where it was.
 	Ended      string `json:"ended,omitempty"`
 	EndedWhere string `json:"ended_where,omitempty"`
@@ -70,9 +74,15 @@ const (
 // one before comes from a disk that was copied or put back. A lost answer, an
 // agent that was killed before it wrote the word down, a restart and a report
 // that is delivered twice or late give none of these.
+//
+// Nor does a store that has forgotten: after a failover that lost the last commits
+// all hosts bring words that are not known, and to hold them all would lock
+// everybody out of everything. So a process that goes on, with a higher number, is
+// believed: of two with one memory the other has a lower number soon. And after a
+// backup was restored, which raises the epoch, all begin anew.
 func (r Rhythm) Judge(b Beat, now time.Time) (Rhythm, Verdict) {
-	if r.Run == "" {
-		return Rhythm{Word: b.Next, Run: b.Run, Number: b.Number, Where: b.Where, Machine: b.Machine}, Goes
+	if r.Run == "" || r.Epoch != b.Epoch {
+		return Rhythm{Word: b.Next, Run: b.Run, Number: b.Number, Where: b.Where, Machine: b.Machine, Epoch: b.Epoch}, Goes
 	}
 	late := b.Run == r.Run && b.Number <= r.Number
 	if late || b.Run == r.Ended {
@@ -81,6 +91,9 @@ func (r Rhythm) Judge(b Beat, now time.Time) (Rhythm, Verdict) {
 	// A host that has lost the file has no word. It is not held for that: if there
 	// is another one, that one's process comes back.
 	known := b.Last == r.Word || b.Last == r.Before || b.Last == ""
+	if !known && b.Run == r.Run {
+		known, r.Before, r.Word = true, "", b.Next
+	}
 	if !known || r.Machine != "" && b.Machine != "" && b.Machine != r.Machine {
 		return r, Copied
 	}

@@ -36,14 +36,16 @@ func (h *host) beat(next string) Beat {
 
 // control is the other side.
 type control struct {
-	r    Rhythm
-	now  time.Time
-	word int
+	r     Rhythm
+	now   time.Time
+	word  int
+	epoch int64
 }
 
 // take judges b and gives the word of the answer.
 func (c *control) take(b Beat) (Verdict, string) {
 	var v Verdict
+	b.Epoch = c.epoch
 	c.r, v = c.r.Judge(b, c.now)
 	if v != Goes {
 		return v, ""
@@ -92,6 +94,21 @@ func TestAnHonestHostIsNeverTakenForTwo(t *testing.T) {
 		},
 		"it loses the file": func(c *control, h *host) []Verdict {
 			h.word = ""
+			return []Verdict{c.report(h), c.report(h)}
+		},
+		"the control plane forgets its last answers, after a failover": func(c *control, h *host) []Verdict {
+			kept := c.r
+			c.report(h)
+			c.report(h)
+			c.r = kept
+			return []Verdict{c.report(h), c.report(h), c.report(h.restart()), c.report(h)}
+		},
+		"a backup of the control plane is restored, from before a restart": func(c *control, h *host) []Verdict {
+			kept := c.r
+			c.report(h)
+			c.report(h.restart())
+			c.report(h)
+			c.r, c.epoch = kept, 2
 			return []Verdict{c.report(h), c.report(h)}
 		},
 		"it moves to another address": func(c *control, h *host) []Verdict {
@@ -150,6 +167,7 @@ func TestTwoHostsAreFoundHoweverTheCopyWasMade(t *testing.T) {
 		"a disk, of a host that restarts meanwhile":     {func(h *host) *host { h.restart(); return h.copied("192.0.2.2") }, 3},
 		"a disk whose word was removed":                 {func(h *host) *host { c := h.copied("192.0.2.2"); c.word = ""; return c }, 3},
 		"a running machine with its memory":             {func(h *host) *host { c := *h; c.where = "192.0.2.2"; return &c }, 3},
+		"a running machine, whose copy tried often":     {func(h *host) *host { c := *h; c.where, c.number = "192.0.2.2", c.number+20; return &c }, 3},
 		"a disk on which only the machine's id differs": {func(h *host) *host { c := h.copied("192.0.2.2"); c.machine = "another"; return c }, 1},
 	} {
 		for _, first := range []string{"the copy first", "the original first"} {

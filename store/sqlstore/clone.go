@@ -14,10 +14,11 @@ func (t *tx) beat(v store.Server, b *store.Beat) (store.Pulse, error) {
 	if b == nil || v.State == store.Held {
 		return store.Pulse{}, nil
 	}
-	if err := one(t, []any{&before}, `SELECT rhythm FROM servers WHERE id = ?`, v.ID); err != nil {
+	now := *b // the caller's stays as it is
+	if err := one(t, []any{&before, &now.Epoch}, `SELECT s.rhythm, t.epoch FROM servers s CROSS JOIN team t WHERE s.id = ?`, v.ID); err != nil {
 		return store.Pulse{}, err
 	}
-	after, verdict := before.Judge(*b, t.now)
+	after, verdict := before.Judge(now, t.now)
 	switch verdict {
 	case store.Copied:
 		return t.hold(v, before, *b)
