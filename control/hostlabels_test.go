@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -114,5 +115,30 @@ func TestAReportWithLabelsThatAreNoneIsTakenWithoutThem(t *testing.T) {
 	s.says(s.server, map[string]string{strings.Repeat("k", ident.MaxLabelKey): strings.Repeat("v", ident.MaxLabelValue)})
 	if got := show(); len(got.Problems) > 0 || got.Labels["host/"+strings.Repeat("k", ident.MaxLabelKey)] == "" {
 		t.Errorf("the longest: %+v", got)
+	}
+}
+
+// Mallory's server changes its labels with each report, to have the catalogs of
+// everybody made and sent again and again.
+func TestLabelsThatChangeAllTheTimeAreNotTakenAllTheTime(t *testing.T) {
+	s := newScene(t)
+	said := func() string {
+		return must[api.Server](t, s.admin, "GET", "/v1/servers/web-1", nil).Labels["host/n"]
+	}
+	for i := range 10 {
+		s.says(s.server, map[string]string{"n": fmt.Sprint(i)})
+		if got := said(); got != fmt.Sprint(i) {
+			t.Fatalf("change %d: it says %q", i, got)
+		}
+	}
+	s.says(s.server, map[string]string{"n": "10"})
+	if got := said(); got != "9" {
+		t.Errorf("at once after ten changes it says %q", got)
+	}
+	s.says(s.server, map[string]string{"n": "9"}) // what is no change is none
+	s.wait(time.Minute)
+	s.says(s.server, map[string]string{"n": "10"})
+	if got := said(); got != "10" {
+		t.Errorf("a minute later it says %q", got)
 	}
 }

@@ -69,6 +69,7 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, in api.AgentRepo
 		r.Problems = append(r.Problems, bounded(problem, maxProblem))
 	}
 	takeHostLabels(&r, in.HostLabels)
+	s.relabels.keep(&r, server, s.now())
 	takeProposal(&r, in)
 	pulse, err := s.Store.ReportServer(ctx, server.ID, r, by.MetaFor(s.now(), server.ID, s.problemEvents(by, r)...))
 	if _, again := lookup.Repeated(err); again {

@@ -40,9 +40,10 @@ type Service struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
-	states  states
-	signing signing
-	roster  roster
+	states   states
+	signing  signing
+	roster   roster
+	relabels relabels
 }
 
 func (s *Service) now() time.Time {
