@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -371,6 +372,36 @@ func TestTheDescriptionIsWhole(t *testing.T) {
 	}
 	if strings.Contains(got.body, "ErrorModel") {
 		t.Error("the framework's error type is documented")
+	}
+}
+
+// The command line asks for every list page by page, and a parameter that a route does
+// not know is refused.
+func TestEveryListTakesAPage(t *testing.T) {
+	w := newWorld(t, register)
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct{ Name string }
+			Responses  map[string]any
+		}
+	}
+	if err := json.Unmarshal([]byte(w.get("/openapi.json").body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	lists := 0
+	for path, verbs := range doc.Paths {
+		get := verbs["get"]
+		answer, _ := json.Marshal(get.Responses["200"])
+		if !strings.Contains(string(answer), "schemas/List") {
+			continue
+		}
+		lists++
+		if !slices.ContainsFunc(get.Parameters, func(p struct{ Name string }) bool { return p.Name == "limit" }) {
+			t.Errorf("GET %s takes no limit", path)
+		}
+	}
+	if lists < 15 {
+		t.Errorf("only %d lists were looked at", lists)
 	}
 }
 

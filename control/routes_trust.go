@@ -16,8 +16,8 @@ type CARef struct {
 // trustRoutes are the CAs over time, and what was revoked by hand.
 func trustRoutes(t *table, s *trust.Service) {
 	handle(t, route{Method: "GET", Path: "/v1/cas", Access: Admin, Doc: "List the keys of all CAs, retired ones too"},
-		func(ctx context.Context, _ caller.Caller, _ *none) (*api.List[api.CA], error) {
-			return s.CAs(ctx)
+		func(ctx context.Context, _ caller.Caller, in *pageOnly) (*api.List[api.CA], error) {
+			return s.CAs(ctx, in.Page)
 		})
 	handle(t, route{Method: "GET", Path: "/v1/cas/{ca}", Access: Admin, Doc: "How far the rotation of a CA has come"},
 		func(ctx context.Context, _ caller.Caller, in *CARef) (*api.Rotation, error) {

@@ -114,7 +114,23 @@ func TestAUserCAIsRotatedWhileAServerIsAway(t *testing.T) {
 	if len(d.UserCAs) != 1 || !slices.Contains(d.Revoked.Keys, old) {
 		t.Errorf("%d CAs are trusted, revoked is %v", len(d.UserCAs), d.Revoked.Keys)
 	}
-	for _, k := range must[api.List[api.CA]](t, s.admin, "GET", "/v1/cas", nil).Items {
+	keys, err := api.All[api.CA](t.Context(), s.admin.api(0), "/v1/cas", nil)
+	if err != nil || len(keys) < 4 {
+		t.Errorf("the keys of all CAs: %d of them, %v", len(keys), err)
+	}
+	var paged []api.CA
+	for next := ""; ; {
+		page := must[api.List[api.CA]](t, s.admin, "GET", "/v1/cas?limit=1&cursor="+next, nil)
+		if paged = append(paged, page.Items...); page.Next == "" || len(paged) > len(keys) {
+			break
+		}
+		next = page.Next
+	}
+	if !slices.Equal(paged, keys) {
+		t.Errorf("one by one they are %+v, together %+v", paged, keys)
+	}
+	denied(t, s.admin, api.Invalid, "GET", "/v1/cas?cursor=key_none", nil)
+	for _, k := range keys {
 		if k.Fingerprint == old && k.State != store.KeyRetired {
 			t.Errorf("the old key is %s", k.State)
 		}
@@ -204,6 +220,14 @@ func TestAForcedStepIsAudited(t *testing.T) {
 	denied(t, s.admin, api.Conflict, "POST", "/v1/cas/gateway/retire", api.RotationStep{})
 	s.wait(time.Minute)
 	must[api.Rotation](t, s.admin, "POST", "/v1/cas/gateway/retire", api.RotationStep{})
+	// A next key that has signed is not destroyed at once, and the refusal says why.
+	must[api.Rotation](t, s.admin, "POST", "/v1/cas/gateway/rotate", nil)
+	must[api.Rotation](t, s.admin, "POST", "/v1/cas/gateway/switch", api.RotationStep{})
+	must[api.Rotation](t, s.admin, "POST", "/v1/cas/gateway/abort", api.RotationStep{})
+	e := denied(t, s.admin, api.Conflict, "POST", "/v1/cas/gateway/abort", api.RotationStep{})
+	if !strings.Contains(e.Detail, "has been the active one") || !strings.Contains(e.Hint, "cardea admin ca switch gateway") {
+		t.Errorf("the refusal says %q, %q", e.Detail, e.Hint)
+	}
 }
 
 func TestWhatWasRevokedIsInTheState(t *testing.T) {

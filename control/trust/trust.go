@@ -85,12 +85,27 @@ func (s *Service) find(ctx context.Context, ref string) (authority, error) {
 }
 
 // CAs lists the keys of all CAs, retired ones too.
-func (s *Service) CAs(ctx context.Context) (*api.List[api.CA], error) {
+//
+// The store reads all of them, which are few: a page begins behind the key that its
+// cursor names.
+func (s *Service) CAs(ctx context.Context, p api.Page) (*api.List[api.CA], error) {
 	rows, err := s.Store.CAs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return lookup.List(rows, "", caOf), nil
+	page, next := lookup.Page(p), ""
+	if page.Cursor != "" {
+		at := slices.IndexFunc(rows, func(k store.Key) bool { return k.ID == page.Cursor })
+		if at < 0 {
+			return nil, api.Errorf(api.Invalid, "cursor: there is no such place in the list").WithHint("ask for the list from its beginning")
+		}
+		rows = rows[at+1:]
+	}
+	if len(rows) > page.Limit {
+		rows = rows[:page.Limit]
+		next = rows[len(rows)-1].ID
+	}
+	return lookup.List(rows, next, caOf), nil
 }
 
 func caOf(k store.Key) api.CA {
@@ -319,6 +334,10 @@ func (s *Service) notYet(ctx context.Context, a authority, e audit.Event, cause 
 	if err != nil {
 		return err
 	}
+	if v.Phase == api.PhasePublished && e.Action == audit.CAAbort && v.Done == v.Servers {
+		return s.refused(ctx, e, api.Errorf(api.Conflict, "the next key of %s has been the active one, and certificates of it are not over", a).
+			WithHint("--force destroys it now; else wait some minutes, or to go on with it type: cardea admin ca switch %s", a.name).WithCause(cause))
+	}
 	why := api.Errorf(api.Conflict, "%s cannot go on before %s: certificates of the old key are not over", a, v.NotBefore.Format(time.RFC3339)).
 		WithHint("wait, and type it again; if the old key is in wrong hands, --force ends it now").WithCause(cause)
 	if n := v.Servers - v.Done; n > 0 {
@@ -340,6 +359,11 @@ func (s *Service) notYet(ctx context.Context, a authority, e audit.Event, cause 
 		}
 		why = api.Errorf(api.Conflict, "%s cannot go on: %d of %d servers are not ready: %s", a, n, v.Servers, text).WithHint("%s", hint).WithCause(cause)
 	}
+	return s.refused(ctx, e, why)
+}
+
+// refused audits that a step was refused.
+func (s *Service) refused(ctx context.Context, e audit.Event, why *api.Error) error {
 	e.Outcome, e.Reason = audit.Denied, why.Detail
 	if err := s.Store.AppendAudit(ctx, store.Meta{Now: e.Time, Audit: audit.EncodeAll(e)}); err != nil {
 		return err
