@@ -74,9 +74,16 @@ func (v *verbs) importCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text := sftd.Read(raw, acceptable).Text(from, v.opt.ControlURL, asYAML)
-			if _, err := io.WriteString(cmd.OutOrStdout(), text); err != nil || !write {
+			read := sftd.Read(raw, acceptable)
+			text := read.Text(from, v.opt.ControlURL, asYAML)
+			if _, err := io.WriteString(cmd.OutOrStdout(), text); err != nil {
 				return err
+			}
+			if read.Unread {
+				return fmt.Errorf("nothing of %s was read, and nothing is written; the last line of the above says why", from)
+			}
+			if !write {
+				return nil
 			}
 			if err := v.writeConfig(text); err != nil {
 				return err

@@ -27,7 +27,11 @@ func TestImportsOfSFTDFiles(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			code, got, stderr := call(t, nil, "import-sftd", "--config", emptyFile(t), file)
-			if code != 0 || stderr != "" {
+			want := 0
+			if name := filepath.Base(file); name == "broken.yaml" || name == "list.yaml" {
+				want = commandline.Failed
+			}
+			if code != want || (stderr != "") != (want != 0) {
 				t.Fatalf("code %d: %s", code, stderr)
 			}
 			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
@@ -36,11 +40,11 @@ func TestImportsOfSFTDFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			want, err := os.ReadFile(golden)
+			written, err := os.ReadFile(golden)
 			if err != nil {
 				t.Fatalf("%v; to write it set %s=1", err, refresh)
 			}
-			if d := cmp.Diff(string(want), got); d != "" {
+			if d := cmp.Diff(string(written), got); d != "" {
 				t.Error(d)
 			}
 			if strings.Contains(got, "\x1b") {
@@ -114,8 +118,18 @@ func TestImportsThatCannotBeRead(t *testing.T) {
 		t.Errorf("at the limit: %d, %q", code, stdout)
 	}
 	fill(sftd.MaxFile + 1)
-	if code, stdout, _ := call(t, nil, "import-sftd", big); code != 0 || strings.Contains(stdout, "web-1") || !strings.Contains(stdout, "larger than") {
+	if code, stdout, _ := call(t, nil, "import-sftd", big); code != commandline.Failed || strings.Contains(stdout, "web-1") || !strings.Contains(stdout, "larger than") {
 		t.Errorf("one byte more: %d, %q", code, stdout)
+	}
+	path := filepath.Join(t.TempDir(), "server-agent.yaml")
+	if err := os.WriteFile(path, []byte("# nothing yet\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, _ := call(t, nil, "import-sftd", "--write", "--config", path, "testdata/sftd/broken.yaml"); code != commandline.Failed {
+		t.Errorf("a broken file was written: %d", code)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "# nothing yet\n" {
+		t.Errorf("the configuration is %q, %v", text, err)
 	}
 	for _, bad := range []string{filepath.Join(t.TempDir(), "none.yaml"), "/dev/zero", t.TempDir()} {
 		if code, stdout, stderr := call(t, nil, "import-sftd", bad); code != commandline.Failed || stdout != "" || strings.Count(stderr, "\n") != 1 {

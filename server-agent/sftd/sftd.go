@@ -49,18 +49,22 @@ type Left struct {
 type Import struct {
 	Carried []Carried
 	Left    []Left
+	// Unread is true if the file is none from which keys can be read; Left says why.
+	Unread bool
 }
 
 // Read reads text. What is odd in it is told in Left; it never fails. accept says
 // whether a setting can be used as it is.
 func Read(text []byte, accept func(key string, texts []string) error) (out Import) {
 	if len(text) > MaxFile {
+		out.Unread = true
 		out.leave("", 0, "the file is larger than %d bytes, and was not read", MaxFile)
 		return out
 	}
 	doc, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		message, _, _ := strings.Cut(err.Error(), "\n")
+		out.Unread = true
 		out.leave("", 0, "the file is no YAML, and nothing of it was read: %s", ident.Text(message))
 		return out
 	}
@@ -71,12 +75,28 @@ func Read(text []byte, accept func(key string, texts []string) error) (out Impor
 		case i > 0:
 			out.leave("", line(d.Body), "only the first document of the file counts")
 		case !ok:
+			out.Unread = true
 			out.leave("", line(d.Body), "these are no lines of the form Key: value")
 		default:
 			out.readKeys(mapping, accept)
 		}
 	}
+	out.oneAddress()
 	return out
+}
+
+// oneAddress leaves the interface out where there is an address, which says more: the
+// agent takes one of them and does not start with both.
+func (out *Import) oneAddress() {
+	const address, device = "access_address", "access_interface"
+	is := func(key string) func(Carried) bool { return func(c Carried) bool { return c.Key == key } }
+	i := slices.IndexFunc(out.Carried, is(device))
+	if i < 0 || !slices.ContainsFunc(out.Carried, is(address)) {
+		return
+	}
+	c := out.Carried[i]
+	out.leave(c.From, c.Line, "%s has the address already, and only one of it and %s can be given", address, device)
+	out.Carried = slices.Delete(out.Carried, i, i+1)
 }
 
 func (out *Import) leave(from string, line int, format string, args ...any) {
