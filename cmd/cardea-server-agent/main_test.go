@@ -59,7 +59,7 @@ func TestMistakesGetOneLineThatSaysWhatToDo(t *testing.T) {
 		"no token":                              {[]string{"enroll", "--state-dir", empty, "--control-url", "https://127.0.0.1:1"}, nil, commandline.Failed, "not enrolled"},
 		"a status before the first run":         {[]string{"status", "--state-dir", empty}, nil, commandline.Failed, "cardea-server-agent run"},
 		"an output that there is not":           {[]string{"status", "-o", "xml"}, nil, commandline.Usage, "neither text nor json"},
-		"a level of logging that there is not":  {[]string{"plan", "--log-level", "loud"}, nil, commandline.Usage, "log-level"},
+		"a level of logging that there is not":  {[]string{"plan", "--log-level", "loud"}, nil, commandline.Usage, `"loud" is none of debug, info, warn and error`},
 		"a folder that others may read":         {[]string{"plan", "--state-dir", dir}, nil, commandline.Failed, "chmod 700"},
 		"accounts without a restore":            {[]string{"unenroll", "--accounts", "lock"}, nil, commandline.Usage, "goes with --restore"},
 		"a fate that there is not":              {[]string{"unenroll", "--restore", "--accounts", "sell"}, nil, commandline.Usage, "keep, lock and remove"},

@@ -20,6 +20,7 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -256,7 +257,11 @@ func (o *option) set(from Source, texts []string) error {
 func (o *option) parse(texts []string) (reflect.Value, error) {
 	fresh := reflect.New(o.field.Type())
 	if u, ok := fresh.Interface().(encoding.TextUnmarshaler); ok {
-		return fresh.Elem(), u.UnmarshalText([]byte(texts[0]))
+		err := u.UnmarshalText([]byte(texts[0]))
+		if _, level := u.(*slog.Level); level && err != nil {
+			err = fmt.Errorf("%q is none of debug, info, warn and error", texts[0])
+		}
+		return fresh.Elem(), err
 	}
 	var err error
 	switch p := fresh.Interface().(type) {
