@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -38,18 +40,20 @@ func accountRules(in api.AccountSettings) (store.AccountRules, error) {
 	return r, checkRules(r)
 }
 
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
 func checkRules(r store.AccountRules) error {
 	switch {
 	case !slices.Contains([]string{store.AccountsCreate, store.AccountsExisting, store.AccountsOnDemand}, r.Accounts):
 		return fmt.Errorf("accounts is %s, %s or %s", store.AccountsCreate, store.AccountsExisting, store.AccountsOnDemand)
 	case r.AccountSeconds < minAccount || r.AccountSeconds > maxAccount:
-		return fmt.Errorf("an account on demand lives %d to %d seconds after the last certificate, not %d", minAccount, maxAccount, r.AccountSeconds)
+		return fmt.Errorf("an account on demand lives %s to %s after the last certificate, not %s", seconds(minAccount), seconds(maxAccount), seconds(r.AccountSeconds))
 	case r.Removal != store.RemovalLock && r.Removal != store.RemovalRemove:
 		return fmt.Errorf("removal is %s or %s", store.RemovalLock, store.RemovalRemove)
 	case !slices.Contains(homes, r.RemovalHome):
 		return errors.New("the home of a removed account is kept, archived or deleted: use keep, archive or delete")
 	case r.RemovalSeconds < 0 || r.RemovalSeconds > maxRemoval:
-		return fmt.Errorf("accounts are removed 0 to %d seconds after the end of access, not %d", maxRemoval, r.RemovalSeconds)
+		return fmt.Errorf("accounts are removed 0s to %s after the end of access, not %s", seconds(maxRemoval), seconds(r.RemovalSeconds))
 	case r.SharedAccount != "" && r.SharedAccount == r.SharedAdminAccount:
 		return errors.New("administrators cannot share the account of users, who could then use sudo too")
 	}
@@ -122,6 +126,7 @@ func tellRules(d map[string]string, in api.AccountPatch) {
 // sharedTaken explains a shared account's name that is somebody's login or a
 // group's, where the store says that something exists.
 func sharedTaken(name string, rules ...string) *api.Error {
-	return api.Errorf(api.Conflict, "the name %s is taken, or one of the shared accounts %q is the login of a user or the name of a group", name, rules).
+	rules = slices.DeleteFunc(rules, func(s string) bool { return s == "" })
+	return api.Errorf(api.Conflict, "the name %s is taken, or %s is the login of a user or the name of a group", name, strings.Join(rules, " or ")).
 		WithHint("choose another name for the shared account")
 }

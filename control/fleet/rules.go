@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -117,6 +118,8 @@ func newRule(in api.NewEnrolmentRule, now time.Time) (store.EnrolmentRule, error
 	switch {
 	case form == nil:
 		return r, fmt.Errorf("%q is no cloud that is known here; use aws, gcp or azure", lookup.Shown(in.Cloud))
+	case in.Account == "":
+		return r, errors.New("a rule names the account whose instances may enrol: 12 digits of AWS, the id of a GCP project or of an Azure subscription")
 	case !form.MatchString(r.Account):
 		return r, fmt.Errorf("%q is no account of %s: give the 12 digits of an AWS account, the id of a GCP project or of an Azure subscription", lookup.Shown(in.Account), in.Cloud)
 	case in.Cloud == attestation.Azure && len(r.Regions)+len(r.Identities) > 0:

@@ -6,6 +6,7 @@ package lookup
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -48,7 +49,7 @@ func Find[T any](ctx context.Context, k Kind[T], ref string) (T, error) {
 // Missing is the error for something that is not there.
 func Missing(what, ref string) *api.Error {
 	return api.Errorf(api.NotFound, "there is no %s %q", what, Shown(ref)).
-		WithHint("to see what there is type: cardea admin %ss list", what)
+		WithHint("to see what there is type: cardea admin %ss list", strings.ReplaceAll(what, " ", "-"))
 }
 
 // Shown makes text that somebody sent fit to be repeated in a sentence.

@@ -129,3 +129,11 @@ func TestWaitIsBoundedAndSpread(t *testing.T) {
 		}
 	}
 }
+
+func TestAHintNamesAVerbOfOneWord(t *testing.T) {
+	for what, verb := range map[string]string{"server": "servers list", "enrolment rule": "enrolment-rules list"} {
+		if e := Missing(what, "x"); !strings.HasSuffix(e.Hint, "type: cardea admin "+verb) {
+			t.Errorf("%s: %q", what, e.Hint)
+		}
+	}
+}

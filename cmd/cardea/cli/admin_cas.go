@@ -25,7 +25,10 @@ func adminCAs(a *app) *cobra.Command {
 // whichCA is what the verbs of a rotation take.
 const whichCA = "CA"
 
-const caHelp = "CA is host (of servers), gateway, or user/PROJECT (of the people of a project)."
+// caHelp is the help of a verb, and what it takes.
+func caHelp(what string) string {
+	return what + "\n\nCA is host (of servers), gateway, or user/PROJECT (of the people of a project)."
+}
 
 func caList(a *app) *cobra.Command {
 	return listVerb(a, api.PathPrefix+"/cas", "List the keys of all CAs, retired ones too", []column[api.CA]{
@@ -42,7 +45,7 @@ func caList(a *app) *cobra.Command {
 func caStatus(a *app) *cobra.Command {
 	wait := false
 	cmd := &cobra.Command{
-		Use: "status " + whichCA, Short: "Show how far a rotation has come, and which servers it waits for", Args: cobra.ExactArgs(1), Long: caHelp,
+		Use: "status " + whichCA, Short: "Show how far a rotation has come, and which servers it waits for", Args: cobra.ExactArgs(1), Long: caHelp("Show how far a rotation has come, and which servers it waits for."),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf("cas", args[0])
 			if err != nil {
@@ -86,7 +89,7 @@ func readyAt(v api.Rotation, now time.Time) bool {
 func caRotate(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "rotate " + whichCA, Short: "Begin a rotation: make the next key and publish it", Args: cobra.ExactArgs(1),
-		Long: caHelp + `
+		Long: caHelp("Begin a rotation: make the next key and publish it.") + `
 
 A rotation has three steps. Each waits for all servers, and nobody notices any:
   cardea admin ca rotate user/web     servers and people learn the next key
@@ -101,7 +104,7 @@ A rotation has three steps. Each waits for all servers, and nobody notices any:
 func caStep(a *app, verb, short string) *cobra.Command {
 	var in api.RotationStep
 	cmd := &cobra.Command{
-		Use: verb + " " + whichCA, Short: short, Args: cobra.ExactArgs(1), Long: caHelp,
+		Use: verb + " " + whichCA, Short: short, Args: cobra.ExactArgs(1), Long: caHelp(short + "."),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.stepCA(cmd.Context(), args[0], verb, in)
 		},

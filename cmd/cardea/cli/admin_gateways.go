@@ -77,7 +77,7 @@ func gatewayUpdate(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&name, "name", "", "new name")
 	f.StringVar(&address, "address", "", "host:port that clients dial")
-	f.StringToStringVar(&label, "label", nil, "labels in place of all that it has, key=value")
+	pairsVar(f, &label, "label", "labels in place of all that it has; once for each")
 	f.StringSliceVar(&egress, "egress", nil, "addresses or prefixes from which it reaches servers")
 	return cmd
 }

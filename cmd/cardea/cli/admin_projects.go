@@ -50,7 +50,7 @@ func projectFlags(cmd *cobra.Command, s *api.ProjectSettings, life *time.Duratio
 
 func wholeSeconds(life time.Duration) (int, error) {
 	if life%time.Second != 0 || life < 0 {
-		return 0, &usageError{text: fmt.Sprintf("%s is no number of whole seconds", life)}
+		return 0, &usageError{fmt.Sprintf("%s is no number of whole seconds", life), "give a duration such as 90s or 24h"}
 	}
 	return int(life / time.Second), nil
 }

@@ -74,6 +74,6 @@ func ruleCreate(a *app) *cobra.Command {
 	f.DurationVar(&within, "within", 0, "how long ago the instance was started at most (aws, gcp; default 1h)")
 	f.StringVar(&in.Project, "project", "", "project of the servers")
 	f.StringVar(&in.ServerName, "name", "", "their names, with {instance_id}, {account}, {region}, {instance_name} (default {instance_id})")
-	f.StringToStringVar(&in.Labels, "label", nil, "their labels, key=value")
+	pairsVar(f, &in.Labels, "label", "their labels; once for each")
 	return cmd
 }

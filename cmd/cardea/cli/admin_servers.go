@@ -121,7 +121,7 @@ func serverUpdate(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&address, "address", "", "host:port of sshd")
 	cmd.Flags().StringSliceVar(&altNames, "alt-name", nil, "further names in place of all that it has; one with a dot needs a suffix of the project")
 	cmd.Flags().StringVar(&bastion, "bastion", "", "server through which it is reached; empty for none")
-	cmd.Flags().StringToStringVar(&label, "label", nil, "labels in place of all that it has, key=value")
+	pairsVar(cmd.Flags(), &label, "label", "labels in place of all that it has; once for each")
 	return cmd
 }
 

@@ -41,3 +41,22 @@ func (c *choice) Set(s string) error {
 	*c.value = s
 	return nil
 }
+
+// pairs is a flag for labels: pflag's own, that says in the help what to give.
+type pairs struct{ pflag.Value }
+
+func pairsVar(flags *pflag.FlagSet, value *map[string]string, flag, help string) {
+	var inner pflag.FlagSet
+	inner.StringToStringVar(value, flag, nil, help)
+	flags.Var(&pairs{inner.Lookup(flag).Value}, flag, help)
+}
+
+func (p *pairs) Type() string { return "key=value" }
+
+// String is empty for no labels, so that the help shows no default.
+func (p *pairs) String() string {
+	if p.Value == nil || p.Value.String() == "[]" {
+		return ""
+	}
+	return p.Value.String()
+}

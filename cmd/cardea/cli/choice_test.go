@@ -11,7 +11,7 @@ func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 	for _, tc := range []struct{ line, says string }{
 		{"admin tokens create --kind router", "give server or gateway; type: cardea admin tokens create --help"},
 		{"admin tokens create --life 1w", `--life is "1w"; give a duration such as 90s or 5m; type: `},
-		{"admin tokens create --life 1.5s", "no number of whole seconds"},
+		{"admin tokens create --life 1.5s", "no number of whole seconds; give a duration such as 90s or 24h"},
 		{"admin tokens create --kind server --label env", "env must be formatted as key=value"},
 		{"admin tokens create --uses many", `--uses is "many"; give a whole number; type: `},
 		{"admin grants create web ops --role boss", "give user or admin; type: cardea admin grants create --help"},
@@ -38,5 +38,14 @@ func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 				t.Errorf("code %d, stderr %q, stdout %q; want %q", code, stderr, stdout, tc.says)
 			}
 		})
+	}
+}
+
+func TestTheHelpSaysHowLabelsAreGiven(t *testing.T) {
+	for _, line := range []string{"admin tokens create", "admin servers update", "admin gateways update", "admin enrolment-rules create"} {
+		a, stdout, stderr := testApp(t)
+		if code := a.run(t.Context(), strings.Fields(line+" --help")); code != 0 || !strings.Contains(stdout.String(), "--label key=value") || strings.Contains(stdout.String(), "[]") {
+			t.Errorf("%s: code %d, stderr %q, stdout %s", line, code, stderr, stdout)
+		}
 	}
 }

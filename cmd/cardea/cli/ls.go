@@ -57,7 +57,12 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	if o.quiet {
 		return printLines(a.out, namesFor(rows))
 	}
-	if len(rows) == 0 && a.output != asJSON {
+	switch {
+	case len(rows) > 0 || a.output == asJSON:
+	case len(c.Servers) > 0:
+		a.say("none of the %d servers that you may reach fits; to see all of them type: cardea ls", len(c.Servers))
+		return nil
+	default:
 		a.say("no server; a grant in a project gives access: ask an administrator, or type: cardea admin grants create --help")
 		return nil
 	}
