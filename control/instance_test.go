@@ -253,6 +253,12 @@ func TestTheCloudIsNotAskedForNothing(t *testing.T) {
 	if len(s.sky.asked) > 0 {
 		t.Error("Google was asked though no rule could take the instance")
 	}
+	// Any customer of AWS has a document of an instance of his own.
+	s.rule(api.NewEnrolmentRule{Cloud: "aws", Account: "210987654321"})
+	denied(t, d, api.Denied, "POST", enrolInstance, s.aws(d, "i-0123456789abcdef0"))
+	if len(s.sky.asked) > 0 {
+		t.Error("STS was asked for an instance of an account that no rule takes")
+	}
 	s.rule(api.NewEnrolmentRule{Cloud: "gcp", Account: "acme-web"})
 	s.sky.fail = true
 	if e := denied(t, d, api.Unavailable, "POST", enrolInstance, s.gcp(d, "web-8", nil)); e.RetryAfter == 0 {

@@ -107,6 +107,14 @@ func parseAWSDocument(text string, certificates map[string]*x509.Certificate) (f
 	return Facts{Cloud: AWS, Account: doc.AccountID, Region: doc.Region, Instance: doc.InstanceID, Started: doc.PendingTime.UTC()}, nil
 }
 
+// AWSAccount is the account of a document of AWS, whose signature it checks. That
+// costs no call, so it tells whether STS is to be called at all: any customer of
+// AWS has such a document. The error is a *Refused.
+func (v *Verifier) AWSAccount(e api.AWSEvidence) (string, error) {
+	f, err := parseAWSDocument(e.Document, v.aws)
+	return f.Account, err
+}
+
 func (v *Verifier) verifyAWS(ctx context.Context, e api.AWSEvidence, binding string) (Facts, error) {
 	f, err := parseAWSDocument(e.Document, v.aws)
 	if err != nil {

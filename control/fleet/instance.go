@@ -76,17 +76,15 @@ func (s *Service) prove(ctx context.Context, by caller.Caller, in api.InstanceEn
 	if err := s.Instances.Challenges.Check(in.Challenge, e.Time); err != nil {
 		return none, s.refuseStranger(ctx, e, api.Errorf(api.Denied, "this challenge is not of this control plane, or it is over").WithHint("ask for a new one"))
 	}
-	// Where no rule could take it nobody is asked on its behalf.
-	wanted := false
-	err := lookup.All(ctx, s.Store.EnrolmentRules, func(r store.EnrolmentRule) bool {
-		wanted = r.Cloud == in.Cloud
-		return !wanted
-	})
+	wanted, err := s.wanted(ctx, in)
+	if why := (*attestation.Refused)(nil); errors.As(err, &why) {
+		return none, s.refuseStranger(ctx, e, api.Errorf(api.Denied, "%s", why.Error()))
+	}
 	if err != nil {
 		return none, err
 	}
 	if !wanted {
-		return none, s.refuseStranger(ctx, e, api.Errorf(api.Denied, "there is no enrolment rule for this cloud").
+		return none, s.refuseStranger(ctx, e, api.Errorf(api.Denied, "there is no enrolment rule for this cloud or account").
 			WithHint("an administrator makes one; type: cardea admin enrolment-rules create --help"))
 	}
 	facts, err := s.Instances.Clouds.Verify(ctx, in, s.Instances.Audience, api.Binding(s.Instances.Audience, in.Challenge, by.Prover))
@@ -98,6 +96,24 @@ func (s *Service) prove(ctx context.Context, by caller.Caller, in api.InstanceEn
 		return none, api.Errorf(api.Unavailable, "the cloud cannot be asked about this instance now").WithRetry(retryCloud).WithCause(err)
 	}
 	return facts, err
+}
+
+// wanted reports whether a rule could take an instance. Where none could nobody is
+// asked on its behalf.
+func (s *Service) wanted(ctx context.Context, in api.InstanceEnrolment) (found bool, err error) {
+	if in.Cloud == attestation.AWS && in.AWS != nil {
+		account, err := s.Instances.Clouds.AWSAccount(*in.AWS)
+		if err != nil {
+			return false, err
+		}
+		rules, err := s.Store.EnrolmentRulesOf(ctx, in.Cloud, account)
+		return len(rules) > 0, err
+	}
+	err = lookup.All(ctx, s.Store.EnrolmentRules, func(r store.EnrolmentRule) bool {
+		found = r.Cloud == in.Cloud
+		return !found
+	})
+	return found, err
 }
 
 // ruleFor finds the first rule that takes the instance.
