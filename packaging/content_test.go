@@ -92,6 +92,11 @@ const content = `
 0755 /usr/lib/cardea-server-agent/hooks/user-deleted.d/
 0644 /usr/lib/systemd/system/cardea-server-agent.service
 0644 /usr/share/doc/cardea-server-agent/copyright
+0644 /usr/share/doc/cardea-server-agent/rotation.md
+0644 /usr/share/doc/cardea-server-agent/server-agent-accounts.md
+0644 /usr/share/doc/cardea-server-agent/server-agent-changes.md
+0644 /usr/share/doc/cardea-server-agent/server-agent-cloud.md
+0644 /usr/share/doc/cardea-server-agent/server-agent-names.md
 0644 /usr/share/doc/cardea-server-agent/server-agent.md
 0644 /usr/share/man/man8/cardea-server-agent.8
 0700 /var/lib/cardea-server-agent/

@@ -64,6 +64,64 @@ func TestEveryCommandThatIsToBeTypedExists(t *testing.T) {
 // own behind a prompt or indented.
 var shown = regexp.MustCompile("(?m)(?:`|^\\$ |^  )(cardea [a-z][^`#\n]*)")
 
+// oneWord is what is one word for a shell, inline is code within a sentence.
+var (
+	oneWord = regexp.MustCompile(`'[^']*'`)
+	inline  = regexp.MustCompile("`(cardea [a-z][^`]*)`")
+)
+
+// Whoever reads the documents types what they show: every command takes its flags, and
+// where it stands on a line of its own its arguments, too.
+func TestEveryCommandOfTheDocumentsIsTakenAsPrinted(t *testing.T) {
+	files, err := filepath.Glob("../../../docs/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	seen := 0
+	check := func(file, line string, whole bool) {
+		line, _, _ = strings.Cut(line, "#")
+		a, _, _ := testApp(t)
+		root := newRoot(a)
+		cmd, rest, err := root.Find(strings.Fields(oneWord.ReplaceAllString(line, "word"))[1:])
+		if cmd.DisableFlagParsing || cmd.Name() == "ssh" {
+			return
+		}
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if err == nil && whole && cmd.Args != nil {
+			err = cmd.Args(cmd, cmd.Flags().Args())
+		}
+		if seen++; err != nil {
+			t.Errorf("%s: %s: %v", filepath.Base(file), line, err)
+		}
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, part := range strings.Split(string(text), "```") {
+			if i%2 == 0 {
+				for _, m := range inline.FindAllStringSubmatch(part, -1) {
+					if !strings.Contains(m[1], "…") {
+						check(file, strings.ReplaceAll(m[1], "\n", " "), false)
+					}
+				}
+				continue
+			}
+			for line := range strings.Lines(part) {
+				if strings.HasPrefix(line, "cardea ") {
+					check(file, line, true)
+				}
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d commands were found", seen)
+	}
+}
+
 // A stranger types what the README shows: every command in it takes its flags and
 // its arguments.
 func TestEveryCommandOfTheReadmeIsTakenAsPrinted(t *testing.T) {
