@@ -160,7 +160,7 @@ func (v *verbs) statusCommand() *cobra.Command {
 		case errors.Is(err, fs.ErrPermission):
 			return errors.New("this needs root; type it with sudo")
 		case errors.Is(err, fs.ErrNotExist):
-			return errors.New("the agent has not run here yet; to start it type: cardea-server-agent run")
+			return errors.New("the agent has not run here yet, or this server was taken out of Cardea; to start it type: cardea-server-agent run")
 		case err != nil:
 			return err
 		}
