@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,6 +85,8 @@ func (p *plane) set(change func(*api.DesiredState)) api.StateVersion {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.Version.Counter++
+	// An answer with the state before may be on its way.
+	p.state.Accounts, p.state.Groups = slices.Clone(p.state.Accounts), slices.Clone(p.state.Groups)
 	change(&p.state)
 	p.state.IssuedAt = time.Now().UTC()
 	close(p.changed)

@@ -45,11 +45,12 @@ func TestWhoSwapsFoldersForLinksGetsNothing(t *testing.T) {
 	v := r.p.set(func(d *api.DesiredState) { d.Accounts = []api.Account{alice("active", true), carol()} })
 	r.start()
 	r.p.confirmed(v)
-	// The agent ends it with each lock; this begins it anew, as fast as it can.
+	// The agent ends it with each lock; this begins it anew, soon enough to meet the rest, until
+	// her home is gone: userdel refuses whoever has a process, and is tried once a minute.
 	r.sh(`cat >/tmp/swaps.pl <<'EOS'
 ` + swaps + `
 EOS
-	setsid sh -c 'while :; do setpriv --reuid=70001 --regid=70001 --clear-groups perl /tmp/swaps.pl; sleep 0.01; done' >/dev/null 2>&1 </dev/null &`)
+	setsid sh -c 'while :; do [ ! -d /home/alice ] || setpriv --reuid=70001 --regid=70001 --clear-groups perl /tmp/swaps.pl; sleep 0.3; done' >/dev/null 2>&1 </dev/null &`)
 	rounds := func() int {
 		n, _ := strconv.Atoi(strings.TrimSpace(r.sh("cat /tmp/alice-rounds 2>/dev/null || echo 0")))
 		return n
