@@ -12,6 +12,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -53,8 +54,35 @@ const secret = "correct horse battery"
 // newStack keeps its records in SQLite, where both instances are one process.
 func newStack(t testing.TB) *stack {
 	t.Helper()
-	return newStackAt(t, filepath.Join(t.TempDir(), "cardea.db"), false)
+	raw, err := migrated()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(t.TempDir(), "cardea.db")
+	if err := os.WriteFile(at, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return newStackAt(t, at, false)
 }
+
+// migrated is a file of SQLite with all tables and nothing in them. To make them costs more
+// than most of what is tested with them.
+var migrated = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "cardea-tables")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	at := filepath.Join(dir, "cardea.db")
+	db, err := sqlstore.Open(context.Background(), sqlstore.Options{URL: at, Instance: "template"})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(at)
+})
 
 // newStackAt keeps them at a URL; with shared each instance has a store of its
 // own, as processes on several machines have.
