@@ -36,7 +36,8 @@ test: ## install what the tests need, then run them all with the race detector
 	packaging/install-test-needs
 	$(GO) test -race -vet=off -timeout 10m ./...
 
-# All of them take hours: SOAK=500 tries as many, of those that SEED says.
+# All of them take hours: SOAK=500 tries as many, of those that SEED says;
+# SOAK=writes kills, fills and breaks at each write and rename, in half an hour.
 SOAK ?= all
 soak: ## break the server agent's every write, on hosts of its own (SOAK=…, SEED=…)
 	packaging/install-test-needs

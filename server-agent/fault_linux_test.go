@@ -26,7 +26,7 @@ import (
 
 // What `make soak` sets, and what repeats one point that it found.
 const (
-	soakEnv  = "CARDEA_SOAK"       // how many faults to try, or "all"
+	soakEnv  = "CARDEA_SOAK"       // how many faults to try, "all", or "writes": those at writes and renames alone
 	seedEnv  = "CARDEA_SEED"       // which ones; else the day says
 	faultEnv = "CARDEA_FAULT_ONLY" // part of SCENE/EFFECT/POINT: those alone
 )
@@ -222,17 +222,28 @@ func (y *tally) choose(t *testing.T) (some []fault) {
 	dice := rand.New(rand.NewPCG(h.Sum64(), 0))
 	some = slices.Clone(y.faults)
 	dice.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-	only, wanted := os.Getenv(faultEnv), sampled
-	some = slices.DeleteFunc(some, func(f fault) bool { return !strings.Contains(f.String(), only) })
-	switch number, err := strconv.Atoi(os.Getenv(soakEnv)); {
+	only, soak, wanted := os.Getenv(faultEnv), os.Getenv(soakEnv), sampled
+	some = slices.DeleteFunc(some, func(f fault) bool {
+		return !strings.Contains(f.String(), only) || soak == "writes" && !f.atWrite()
+	})
+	switch number, err := strconv.Atoi(soak); {
 	case err == nil:
 		wanted = number
-	case os.Getenv(soakEnv) == "all" || only != "":
+	case soak != "" || only != "":
 		wanted = len(some)
 	}
 	some = some[:min(wanted, len(some))]
 	t.Logf("%d points in %d scenes, %d faults, of which %d are tried; seed %s", n, len(y.points), len(y.faults), len(some), seed)
 	return some
+}
+
+// atWrite tells the plain faults of the calls that change what a file says: a
+// twelfth of all, which half an hour is enough for.
+func (f fault) atWrite() bool {
+	_, rest, _ := strings.Cut(f.point, " ")
+	call, _, _ := strings.Cut(rest, " ")
+	plain := []faulttest.Effect{faulttest.Kill, faulttest.Fail("EIO"), faulttest.Fail("ENOSPC")}
+	return (call == "write" || call == "rename") && slices.Contains(plain, f.do)
 }
 
 func (f fault) String() string { return f.scene.name + "/" + string(f.do) + "/" + f.point }
