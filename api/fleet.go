@@ -149,6 +149,11 @@ type GatewayReport struct {
 	// sealed, newest first; at most four.
 	SealingKeys []SealingKey `json:"sealing_keys"`
 	Version     string       `json:"version,omitempty"`
+	// RecordingKeys sign recordings from now on, newest first; at most four. None is used
+	// before the answer acknowledged it.
+	RecordingKeys []RecordingKey `json:"recording_keys,omitempty" maxItems:"4"`
+	// Records says that it can record now: it has a spool with room, and a key.
+	Records bool `json:"records,omitempty"`
 }
 
 // SealingKey is one public key of a gateway.
@@ -160,6 +165,8 @@ type SealingKey struct {
 // GatewayReportAnswer acknowledges the sealing keys: only those may be used.
 type GatewayReportAnswer struct {
 	Acknowledged [][]byte `json:"acknowledged"`
+	// Recording are the ids of the recording keys that are kept.
+	Recording []string `json:"recording,omitempty"`
 	GatewayKeys
 }
 
@@ -180,6 +187,11 @@ type Claim struct {
 	// Refused is why the gateway has refused the hello by itself: then it is
 	// recorded and begins no session.
 	Refused string `json:"refused,omitempty"`
+	// HostKey is the gateway's own SSH host key, and TargetKey the key that it made for
+	// this session alone, with which it will go to the server. Both only where the ticket
+	// says record.
+	HostKey   string `json:"host_key,omitempty" maxLength:"256" doc:"in authorized_keys form, ssh-ed25519"`
+	TargetKey string `json:"target_key,omitempty" maxLength:"256" doc:"in authorized_keys form, ssh-ed25519"`
 }
 
 // Claimed answers it.
@@ -187,6 +199,8 @@ type Claimed struct {
 	Session string `json:"session" doc:"id of the gateway session"`
 	// EndsAt bounds the session; zero means none.
 	EndsAt time.Time `json:"ends_at,omitzero"`
+	// Record is there exactly where the ticket says record.
+	Record *RecordOrder `json:"record,omitempty"`
 }
 
 // SessionEnd is POST /v1/gateway/sessions/{session}/end.
