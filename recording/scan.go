@@ -1,0 +1,126 @@
+package recording
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+)
+
+// frame is one that a segment holds.
+type frame struct {
+	kind   byte
+	number uint32
+	offset int64 // of its header, in the file
+	header [headerSize]byte
+	body   []byte
+	before [linkSize]byte // the link before it
+	link   [linkSize]byte
+	// follows says that it follows the frame that was read before it; false after
+	// damage, where nothing but itself is known of what stands before.
+	follows bool
+}
+
+// end is where the next frame begins.
+func (f frame) end() int64 { return f.offset + overhead + int64(len(f.body)) }
+
+// scanner walks the frames of one segment. What is damaged it steps over.
+type scanner struct {
+	data   []byte
+	at     int64
+	last   [linkSize]byte // the link that the next frame follows
+	number int64          // of the last frame, -1 before the first
+	budget int64          // bytes that may still be hashed to find frames after damage
+	broken bool           // the next frame follows damage
+}
+
+// searchBudget bounds the hashing that looking for the next whole frame may cost, in
+// bytes: a file can be made in which every byte looks like the start of a large one.
+const searchBudget = 512 << 20
+
+// newScanner begins at the start of a segment.
+func newScanner(data []byte) (*scanner, error) {
+	if len(data) > MaxSegmentBytes {
+		return nil, fmt.Errorf("%w: a segment of %d bytes is too large", ErrFormat, len(data))
+	}
+	if len(data) < linkSize || string(data[:linkSize]) != magic {
+		return nil, ErrFormat
+	}
+	return &scanner{data: data, at: linkSize, last: [linkSize]byte(data[:linkSize]), number: -1, budget: searchBudget}, nil
+}
+
+// damage is a range of bytes that are no whole frame.
+type damage struct{ from, to int64 }
+
+// next returns the next whole frame, with what lies damaged before it. ok is false
+// at the end, where there may be damage as well.
+func (s *scanner) next() (f frame, lost damage, ok bool) {
+	if s.at == int64(len(s.data)) {
+		return frame{}, damage{}, false
+	}
+	from := s.at
+	if f, ok := s.frame(s.at, s.last); ok && int64(f.number) == s.number+1 {
+		f.follows = !s.broken
+		s.take(f)
+		return f, damage{}, true
+	}
+	s.broken = true
+	for at := from; at < int64(len(s.data)); at++ {
+		f, ok := s.frame(at, [linkSize]byte(s.data[at-linkSize:at]))
+		if ok && int64(f.number) > s.number {
+			s.take(f)
+			return f, damage{from, at}, true
+		}
+	}
+	s.at = int64(len(s.data))
+	return frame{}, damage{from, s.at}, false
+}
+
+func (s *scanner) take(f frame) {
+	s.at, s.last, s.number, s.broken = f.end(), f.link, int64(f.number), false
+}
+
+// frame reads the frame at an offset, if one that follows the link before is there.
+func (s *scanner) frame(at int64, before [linkSize]byte) (frame, bool) {
+	rest := s.data[at:]
+	if len(rest) < overhead {
+		return frame{}, false
+	}
+	word := binary.BigEndian.Uint32(rest)
+	kind, length := byte(word>>24), int64(word&0xffffff)
+	if kind < frameHead || kind > frameEnd || length > maxBody || int64(len(rest)) < overhead+length {
+		return frame{}, false
+	}
+	if s.broken {
+		if s.budget -= length + overhead; s.budget < 0 {
+			return frame{}, false
+		}
+	}
+	h := sha256.New()
+	h.Write(before[:])
+	h.Write(rest[:headerSize+length])
+	f := frame{
+		kind: kind, number: binary.BigEndian.Uint32(rest[4:]), offset: at, header: [headerSize]byte(rest),
+		body: rest[headerSize : headerSize+length], before: before,
+	}
+	h.Sum(f.link[:0])
+	return f, f.link == [linkSize]byte(rest[headerSize+length:])
+}
+
+// parseHead reads the first frame of a segment.
+func parseHead(f frame) (head, error) {
+	var h head
+	if f.kind != frameHead || f.number != 0 || len(f.body) > maxHead {
+		return h, fmt.Errorf("%w: it does not begin with a head", ErrFormat)
+	}
+	if err := json.Unmarshal(f.body, &h); err != nil {
+		return h, fmt.Errorf("%w: its head cannot be read", ErrFormat)
+	}
+	if h.Segment < 1 || h.Segment > MaxSegments || h.At < 0 || len(h.Session) > maxName || len(h.Gateway) > maxName {
+		return h, fmt.Errorf("%w: its head is not possible", ErrFormat)
+	}
+	return h, nil
+}
+
+// maxName bounds a session and a gateway in a head, in bytes. Ids have 24.
+const maxName = 64

@@ -1,0 +1,370 @@
+package recording
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"filippo.io/age"
+)
+
+// Sink is where the segments of one recording are kept.
+type Sink interface {
+	// Create begins a segment; they count from 1.
+	Create(segment int) (Segment, error)
+}
+
+// Segment is a file that is being written. Each Write is one or more whole frames,
+// and what it has taken survives the death of the process.
+type Segment interface {
+	io.Writer
+	Sync() error
+	// Close syncs. The segment is never written again.
+	Close() error
+}
+
+// Header tells what a recording is of. It is sealed: of all this, who cannot read
+// the recording sees Session and Gateway alone.
+type Header struct {
+	Session    string    `json:"session"`
+	Gateway    string    `json:"gateway"`
+	User       string    `json:"user"`
+	Server     string    `json:"server"`
+	ServerName string    `json:"server_name"`
+	Project    string    `json:"project"`
+	Login      string    `json:"login"`
+	Source     string    `json:"source"` // where the user came from
+	Started    time.Time `json:"started"`
+	Input      bool      `json:"input,omitempty"` // what the user typed is recorded as well
+}
+
+// WriterOptions are what a recording needs. All but the limits and Now must be set.
+type WriterOptions struct {
+	Header     Header
+	Recipients []age.Recipient // ParseRecipients makes them
+	// Key is asked at the start of every segment: keys change while sessions live.
+	Key func() (ed25519.PrivateKey, error)
+	Now func() time.Time // nil: time.Now
+
+	// Limits; 0 is the constant of that name.
+	SegmentBytes int64
+	SegmentTime  time.Duration
+	CheckBytes   int64
+	CheckTime    time.Duration
+}
+
+// Writer records one session. Its methods may be called at the same time.
+type Writer struct {
+	o       WriterOptions
+	sink    Sink
+	header  []byte // JSON of o.Header
+	secret  []byte
+	wrapped []byte
+
+	mu       sync.Mutex
+	err      error // the first one: nothing can be recorded any more
+	ended    bool
+	segment  Segment
+	key      ed25519.PrivateKey
+	sealer   *sealer
+	number   int // of the segment
+	frame    uint32
+	link     [linkSize]byte
+	size     int64 // of the segment
+	bytes    int64 // of all before it
+	events   bool  // the segment has some
+	began    time.Time
+	last     time.Duration // At of the last event
+	unsigned int64         // bytes since the last signature
+	since    time.Time     // when the first of them was written
+	timer    *time.Timer
+}
+
+// ErrEnded says that a recording is over.
+var ErrEnded = errors.New("the recording has ended")
+
+// NewWriter begins a recording: the first segment has its head when it returns.
+func NewWriter(sink Sink, o WriterOptions) (*Writer, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	orElse(&o.SegmentBytes, SegmentBytes)
+	orElse(&o.SegmentTime, SegmentTime)
+	orElse(&o.CheckBytes, CheckBytes)
+	orElse(&o.CheckTime, CheckTime)
+	if o.Key == nil || len(o.Recipients) == 0 || o.Header.Session == "" || len(o.Header.Session) > maxName || len(o.Header.Gateway) > maxName {
+		return nil, errors.New("a recording needs a session, recipients and a key to sign with")
+	}
+	w := &Writer{o: o, sink: sink, secret: make([]byte, keySize)}
+	var err error
+	if w.header, err = json.Marshal(o.Header); err != nil {
+		return nil, fmt.Errorf("encode the header of a recording: %w", err)
+	}
+	if len(w.header) > maxHeader {
+		return nil, fmt.Errorf("the header of a recording: %w", ErrTooLarge)
+	}
+	rand.Read(w.secret)
+	if w.wrapped, err = wrap(w.secret, o.Recipients); err != nil {
+		return nil, err
+	}
+	if err := w.begin(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func orElse[T comparable](v *T, other T) {
+	if *v == *new(T) {
+		*v = other
+	}
+}
+
+// Record writes one event. When it returns, the segment has taken the event. Times
+// that go back, as those of two channels at the same moment may, are made not to.
+// Every error but ErrTooLarge is final.
+func (w *Writer) Record(e Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.record(e)
+}
+
+func (w *Writer) record(e Event) error {
+	switch {
+	case w.err != nil:
+		return w.err
+	case w.ended:
+		return ErrEnded
+	case len(e.Data) > MaxData:
+		return ErrTooLarge
+	}
+	if w.events && (w.size >= w.o.SegmentBytes || w.o.Now().Sub(w.began) >= w.o.SegmentTime) {
+		if err := w.turn(); err != nil {
+			return w.fail(err)
+		}
+	}
+	e.At = max(e.At, w.last)
+	room := rooms.Get().(*room)
+	defer rooms.Put(room)
+	b := append(room.b[:0], w.link[:]...)
+	b = append(b, make([]byte, headerSize)...)
+	b = appendEvent(b, e, 0)
+	b = w.sealer.seal(b, linkSize+headerSize, frameEvents, w.frame)
+	b = putFrame(b, frameEvents, w.frame)
+	room.b = b
+	if err := w.write(b); err != nil {
+		return w.fail(err)
+	}
+	w.last, w.events = e.At, true
+	return w.check()
+}
+
+// room is a buffer for one frame, with the link before it.
+type room struct{ b []byte }
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// write gives a finished frame to the segment; b begins with the link before it.
+func (w *Writer) write(b []byte) error {
+	n, err := w.segment.Write(b[linkSize:])
+	if err == nil && n != len(b)-linkSize {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fmt.Errorf("write the recording: %w", err)
+	}
+	if w.unsigned == 0 {
+		w.since = w.o.Now()
+	}
+	w.frame++
+	w.link = [linkSize]byte(b[len(b)-linkSize:])
+	w.size += int64(n)
+	w.unsigned += int64(n)
+	return nil
+}
+
+// check signs if that is due, and sees to it that somebody does later.
+func (w *Writer) check() error {
+	if w.unsigned >= w.o.CheckBytes || w.o.Now().Sub(w.since) >= w.o.CheckTime {
+		if err := w.sign(frameCheck, ""); err != nil {
+			return w.fail(err)
+		}
+		return nil
+	}
+	if w.timer == nil {
+		w.timer = time.AfterFunc(w.o.CheckTime, w.tick)
+	}
+	return nil
+}
+
+// tick signs what the last event left unsigned.
+func (w *Writer) tick() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = nil
+	if w.err != nil || w.ended || w.unsigned == 0 {
+		return
+	}
+	if err := w.sign(frameCheck, ""); err != nil {
+		w.fail(err)
+	}
+}
+
+// sign writes a signed frame.
+func (w *Writer) sign(kind byte, cause string) error {
+	b := append(make([]byte, 0, 256), w.link[:]...)
+	b = append(b, make([]byte, headerSize)...)
+	b, err := appendSigned(b, kind, w.frame, signed{At: w.last, Wall: w.o.Now(), Cause: cause}, w.key)
+	if err != nil {
+		return err
+	}
+	if err := w.write(b); err != nil {
+		return err
+	}
+	w.unsigned = 0
+	return nil
+}
+
+// begin opens the next segment and writes its head.
+func (w *Writer) begin() error {
+	key, err := w.o.Key()
+	if err != nil {
+		return fmt.Errorf("get the key to sign the recording with: %w", err)
+	}
+	public, ok := key.Public().(ed25519.PublicKey)
+	if !ok || len(key) != ed25519.PrivateKeySize {
+		return errors.New("no key to sign the recording with")
+	}
+	h := head{
+		Session: w.o.Header.Session, Gateway: w.o.Header.Gateway, Segment: w.number + 1, At: int64(w.last),
+		Created: w.o.Now().UTC(), Key: KeyID(public), Salt: make([]byte, saltSize), Secret: w.wrapped,
+	}
+	if w.number > 0 {
+		h.Previous = hex.EncodeToString(w.link[:])
+	}
+	if h.Segment > MaxSegments {
+		return fmt.Errorf("a recording has at most %d segments", MaxSegments)
+	}
+	rand.Read(h.Salt)
+	text, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("encode the head of a segment: %w", err)
+	}
+	sealer, err := newSealer(w.secret, h.Salt, h.Session, h.Segment)
+	if err != nil {
+		return err
+	}
+	first := append(append([]byte(magic), make([]byte, headerSize)...), text...)
+	first = putFrame(first, frameHead, 0)
+	second := append(append([]byte(nil), first[len(first)-linkSize:]...), make([]byte, headerSize)...)
+	second = sealer.seal(append(second, w.header...), linkSize+headerSize, frameHeader, 1)
+	second = putFrame(second, frameHeader, 1)
+	all := append(first, second[linkSize:]...)
+
+	before := w.segment
+	segment, err := w.sink.Create(h.Segment)
+	if err != nil {
+		return fmt.Errorf("begin a segment of the recording: %w", err)
+	}
+	w.bytes += w.size
+	w.segment, w.key, w.sealer, w.number = segment, key, sealer, h.Segment
+	w.size, w.unsigned, w.events, w.began, w.since = 0, 0, false, w.o.Now(), w.o.Now()
+	n, err := segment.Write(all)
+	if err == nil && n != len(all) {
+		err = io.ErrShortWrite
+	}
+	if err == nil {
+		err = segment.Sync()
+	}
+	// Only now: as long as the process lives there is a segment that is not closed, in
+	// which whoever comes after its death can say so.
+	if before != nil {
+		err = errors.Join(err, before.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("begin a segment of the recording: %w", err)
+	}
+	w.frame, w.link = 2, [linkSize]byte(all[len(all)-linkSize:])
+	w.size, w.unsigned = int64(n), int64(n)
+	return nil
+}
+
+// turn ends the segment and begins the next.
+func (w *Writer) turn() error {
+	if err := w.sign(frameTurn, ""); err != nil {
+		return err
+	}
+	return w.begin()
+}
+
+// fail keeps the first error, which is that of everything after it.
+func (w *Writer) fail(err error) error {
+	if w.err == nil {
+		w.err = err
+	}
+	return w.err
+}
+
+// Close writes the last event and the signed end. What was written is safe when it
+// returns, even where that is an error.
+func (w *Writer) Close(why Ended) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return w.err
+	}
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	err := w.end(why)
+	w.ended = true
+	if err2 := w.segment.Close(); err == nil && err2 != nil {
+		err = fmt.Errorf("close the recording: %w", err2)
+	}
+	clear(w.secret)
+	if err != nil {
+		return w.fail(err)
+	}
+	return nil
+}
+
+func (w *Writer) end(why Ended) error {
+	if w.err != nil {
+		return w.err
+	}
+	if len(why.Cause) > MaxCause {
+		why.Cause = why.Cause[:MaxCause]
+	}
+	e, err := NewEvent(w.last, 0, End, why)
+	if err != nil {
+		return err
+	}
+	if err := w.record(e); err != nil {
+		return err
+	}
+	return w.sign(frameEnd, why.Cause)
+}
+
+// Progress is how far a recording is.
+type Progress struct {
+	Segments int
+	Bytes    int64
+	Head     string        // the last link, hex
+	Key      string        // id of the key that signs now
+	Last     time.Duration // of the last event
+}
+
+// Progress tells how far the recording is; after Close, how far it came.
+func (w *Writer) Progress() Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return Progress{
+		Segments: w.number, Bytes: w.bytes + w.size, Head: hex.EncodeToString(w.link[:]),
+		Key: KeyID(w.key.Public().(ed25519.PublicKey)), Last: w.last,
+	}
+}
