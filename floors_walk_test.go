@@ -128,17 +128,17 @@ func (h *house) goFile(name string, text []byte) error {
 		}
 	}
 	if !isTest(dir) {
-		h.code(f)
+		h.code(f, name)
 	}
 	return nil
 }
 
 // code looks for what no program may contain.
-func (h *house) code(f *ast.File) {
+func (h *house) code(f *ast.File, file string) {
 	ast.Inspect(f, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.Ident:
-			if why, bad := unsafeNames[n.Name]; bad {
+			if why, bad := unsafeNames[n.Name]; bad && unsafeFiles[file] != n.Name {
 				h.findings = append(h.findings, fmt.Sprintf("%s: %s: %s", h.fset.Position(n.Pos()), n.Name, why))
 			}
 		case *ast.FuncDecl:
@@ -226,6 +226,10 @@ func TestTheCheckerFindsWhatItShould(t *testing.T) {
 			map[string]string{"agent/a.go": source("agent") + "var f = ssh.InsecureIgnoreHostKey()\n"}, "InsecureIgnoreHostKey"},
 		{"switching off TLS verification is found",
 			map[string]string{"agent/a.go": source("agent") + "var f = tls.Config{InsecureSkipVerify: true}\n"}, "InsecureSkipVerify"},
+		{"where there is a reason for it one file may, and no other of its package",
+			map[string]string{"hello/tls.go": source("hello") + "var f = tls.Config{InsecureSkipVerify: true}\n", "hello/other.go": source("hello") + "var f = tls.Config{InsecureSkipVerify: true}\n"}, "hello/other.go:"},
+		{"the reason is good for one name alone",
+			map[string]string{"hello/tls.go": source("hello") + "var f = ssh.InsecureIgnoreHostKey()\n"}, "InsecureIgnoreHostKey"},
 		{"tests may switch checks off",
 			map[string]string{"agent/a_test.go": "package agent\nvar f = ssh.InsecureIgnoreHostKey()\n"}, ""},
 		{"a comment about it is no use of it",
