@@ -12,6 +12,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,6 +40,12 @@ type Options struct {
 	// AllowTargets lists addresses that may be dialled although they are
 	// loopback, link-local or another cloud's metadata service.
 	AllowTargets []netip.Prefix
+	// TLS, if not nil, is a second listener of Run: there the hello comes inside
+	// TLS 1.3, for networks that let nothing else pass.
+	TLS *net.TCPListener
+	// ProxyFrom lists the balancers whose PROXY header (version 1 or 2) tells the
+	// client's address. From them nothing else is taken.
+	ProxyFrom []netip.Prefix
 	// DrainTime is how long live sessions may run on after the gateway was told
 	// to stop; zero means DefaultDrain.
 	DrainTime time.Duration
@@ -71,6 +78,7 @@ type Gateway struct {
 	ends     *ends
 	target   target
 	health   *health
+	tls      *tls.Config
 
 	complaints *rate.Limiter
 	unsaid     atomic.Int64
@@ -106,6 +114,7 @@ func New(opt Options) (*Gateway, error) {
 		sessions: newSessions(),
 		ends:     newEnds(),
 		target:   newTarget(opt.AllowTargets),
+		tls:      hello.ServerTLS(),
 		report:   make(chan struct{}, 1),
 
 		complaints: rate.NewLimiter(complaintsPerSecond, complaintsBurst),
@@ -143,10 +152,13 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	parts.Go("watch", g.watchLoop)
 	parts.Go("ends", g.endLoop)
 	parts.Go("health", g.healthLoop)
-	parts.Go("listen", func(context.Context) error { return g.accept(listener) })
+	parts.Go("listen", func(context.Context) error { return g.accept(listener, false) })
+	if g.opt.TLS != nil {
+		parts.Go("listen inside TLS", func(context.Context) error { return g.accept(g.opt.TLS, true) })
+	}
 	parts.Go("stop", func(life context.Context) error {
 		defer stop()
-		defer listener.Close()
+		defer g.closeListeners(listener)
 		select {
 		case <-ctx.Done():
 			g.drain()
@@ -161,6 +173,13 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	g.handlers.Wait()
 	g.flushEnds()
 	return err
+}
+
+func (g *Gateway) closeListeners(listener *net.TCPListener) {
+	listener.Close()
+	if g.opt.TLS != nil {
+		g.opt.TLS.Close()
+	}
 }
 
 // drain returns when no session is left, or DrainTime is over.

@@ -83,7 +83,7 @@ type gate struct {
 // visitor is a connection that has not sent a good hello.
 type visitor struct {
 	conn   net.Conn
-	source netip.Addr
+	source netip.Addr    // zero while that of a balancer's client is not known; guarded by gate.mu
 	place  *list.Element // nil once it has left; guarded by gate.mu
 }
 
@@ -91,12 +91,14 @@ func newGate(l Limits) *gate {
 	return &gate{limits: l, pending: list.New(), sources: map[netip.Addr]int{}}
 }
 
-// enter admits a connection, or returns nil: then close it without a word.
+// enter admits a connection, or returns nil: then close it without a word. The
+// zero address is that of a balancer, which is no source: came says later whose
+// connection it is.
 func (g *gate) enter(conn net.Conn, from netip.Addr) *visitor {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	v := &visitor{conn: conn, source: sourceOf(from)}
-	if g.sources[v.source] >= g.limits.PendingPerSource {
+	v := &visitor{conn: conn}
+	if !g.count(v, from) {
 		return nil
 	}
 	if g.pending.Len() >= g.limits.Pending {
@@ -105,8 +107,28 @@ func (g *gate) enter(conn net.Conn, from netip.Addr) *visitor {
 		oldest.conn.Close()
 	}
 	v.place = g.pending.PushBack(v)
-	g.sources[v.source]++
 	return v
+}
+
+// came tells whose connection a balancer has sent, and reports whether it may stay.
+func (g *gate) came(v *visitor, from netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return v.place != nil && g.count(v, from)
+}
+
+// count adds v to those of its source, if there is room; g.mu is held.
+func (g *gate) count(v *visitor, from netip.Addr) bool {
+	if !from.IsValid() {
+		return true
+	}
+	source := sourceOf(from)
+	if g.sources[source] >= g.limits.PendingPerSource {
+		return false
+	}
+	v.source = source
+	g.sources[source]++
+	return true
 }
 
 // leave forgets a visitor; it may be called twice.
@@ -122,6 +144,9 @@ func (g *gate) remove(v *visitor) {
 	}
 	g.pending.Remove(v.place)
 	v.place = nil
+	if !v.source.IsValid() {
+		return
+	}
 	if g.sources[v.source]--; g.sources[v.source] == 0 {
 		delete(g.sources, v.source)
 	}

@@ -3,7 +3,6 @@ package gateway
 import (
 	"errors"
 	"io"
-	"net"
 )
 
 // lookSize is how much of the server's first bytes is read at once. A key
@@ -15,7 +14,8 @@ const lookSize = 4 << 10
 // does without us. An error of one direction ends both.
 //
 // Both ends are *net.TCPConn and nothing else, because io.Copy between two of
-// them lets the kernel splice; a wrapper would cost a copy of every byte. Only
+// them lets the kernel splice; a wrapper would cost a copy of every byte, as it
+// does where the client is inside TLS. Only
 // the server's first bytes are copied here, until its host key has passed: what
 // ssh refuses on the user's machine, administrators hear of nowhere else.
 func (s *session) relay() (up, down int64) {
@@ -33,7 +33,7 @@ func (s *session) relay() (up, down int64) {
 
 // copy runs one direction; cause is the end that is first to finish by it.
 // begin copies the first bytes, if it is not nil.
-func (s *session) copy(to, from *net.TCPConn, cause string, begin func(to, from *net.TCPConn) (int64, error)) int64 {
+func (s *session) copy(to, from client, cause string, begin func(to, from client) (int64, error)) int64 {
 	var n int64
 	var err error
 	if begin != nil {
@@ -56,7 +56,7 @@ func (s *session) copy(to, from *net.TCPConn, cause string, begin func(to, from 
 
 // look copies until the host key has passed or is not looked for any more. Each
 // piece is written as soon as it was read, and only then looked at.
-func (s *session) look(to, from *net.TCPConn) (n int64, err error) {
+func (s *session) look(to, from client) (n int64, err error) {
 	buf := make([]byte, lookSize)
 	for !s.shown.Done() && err == nil {
 		var got int

@@ -49,7 +49,8 @@ func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
 
 // accept hands connections out until the listener is closed. Running out of
 // descriptors is no reason to end: what runs goes on, and the health says so.
-func (g *Gateway) accept(listener *net.TCPListener) error {
+// inside says that clients speak TLS there.
+func (g *Gateway) accept(listener *net.TCPListener, inside bool) error {
 	pause := acceptPauseMin
 	for {
 		conn, err := listener.AcceptTCP()
@@ -69,26 +70,35 @@ func (g *Gateway) accept(listener *net.TCPListener) error {
 		if g.health.accepted() {
 			g.wakeReport()
 		}
-		g.handlers.Go(func() { g.serve(conn) })
+		g.handlers.Go(func() { g.serve(conn, inside) })
 	}
 }
 
 // serve is one connection from its first byte to its last.
-func (g *Gateway) serve(conn *net.TCPConn) {
-	defer conn.Close()
+func (g *Gateway) serve(raw *net.TCPConn, inside bool) {
+	defer raw.Close()
 	defer func() {
 		if p := recover(); p != nil {
 			g.log.Error("a connection panicked", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	v := g.gate.enter(conn, from.Addr())
+	peer := raw.RemoteAddr().(*net.TCPAddr).AddrPort()
+	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
+	source := peer.Addr()
+	if g.proxied(source) {
+		source = netip.Addr{}
+	}
+	v := g.gate.enter(raw, source)
 	if v == nil {
-		g.log.Debug("too many connections of one source", "source", from)
+		g.log.Debug("too many connections of one source", "source", peer)
 		return
 	}
 	defer g.gate.leave(v) // not before a stranger has his refusal
+	conn, from, err := g.admit(raw, v, peer, inside)
+	if err != nil {
+		g.log.Debug("no way to the client", "source", from, "peer", peer, "error", err)
+		return
+	}
 	opened := g.receive(conn, from)
 	if opened == nil {
 		return
@@ -116,10 +126,9 @@ func (g *Gateway) serve(conn *net.TCPConn) {
 	g.carry(s, opened, log)
 }
 
-// receive reads and opens the hello. What is wrong with it is nobody's
+// receive reads and opens the hello, in the time that admit has set. What is wrong with it is nobody's
 // business but ours: there is no secret yet under which to answer.
-func (g *Gateway) receive(conn *net.TCPConn, from netip.AddrPort) *hello.Opened {
-	conn.SetDeadline(time.Now().Add(g.opt.helloTimeout))
+func (g *Gateway) receive(conn client, from netip.AddrPort) *hello.Opened {
 	message, err := hello.ReadMessage(conn)
 	if err != nil {
 		g.log.Debug("no hello", "source", from, "error", err)
@@ -159,7 +168,7 @@ func (g *Gateway) judge(opened *hello.Opened) (hello.Ticket, *refusal) {
 
 // start dials the server and claims the hello, both at once, and returns a live
 // session when both have succeeded.
-func (g *Gateway) start(conn *net.TCPConn, from netip.AddrPort, ticket hello.Ticket, opened *hello.Opened) (*session, *refusal) {
+func (g *Gateway) start(conn client, from netip.AddrPort, ticket hello.Ticket, opened *hello.Opened) (*session, *refusal) {
 	defer g.gate.began()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -228,7 +237,7 @@ func isTimeout(err error) bool {
 
 // refuse answers and closes. It waits for the client to have taken the answer:
 // closing with unread bytes would send a reset, which could overtake it.
-func (g *Gateway) refuse(conn *net.TCPConn, opened *hello.Opened, no *refusal, log ...any) {
+func (g *Gateway) refuse(conn client, opened *hello.Opened, no *refusal, log ...any) {
 	g.complain("refused", append(log, "kind", no.kind, "reason", no.sentence, "error", no.cause)...)
 	conn.SetDeadline(time.Now().Add(answerTimeout))
 	if _, err := conn.Write(opened.Refuse(no.kind, no.sentence)); err != nil {

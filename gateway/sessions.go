@@ -24,9 +24,10 @@ const orderLife = time.Minute
 
 // session is one live connection.
 type session struct {
-	id             string
-	client, server *net.TCPConn
-	shown          hostkey.Reader // of relay, and of nobody else before its end
+	id     string
+	client client
+	server *net.TCPConn
+	shown  hostkey.Reader // of relay, and of nobody else before its end
 
 	mu    sync.Mutex
 	cause string // the first one holds; guarded by mu

@@ -61,6 +61,8 @@ func TestWrongCommandLinesSayWhatToType(t *testing.T) {
 		{"a prefix that is none", []string{"serve", "--allow-targets=localhost"}, 2, "127.0.0.0/8"},
 		{"an address without a port", []string{"serve", "--listen=localhost"}, 2, `listen: "localhost" is not an address and a port`},
 		{"health checks at no port", []string{"serve", "--health-listen=localhost"}, 2, "health-listen: "},
+		{"TLS at no port", []string{"serve", "--listen-tls=localhost"}, 2, "listen-tls: "},
+		{"a balancer by its name", []string{"serve", "--proxy-from=balancer.example.com"}, 2, "10.0.0.5 or 10.0.0.0/28"},
 		{"a negative time", []string{"serve", "--drain-time=-1s"}, 2, "negative"},
 		{"a port that there is not", []string{"serve", "--listen=:72345"}, 2, "is not an address and a port"},
 		{"a control plane without TLS", []string{"serve", "--control-url=http://10.0.0.1"}, 2, "control-url: \"http://10.0.0.1\" has no TLS"},

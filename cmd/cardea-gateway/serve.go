@@ -36,6 +36,8 @@ const (
 type options struct {
 	daemon.LogOptions
 	Listen       string        `name:"listen" help:"address and port that clients dial"`
+	ListenTLS    string        `name:"listen-tls" help:"address and port where the same is spoken inside TLS, such as :443; empty for none"`
+	ProxyFrom    []string      `name:"proxy-from" help:"addresses or prefixes of balancers, from which a PROXY header (version 1 or 2) must come"`
 	HealthListen string        `name:"health-listen" help:"address and port of /healthz and /readyz; empty for none"`
 	ControlURL   string        `name:"control-url" help:"URL of the control plane; needed to enrol, remembered afterwards"`
 	StateDir     string        `name:"state-dir" help:"folder of this gateway's identity"`
@@ -61,7 +63,7 @@ func serveCommand(env func(string) (string, bool), stderr io.Writer) *cobra.Comm
 		if err := loader.Load(env); err != nil {
 			return commandline.Wrong(err)
 		}
-		targets, err := opt.check()
+		networks, err := opt.check()
 		if err != nil {
 			return commandline.Wrong(err)
 		}
@@ -69,38 +71,57 @@ func serveCommand(env func(string) (string, bool), stderr io.Writer) *cobra.Comm
 		if err != nil {
 			return commandline.Wrong(err)
 		}
-		return serve(cmd.Context(), opt, targets, log)
+		return serve(cmd.Context(), opt, networks, log)
 	}
 	return cmd
 }
 
+// networks are the prefixes among the options.
+type networks struct{ targets, proxies []netip.Prefix }
+
 // check finds what can be found wrong before a token is used up, and returns the
 // prefixes.
-func (o options) check() (targets []netip.Prefix, err error) {
-	for name, address := range map[string]string{"listen": o.Listen, "health-listen": o.HealthListen} {
+func (o options) check() (n networks, err error) {
+	for name, address := range map[string]string{"listen": o.Listen, "listen-tls": o.ListenTLS, "health-listen": o.HealthListen} {
 		if !isAddress(address) && (name == "listen" || address != "") {
-			return nil, fmt.Errorf("%s: %q is not an address and a port such as 127.0.0.1:7234", name, address)
+			return n, fmt.Errorf("%s: %q is not an address and a port such as 127.0.0.1:7234", name, address)
 		}
 	}
 	if o.ControlURL != "" {
 		if err := api.CheckURL(o.ControlURL); err != nil {
-			return nil, fmt.Errorf("control-url: %w", err)
+			return n, fmt.Errorf("control-url: %w", err)
 		}
 	}
 	if o.StateDir == "" {
-		return nil, errors.New("state-dir is empty")
+		return n, errors.New("state-dir is empty")
 	}
 	if o.DrainTime < 0 {
-		return nil, fmt.Errorf("drain-time: %s is negative", o.DrainTime)
+		return n, fmt.Errorf("drain-time: %s is negative", o.DrainTime)
 	}
 	for _, text := range o.AllowTargets {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("allow-targets: %q is no prefix such as 127.0.0.0/8", text)
+			return n, fmt.Errorf("allow-targets: %q is no prefix such as 127.0.0.0/8", text)
 		}
-		targets = append(targets, p.Masked())
+		n.targets = append(n.targets, p.Masked())
 	}
-	return targets, nil
+	for _, text := range o.ProxyFrom {
+		p, err := prefixOf(text)
+		if err != nil {
+			return n, fmt.Errorf("proxy-from: %q is neither an address nor a prefix, such as 10.0.0.5 or 10.0.0.0/28", text)
+		}
+		n.proxies = append(n.proxies, p)
+	}
+	return n, nil
+}
+
+// prefixOf reads a prefix, or an address that stands for itself.
+func prefixOf(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap().WithZone("").Prefix(a.Unmap().BitLen())
+	}
+	p, err := netip.ParsePrefix(text)
+	return p.Masked(), err
 }
 
 // isAddress reports whether a port can be listened on at address, as far as its
@@ -116,7 +137,7 @@ func isAddress(address string) bool {
 
 // serve enrols if need be, opens both listeners before it says that it is
 // ready, and runs until it is stopped.
-func serve(ctx context.Context, opt options, targets []netip.Prefix, log *slog.Logger) error {
+func serve(ctx context.Context, opt options, networks networks, log *slog.Logger) error {
 	cred, client, err := gateway.Enrolment{
 		StateDir: opt.StateDir, URL: opt.ControlURL, TokenFile: opt.TokenFile,
 		UserAgent: version.UserAgent("cardea-gateway"), Version: version.Get().Version, Log: log,
@@ -124,22 +145,29 @@ func serve(ctx context.Context, opt options, targets []netip.Prefix, log *slog.L
 	if err != nil {
 		return err
 	}
+	listener, err := gateway.Listen(ctx, opt.Listen)
+	if err != nil {
+		return cannotListen(err, opt.Listen, "--listen")
+	}
+	var inside *net.TCPListener
+	if opt.ListenTLS != "" {
+		if inside, err = gateway.Listen(ctx, opt.ListenTLS); err != nil {
+			return cannotListen(err, opt.ListenTLS, "--listen-tls")
+		}
+	}
 	g, err := gateway.New(gateway.Options{
-		Credential: cred, Client: client, StateDir: opt.StateDir, AllowTargets: targets,
+		Credential: cred, Client: client, StateDir: opt.StateDir, AllowTargets: networks.targets,
+		TLS: inside, ProxyFrom: networks.proxies,
 		DrainTime: opt.DrainTime, Version: version.Get().Version, Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	listener, err := gateway.Listen(ctx, opt.Listen)
-	if err != nil {
-		return cannotListen(err, opt.Listen, "--listen")
-	}
 	health, err := healthListener(ctx, opt.HealthListen)
 	if err != nil {
 		return cannotListen(err, opt.HealthListen, "--health-listen")
 	}
-	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", listener.Addr().String(), "health", addressOf(health))
+	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", listener.Addr().String(), "health", addressOf(health), "tls", addressOf(inside))
 	daemon.Notify("READY=1")
 	return runAll(ctx, g, listener, health, log)
 }
@@ -163,8 +191,9 @@ func healthListener(ctx context.Context, address string) (net.Listener, error) {
 	return netutil.LimitListener(l, maxHealth), nil
 }
 
+// addressOf is empty for no listener; a nil *net.TCPListener is one of these.
 func addressOf(l net.Listener) string {
-	if l == nil {
+	if t, tcp := l.(*net.TCPListener); l == nil || tcp && t == nil {
 		return ""
 	}
 	return l.Addr().String()
