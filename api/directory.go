@@ -97,6 +97,7 @@ type ProjectSettings struct {
 	PortForwarding  bool `json:"port_forwarding"`
 	AgentForwarding bool `json:"agent_forwarding"`
 	AccountSettings
+	RecordSettings
 	// NameSuffixes are the domains in which names of its servers may be, for example
 	// prod.example.com; a name with a dot in no such domain is refused.
 	NameSuffixes []string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
@@ -116,6 +117,7 @@ type ProjectPatch struct {
 	PortForwarding     *bool   `json:"port_forwarding,omitempty"`
 	AgentForwarding    *bool   `json:"agent_forwarding,omitempty"`
 	AccountPatch
+	RecordPatch
 	// NameSuffixes stand in place of those that it has. Servers keep their names.
 	NameSuffixes *[]string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
 }

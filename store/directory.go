@@ -75,6 +75,7 @@ type Project struct {
 	PortForwarding     bool
 	AgentForwarding    bool
 	AccountRules
+	RecordRules
 	// NameSuffixes are the domains that names of its servers may be in, without a dot
 	// before them.
 	NameSuffixes []string
@@ -90,6 +91,7 @@ type ProjectChange struct {
 	Gateway, GatewaySelector        *string
 	PortForwarding, AgentForwarding *bool
 	AccountRulesChange
+	RecordRulesChange
 	NameSuffixes *[]string
 }
 
@@ -171,6 +173,8 @@ type Directory interface {
 	Project(ctx context.Context, id string) (Project, error)
 	ProjectByName(ctx context.Context, name string) (Project, error)
 	Projects(ctx context.Context, p Page) ([]Project, string, error)
+	// UpdateProject: ErrDenied where sessions would be recorded without a gateway that
+	// is required, or for nobody who could read it; CreateProject likewise.
 	UpdateProject(ctx context.Context, id string, c ProjectChange, m Meta) (Project, error)
 	// DeleteProject removes an empty project with its grants and enrolment
 	// tokens, retires its keys and destroys their private parts; ErrInUse while it

@@ -47,9 +47,10 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	}
 	var rules error
 	p.AccountRules, rules = accountRules(in.AccountSettings)
+	p.RecordRules = recordRules(in.RecordSettings)
 	suffixes, err := checkSuffixes(in.NameSuffixes)
-	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector), err); err != nil {
-		return nil, lookup.Invalid(err)
+	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector), err, checkRecord(p.Gateway, p.RecordRules)); err != nil {
+		return nil, invalid(err)
 	}
 	p.NameSuffixes = suffixes
 	key, err := s.userCA(ctx, p)
@@ -59,7 +60,10 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	e := by.Event(s.now(), audit.ProjectCreate)
 	e.Project, e.Detail = p.ID, map[string]string{
 		"name": p.Name, "gateway": p.Gateway, "certificate_seconds": strconv.Itoa(p.CertificateSeconds), "user_ca": key.Fingerprint,
-		"accounts": p.Accounts, "removal": p.Removal,
+		"accounts": p.Accounts, "removal": p.Removal, "recording": p.Recording,
+	}
+	if len(p.Recipients) > 0 {
+		e.Detail["recording_recipients"] = strings.Join(p.Recipients, ",")
 	}
 	for name, shared := range map[string]string{"shared_account": p.SharedAccount, "shared_admin_account": p.SharedAdminAccount} {
 		if shared != "" {
@@ -78,6 +82,14 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	}
 	out := projectOf(created, string(bytes.TrimSpace(key.Public)))
 	return &out, nil
+}
+
+// invalid is lookup.Invalid, where err does not say already what to type.
+func invalid(err error) error {
+	if told := (*api.Error)(nil); errors.As(err, &told) {
+		return told
+	}
+	return lookup.Invalid(err)
 }
 
 func checkProjectName(name string) error {
@@ -167,8 +179,9 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 		return nil, err
 	}
 	rules, err := ruleChange(p.AccountRules, in.AccountPatch)
-	if err := cmp.Or(err, checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector)); err != nil {
-		return nil, lookup.Invalid(err)
+	record, wrong := recordChange(p, in)
+	if err := cmp.Or(err, checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector), wrong); err != nil {
+		return nil, invalid(err)
 	}
 	if in.NameSuffixes != nil {
 		suffixes, err := checkSuffixes(*in.NameSuffixes)
@@ -182,10 +195,14 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 	maps.Copy(e.Detail, settings(in))
 	_, err = s.Store.UpdateProject(ctx, p.ID, store.ProjectChange{
 		CertificateSeconds: in.CertificateSeconds, Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
-		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, NameSuffixes: in.NameSuffixes, AccountRulesChange: rules,
+		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, NameSuffixes: in.NameSuffixes, AccountRulesChange: rules, RecordRulesChange: record,
 	}, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
 	if errors.Is(err, store.ErrExists) {
 		return nil, sharedTaken(p.Name, deref(in.SharedAccount), deref(in.SharedAdminAccount)).WithCause(err)
+	}
+	if errors.Is(err, store.ErrDenied) {
+		return nil, api.Errorf(api.Conflict, "project %s was changed at the same time, and with that change nobody would record", p.Name).
+			WithHint("look at it with: cardea admin projects show %s", p.Name).WithCause(err)
 	}
 	if _, again := lookup.Repeated(err); err != nil && !again {
 		return nil, caller.Explain(err, "project "+p.Name)
@@ -209,6 +226,7 @@ func settings(in api.ProjectPatch) map[string]string {
 		}
 	}
 	tellRules(d, in.AccountPatch)
+	tellRecord(d, in.RecordPatch)
 	if in.NameSuffixes != nil {
 		d["name_suffixes"] = strings.Join(*in.NameSuffixes, ",")
 	}
@@ -248,6 +266,7 @@ func projectOf(p store.Project, userCA string) api.Project {
 		ProjectSettings: api.ProjectSettings{
 			CertificateSeconds: p.CertificateSeconds, Gateway: p.Gateway, GatewaySelector: p.GatewaySelector,
 			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding, NameSuffixes: p.NameSuffixes, AccountSettings: accountSettings(p.AccountRules),
+			RecordSettings: recordSettings(p.RecordRules),
 		},
 	}
 }

@@ -166,7 +166,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	profile := sshcert.User{
 		Login: d.Login, ServerID: f.Server.ID, UserID: f.User.ID, SessionID: f.Session.ID, DeviceID: f.Device.ID,
 		ProjectID: f.Project.ID, Issued: now, Lifetime: life,
-		Permissions: sshcert.Permissions{PTY: true, PortForwarding: f.Project.PortForwarding, AgentForwarding: f.Project.AgentForwarding},
+		Permissions: sshcert.Permissions{PTY: true, PortForwarding: f.Project.PortForwarding, AgentForwarding: f.Project.AgentForwarding, X11: f.Project.X11Forwarding},
 	}
 	record := store.Issued{
 		Kind: store.IssueUser, User: f.User.ID, Session: f.Session.ID, Device: f.Device.ID, Server: f.Server.ID,

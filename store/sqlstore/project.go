@@ -10,13 +10,14 @@ import (
 
 const (
 	projectColumns = "p.id, p.name, p.certificate_seconds, p.gateway, p.gateway_selector, p.port_forwarding, p.agent_forwarding, " +
-		"p.accounts, p.account_seconds, p.removal, p.removal_home, p.removal_seconds, p.shared_account, p.shared_admin_account, p.revision, p.created_at, p.name_suffixes"
+		"p.accounts, p.account_seconds, p.removal, p.removal_home, p.removal_seconds, p.shared_account, p.shared_admin_account, p.revision, p.created_at, p.name_suffixes, " +
+		"p.recording, p.recording_recipients, p.recording_input, p.x11_forwarding"
 	grantColumns = "a.id, a.project_id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at"
 )
 
 func projectInto(p *store.Project) []any {
 	rules := rulesInto(&p.AccountRules)
-	return slices.Concat([]any{&p.ID, &p.Name, &p.CertificateSeconds, &p.Gateway, &p.GatewaySelector, &p.PortForwarding, &p.AgentForwarding}, rules, []any{&p.Revision, &p.CreatedAt, &p.NameSuffixes})
+	return slices.Concat([]any{&p.ID, &p.Name, &p.CertificateSeconds, &p.Gateway, &p.GatewaySelector, &p.PortForwarding, &p.AgentForwarding}, rules, []any{&p.Revision, &p.CreatedAt, &p.NameSuffixes}, recordRulesInto(&p.RecordRules))
 }
 
 func grantInto(g *store.Grant) []any {
@@ -30,11 +31,16 @@ func (s *Store) CreateProject(ctx context.Context, v store.Project, ca store.Key
 		if v.Revision, err = t.revision(); err != nil {
 			return v, err
 		}
+		if err := checkRecord(v); err != nil {
+			return v, err
+		}
 		v.CreatedAt = created(v.CreatedAt, t)
 		_, err = t.exec(`INSERT INTO projects (id, name, certificate_seconds, gateway, gateway_selector, port_forwarding, agent_forwarding, revision, created_at, name_suffixes,
-			accounts, account_seconds, removal, removal_home, removal_seconds, shared_account, shared_admin_account)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			append([]any{v.ID, v.Name, v.CertificateSeconds, v.Gateway, v.GatewaySelector, v.PortForwarding, v.AgentForwarding, v.Revision, v.CreatedAt, v.NameSuffixes}, rulesOf(v.AccountRules)...)...)
+			accounts, account_seconds, removal, removal_home, removal_seconds, shared_account, shared_admin_account,
+			recording, recording_recipients, recording_input, x11_forwarding)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			slices.Concat([]any{v.ID, v.Name, v.CertificateSeconds, v.Gateway, v.GatewaySelector, v.PortForwarding, v.AgentForwarding, v.Revision, v.CreatedAt, v.NameSuffixes},
+				rulesOf(v.AccountRules), recordRulesOf(v.RecordRules))...)
 		if err != nil {
 			return v, err
 		}
@@ -94,13 +100,21 @@ func (s *Store) UpdateProject(ctx context.Context, id string, c store.ProjectCha
 		set(&p.SharedAccount, c.SharedAccount)
 		set(&p.SharedAdminAccount, c.SharedAdminAccount)
 		set(&p.NameSuffixes, c.NameSuffixes)
+		set(&p.Recording, c.Recording)
+		set(&p.Recipients, c.Recipients)
+		set(&p.RecordInput, c.RecordInput)
+		set(&p.X11Forwarding, c.X11Forwarding)
+		if err := checkRecord(p); err != nil {
+			return p, err
+		}
 		if p.Revision, err = t.revision(); err != nil {
 			return p, err
 		}
 		t.touch(store.ProjectTopic(id))
-		values := slices.Concat([]any{p.CertificateSeconds, p.Gateway, p.GatewaySelector, p.PortForwarding, p.AgentForwarding, p.NameSuffixes}, rulesOf(p.AccountRules), []any{p.Revision, id})
+		values := slices.Concat([]any{p.CertificateSeconds, p.Gateway, p.GatewaySelector, p.PortForwarding, p.AgentForwarding, p.NameSuffixes}, rulesOf(p.AccountRules), recordRulesOf(p.RecordRules), []any{p.Revision, id})
 		_, err = t.exec(`UPDATE projects SET certificate_seconds = ?, gateway = ?, gateway_selector = ?, port_forwarding = ?, agent_forwarding = ?, name_suffixes = ?,
-			accounts = ?, account_seconds = ?, removal = ?, removal_home = ?, removal_seconds = ?, shared_account = ?, shared_admin_account = ?, revision = ? WHERE id = ?`, values...)
+			accounts = ?, account_seconds = ?, removal = ?, removal_home = ?, removal_seconds = ?, shared_account = ?, shared_admin_account = ?,
+			recording = ?, recording_recipients = ?, recording_input = ?, x11_forwarding = ?, revision = ? WHERE id = ?`, values...)
 		if err != nil {
 			return p, err
 		}

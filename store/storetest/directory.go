@@ -297,6 +297,28 @@ var projectCases = []testCase{
 		_, err := w.s.UpdateProject(w.ctx, "prj_none", store.ProjectChange{}, w.quiet())
 		w.want(store.ErrNotFound, err)
 	}},
+	{"rules of recording are read back, and kept whole whatever changes at the same time", func(w *world) {
+		rules := store.RecordRules{Recording: "required", Recipients: []string{"age1a", "age1b"}, RecordInput: true, X11Forwarding: true}
+		v := store.Project{ID: ident.New(ident.Project), Name: "pay", Gateway: "required", RecordRules: rules}
+		w.equal(must[store.Project](w)(w.s.CreateProject(w.ctx, v, w.key(v.ID, "user-ca"), w.quiet())).RecordRules, rules)
+		w.equal(must[store.Project](w)(w.s.Project(w.ctx, v.ID)).RecordRules, rules)
+		for _, c := range []store.ProjectChange{
+			{Gateway: ptr("allowed")},
+			{RecordRulesChange: store.RecordRulesChange{Recipients: &[]string{}}},
+		} {
+			_, err := w.s.UpdateProject(w.ctx, v.ID, c, w.quiet())
+			w.want(store.ErrDenied, err)
+		}
+		w.equal(must[store.Project](w)(w.s.Project(w.ctx, v.ID)).RecordRules, rules)
+		got := must[store.Project](w)(w.s.UpdateProject(w.ctx, v.ID, store.ProjectChange{Gateway: ptr("none"), RecordRulesChange: store.RecordRulesChange{
+			Recording: ptr("off"), Recipients: &[]string{}, RecordInput: ptr(false), X11Forwarding: ptr(false)}}, w.quiet()))
+		w.equal(got.RecordRules.Recording, "off")
+		w.equal(len(got.Recipients), 0)
+		w.equal(got.RecordInput || got.X11Forwarding, false)
+		p := w.project("web", "none")
+		_, err := w.s.UpdateProject(w.ctx, p.ID, store.ProjectChange{RecordRulesChange: store.RecordRulesChange{Recording: ptr("best-effort"), Recipients: &[]string{"age1a"}}}, w.quiet())
+		w.want(store.ErrDenied, err)
+	}},
 	{"DeleteProject is ErrInUse while it has servers", func(w *world) {
 		p := w.path()
 		w.want(store.ErrInUse, w.s.DeleteProject(w.ctx, p.project.ID, w.quiet()))

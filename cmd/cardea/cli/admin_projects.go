@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ func projectColumns() []column[api.Project] {
 		{"gateway selector", func(p api.Project) string { return p.GatewaySelector }},
 		{"port forwarding", func(p api.Project) string { return yesNo(p.PortForwarding) }},
 		{"agent forwarding", func(p api.Project) string { return yesNo(p.AgentForwarding) }},
+		{"recording", func(p api.Project) string { return p.Recording }},
 		{"name suffixes", func(p api.Project) string { return strings.Join(p.NameSuffixes, " ") }},
 		{"created", func(p api.Project) string { return stamp(p.CreatedAt) }},
 		{"id", func(p api.Project) string { return p.ID }},
@@ -25,7 +27,7 @@ func projectColumns() []column[api.Project] {
 }
 
 func projectShowColumns() []column[api.Project] {
-	return append(append(projectColumns(), accountColumns()...), column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }})
+	return append(slices.Concat(projectColumns(), accountColumns(), recordColumns()), column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }})
 }
 
 func adminProjects(a *app) *cobra.Command {
@@ -59,9 +61,11 @@ func projectCreate(a *app) *cobra.Command {
 	var in api.NewProject
 	var life time.Duration
 	var accounts accountFlags
+	var record api.RecordSettings
 	cmd := &cobra.Command{
 		Use: "create NAME", Aliases: []string{"add"}, Short: "Create a project with its certificate authority", Args: cobra.ExactArgs(1),
-		Example: "  cardea admin projects create web\n  cardea admin projects create db --gateway required --gateway-selector region=eu",
+		Example: "  cardea admin projects create web\n  cardea admin projects create db --gateway required --gateway-selector region=eu\n" +
+			"  cardea admin projects create pay --gateway required --recording required --recording-recipient age1…",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			in.Name = args[0]
 			if in.CertificateSeconds, err = wholeSeconds(life); err != nil {
@@ -69,6 +73,9 @@ func projectCreate(a *app) *cobra.Command {
 			}
 			if in.AccountSettings, err = accounts.settings(cmd); err != nil {
 				return err
+			}
+			if in.RecordSettings = record; !cmd.Flags().Changed("recording") {
+				in.Recording = "" // the control plane's own default
 			}
 			p, err := call[api.Project](cmd.Context(), a, "POST", "/v1/projects", in)
 			if err != nil {
@@ -79,6 +86,7 @@ func projectCreate(a *app) *cobra.Command {
 	}
 	projectFlags(cmd, &in.ProjectSettings, &life)
 	accounts.add(cmd)
+	recordFlags(cmd, &record)
 	return cmd
 }
 
@@ -89,7 +97,7 @@ func projectUpdate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update PROJECT", Aliases: []string{"set"}, Short: "Change the settings of a project", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := anyChanged(cmd, append(accountFlagNames[:], "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding", "name-suffix")...); err != nil {
+			if err := anyChanged(cmd, append(slices.Concat(accountFlagNames[:], recordFlagNames[:]), "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding", "name-suffix")...); err != nil {
 				return err
 			}
 			path, err := pathOf("projects", args[0])
@@ -110,6 +118,7 @@ func projectUpdate(a *app) *cobra.Command {
 				PortForwarding:     changed(cmd, "port-forwarding", &s.PortForwarding),
 				AgentForwarding:    changed(cmd, "agent-forwarding", &s.AgentForwarding),
 				AccountPatch:       rules,
+				RecordPatch:        recordPatch(cmd, &s.RecordSettings),
 				NameSuffixes:       changed(cmd, "name-suffix", &s.NameSuffixes),
 			})
 			if err != nil {
@@ -120,5 +129,6 @@ func projectUpdate(a *app) *cobra.Command {
 	}
 	projectFlags(cmd, &s, &life)
 	accounts.add(cmd)
+	recordFlags(cmd, &s.RecordSettings)
 	return cmd
 }
