@@ -29,6 +29,9 @@ type RecoverOptions struct {
 	Key   ed25519.PrivateKey
 	Cause string           // "": Interrupted
 	Now   func() time.Time // nil: time.Now
+	// Lost are bytes that are missing and of which the file shows nothing, as where a
+	// disk did not keep them. The end tells of them too.
+	Lost int64
 }
 
 // Recovered tells what a segment was found to be, and is now.
@@ -113,7 +116,7 @@ func (r *Recovered) finish(f SegmentFile, last frame, o RecoverOptions) error {
 	}
 	orElse(&o.Cause, Interrupted)
 	b := append(append([]byte(nil), last.link[:]...), make([]byte, headerSize)...)
-	b, err := appendSigned(b, frameEnd, last.number+1, signed{At: r.Last, Wall: o.Now(), Lost: r.Dropped + r.Damaged, Cause: o.Cause}, o.Key)
+	b, err := appendSigned(b, frameEnd, last.number+1, signed{At: r.Last, Wall: o.Now(), Lost: r.Dropped + r.Damaged + o.Lost, Cause: o.Cause}, o.Key)
 	if err != nil {
 		return err
 	}
