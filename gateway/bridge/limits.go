@@ -1,0 +1,43 @@
+package bridge
+
+import "time"
+
+const (
+	// kexTime bounds both key exchanges, and authTime them and both authentications, from the
+	// first byte of SSH: a stranger holds no slot longer, and a person decides nothing here.
+	kexTime  = 15 * time.Second
+	authTime = 30 * time.Second
+	// maxAuthTries is how often a user may show a wrong key. The right one is offered first
+	// by the local agent, and by nobody else.
+	maxAuthTries = 3
+	// maxChannels bounds the channels of a session that live or wait to be opened, of both
+	// directions. A browser behind -D has some hundred; each may hold a window of 2 MiB.
+	maxChannels = 512
+	// maxEnv is how many variables one channel may set: sshd takes no more.
+	maxEnv = 128
+	// maxForwards bounds the listeners of -R.
+	maxForwards = 256
+	// maxRefusals is how many refusals of a session are recorded and told one by one; the
+	// rest is counted. A program that is refused may try again for ever.
+	maxRefusals = 1000
+	// maxName bounds names that a peer chose, where they are written down.
+	maxName = 64
+	// commandPart is how much of a command one event holds: JSON may make six bytes of each.
+	commandPart = recordingMax / 8
+
+	// chunk is what is read at once: the largest packet of SSH. idleChunk is what waits for
+	// something to read, so that thousands of idle channels are cheap.
+	chunk     = 32 << 10
+	idleChunk = 1 << 10
+
+	// exitPatience is how long an exit code waits for output that came before it: what has
+	// come is here, so it is long enough to see that nobody takes any.
+	exitPatience = 10 * time.Millisecond
+	// lastWords is how long a user may take to read what the server said before it went.
+	lastWords = 20 * time.Second
+	// sentenceTime bounds telling users why their session ends, finishTime closing.
+	sentenceTime = 2 * time.Second
+	finishTime   = 2 * time.Second
+	// drainLook is how soon it is seen that a user has read all.
+	drainLook = 5 * time.Millisecond
+)

@@ -1,0 +1,138 @@
+package bridge
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// chunks are buffers of pumps that have something to do.
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// pump copies from one side to the other until an end or an error, and then discards what is
+// left, so that a reader who has gone leaves nothing in memory. Each piece is shown to take
+// first; what take does not want, does not pass.
+func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)) {
+	var idle [idleChunk]byte
+	buf, big := idle[:], (*[chunk]byte)(nil)
+	defer func() {
+		if big != nil {
+			chunks.Put(big)
+		}
+	}()
+	broken := false
+	for {
+		n, err := from.Read(buf)
+		if n > 0 && !broken {
+			busy(true)
+			if take(buf[:n]) != nil {
+				broken = true
+			} else if _, err := to.Write(buf[:n]); err != nil {
+				broken = true
+			}
+			busy(false)
+		}
+		if err != nil {
+			return
+		}
+		switch {
+		case big == nil && n == len(buf):
+			big = chunks.Get().(*[chunk]byte)
+			buf = big[:]
+		case big != nil && n < idleChunk:
+			chunks.Put(big)
+			buf, big = idle[:], nil
+		}
+	}
+}
+
+// pumpUp carries data to the server once the session has begun: sshd drops what comes before.
+func (c *channel) pumpUp() {
+	<-c.begun
+	tap := c.tap()
+	pump(c.server, c.user, func(p []byte) error {
+		c.up.Add(int64(len(p)))
+		return tap.up(p)
+	}, func(bool) {})
+	c.server.CloseWrite()
+}
+
+// pumpDown carries data and stderr to the user. The end of the stream ends both, as it does in
+// SSH, so it is passed on when both have gone.
+func (c *channel) pumpDown() {
+	<-c.begun
+	tap := c.tap()
+	busy := func(yes bool) {
+		if yes {
+			c.busy.Add(1)
+			c.progress.Add(1)
+		} else {
+			c.busy.Add(-1)
+		}
+	}
+	var both sync.WaitGroup
+	if c.isSession() {
+		both.Add(1)
+		c.spawn(func() {
+			defer both.Done()
+			pump(errputWriter{c}, c.server.Stderr(), func(p []byte) error {
+				c.down.Add(int64(len(p)))
+				return tap.errput(p)
+			}, busy)
+		})
+	}
+	pump(c.user, c.server, func(p []byte) error {
+		c.down.Add(int64(len(p)))
+		return tap.down(p)
+	}, busy)
+	both.Wait()
+	c.errput.Lock()
+	defer c.errput.Unlock()
+	c.ended = true
+	c.user.CloseWrite()
+}
+
+// settle waits until the output that has come has gone to the user. Output that somebody in
+// the background goes on holding open is not waited for: the exit code of plain ssh does not
+// wait for it either.
+func (c *channel) settle() {
+	for {
+		before := c.progress.Load()
+		patience := time.NewTimer(exitPatience)
+		select {
+		case <-c.drained:
+			patience.Stop()
+			return
+		case <-patience.C:
+		}
+		if c.progress.Load() == before && c.busy.Load() == 0 {
+			return
+		}
+	}
+}
+
+// errputWriter writes to the user's stderr, which others do too.
+type errputWriter struct{ c *channel }
+
+func (w errputWriter) Write(p []byte) (int, error) {
+	w.c.errput.Lock()
+	defer w.c.errput.Unlock()
+	return w.c.user.Stderr().Write(p)
+}
+
+// say tells the user something of our own, and gives up after d.
+func (c *channel) say(sentence string, d time.Duration) {
+	end := time.Now().Add(d)
+	for !c.errput.TryLock() {
+		if time.Now().After(end) {
+			return // he does not read
+		}
+		time.Sleep(time.Millisecond)
+	}
+	defer c.errput.Unlock()
+	line := "cardea: " + sentence + c.lineEnd()
+	if c.ended || c.tap().errput([]byte(line)) != nil && c.Required {
+		return
+	}
+	c.user.Stderr().Write([]byte(line))
+}
