@@ -31,7 +31,8 @@ func (a *Authority) PublicKey() ssh.PublicKey { return a.public }
 
 // Prepare lints an unsigned certificate against the facts that it was built from, and
 // checks that this authority is the one for such facts: a project's user CA for users of
-// that project, the host CA for hosts. The permission holds its own copy of cert.
+// that project, the host CA for hosts, the gateway CA for what passes between users and
+// recording gateways. The permission holds its own copy of cert.
 func (a *Authority) Prepare(cert *ssh.Certificate, facts sshcert.Profile) (*Permission, error) {
 	if err := a.responsible(facts); err != nil {
 		return nil, err
@@ -50,6 +51,14 @@ func (a *Authority) responsible(facts sshcert.Profile) error {
 	switch f := facts.(type) {
 	case sshcert.User:
 		if a.ref.Purpose == UserCA && a.ref.Scope == f.ProjectID {
+			return nil
+		}
+	case sshcert.Target:
+		if a.ref.Purpose == UserCA && a.ref.Scope == f.ProjectID {
+			return nil
+		}
+	case sshcert.ToGateway, sshcert.GatewayHost:
+		if a.ref.Purpose == GatewayCA && a.ref.Scope == Team {
 			return nil
 		}
 	case sshcert.Canary:
@@ -93,7 +102,10 @@ func (p *Permission) Issue() (*ssh.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify certificate %d: %w", cert.Serial, err)
 	}
-	checker := ssh.CertChecker{Clock: func() time.Time { return time.Unix(int64(parsed.ValidAfter), 0) }}
+	checker := ssh.CertChecker{
+		Clock:                    func() time.Time { return time.Unix(int64(parsed.ValidAfter), 0) },
+		SupportedCriticalOptions: slices.Collect(maps.Keys(cert.CriticalOptions)), // the lint knows which belong there
+	}
 	if err := errors.Join(checker.CheckCert(parsed.ValidPrincipals[0], parsed), sshcert.Lint(parsed, p.facts)); err != nil {
 		return nil, fmt.Errorf("verify certificate %d: %w", cert.Serial, err)
 	}

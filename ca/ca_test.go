@@ -269,12 +269,23 @@ func TestPrepareRefusesWhatTheAuthorityIsNotFor(t *testing.T) {
 	u := userFacts(project)
 	h := sshcert.Host{ServerID: u.ServerID, Serial: 1, Issued: time.Now()}
 	c := sshcert.Canary{ServerID: u.ServerID, ProjectID: project, Serial: 1, Issued: time.Now()}
+	leg1 := sshcert.ToGateway{User: u}
+	gateway := ident.New(ident.Gateway)
+	leg2 := sshcert.Target{User: u, GatewayID: gateway, Sources: []string{"198.51.100.1"}}
+	leg2.Lifetime = 0
+	g := sshcert.GatewayHost{GatewayID: gateway, ServerID: u.ServerID, Serial: 1, Issued: time.Now()}
 	build := func(f sshcert.Profile) *ssh.Certificate {
 		var cert *ssh.Certificate
 		var err error
 		switch f := f.(type) {
 		case sshcert.User:
 			cert, err = sshcert.BuildUser(f, subject(t))
+		case sshcert.ToGateway:
+			cert, err = sshcert.BuildUser(f.User, subject(t))
+		case sshcert.Target:
+			cert, err = sshcert.BuildTarget(f, subject(t))
+		case sshcert.GatewayHost:
+			cert, err = sshcert.BuildGatewayHost(f, subject(t))
 		case sshcert.Host:
 			cert, err = sshcert.BuildHost(f, subject(t))
 		case sshcert.Canary:
@@ -301,6 +312,15 @@ func TestPrepareRefusesWhatTheAuthorityIsNotFor(t *testing.T) {
 		"a host by the project's user CA":    {project, UserCA, h, false},
 		"a host by the gateway CA":           {Team, GatewayCA, h, false},
 		"a host by a host CA of one project": {project, HostCA, h, false},
+		"a user's way to gateways":           {Team, GatewayCA, leg1, true},
+		"a gateway's way to a server":        {project, UserCA, leg2, true},
+		"a gateway as host":                  {Team, GatewayCA, g, true},
+		"a way to gateways by a user CA":     {project, UserCA, leg1, false},
+		"a way to gateways by the host CA":   {Team, HostCA, leg1, false},
+		"a way to a server by the gateways'": {Team, GatewayCA, leg2, false},
+		"a way to another project's server":  {ident.New(ident.Project), UserCA, leg2, false},
+		"a gateway as host by the host CA":   {Team, HostCA, g, false},
+		"a gateway as host by a user CA":     {project, UserCA, g, false},
 		"no facts":                           {project, UserCA, nil, false},
 	} {
 		facts := tc.facts
@@ -310,6 +330,11 @@ func TestPrepareRefusesWhatTheAuthorityIsNotFor(t *testing.T) {
 		if _, err := authority(t, tc.scope, tc.purpose).Prepare(build(facts), tc.facts); (err == nil) != tc.ok {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+	if p, err := authority(t, project, UserCA).Prepare(build(leg2), leg2); err != nil {
+		t.Error(err)
+	} else if cert, err := p.Issue(); err != nil || len(cert.CriticalOptions) != 1 {
+		t.Errorf("issued %v, %v", cert, err)
 	}
 	a := authority(t, project, UserCA)
 	other := build(u)

@@ -58,7 +58,7 @@ func (c Canary) lint(cert *ssh.Certificate) error {
 	if cert.CertType != ssh.UserCert {
 		return fmt.Errorf("type %d is not a user certificate", cert.CertType)
 	}
-	if err := lintCommon(cert, c.Serial, "cardea:canary="+c.ServerID, "cardea-canary@"+c.ServerID); err != nil {
+	if err := lintCommon(cert, c.Serial, "cardea:canary="+c.ServerID, "cardea-canary@"+c.ServerID, 0); err != nil {
 		return err
 	}
 	if len(cert.Extensions) != 1 || cert.Extensions[extProject] != c.ProjectID {

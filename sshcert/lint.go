@@ -29,7 +29,7 @@ func (u User) lint(cert *ssh.Certificate) error {
 		return fmt.Errorf("type %d is not a user certificate", cert.CertType)
 	}
 	keyID := fmt.Sprintf("cardea:user=%s:session=%s:device=%s:login=%s", u.UserID, u.SessionID, u.DeviceID, u.Login)
-	if err := lintCommon(cert, u.Serial, keyID, u.Login+"@"+u.ServerID); err != nil {
+	if err := lintCommon(cert, u.Serial, keyID, u.Login+"@"+u.ServerID, 0); err != nil {
 		return err
 	}
 	if err := lintTimes(cert, u.Issued, u.Lifetime, MaxUserLifetime); err != nil {
@@ -75,7 +75,7 @@ func (h Host) lint(cert *ssh.Certificate) error {
 	if cert.CertType != ssh.HostCert {
 		return fmt.Errorf("type %d is not a host certificate", cert.CertType)
 	}
-	if err := lintCommon(cert, h.Serial, "cardea:host="+h.ServerID, h.ServerID+".cardea"); err != nil {
+	if err := lintCommon(cert, h.Serial, "cardea:host="+h.ServerID, h.ServerID+".cardea", 0); err != nil {
 		return err
 	}
 	if len(cert.Extensions) != 0 {
@@ -84,7 +84,9 @@ func (h Host) lint(cert *ssh.Certificate) error {
 	return lintTimes(cert, h.Issued, h.Lifetime, HostLifetime)
 }
 
-func lintCommon(cert *ssh.Certificate, serial uint64, keyID, principal string) error {
+// lintCommon checks what all have. Of critical options it only counts those that belong
+// there.
+func lintCommon(cert *ssh.Certificate, serial uint64, keyID, principal string, critical int) error {
 	if err := CheckSubjectKey(cert.Key); err != nil {
 		return err
 	}
@@ -100,8 +102,8 @@ func lintCommon(cert *ssh.Certificate, serial uint64, keyID, principal string) e
 	if len(cert.ValidPrincipals) != 1 || cert.ValidPrincipals[0] != principal {
 		return fmt.Errorf("principals %q are not exactly %q", cert.ValidPrincipals, principal)
 	}
-	if len(cert.CriticalOptions) != 0 {
-		return errors.New("there are critical options")
+	if len(cert.CriticalOptions) != critical {
+		return fmt.Errorf("%d critical options, want %d", len(cert.CriticalOptions), critical)
 	}
 	if len(cert.Reserved) != 0 {
 		return errors.New("the reserved field is not empty")

@@ -18,7 +18,8 @@ type Permissions struct {
 	UserRC          bool `json:"user_rc"`
 }
 
-// Profile is the facts that a certificate is made from: a User, a Host or a Canary.
+// Profile is the facts that a certificate is made from: a User, a Host, a Canary, and
+// those of a recording gateway: ToGateway, Target, GatewayHost.
 type Profile interface {
 	lint(*ssh.Certificate) error
 }
@@ -89,7 +90,7 @@ func BuildHost(h Host, subject ssh.PublicKey) (*ssh.Certificate, error) {
 		Key:             subject,
 		Serial:          h.Serial,
 		CertType:        ssh.HostCert,
-		KeyId:           "cardea:host=" + h.ServerID,
+		KeyId:           hostKeyID(h.ServerID),
 		ValidPrincipals: []string{HostPrincipal(h.ServerID)},
 		ValidAfter:      after,
 		ValidBefore:     before,
@@ -127,6 +128,8 @@ func checkCommon(serial uint64, issued time.Time, lifetime, limit time.Duration)
 	}
 	return nil
 }
+
+func hostKeyID(server string) string { return "cardea:host=" + server }
 
 // keyID is what sshd writes into its log for every login: ids that the audit log explains,
 // and the login for whoever reads the server's log alone.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +23,11 @@ type ExpectUser struct {
 	Login       string
 	ServerID    string
 	ProjectID   string
-	MaxLifetime time.Duration // zero means MaxUserLifetime
+	MaxLifetime time.Duration // zero means MaxUserLifetime, or TargetLifetime for a Gateway
 	Now         time.Time
+	// Gateway makes it the certificate with which this gateway goes to the server
+	// (Target); empty means a user's own, which nobody else's can stand for.
+	Gateway string
 }
 
 // ExpectHost is what a host certificate must prove.
@@ -31,6 +35,9 @@ type ExpectHost struct {
 	CAs      []ssh.PublicKey
 	ServerID string
 	Now      time.Time
+	// Gateways makes it the certificate of one of these gateways, standing for the
+	// server (GatewayHost); empty means the server's own.
+	Gateways []string
 }
 
 // VerifyUser accepts cert only if it is, in every field, a user certificate that one of the
@@ -51,12 +58,19 @@ func verifyUser(cert *ssh.Certificate, e ExpectUser) error {
 	if err := errors.Join(ident.Login(e.Login), ident.Check(e.ServerID, ident.Server), ident.Check(e.ProjectID, ident.Project)); err != nil {
 		return fmt.Errorf("expectation: %w", err)
 	}
-	limit := orDefault(e.MaxLifetime, MaxUserLifetime)
-	if limit > MaxUserLifetime {
-		return fmt.Errorf("expectation: lifetime above %s", MaxUserLifetime)
+	most := MaxUserLifetime
+	if e.Gateway != "" {
+		most = TargetLifetime
+	}
+	limit := orDefault(e.MaxLifetime, most)
+	if limit > most {
+		return fmt.Errorf("expectation: lifetime above %s", most)
 	}
 	principal := UserPrincipal(e.Login, e.ServerID)
 	if err := verifyShape(cert, ssh.UserCert, principal, limit); err != nil {
+		return err
+	}
+	if err := e.verifyGateway(cert); err != nil {
 		return err
 	}
 	if got := cert.Extensions[extProject]; got != e.ProjectID {
@@ -67,7 +81,7 @@ func verifyUser(cert *ssh.Certificate, e ExpectUser) error {
 			return fmt.Errorf("extension %q is not one that we issue", name)
 		}
 	}
-	return verifySignature(cert, e.CAs, principal, e.Now)
+	return verifySignature(cert, e.CAs, principal, e.Now, e.Gateway != "")
 }
 
 // VerifyHost accepts cert only if it is the host certificate of the expected server, signed
@@ -85,17 +99,30 @@ func verifyHost(cert *ssh.Certificate, e ExpectHost) error {
 	if err := ident.Check(e.ServerID, ident.Server); err != nil {
 		return fmt.Errorf("expectation: %w", err)
 	}
-	principal := HostPrincipal(e.ServerID)
-	if err := verifyShape(cert, ssh.HostCert, principal, HostLifetime); err != nil {
+	principal, limit, keyIDs := HostPrincipal(e.ServerID), HostLifetime, []string{hostKeyID(e.ServerID)}
+	if len(e.Gateways) > 0 {
+		limit, keyIDs = GatewayHostLifetime, nil
+		for _, g := range e.Gateways {
+			if err := ident.Check(g, ident.Gateway); err != nil {
+				return fmt.Errorf("expectation: %w", err)
+			}
+			keyIDs = append(keyIDs, gatewayHostKeyID(g, e.ServerID))
+		}
+	}
+	if err := verifyShape(cert, ssh.HostCert, principal, limit); err != nil {
 		return err
 	}
-	if len(cert.Extensions) != 0 {
-		return errors.New("host certificate with extensions")
+	if !slices.Contains(keyIDs, cert.KeyId) {
+		return fmt.Errorf("key id %.200q is not that of whoever is expected", cert.KeyId)
 	}
-	return verifySignature(cert, e.CAs, principal, e.Now)
+	if len(cert.Extensions) != 0 || len(cert.CriticalOptions) != 0 {
+		return errors.New("host certificate with extensions or critical options")
+	}
+	return verifySignature(cert, e.CAs, principal, e.Now, false)
 }
 
-// verifyShape checks all that needs neither a key nor a clock.
+// verifyShape checks what all certificates have, and needs neither a key nor a clock.
+// Critical options are for the caller to check, who knows which belong there.
 func verifyShape(cert *ssh.Certificate, certType uint32, principal string, limit time.Duration) error {
 	if cert == nil || cert.Key == nil || cert.SignatureKey == nil || cert.Signature == nil {
 		return errors.New("incomplete")
@@ -115,8 +142,8 @@ func verifyShape(cert *ssh.Certificate, certType uint32, principal string, limit
 	if err := checkKeyID(cert.KeyId); err != nil {
 		return err
 	}
-	if len(cert.CriticalOptions) != 0 || len(cert.Reserved) != 0 {
-		return errors.New("critical options or reserved data that we never issue")
+	if len(cert.Reserved) != 0 {
+		return errors.New("reserved data that we never issue")
 	}
 	if cert.ValidBefore > maxSerial || cert.ValidAfter >= cert.ValidBefore {
 		return errors.New("validity is empty or unlimited")
@@ -127,7 +154,8 @@ func verifyShape(cert *ssh.Certificate, certType uint32, principal string, limit
 	return nil
 }
 
-func verifySignature(cert *ssh.Certificate, cas []ssh.PublicKey, principal string, now time.Time) error {
+// verifySignature takes a list of source addresses only where the caller has checked it.
+func verifySignature(cert *ssh.Certificate, cas []ssh.PublicKey, principal string, now time.Time, sources bool) error {
 	if len(cas) == 0 || now.IsZero() {
 		return errors.New("expectation: no CA or no time given")
 	}
@@ -135,6 +163,9 @@ func verifySignature(cert *ssh.Certificate, cas []ssh.PublicKey, principal strin
 		return errors.New("signed by a CA that is not expected here")
 	}
 	checker := ssh.CertChecker{Clock: func() time.Time { return now }}
+	if sources {
+		checker.SupportedCriticalOptions = []string{optSource}
+	}
 	return checker.CheckCert(principal, cert)
 }
 
