@@ -68,7 +68,7 @@ var floors = map[string]int{
 	"hello":     1,
 	"sshcert":   1,
 	"policy":    1,
-	"recording": 1,
+	"recording": 0,
 	"audit":     1,
 	"password":  1,
 

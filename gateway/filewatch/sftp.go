@@ -1,0 +1,489 @@
+package filewatch
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cardea-ssh/cardea/recording"
+)
+
+// Types of packets, section 3 of the draft.
+const (
+	pktInit     = 1
+	pktVersion  = 2
+	pktOpen     = 3
+	pktClose    = 4
+	pktRead     = 5
+	pktWrite    = 6
+	pktFstat    = 8
+	pktSetstat  = 9
+	pktFsetstat = 10
+	pktOpendir  = 11
+	pktRemove   = 13
+	pktMkdir    = 14
+	pktRmdir    = 15
+	pktRename   = 18
+	pktSymlink  = 20
+	pktStatus   = 101
+	pktHandle   = 102
+	pktData     = 103
+	pktAttrs    = 105
+	pktExtended = 200
+)
+
+// Flags of an open, and of attributes.
+const (
+	openRead   = 0x01
+	openWrite  = 0x02
+	openAppend = 0x04
+	openCreate = 0x08
+	openTrunc  = 0x10
+	openExcl   = 0x20
+	attrSize   = 0x01
+)
+
+const (
+	statusOK  = 0
+	statusEOF = 1
+)
+
+// Limits of what one channel has under way at a time. OpenSSH's server has as many
+// handles as it may open files, usually 1,024; its client 64 requests.
+const (
+	maxPending = 8192
+	maxHandles = 4096
+	maxNames   = 8 << 20 // bytes of paths and handles
+)
+
+// sftp follows one subsystem.
+type sftp struct {
+	emit     Emit
+	requests packets
+	answers  packets
+	spoken   bool // the server has said its version
+	pending  map[uint32]*pending
+	files    map[string]*file
+	waiting  int // requests
+	names    int // bytes of paths and handles that are kept
+	held     int // bytes of data that wait for those before them
+	opened   int // files so far: they are told of in this order
+
+	up, down *passing // the data that pass now
+}
+
+// pending is a request that has no answer yet.
+type pending struct {
+	kind   byte
+	action recording.FileAction // what to tell once it is answered; no Action: nothing
+	handle string
+	flags  uint32
+	offset uint64
+	length uint32
+	order  int
+	next   *pending // another with the same id
+}
+
+// file is one that is open.
+type file struct {
+	order    int
+	path     string
+	flags    uint32
+	up, down run
+	copied   bool // some of it was copied on the server
+	trimmed  bool // its size was set, to trim
+	trim     uint64
+	eof      uint64 // the lowest offset at which the server said so
+	ended    bool   // eof is set
+	size     uint64 // as the server said
+	sized    bool
+	fault    string // the first error
+}
+
+// passing is data of one packet.
+type passing struct {
+	run  *run // nil: of a file that is not known
+	left uint32
+}
+
+func newSFTP(emit Emit) *sftp {
+	s := &sftp{emit: emit, pending: map[uint32]*pending{}, files: map[string]*file{}}
+	s.requests = packets{keep: keepOfRequest, begin: s.request, piece: func(b []byte) { s.pass(s.up, b) }, end: func() error { return s.passed(&s.up) }}
+	s.answers = packets{keep: keepOfAnswer, begin: s.answer, piece: func(b []byte) { s.pass(s.down, b) }, end: func() error { return s.passed(&s.down) }}
+	return s
+}
+
+func (s *sftp) fromUser(b []byte) error   { return s.requests.take(b) }
+func (s *sftp) fromServer(b []byte) error { return s.answers.take(b) }
+
+// keepOfRequest is how much of a request is kept: of a write all but the data.
+func keepOfRequest(kind byte) int {
+	if kind == pktWrite {
+		return 4 + 4 + maxHandle + 8 + 4
+	}
+	return keepRequest
+}
+
+func keepOfAnswer(kind byte) int {
+	if kind == pktData {
+		return 4 + 4
+	}
+	return keepAnswer
+}
+
+func (s *sftp) pass(p *passing, b []byte) {
+	if p == nil {
+		return // the rest of a packet that is not of interest
+	}
+	n := min(len(b), int(p.left))
+	p.left -= uint32(n)
+	if p.run != nil {
+		p.run.piece(b[:n], &s.held)
+	}
+}
+
+func (s *sftp) passed(p **passing) error {
+	was := *p
+	*p = nil
+	switch {
+	case was == nil:
+		return nil
+	case was.left > 0:
+		return errors.New("a packet of data is shorter than it says")
+	case was.run != nil:
+		was.run.done(&s.held)
+	}
+	return nil
+}
+
+var (
+	errFields  = errors.New("a packet of SFTP lacks fields")
+	errVersion = errors.New("the server does not speak version 3 of SFTP")
+)
+
+// request looks at the start of a packet from the user.
+func (s *sftp) request(kind byte, start []byte, whole bool) (int, error) {
+	if kind == pktInit {
+		return len(start), nil
+	}
+	f := fields{b: start, more: !whole}
+	id := f.u32()
+	p := &pending{kind: kind}
+	own := len(start)
+	switch kind {
+	case pktOpen:
+		p.action = recording.FileAction{Action: "download", Path: text(f.str())}
+		if p.flags = f.u32(); p.flags&openWrite != 0 {
+			p.action.Action = "upload"
+		}
+		p.order = s.opened
+		s.opened++
+	case pktClose, pktFstat:
+		p.handle = string(f.str())
+	case pktRead:
+		p.handle, p.offset, p.length = string(f.str()), f.u64(), f.u32()
+		if file := s.files[p.handle]; file != nil && !f.bad {
+			file.down.from(p.offset)
+		}
+	case pktWrite:
+		handle := f.str()
+		p.handle, p.offset, p.length = string(handle), f.u64(), f.u32()
+		if len(handle) > maxHandle {
+			break // no server has such a handle
+		}
+		s.up = &passing{left: p.length}
+		if file := s.files[p.handle]; file != nil && !f.bad {
+			s.up.run = &file.up
+			file.up.packet(p.offset, &s.held)
+		}
+		own -= len(f.b)
+	case pktFsetstat:
+		p.handle = string(f.str())
+		if p.flags = f.u32(); p.flags&attrSize != 0 {
+			p.offset = f.u64()
+		}
+		if file := s.files[p.handle]; file != nil {
+			p.action = recording.FileAction{Action: "setstat", Path: file.path}
+		}
+	default:
+		s.named(kind, &f, p)
+	}
+	if f.bad {
+		return 0, errFields
+	}
+	return own, s.wait(id, p)
+}
+
+// named reads a request that names files by their paths.
+func (s *sftp) named(kind byte, f *fields, p *pending) {
+	one := func(action string) { p.action = recording.FileAction{Action: action, Path: text(f.str())} }
+	two := func(action string) { one(action); p.action.To = text(f.str()) }
+	switch kind {
+	case pktOpendir:
+		one("list")
+	case pktRemove:
+		one("remove")
+	case pktMkdir:
+		one("mkdir")
+	case pktRmdir:
+		one("rmdir")
+	case pktSetstat:
+		one("setstat")
+	case pktRename:
+		two("rename")
+	case pktSymlink: // OpenSSH's order: what it points to, then the link (its PROTOCOL, 4.1)
+		two("symlink")
+		p.action.Path, p.action.To = p.action.To, p.action.Path
+	case pktExtended:
+		s.extended(string(f.str()), f, p)
+	}
+}
+
+// extended reads an extension that changes files. Those that only ask are passed
+// over; what is not known may do anything, and is named.
+func (s *sftp) extended(name string, f *fields, p *pending) {
+	switch name {
+	case "posix-rename@openssh.com":
+		p.action = recording.FileAction{Action: "rename", Path: text(f.str()), To: text(f.str())}
+	case "hardlink@openssh.com": // what there is, then its new name
+		to := text(f.str())
+		p.action = recording.FileAction{Action: "link", Path: text(f.str()), To: to}
+	case "lsetstat@openssh.com":
+		p.action = recording.FileAction{Action: "setstat", Path: text(f.str())}
+	case "copy-data":
+		p.action.Action = "copy"
+		from := s.files[string(f.str())]
+		f.bytes(16)
+		to := s.files[string(f.str())]
+		if from != nil {
+			p.action.Path = from.path
+		}
+		if to != nil {
+			p.action.To = to.path
+			to.copied = true // its bytes did not pass here
+		}
+	case "fsync@openssh.com", "statvfs@openssh.com", "fstatvfs@openssh.com", "limits@openssh.com",
+		"expand-path@openssh.com", "home-directory", "users-groups-by-id@openssh.com", "vendor-id":
+	default:
+		p.action = recording.FileAction{Action: "extended", Path: text([]byte(name))}
+	}
+}
+
+// wait keeps a request until its answer comes.
+func (s *sftp) wait(id uint32, p *pending) error {
+	if len(p.handle) > maxHandle {
+		p.handle = "" // no server has it
+	}
+	s.names += p.names()
+	s.waiting++
+	switch {
+	case s.waiting > maxPending:
+		return fmt.Errorf("more than %d requests are under way", maxPending)
+	case s.names > maxNames:
+		return errors.New("too many long names are under way")
+	}
+	// Servers answer in order. To use an id twice must not hide which request failed.
+	if last := s.pending[id]; last != nil {
+		for last.next != nil {
+			last = last.next
+		}
+		last.next = p
+	} else {
+		s.pending[id] = p
+	}
+	return nil
+}
+
+// answered takes the first request with an id off those under way.
+func (s *sftp) answered(id uint32) *pending {
+	p := s.pending[id]
+	if p == nil {
+		return nil
+	}
+	delete(s.pending, id)
+	if p.next != nil {
+		s.pending[id] = p.next
+	}
+	s.names -= p.names()
+	s.waiting--
+	return p
+}
+
+func (p *pending) names() int { return len(p.handle) + len(p.action.Path) + len(p.action.To) }
+
+// answer looks at the start of a packet from the server.
+func (s *sftp) answer(kind byte, start []byte, whole bool) (int, error) {
+	f := fields{b: start, more: !whole}
+	number := f.u32() // the version, or the id of the request
+	switch {
+	case f.bad:
+		return 0, errFields
+	case kind == pktVersion && number != 3:
+		return 0, errVersion
+	case kind == pktVersion:
+		s.spoken = true
+		return len(start), nil
+	case !s.spoken:
+		return 0, errVersion
+	}
+	p := s.answered(number)
+	if p == nil {
+		return 0, errors.New("an answer has no request")
+	}
+	own := len(start)
+	switch kind {
+	case pktHandle:
+		handle := f.str()
+		if f.bad || len(handle) > maxHandle {
+			return 0, errors.New("a handle is too long")
+		}
+		return own, s.handed(p, string(handle))
+	case pktData:
+		n := f.u32()
+		if f.bad || p.kind != pktRead {
+			return 0, errFields
+		}
+		s.down = &passing{left: n}
+		if file := s.files[p.handle]; file != nil {
+			s.down.run = &file.down
+			file.down.packet(p.offset, &s.held)
+		}
+		own -= len(f.b)
+	case pktAttrs:
+		if file := s.files[p.handle]; file != nil && p.kind == pktFstat && f.u32()&attrSize != 0 {
+			file.size, file.sized = f.u64(), true
+		}
+	case pktStatus:
+		code, words := f.u32(), f.str()
+		s.status(p, code, words)
+	default:
+		s.tell(p, "")
+	}
+	if f.bad && kind != pktStatus { // old servers send no words with a status
+		return 0, errFields
+	}
+	return own, nil
+}
+
+// handed is the answer to an open.
+func (s *sftp) handed(p *pending, handle string) error {
+	if p.kind != pktOpen {
+		s.tell(p, "")
+		return nil
+	}
+	if old := s.files[handle]; old != nil {
+		s.forget(handle, old)
+	}
+	if len(s.files) >= maxHandles {
+		return fmt.Errorf("more than %d files are open", maxHandles)
+	}
+	s.names += len(handle) + len(p.action.Path)
+	s.files[handle] = &file{order: p.order, path: p.action.Path, flags: p.flags}
+	return nil
+}
+
+// status is the answer to all that brings nothing back.
+func (s *sftp) status(p *pending, code uint32, words []byte) {
+	file := s.files[p.handle]
+	switch {
+	case p.kind == pktRead && code == statusEOF:
+		if file != nil && (!file.ended || p.offset < file.eof) {
+			file.eof, file.ended = p.offset, true
+		}
+		return
+	case p.kind == pktOpen && code == statusOK:
+		return // no server opens a file without saying its handle
+	}
+	fault := ""
+	if code != statusOK {
+		fault = faultOf(code, words)
+	}
+	if file != nil && fault != "" && file.fault == "" && (p.kind == pktRead || p.kind == pktWrite || p.kind == pktClose) {
+		file.fault = fault
+	}
+	if p.kind == pktFsetstat && file != nil && fault == "" && p.flags&attrSize != 0 {
+		file.trimmed, file.trim = true, p.offset
+	}
+	if p.kind == pktClose && file != nil {
+		s.forget(p.handle, file)
+	}
+	s.tell(p, fault)
+}
+
+// tell emits what a request did.
+func (s *sftp) tell(p *pending, fault string) {
+	if p.action.Action != "" {
+		p.action.Error = fault
+		s.emit(recording.File, p.action)
+	}
+}
+
+// forget tells of a file that is open no more.
+func (s *sftp) forget(handle string, f *file) {
+	delete(s.files, handle)
+	s.names -= len(handle) + len(f.path)
+	for _, a := range f.rows() {
+		s.emit(recording.File, a)
+	}
+	s.held -= f.up.give() + f.down.give()
+}
+
+// rows are what was done with a file: sent, fetched, or both.
+func (f *file) rows() []recording.FileAction {
+	var rows []recording.FileAction
+	if f.flags&openWrite != 0 || f.up.begun {
+		a := recording.FileAction{Action: "upload", Path: f.path, Size: f.up.size, Error: f.fault}
+		fresh := f.flags&openTrunc != 0 || f.flags&openCreate != 0 && f.flags&openExcl != 0
+		if fresh && !f.up.begun {
+			f.up.from(0) // an empty file
+		}
+		a.SHA256 = f.up.sum()
+		a.Whole = f.up.first() && !f.copied && f.fault == "" && f.flags&openAppend == 0
+		// What was there before must be gone: scp cuts the file after the last byte.
+		if f.trimmed {
+			a.Whole = a.Whole && f.trim == f.up.next
+		} else {
+			a.Whole = a.Whole && fresh
+		}
+		rows = append(rows, a)
+	}
+	if f.down.begun || len(rows) == 0 {
+		a := recording.FileAction{Action: "download", Path: f.path, Size: f.down.size, SHA256: f.down.sum(), Error: f.fault}
+		a.Whole = f.down.first() && f.fault == "" && (f.ended && f.eof == f.down.next || f.sized && f.size == f.down.next)
+		rows = append(rows, a)
+	}
+	return rows
+}
+
+// cutOff is the error of what was under way at the end.
+const cutOff = "it was not finished"
+
+func (s *sftp) finish() {
+	for _, handle := range slices.SortedFunc(maps.Keys(s.files), func(a, b string) int {
+		return cmp.Compare(s.files[a].order, s.files[b].order)
+	}) {
+		f := s.files[handle]
+		f.fault = cmp.Or(f.fault, cutOff)
+		s.forget(handle, f)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.pending)) {
+		for p := s.pending[id]; p != nil; p = p.next {
+			s.tell(p, cutOff)
+		}
+	}
+}
+
+// faultOf is what the server said, or what its code means (section 7 of the draft).
+func faultOf(code uint32, words []byte) string {
+	const maxWords = 256
+	if len(words) > 0 {
+		return text(words[:min(len(words), maxWords)])
+	}
+	names := []string{2: "no such file", 3: "permission denied", 4: "failure", 5: "bad message", 6: "no connection", 7: "connection lost", 8: "not supported"}
+	if int(code) < len(names) && names[code] != "" {
+		return names[code]
+	}
+	return fmt.Sprintf("status %d", code)
+}
