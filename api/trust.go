@@ -12,7 +12,10 @@ const (
 // CA is one key of a certificate authority: GET /v1/cas. In a path and in a
 // Rotation a CA is named host, gateway or user/PROJECT.
 type CA struct {
-	ID      string `json:"id"`
+	ID string `json:"id"`
+	// CA is what it is called in paths and commands. A project that was deleted has left
+	// its id there.
+	CA      string `json:"ca,omitempty" doc:"host, gateway or user/PROJECT"`
 	Purpose string `json:"purpose" enum:"user,host,gateway"`
 	// Project is the id of a user CA's project.
 	Project string `json:"project,omitempty"`

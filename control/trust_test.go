@@ -296,3 +296,19 @@ func BenchmarkReissue(b *testing.B) {
 	b.StopTimer()
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*10_000, "s/10000-servers")
 }
+
+// What the list calls a CA is what the verbs take.
+func TestTheListNamesCAsAsTheVerbsDo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	names := map[string]bool{}
+	for _, c := range must[api.List[api.CA]](t, s.admin, "GET", "/v1/cas", nil).Items {
+		names[c.CA] = true
+		must[api.Rotation](t, s.admin, "GET", "/v1/cas/"+url.PathEscape(c.CA), nil)
+	}
+	for _, want := range []string{"host", "gateway", "user/web"} {
+		if !names[want] {
+			t.Errorf("no CA %s among %v", want, names)
+		}
+	}
+}

@@ -105,7 +105,44 @@ func (s *Service) CAs(ctx context.Context, p api.Page) (*api.List[api.CA], error
 		rows = rows[:page.Limit]
 		next = rows[len(rows)-1].ID
 	}
-	return lookup.List(rows, next, caOf), nil
+	names, err := s.projectNames(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
+	return lookup.List(rows, next, func(k store.Key) api.CA {
+		out := caOf(k)
+		if out.CA = out.Purpose; out.Project != "" {
+			out.CA += "/" + names[out.Project]
+		}
+		return out
+	}), nil
+}
+
+// projectNames are those of the projects that keys are of, by id.
+func (s *Service) projectNames(ctx context.Context, rows []store.Key) (map[string]string, error) {
+	names := map[string]string{}
+	for _, k := range rows {
+		if k.Scope == ca.Team || names[k.Scope] != "" {
+			continue
+		}
+		p, err := s.Store.Project(ctx, k.Scope)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			names[k.Scope] = k.Scope
+		case err != nil:
+			return nil, err
+		default:
+			names[k.Scope] = p.Name
+		}
+	}
+	return names, nil
+}
+
+// key is one of its keys.
+func (a authority) key(k store.Key) api.CA {
+	out := caOf(k)
+	out.CA = a.name
+	return out
 }
 
 func caOf(k store.Key) api.CA {
@@ -140,14 +177,14 @@ func (s *Service) rotation(ctx context.Context, a authority) (*api.Rotation, err
 	if err != nil {
 		return nil, err
 	}
-	out := &api.Rotation{CA: a.name, Phase: api.PhaseIdle, Active: caOf(v.Active), Servers: v.Servers, Done: v.Servers - len(blocking)}
+	out := &api.Rotation{CA: a.name, Phase: api.PhaseIdle, Active: a.key(v.Active), Servers: v.Servers, Done: v.Servers - len(blocking)}
 	out.Blocking = blocking[:min(len(blocking), api.MaxBlocking)]
 	if v.Next.ID != "" {
-		key := caOf(v.Next)
+		key := a.key(v.Next)
 		out.Phase, out.Next = api.PhasePublished, &key
 	}
 	if v.Previous.ID != "" {
-		key := caOf(v.Previous)
+		key := a.key(v.Previous)
 		out.Phase, out.Previous = api.PhaseSwitched, &key
 		out.NotBefore = v.Previous.ChangedAt.Add(store.KeySettle)
 		if v.LiveUntil.After(out.NotBefore) {

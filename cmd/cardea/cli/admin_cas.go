@@ -32,12 +32,11 @@ func caHelp(what string) string {
 
 func caList(a *app) *cobra.Command {
 	return listVerb(a, api.PathPrefix+"/cas", "List the keys of all CAs, retired ones too", []column[api.CA]{
-		{"ca", func(c api.CA) string { return c.Purpose }},
+		{"ca", func(c api.CA) string { return c.CA }},
 		{"state", func(c api.CA) string { return c.State }},
 		{"fingerprint", func(c api.CA) string { return c.Fingerprint }},
 		{"made", func(c api.CA) string { return a.ago(c.CreatedAt) }},
 		{"changed", func(c api.CA) string { return a.ago(c.ChangedAt) }},
-		{"project", func(c api.CA) string { return c.Project }},
 		{"id", func(c api.CA) string { return c.ID }},
 	}, nil)
 }
