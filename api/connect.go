@@ -46,6 +46,16 @@ type Route struct {
 	// Bastion is the id of the server from which Address is dialled, by a connection of
 	// the user's own to it; only where there are no recipients.
 	Bastion string `json:"bastion,omitempty"`
+	// TLS is where the same is spoken inside TLS, for networks from which Address
+	// cannot be reached. Who does not know it uses Address.
+	TLS *TLSRoute `json:"tls,omitempty"`
+}
+
+// TLSRoute is an address at which gateways take a hello inside TLS. It may be that
+// of another balancer, with other members behind it.
+type TLSRoute struct {
+	Address    string      `json:"address"`
+	Recipients []Recipient `json:"recipients"`
 }
 
 // Recipient is a gateway and one of its sealing keys.

@@ -51,12 +51,16 @@ type ServerPatch struct {
 // Gateway is a member of a pool. Its address, pool, labels and egress
 // addresses come from its enrolment token or an administrator.
 type Gateway struct {
-	ID      string            `json:"id"`
-	Name    string            `json:"name"`
-	Address string            `json:"address" doc:"host:port that clients dial; members of a pool may share it"`
-	Labels  map[string]string `json:"labels,omitempty"`
-	Egress  []string          `json:"egress,omitempty" doc:"addresses or prefixes from which it reaches servers"`
-	State   string            `json:"state" enum:"active,disabled"`
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Address string `json:"address" doc:"host:port that clients dial; members of a pool may share it"`
+	// TLSAddress is where clients reach it inside TLS, host:port; empty for nowhere.
+	TLSAddress string            `json:"tls_address,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Egress     []string          `json:"egress,omitempty" doc:"addresses or prefixes from which it reaches servers"`
+	State      string            `json:"state" enum:"active,disabled"`
+	// RefuseConnections is an administrator's word: no new sessions, the live ones run on.
+	RefuseConnections bool `json:"refuse_connections,omitempty"`
 	// Draining gateways take no new sessions.
 	Draining   bool      `json:"draining"`
 	Healthy    bool      `json:"healthy"`
@@ -73,6 +77,9 @@ type GatewayPatch struct {
 	Labels  *map[string]string `json:"labels,omitempty"`
 	Egress  *[]string          `json:"egress,omitempty"`
 	State   *string            `json:"state,omitempty" enum:"active,disabled"`
+	// TLSAddress empty means that it is not reached inside TLS.
+	TLSAddress        *string `json:"tls_address,omitempty"`
+	RefuseConnections *bool   `json:"refuse_connections,omitempty"`
 }
 
 // EnrolmentToken lets a server or a gateway in. The secret is told once.
@@ -92,9 +99,11 @@ type EnrolmentToken struct {
 	HostNames bool              `json:"host_names,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Egress    []string          `json:"egress,omitempty"`
-	UsesLeft  int               `json:"uses_left"`
-	ExpiresAt time.Time         `json:"expires_at"`
-	CreatedAt time.Time         `json:"created_at"`
+	// TLSAddress is where clients reach a gateway inside TLS, host:port.
+	TLSAddress string    `json:"tls_address,omitempty"`
+	UsesLeft   int       `json:"uses_left"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	CreatedAt  time.Time `json:"created_at"`
 	// Secret is what goes into the token file; set only in the answer that made it.
 	Secret string `json:"secret,omitempty"`
 }
@@ -109,6 +118,8 @@ type NewEnrolmentToken struct {
 	HostNames bool              `json:"host_names,omitempty" doc:"the names that the host proposes count, where they have no dot or a suffix that the project owns"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Egress    []string          `json:"egress,omitempty"`
+	// TLSAddress is where clients reach a gateway inside TLS, host:port.
+	TLSAddress string `json:"tls_address,omitempty"`
 	// Uses is 1 by default.
 	Uses int `json:"uses,omitempty" minimum:"0" maximum:"10000"`
 	// Seconds until it is over; an hour by default, 30 days at most.
@@ -167,6 +178,8 @@ type GatewayReportAnswer struct {
 	Acknowledged [][]byte `json:"acknowledged"`
 	// Recording are the ids of the recording keys that are kept.
 	Recording []string `json:"recording,omitempty"`
+	// RefuseConnections is what an administrator wants of this gateway.
+	RefuseConnections bool `json:"refuse_connections,omitempty"`
 	GatewayKeys
 }
 
@@ -176,6 +189,8 @@ type GatewayReportAnswer struct {
 type GatewayWatch struct {
 	After int64    `json:"after"`
 	End   []string `json:"end,omitempty" doc:"ids of gateway sessions"`
+	// RefuseConnections is as in GatewayReportAnswer.
+	RefuseConnections bool `json:"refuse_connections,omitempty"`
 	GatewayKeys
 }
 

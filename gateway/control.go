@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -87,7 +88,7 @@ func (g *Gateway) reportOnce(ctx context.Context) error {
 	}
 	why := g.health.why()
 	in := api.GatewayReport{
-		Healthy: why == "", Health: why, Draining: g.draining.Load(), Sessions: g.sessions.count(),
+		Healthy: why == "", Health: why, Draining: g.draining.Load() || g.opt.RefuseConnections, Sessions: g.sessions.count(),
 		SealingKeys: g.sealing.public(), Version: g.opt.Version,
 		Uptime: max(1, int64(g.clock.local().Sub(g.began)/time.Second)),
 	}
@@ -96,7 +97,25 @@ func (g *Gateway) reportOnce(ctx context.Context) error {
 		return err
 	}
 	g.sealing.acknowledge(got.Acknowledged, g.clock.local())
+	g.obey(got.RefuseConnections)
 	g.learn(got.GatewayKeys)
+	return nil
+}
+
+// obey takes an administrator's word that this gateway shall refuse connections,
+// or take them again. Live sessions run on.
+func (g *Gateway) obey(refuse bool) {
+	if g.refusing.Swap(refuse) != refuse {
+		g.log.Info("an administrator decided", "refuse_connections", refuse)
+	}
+}
+
+// accepting fails where somebody wants this gateway to take no connections: a
+// balancer should send nobody.
+func (g *Gateway) accepting(context.Context) error {
+	if g.opt.RefuseConnections || g.refusing.Load() {
+		return errors.New("it is told to refuse connections")
+	}
 	return nil
 }
 
@@ -150,6 +169,7 @@ func (g *Gateway) watchLoop(ctx context.Context) error {
 			continue
 		}
 		after = max(after, got.After)
+		g.obey(got.RefuseConnections)
 		g.learn(got.GatewayKeys)
 		if n := g.sessions.end(got.End, g.clock.local()); n > 0 {
 			g.log.Info("sessions ended by order", "count", n)

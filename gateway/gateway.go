@@ -46,6 +46,8 @@ type Options struct {
 	// ProxyFrom lists the balancers whose PROXY header (version 1 or 2) tells the
 	// client's address. From them nothing else is taken.
 	ProxyFrom []netip.Prefix
+	// RefuseConnections takes no new sessions and reports so; live ones run on.
+	RefuseConnections bool
 	// DrainTime is how long live sessions may run on after the gateway was told
 	// to stop; zero means DefaultDrain.
 	DrainTime time.Duration
@@ -85,6 +87,7 @@ type Gateway struct {
 
 	began    time.Time // when this process did, by its own clock
 	draining atomic.Bool
+	refusing atomic.Bool   // by an administrator's word
 	report   chan struct{} // wakes the reporter; holds one
 	handlers sync.WaitGroup
 }
@@ -124,6 +127,7 @@ func New(opt Options) (*Gateway, error) {
 	g.health = newHealth(opt.StateDir)
 	g.health.checks.Ready("control", g.acknowledged)
 	g.health.checks.Ready("room", g.gate.room)
+	g.health.checks.Ready("refusing", g.accepting)
 	if opt.Client.HTTP == nil {
 		opt.Client.HTTP = api.NewHTTP(nil)
 	}

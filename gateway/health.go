@@ -54,6 +54,7 @@ func newHealth(stateDir string) *health {
 func (h *health) look(ctx context.Context) (changed bool) {
 	failing := h.checks.Failing(ctx, true)
 	delete(failing, "draining") // told by itself
+	delete(failing, "refusing") // told by itself, or known there
 	delete(failing, "control")  // whoever hears it knows
 	var parts []string
 	for name, why := range failing {

@@ -160,6 +160,8 @@ func (g *Gateway) judge(opened *hello.Opened) (hello.Ticket, *refusal) {
 		return ticket, &refusal{kindMode, "this gateway cannot record, which the project demands", nil}
 	case g.draining.Load():
 		return ticket, &refusal{kindDraining, "this gateway is being stopped", nil}
+	case g.accepting(context.Background()) != nil:
+		return ticket, &refusal{kindDraining, "this gateway takes no new sessions now", nil}
 	case !g.replays.take(opened.Nonce, ticket.Expires, g.clock.Now()):
 		return ticket, &refusal{kindClaim, "this hello was used before", nil}
 	}

@@ -101,6 +101,9 @@ type Gateway struct {
 	EgressRevision int64
 	ReportedAt     time.Time // by the control plane's clock
 	CreatedAt      time.Time
+	TLSAddress     string // where it is reached inside TLS; empty for nowhere
+	// RefuseConnections is an administrator's word that it is no candidate.
+	RefuseConnections bool
 }
 
 // SealingKey is one public key of a gateway.
@@ -113,6 +116,8 @@ type GatewayChange struct {
 	Name, Address, State *string
 	Labels               *map[string]string
 	Egress               *[]string
+	TLSAddress           *string
+	RefuseConnections    *bool
 }
 
 // GatewayReport is what a gateway tells of itself.
@@ -143,6 +148,7 @@ type EnrolmentToken struct {
 	HostNames  bool     // what the host proposes as its names counts
 	Labels     map[string]string
 	Egress     []string
+	TLSAddress string // of gateways
 	UsesLeft   int
 	ExpiresAt  time.Time
 	CreatedAt  time.Time

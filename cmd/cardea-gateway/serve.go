@@ -43,6 +43,7 @@ type options struct {
 	StateDir     string        `name:"state-dir" help:"folder of this gateway's identity"`
 	TokenFile    string        `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
 	AllowTargets []string      `name:"allow-targets" help:"prefixes that may be dialled although they are loopback, link-local or a cloud's own, such as 127.0.0.0/8"`
+	Refuse       bool          `name:"refuse-connections" help:"take no new sessions; live ones run on"`
 	DrainTime    time.Duration `name:"drain-time" help:"how long live sessions run on after SIGTERM"`
 }
 
@@ -157,7 +158,7 @@ func serve(ctx context.Context, opt options, networks networks, log *slog.Logger
 	}
 	g, err := gateway.New(gateway.Options{
 		Credential: cred, Client: client, StateDir: opt.StateDir, AllowTargets: networks.targets,
-		TLS: inside, ProxyFrom: networks.proxies,
+		TLS: inside, ProxyFrom: networks.proxies, RefuseConnections: opt.Refuse,
 		DrainTime: opt.DrainTime, Version: version.Get().Version, Log: log,
 	})
 	if err != nil {

@@ -49,7 +49,7 @@ type Choice struct {
 
 // Choose returns the addresses to dial, in order.
 //
-// A candidate is active, not draining and healthy, has a sealing key, and
+// A candidate is active, not draining, not told to refuse connections and healthy, has a sealing key, and
 // matches the project's selector; where the project requires a gateway, the
 // server must have confirmed its egress addresses. Those with a fresh report
 // come in random order; if there is none, the candidate with the newest report
@@ -61,7 +61,7 @@ type Choice struct {
 // gateway: an administrator names one because nothing else can dial the server.
 //
 // Gateways at one address stand behind one balancer, so they are one route with
-// a recipient each.
+// a recipient each. The same holds of the addresses inside TLS.
 func Choose(c Choice) ([]api.Route, error) {
 	direct := api.Route{Address: c.Server.Address, Bastion: c.Server.Bastion}
 	if c.Project.Gateway == gatewayNone || c.Server.Bastion != "" && c.Project.Gateway != gatewayRequired {
@@ -103,7 +103,7 @@ type notYet struct {
 // candidates are the gateways that might take the connection.
 func (c Choice) candidates() (out []store.Gateway, rest notYet) {
 	for _, g := range c.Gateways {
-		able := g.State == store.Active && !g.Draining && g.Healthy && len(g.SealingKeys) > 0 &&
+		able := g.State == store.Active && !g.Draining && !g.RefuseConnections && g.Healthy && len(g.SealingKeys) > 0 &&
 			!g.ReportedAt.IsZero() && c.Now.Sub(g.ReportedAt) <= lastResort &&
 			policy.Select(c.Project.GatewaySelector, g.Labels)
 		switch {
@@ -148,10 +148,26 @@ func (c Choice) order(candidates []store.Gateway) []store.Gateway {
 
 // routesOf makes one route of each address, at most limit. Every candidate at
 // an address may be the one that answers there, so each is a recipient. A
-// hello has room for so many; a route that would break that is left out.
+// ticket and a hello have room for so many; a route that would break that is
+// left out, and so is its way inside TLS.
 func routesOf(order, candidates []store.Gateway, limit int) []api.Route {
 	var routes []api.Route
-	members := 0
+	named := map[string]bool{} // gateways of the ticket
+	fits := func(recipients []api.Recipient) bool {
+		more := 0
+		for _, m := range recipients {
+			if !named[m.Gateway] {
+				more++
+			}
+		}
+		if len(recipients) > hello.MaxRecipients || len(named)+more > hello.MaxRecipients {
+			return false
+		}
+		for _, m := range recipients {
+			named[m.Gateway] = true
+		}
+		return true
+	}
 	for _, g := range order {
 		if len(routes) == limit {
 			break
@@ -159,21 +175,32 @@ func routesOf(order, candidates []store.Gateway, limit int) []api.Route {
 		if slices.ContainsFunc(routes, func(r api.Route) bool { return r.Address == g.Address }) {
 			continue
 		}
-		r := api.Route{Address: g.Address}
-		for _, m := range candidates {
-			if m.Address == g.Address {
-				// The newest key: the control plane acknowledged it with the report.
-				key := m.SealingKeys[0]
-				r.Recipients = append(r.Recipients, api.Recipient{Gateway: m.ID, SealingKey: api.SealingKey{ID: key.ID, Public: key.Public}})
-			}
-		}
-		if members += len(r.Recipients); members > hello.MaxRecipients {
-			members -= len(r.Recipients)
+		r := api.Route{Address: g.Address, Recipients: membersAt(candidates, g.Address, func(m store.Gateway) string { return m.Address })}
+		if !fits(r.Recipients) {
 			continue
+		}
+		known := slices.ContainsFunc(routes, func(r api.Route) bool { return r.TLS != nil && r.TLS.Address == g.TLSAddress })
+		if g.TLSAddress != "" && !known {
+			inside := membersAt(candidates, g.TLSAddress, func(m store.Gateway) string { return m.TLSAddress })
+			if fits(inside) {
+				r.TLS = &api.TLSRoute{Address: g.TLSAddress, Recipients: inside}
+			}
 		}
 		routes = append(routes, r)
 	}
 	return routes
+}
+
+// membersAt are the candidates that may answer at an address, each with the newest
+// of its keys: the control plane acknowledged it with the report.
+func membersAt(candidates []store.Gateway, address string, of func(store.Gateway) string) (out []api.Recipient) {
+	for _, m := range candidates {
+		if of(m) == address {
+			key := m.SealingKeys[0]
+			out = append(out, api.Recipient{Gateway: m.ID, SealingKey: api.SealingKey{ID: key.ID, Public: key.Public}})
+		}
+	}
+	return out
 }
 
 // Routes chooses for a connection whose facts were read. Unconfirmed tells that

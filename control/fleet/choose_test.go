@@ -64,6 +64,7 @@ func show(routes []api.Route) string {
 func TestTheChoiceOfGateways(t *testing.T) {
 	minute, hour := time.Minute, time.Hour
 	draining := func(g *store.Gateway) { g.Draining = true }
+	refusing := func(g *store.Gateway) { g.RefuseConnections = true }
 	disabled := func(g *store.Gateway) { g.State = store.Disabled }
 	sick := func(g *store.Gateway) { g.Healthy = false }
 	never := func(g *store.Gateway) { g.ReportedAt = time.Time{} }
@@ -103,6 +104,9 @@ func TestTheChoiceOfGateways(t *testing.T) {
 
 		{"draining", "required", []store.Gateway{gw(1, draining), gw(2)}, nil, "gw_2"},
 		{"draining is no last resort", "required", []store.Gateway{gw(1, draining)}, nil, ""},
+		{"told to refuse connections", "required", []store.Gateway{gw(1, refusing), gw(2)}, nil, "gw_2"},
+		{"told to refuse connections is no last resort", "required", []store.Gateway{gw(1, refusing)}, nil, ""},
+		{"told to refuse connections is no member behind a balancer", "required", []store.Gateway{gw(1, at("lb:7234")), gw(2, at("lb:7234"), refusing)}, nil, "gw_1"},
 		{"disabled", "required", []store.Gateway{gw(1, disabled)}, nil, ""},
 		{"unhealthy", "required", []store.Gateway{gw(1, sick), gw(2, sick)}, nil, ""},
 		{"unhealthy is no last resort", "required", []store.Gateway{gw(1, sick, aged(hour)), gw(2, aged(2*hour))}, nil, "gw_2"},
@@ -171,6 +175,55 @@ func TestUndeclaredEgressIsToldWithTheCommandThatDeclaresIt(t *testing.T) {
 	in.Gateways = append(in.Gateways, gw(2, func(g *store.Gateway) { g.EgressRevision = 6 }))
 	if _, err := Choose(in); !errors.Is(err, errUnconfirmed) {
 		t.Errorf("with one that is unconfirmed: %v", err)
+	}
+}
+
+// The way inside TLS has its own address, its own members behind it, and its place
+// in the ticket.
+func TestTheWayInsideTLS(t *testing.T) {
+	at := func(plain, inside string) func(*store.Gateway) {
+		return func(g *store.Gateway) { g.Address, g.TLSAddress = plain, inside }
+	}
+	write := func(routes []api.Route) string {
+		var out []string
+		for _, r := range routes {
+			text := r.Address + " " + show([]api.Route{r})
+			if r.TLS != nil {
+				text += " or " + r.TLS.Address + " " + show([]api.Route{{Recipients: r.TLS.Recipients}})
+			}
+			out = append(out, text)
+		}
+		return strings.Join(out, ", ")
+	}
+	for _, c := range []struct {
+		name     string
+		gateways []store.Gateway
+		want     string
+	}{
+		{"none", []store.Gateway{gw(1)}, "192.0.2.1:7234 gw_1"},
+		{"its own", []store.Gateway{gw(1, at("a:7234", "a:443"))}, "a:7234 gw_1 or a:443 gw_1"},
+		{"one balancer for both", []store.Gateway{gw(1, at("lb:7234", "lb:443")), gw(2, at("lb:7234", "lb:443"))}, "lb:7234 gw_1+gw_2 or lb:443 gw_1+gw_2"},
+		{"a balancer for TLS alone is tried once", []store.Gateway{gw(1, at("a:7234", "lb:443")), gw(2, at("b:7234", "lb:443"))}, "a:7234 gw_1 or lb:443 gw_1+gw_2, b:7234 gw_2"},
+		{"a member without TLS is not behind it", []store.Gateway{gw(1, at("lb:7234", "lb:443")), gw(2, at("lb:7234", ""))}, "lb:7234 gw_1+gw_2 or lb:443 gw_1"},
+	} {
+		routes, err := Choose(choice("required", c.gateways...))
+		if got := write(routes); err != nil || got != c.want {
+			t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
+		}
+	}
+	var many []store.Gateway
+	for i := range 64 {
+		many = append(many, gw(i+1, at("lb:7234", "lb:443")))
+	}
+	routes, err := Choose(choice("required", many...))
+	if err != nil || len(routes) != 1 || routes[0].TLS == nil || len(routes[0].TLS.Recipients) != 64 {
+		t.Errorf("64 members at both: %s, %v", write(routes), err)
+	}
+	many[63].Address = "other:7234"
+	many = append(many, gw(65, at("lb:7234", "")))
+	routes, err = Choose(choice("required", many...))
+	if err != nil || routes[0].TLS != nil {
+		t.Errorf("a 65th at the address inside TLS does not fit into the ticket: %s, %v", write(routes), err)
 	}
 }
 

@@ -102,7 +102,7 @@ func (s *Service) EnrolGateway(ctx context.Context, by caller.Caller, in api.Gat
 		return nil, err
 	}
 	row := store.Gateway{
-		ID: ident.New(ident.Gateway), Name: t.Name, Address: t.Address, Labels: t.Labels, Egress: t.Egress,
+		ID: ident.New(ident.Gateway), Name: t.Name, Address: t.Address, TLSAddress: t.TLSAddress, Labels: t.Labels, Egress: t.Egress,
 		State: store.Active, Version: bounded(in.Version, maxVersion), CreatedAt: e.Time,
 	}
 	if row.Name == "" {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"strconv"
 	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -53,11 +54,22 @@ func (s *Service) UpdateGateway(ctx context.Context, by caller.Caller, ref strin
 		in.Egress = &egress
 		detail["egress"] = strings.Join(egress, " ")
 	}
+	if in.TLSAddress != nil {
+		canonical, err := checkTLSAddress(*in.TLSAddress)
+		if err != nil {
+			return nil, lookup.Invalid(err)
+		}
+		in.TLSAddress, detail["tls_address"] = &canonical, canonical
+	}
+	if in.RefuseConnections != nil {
+		detail["refuse_connections"] = strconv.FormatBool(*in.RefuseConnections)
+	}
 	e := by.Event(s.now(), audit.GatewayUpdate)
 	e.Gateway, e.Detail = row.ID, detail
 	defer s.roster.forget()
 	changed, err := s.Store.UpdateGateway(ctx, row.ID, store.GatewayChange{
 		Name: in.Name, Address: in.Address, State: in.State, Labels: in.Labels, Egress: in.Egress,
+		TLSAddress: in.TLSAddress, RefuseConnections: in.RefuseConnections,
 	}, by.MetaFor(e.Time, row.ID, audit.Encode(e)))
 	if _, again := lookup.Repeated(err); again {
 		changed, err = s.Store.Gateway(ctx, row.ID)
@@ -87,5 +99,14 @@ func gatewayOf(g store.Gateway) api.Gateway {
 		ID: g.ID, Name: g.Name, Address: g.Address, Labels: g.Labels, Egress: g.Egress, State: g.State,
 		Draining: g.Draining, Healthy: g.Healthy, Health: g.Health, Sessions: g.Sessions,
 		ReportedAt: g.ReportedAt, CreatedAt: g.CreatedAt,
+		TLSAddress: g.TLSAddress, RefuseConnections: g.RefuseConnections,
 	}
+}
+
+// checkTLSAddress makes the address canonical; there may be none.
+func checkTLSAddress(address string) (string, error) {
+	if address == "" {
+		return "", nil
+	}
+	return checkAddress(address)
 }

@@ -49,6 +49,7 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 		return nil, caller.Explain(err, "gateway "+by.Gateway.Name)
 	}
 	var err error
+	answer.RefuseConnections = by.Gateway.RefuseConnections
 	answer.GatewayKeys, err = s.gatewayKeys(ctx)
 	return answer, err
 }
@@ -102,7 +103,7 @@ func (s *Service) endOrphans(ctx context.Context, by caller.Caller, uptime int64
 }
 
 // Watch waits for orders to a gateway that are newer than after: sessions to
-// end, or other ticket keys. Without news it answers after wait all the same,
+// end, to refuse connections or take them again, or other ticket keys. Without news it answers after wait all the same,
 // with the keys, so that a gateway which missed a change catches up.
 func (s *Service) Watch(ctx context.Context, by caller.Caller, after int64, wait time.Duration) (*api.GatewayWatch, error) {
 	id := by.Gateway.ID
@@ -110,22 +111,26 @@ func (s *Service) Watch(ctx context.Context, by caller.Caller, after int64, wait
 	if err != nil {
 		return nil, err
 	}
-	topics := []string{store.GatewayTopic(id)}
+	topics, refuses := []string{store.GatewayTopic(id)}, by.Gateway.RefuseConnections
 	found, err := lookup.Await(ctx, s.Store, wait, topics, func(ctx context.Context) (*api.GatewayWatch, []string, error) {
 		end, newest, err := s.Store.EndOrders(ctx, id, after)
 		if err != nil {
 			return nil, topics, err
 		}
 		keys, err := s.gatewayKeys(ctx)
-		if err != nil || newest <= after && sameKeys(keys, first) {
+		if err != nil {
 			return nil, topics, err
 		}
-		return &api.GatewayWatch{After: max(newest, after), End: end, GatewayKeys: keys}, topics, nil
+		g, err := s.Store.Gateway(ctx, id)
+		if err != nil || newest <= after && g.RefuseConnections == refuses && sameKeys(keys, first) {
+			return nil, topics, err
+		}
+		return &api.GatewayWatch{After: max(newest, after), End: end, RefuseConnections: g.RefuseConnections, GatewayKeys: keys}, topics, nil
 	})
 	if err != nil || found != nil {
 		return found, err
 	}
-	return &api.GatewayWatch{After: after, GatewayKeys: first}, nil
+	return &api.GatewayWatch{After: after, RefuseConnections: refuses, GatewayKeys: first}, nil
 }
 
 func sameKeys(a, b api.GatewayKeys) bool {

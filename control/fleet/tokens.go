@@ -98,8 +98,9 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 		t.ExpiresAt = now.Add(time.Duration(in.Seconds) * time.Second)
 	}
 	egress, egressErr := checkEgress(in.Egress)
-	t.Egress = egress
-	if err := cmp.Or(checkToken(&t), egressErr); err != nil {
+	inside, insideErr := checkTLSAddress(in.TLSAddress)
+	t.Egress, t.TLSAddress = egress, inside
+	if err := cmp.Or(checkToken(&t), egressErr, insideErr); err != nil {
 		return t, lookup.Invalid(err)
 	}
 	if in.Kind == store.KindGateway {
@@ -107,6 +108,9 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 			return t, api.Errorf(api.Invalid, "only a server has alternative names").WithHint("leave out --alt-name and --host-names")
 		}
 		return t, checkGatewayToken(t, in.Project)
+	}
+	if t.TLSAddress != "" {
+		return t, api.Errorf(api.Invalid, "only a gateway is reached inside TLS").WithHint("leave out --tls-address")
 	}
 	if in.Project == "" || len(t.Egress) > 0 {
 		return t, api.Errorf(api.Invalid, "a token for servers names a project and no egress addresses").
@@ -185,6 +189,6 @@ func (s *Service) DeleteToken(ctx context.Context, by caller.Caller, id string) 
 func tokenOf(t store.EnrolmentToken) api.EnrolmentToken {
 	return api.EnrolmentToken{
 		ID: t.ID, Kind: t.Kind, Project: t.Project, Name: t.Name, Address: t.Address, Labels: t.Labels,
-		AltNames: t.AltNames, HostNames: t.HostNames, Egress: t.Egress, UsesLeft: t.UsesLeft, ExpiresAt: t.ExpiresAt, CreatedAt: t.CreatedAt,
+		AltNames: t.AltNames, HostNames: t.HostNames, Egress: t.Egress, TLSAddress: t.TLSAddress, UsesLeft: t.UsesLeft, ExpiresAt: t.ExpiresAt, CreatedAt: t.CreatedAt,
 	}
 }

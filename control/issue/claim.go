@@ -46,6 +46,9 @@ func (s *Service) Claim(ctx context.Context, by caller.Caller, in api.Claim) (*a
 	case !slices.Contains(t.Gateways, by.Gateway.ID):
 		e.Action = audit.GatewayMisuse
 		return nil, s.refuse(ctx, e, "the ticket names other gateways", api.Errorf(api.Denied, "the ticket is for other gateways"))
+	case by.Gateway.RefuseConnections:
+		// Those who asked before the administrator did: they are sent elsewhere.
+		return nil, s.refuse(ctx, e, "refuses-connections", api.Errorf(api.Unavailable, "an administrator lets this gateway take no connections"))
 	case t.Mode != hello.Relay:
 		return nil, s.refuse(ctx, e, "mode", api.Errorf(api.Denied, "this control plane knows no mode %s", t.Mode))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -243,11 +244,20 @@ func (s *Service) ticket(ctx context.Context, record store.Issued, w way, key ss
 	})
 }
 
+// gatewaysOf are those that a ticket must name, each once.
 func gatewaysOf(routes []api.Route) []string {
 	var ids []string
+	add := func(members []api.Recipient) {
+		for _, m := range members {
+			if !slices.Contains(ids, m.Gateway) {
+				ids = append(ids, m.Gateway)
+			}
+		}
+	}
 	for _, r := range routes {
-		for _, m := range r.Recipients {
-			ids = append(ids, m.Gateway)
+		add(r.Recipients)
+		if r.TLS != nil {
+			add(r.TLS.Recipients)
 		}
 	}
 	return ids

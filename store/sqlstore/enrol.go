@@ -9,10 +9,10 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-const tokenColumns = "e.id, e.secret_hash, e.kind, e.project_id, e.name, e.address, e.labels, e.egress, e.uses_left, e.expires_at, e.created_at, e.alt_names, e.host_names"
+const tokenColumns = "e.id, e.secret_hash, e.kind, e.project_id, e.name, e.address, e.labels, e.egress, e.uses_left, e.expires_at, e.created_at, e.alt_names, e.host_names, e.tls_address"
 
 func tokenInto(e *store.EnrolmentToken) []any {
-	return []any{&e.ID, &e.SecretHash, &e.Kind, &e.Project, &e.Name, &e.Address, &e.Labels, &e.Egress, &e.UsesLeft, &e.ExpiresAt, &e.CreatedAt, &e.AltNames, &e.HostNames}
+	return []any{&e.ID, &e.SecretHash, &e.Kind, &e.Project, &e.Name, &e.Address, &e.Labels, &e.Egress, &e.UsesLeft, &e.ExpiresAt, &e.CreatedAt, &e.AltNames, &e.HostNames, &e.TLSAddress}
 }
 
 // CreateEnrolmentToken implements store.Fleet.
@@ -24,9 +24,9 @@ func (s *Store) CreateEnrolmentToken(ctx context.Context, e store.EnrolmentToken
 				return err
 			}
 		}
-		_, err := t.exec(`INSERT INTO enrolment_tokens (id, secret_hash, kind, project_id, name, address, labels, egress, uses_left, expires_at, created_at, alt_names, host_names)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			e.ID, e.SecretHash, e.Kind, e.Project, e.Name, e.Address, e.Labels, e.Egress, e.UsesLeft, e.ExpiresAt, created(e.CreatedAt, t), e.AltNames, e.HostNames)
+		_, err := t.exec(`INSERT INTO enrolment_tokens (id, secret_hash, kind, project_id, name, address, labels, egress, uses_left, expires_at, created_at, alt_names, host_names, tls_address)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			e.ID, e.SecretHash, e.Kind, e.Project, e.Name, e.Address, e.Labels, e.Egress, e.UsesLeft, e.ExpiresAt, created(e.CreatedAt, t), e.AltNames, e.HostNames, e.TLSAddress)
 		return err
 	})
 }

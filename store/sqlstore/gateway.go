@@ -10,11 +10,11 @@ import (
 )
 
 const gatewayColumns = "w.id, w.name, w.address, w.labels, w.egress, w.state, w.sealing_keys, w.healthy, w.health, w.draining, w.sessions, w.version, " +
-	"w.egress_revision, w.reported_at, w.created_at"
+	"w.egress_revision, w.reported_at, w.created_at, w.tls_address, w.refuse_connections"
 
 func gatewayInto(g *store.Gateway) []any {
 	return []any{&g.ID, &g.Name, &g.Address, &g.Labels, &g.Egress, &g.State, &g.SealingKeys, &g.Healthy, &g.Health, &g.Draining, &g.Sessions, &g.Version,
-		&g.EgressRevision, &g.ReportedAt, &g.CreatedAt}
+		&g.EgressRevision, &g.ReportedAt, &g.CreatedAt, &g.TLSAddress, &g.RefuseConnections}
 }
 
 // projectsBehind are those whose servers admit the gateways' addresses alone.
@@ -33,9 +33,9 @@ func (s *Store) EnrolGateway(ctx context.Context, secretHash []byte, g store.Gat
 			g.State = store.Active
 		}
 		_, err := t.exec(`INSERT INTO gateways (id, name, address, labels, egress, state, sealing_keys, healthy, health, draining, sessions, version,
-			egress_revision, orders, reported_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
+			egress_revision, orders, reported_at, created_at, tls_address, refuse_connections) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)`,
 			g.ID, g.Name, g.Address, g.Labels, g.Egress, g.State, g.SealingKeys, g.Healthy, g.Health, g.Draining, g.Sessions, g.Version,
-			t.rev, g.ReportedAt, created(g.CreatedAt, t))
+			t.rev, g.ReportedAt, created(g.CreatedAt, t), g.TLSAddress, g.RefuseConnections)
 		if err != nil {
 			return g, err
 		}
@@ -89,14 +89,16 @@ func (s *Store) UpdateGateway(ctx context.Context, id string, c store.GatewayCha
 		set(&g.State, c.State)
 		set(&g.Labels, c.Labels)
 		set(&g.Egress, c.Egress)
+		set(&g.TLSAddress, c.TLSAddress)
+		set(&g.RefuseConnections, c.RefuseConnections)
 		if reaches(before, g) {
 			if err := t.mark(projectsBehind); err != nil {
 				return g, err
 			}
 			g.EgressRevision = t.rev
 		}
-		_, err = t.exec(`UPDATE gateways SET name = ?, address = ?, state = ?, labels = ?, egress = ?, egress_revision = ? WHERE id = ?`,
-			g.Name, g.Address, g.State, g.Labels, g.Egress, g.EgressRevision, id)
+		_, err = t.exec(`UPDATE gateways SET name = ?, address = ?, state = ?, labels = ?, egress = ?, egress_revision = ?, tls_address = ?, refuse_connections = ? WHERE id = ?`,
+			g.Name, g.Address, g.State, g.Labels, g.Egress, g.EgressRevision, g.TLSAddress, g.RefuseConnections, id)
 		if err != nil {
 			return g, err
 		}

@@ -13,7 +13,7 @@ var enrolCases = []testCase{
 	{"an enrolment token is read by the hash of its secret while it is usable", func(w *world) {
 		secret := sum("s")
 		e := store.EnrolmentToken{ID: ident.New(ident.Enrolment), SecretHash: secret, Kind: store.KindGateway, Name: "gw-1", Address: "gw-1:7234",
-			Labels: map[string]string{"pool": "a"}, Egress: []string{"192.0.2.1", "192.0.2.2"}, AltNames: []string{"a"}, HostNames: true, UsesLeft: 2, ExpiresAt: w.now.Add(time.Hour), CreatedAt: w.now}
+			Labels: map[string]string{"pool": "a"}, Egress: []string{"192.0.2.1", "192.0.2.2"}, AltNames: []string{"a"}, HostNames: true, TLSAddress: "gw-1:443", UsesLeft: 2, ExpiresAt: w.now.Add(time.Hour), CreatedAt: w.now}
 		w.ok(w.s.CreateEnrolmentToken(w.ctx, e, w.meta("token")))
 		w.equal(must[store.EnrolmentToken](w)(w.s.EnrolmentToken(w.ctx, secret, w.now)), e)
 		must[store.EnrolmentToken](w)(w.s.EnrolmentToken(w.ctx, secret, e.ExpiresAt.Add(-time.Microsecond)))
@@ -345,11 +345,11 @@ var gatewayCases = []testCase{
 		}
 		w.raises(p.project.ID, func() { w.ok(w.s.DeleteGateway(w.ctx, p.gateway.ID, w.quiet())) })
 	}},
-	{"a change of name or address raises nothing", func(w *world) {
+	{"a change of name or address, or that it refuses connections, raises nothing", func(w *world) {
 		p := w.path()
 		before := must[store.Team](w)(w.s.Team(w.ctx))
-		g := must[store.Gateway](w)(w.s.UpdateGateway(w.ctx, p.gateway.ID, store.GatewayChange{Name: ptr("gw-9"), Address: ptr("gw-9:7234"), Egress: &p.gateway.Egress}, w.quiet()))
-		p.gateway.Name, p.gateway.Address = "gw-9", "gw-9:7234"
+		g := must[store.Gateway](w)(w.s.UpdateGateway(w.ctx, p.gateway.ID, store.GatewayChange{Name: ptr("gw-9"), Address: ptr("gw-9:7234"), TLSAddress: ptr(""), RefuseConnections: ptr(true), Egress: &p.gateway.Egress}, w.quiet()))
+		p.gateway.Name, p.gateway.Address, p.gateway.TLSAddress, p.gateway.RefuseConnections = "gw-9", "gw-9:7234", "", true
 		w.equal(g, p.gateway)
 		w.equal(must[store.Gateway](w)(w.s.Gateway(w.ctx, g.ID)), g)
 		w.equal(must[store.Team](w)(w.s.Team(w.ctx)), before)

@@ -224,7 +224,7 @@ func (w *world) server(p store.Project, name string) store.Server {
 
 func (w *world) newGateway(name string) store.Gateway {
 	return store.Gateway{ID: ident.New(ident.Gateway), Name: name, Address: name + ":7234", Labels: map[string]string{"pool": "a"},
-		Egress: []string{"192.0.2.1"}, State: store.Active, CreatedAt: w.now}
+		Egress: []string{"192.0.2.1"}, State: store.Active, CreatedAt: w.now, TLSAddress: name + ":443"}
 }
 
 func (w *world) gateway(name string) store.Gateway {

@@ -13,6 +13,7 @@ func gatewayColumns(a *app) []column[api.Gateway] {
 	return []column[api.Gateway]{
 		{"name", func(g api.Gateway) string { return g.Name }},
 		{"address", func(g api.Gateway) string { return g.Address }},
+		{"tls address", func(g api.Gateway) string { return g.TLSAddress }},
 		{"state", func(g api.Gateway) string { return g.State }},
 		{"health", func(g api.Gateway) string { return healthOf(g) }},
 		{"sessions", func(g api.Gateway) string { return strconv.Itoa(g.Sessions) }},
@@ -27,6 +28,8 @@ func healthOf(g api.Gateway) string {
 	switch {
 	case g.ReportedAt.IsZero():
 		return "unknown"
+	case g.RefuseConnections:
+		return "refuses connections"
 	case g.Draining:
 		return "draining"
 	case g.Healthy:
@@ -50,14 +53,15 @@ func adminGateways(a *app) *cobra.Command {
 }
 
 func gatewayUpdate(a *app) *cobra.Command {
-	var name, address string
+	var name, address, inside string
+	var refuse bool
 	var label map[string]string
 	var egress []string
 	cmd := &cobra.Command{
 		Use: "update GATEWAY", Aliases: []string{"set"}, Short: "Change a gateway", Args: cobra.ExactArgs(1),
 		Example: "  cardea admin gateways update gw-1 --address gw.example.com:7234 --egress 10.0.9.1",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := anyChanged(cmd, "name", "address", "label", "egress"); err != nil {
+			if err := anyChanged(cmd, "name", "address", "tls-address", "label", "egress", "refuse-connections"); err != nil {
 				return err
 			}
 			path, err := pathOf("gateways", args[0])
@@ -67,6 +71,7 @@ func gatewayUpdate(a *app) *cobra.Command {
 			g, err := call[api.Gateway](cmd.Context(), a, "PATCH", path, api.GatewayPatch{
 				Name: changed(cmd, "name", &name), Address: changed(cmd, "address", &address),
 				Labels: changed(cmd, "label", &label), Egress: changed(cmd, "egress", &egress),
+				TLSAddress: changed(cmd, "tls-address", &inside), RefuseConnections: changed(cmd, "refuse-connections", &refuse),
 			})
 			if err != nil {
 				return err
@@ -77,6 +82,8 @@ func gatewayUpdate(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&name, "name", "", "new name")
 	f.StringVar(&address, "address", "", "host:port that clients dial")
+	f.StringVar(&inside, "tls-address", "", "host:port that clients dial where --address cannot be reached, such as gw.example.com:443; \"\" for none")
+	f.BoolVar(&refuse, "refuse-connections", false, "take no new sessions and let the live ones run on; =false to take them again")
 	pairsVar(f, &label, "label", "labels in place of all that it has; once for each")
 	f.StringSliceVar(&egress, "egress", nil, "addresses or prefixes from which it reaches servers")
 	return cmd

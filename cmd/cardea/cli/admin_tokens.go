@@ -64,6 +64,7 @@ func tokenCreate(a *app) *cobra.Command {
 	f.StringSliceVar(&in.AltNames, "alt-name", nil, "further names of a server")
 	f.BoolVar(&in.HostNames, "host-names", false, "let the names count that a server's agent proposes: without a dot, or with a suffix of the project")
 	f.StringVar(&in.Address, "address", "", "host:port to dial (default what a server proposes)")
+	f.StringVar(&in.TLSAddress, "tls-address", "", "host:port at which clients reach a gateway inside TLS")
 	pairsVar(f, &in.Labels, "label", "labels of what enrols; once for each")
 	f.StringSliceVar(&in.Egress, "egress", nil, "addresses from which a gateway reaches servers")
 	f.IntVar(&in.Uses, "uses", 1, "how often it is good")
