@@ -55,6 +55,9 @@ const (
 	GrantDelete   = "grant.delete"
 	GrantEnd      = "grant.end" // its time was over
 
+	BreakGlassBegin = "break-glass.begin"
+	BreakGlassEnd   = "break-glass.end" // by an actor, or without one because its time was over
+
 	EntitlementCreate = "entitlement.create"
 	EntitlementUpdate = "entitlement.update"
 	EntitlementDelete = "entitlement.delete"

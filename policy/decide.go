@@ -37,7 +37,7 @@ func consistent(f Facts) (Decision, bool) {
 	ok := !f.Now.IsZero() &&
 		f.User.ID != "" && f.User.Login != "" && f.Device.ID != "" && f.Session.ID != "" && f.Project.ID != "" && f.Server.ID != "" &&
 		f.Session.UserID == f.User.ID && f.Device.UserID == f.User.ID && f.Session.DeviceID == f.Device.ID &&
-		f.Server.ProjectID == f.Project.ID
+		f.Server.ProjectID == f.Project.ID && (f.BreakGlass.ID == "" || f.BreakGlass.ProjectID == f.Project.ID)
 	if !ok {
 		return deny(FactsMismatch, "tell your administrator", "the control plane's records do not fit together")
 	}
@@ -98,7 +98,7 @@ func ownLogin(f Facts, login string) (Decision, bool) {
 func granted(f Facts) Decision {
 	member := f.membershipEnds()
 	var best Decision
-	over := false
+	over, suspended := false, false
 	for _, g := range f.Grants {
 		until, isMember := member[g.GroupID]
 		if !isMember || !g.counts(f) {
@@ -109,13 +109,22 @@ func granted(f Facts) Decision {
 			over = true
 			continue
 		}
+		if f.suspends(g) {
+			suspended = true
+			continue
+		}
 		d := Decision{Allow: true, Reason: Allowed, Sentence: "a grant allows it", Login: f.Project.login(g.Role, f.User.Login), Role: g.Role, GrantID: g.ID, Expires: end}
 		if !best.Allow || better(d, best) {
 			best = d
 		}
 	}
 	if best.Allow {
-		return best
+		return f.underBreakGlass(best)
+	}
+	if suspended {
+		d, _ := deny(Suspended, fmt.Sprintf("wait until %s, or ask your administrator to be put into its group", clock(f.BreakGlass.Until)),
+			"break-glass access to project %s suspends your access to server %s (%s)", f.Project.Name, f.Server.Name, f.BreakGlass.Reason)
+		return d
 	}
 	if over {
 		d, _ := deny(GrantOver, "ask your administrator to renew it", "your access to server %s is over", f.Server.Name)
@@ -135,12 +144,30 @@ func InForce(f Facts) []Grant {
 	var out []Grant
 	for _, g := range f.Grants {
 		until, isMember := member[g.GroupID]
-		if isMember && g.counts(f) && !ended(until, f.Now) && !ended(g.Until, f.Now) {
+		if isMember && g.counts(f) && !f.suspends(g) && !ended(until, f.Now) && !ended(g.Until, f.Now) {
 			out = append(out, g)
 		}
 	}
 	return out
 }
+
+// suspends tells whether a break-glass keeps this grant from counting now.
+func (f Facts) suspends(g Grant) bool {
+	return f.BreakGlass.InForce(f.Now) && g.ID != f.BreakGlass.GrantID
+}
+
+// underBreakGlass says of a decision by what it was made.
+func (f Facts) underBreakGlass(d Decision) Decision {
+	if !f.BreakGlass.InForce(f.Now) {
+		return d
+	}
+	d.BreakGlass = f.BreakGlass.ID
+	d.Sentence = fmt.Sprintf("break-glass access allows it until %s (%s)", clock(f.BreakGlass.Until), f.BreakGlass.Reason)
+	d.Expires = earlier(d.Expires, f.BreakGlass.Until)
+	return d
+}
+
+func clock(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 UTC") }
 
 // counts tells whether a grant is for this server at all, at whatever time.
 func (g Grant) counts(f Facts) bool {

@@ -29,6 +29,8 @@ type Facts struct {
 	// are ignored.
 	Memberships []Membership
 	Grants      []Grant
+	// BreakGlass is the project's latest one; the zero value is none.
+	BreakGlass BreakGlass
 	// Login is the account that is asked for; empty means the one that is given.
 	Login string
 }
@@ -116,6 +118,23 @@ type Grant struct {
 	Until     time.Time
 }
 
+// BreakGlass is a time in which one grant of a project counts and all others are
+// suspended. It is over at Until exactly, and once Ended is set, and whoever decides looks
+// at the clock: nothing has to run for it to be over.
+type BreakGlass struct {
+	ID        string
+	ProjectID string
+	GrantID   string // the one that counts
+	Reason    string // for sentences
+	Until     time.Time
+	Ended     bool
+}
+
+// InForce tells whether it lasts. One without an end never begins.
+func (b BreakGlass) InForce(now time.Time) bool {
+	return b.ID != "" && !b.Ended && now.Before(b.Until)
+}
+
 // Decision is the answer. Only Allow opens anything; the rest explains it.
 type Decision struct {
 	Allow  bool
@@ -130,6 +149,8 @@ type Decision struct {
 	Login   string
 	Role    Role
 	GrantID string // the grant that gave Role
+	// BreakGlass is the id of the one under which it is allowed; empty if there is none.
+	BreakGlass string
 	// Expires is when the first of session, membership and grant ends.
 	Expires time.Time
 }
@@ -148,6 +169,7 @@ const (
 	SessionExpired    Reason = "session-expired"
 	NoGrant           Reason = "no-grant" // show it as "not found": the user may not see the server
 	GrantOver         Reason = "grant-over"
+	Suspended         Reason = "break-glass" // a grant would allow it, and counts again when the break-glass is over
 	ServerInactive    Reason = "server-disabled"
 	ServerNotEnrolled Reason = "server-not-enrolled"
 	OtherLogin        Reason = "other-login"

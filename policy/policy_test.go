@@ -61,6 +61,18 @@ func TestEveryRuleAndItsBoundary(t *testing.T) {
 		"selector that matches":                      {func(f *Facts) { f.Grants[0].Selector = selector(t, "env=prod") }, Allowed},
 		"selector that does not":                     {func(f *Facts) { f.Grants[0].Selector = selector(t, "env=dev") }, NoGrant},
 		"over, and for servers that are not this":    {func(f *Facts) { f.Grants[0].Selector, f.Grants[0].Until = selector(t, "env=dev"), now }, NoGrant},
+		"suspended by a break-glass":                 {func(f *Facts) { f.BreakGlass = glass("grt_9") }, Suspended},
+		"the grant that a break-glass leaves":        {func(f *Facts) { f.BreakGlass = glass("grt_1") }, Allowed},
+		"a break-glass in its last nanosecond":       {func(f *Facts) { f.BreakGlass = glass("grt_9"); f.BreakGlass.Until = now.Add(1) }, Suspended},
+		"a break-glass at its end":                   {func(f *Facts) { f.BreakGlass = glass("grt_9"); f.BreakGlass.Until = now }, Allowed},
+		"a break-glass that was ended":               {func(f *Facts) { f.BreakGlass = glass("grt_9"); f.BreakGlass.Ended = true }, Allowed},
+		"a break-glass without an end":               {func(f *Facts) { f.BreakGlass = glass("grt_9"); f.BreakGlass.Until = time.Time{} }, Allowed},
+		"a break-glass with no grant":                {func(f *Facts) { f.BreakGlass = glass("") }, Suspended},
+		"a break-glass of another project":           {func(f *Facts) { f.BreakGlass = glass("grt_1"); f.BreakGlass.ProjectID = "prj_db" }, FactsMismatch},
+		"a break-glass, and no grant before":         {func(f *Facts) { f.BreakGlass, f.Grants = glass("grt_9"), nil }, NoGrant},
+		"a break-glass, and a grant that was over":   {func(f *Facts) { f.BreakGlass, f.Grants[0].Until = glass("grt_9"), now }, GrantOver},
+		"a break-glass, and not in its group":        {func(f *Facts) { f.BreakGlass, f.Grants[0].GroupID = glass("grt_1"), "grp_db" }, NoGrant},
+		"a break-glass, and the server is disabled":  {func(f *Facts) { f.BreakGlass, f.Server.Active = glass("grt_1"), false }, ServerInactive},
 		"a session of somebody else":                 {func(f *Facts) { f.Session.UserID = "usr_bob" }, FactsMismatch},
 		"a session of another device":                {func(f *Facts) { f.Session.DeviceID = "dev_2" }, FactsMismatch},
 		"a device of somebody else":                  {func(f *Facts) { f.Device.UserID = "usr_bob" }, FactsMismatch},
@@ -87,6 +99,31 @@ func TestEveryRuleAndItsBoundary(t *testing.T) {
 				t.Errorf("sentence %q", s)
 			}
 		})
+	}
+}
+
+// glass is a break-glass of an hour in which one grant counts.
+func glass(grant string) BreakGlass {
+	return BreakGlass{ID: "brg_1", ProjectID: "prj_web", GrantID: grant, Reason: "gateways are down", Until: now.Add(time.Hour)}
+}
+
+func TestABreakGlassLeavesOneGrantAndBoundsIt(t *testing.T) {
+	f := alice()
+	f.Memberships = append(f.Memberships, Membership{UserID: "usr_alice", GroupID: "grp_sre"})
+	f.Grants = append(f.Grants,
+		Grant{ID: "grt_2", ProjectID: "prj_web", GroupID: "grp_ops", Role: RoleAdmin},
+		Grant{ID: "grt_3", ProjectID: "prj_web", GroupID: "grp_sre", Role: RoleUser})
+	f.BreakGlass = glass("grt_3")
+	d := Decide(f)
+	if d.Role != RoleUser || d.GrantID != "grt_3" || d.BreakGlass != "brg_1" || !d.Expires.Equal(f.BreakGlass.Until) {
+		t.Errorf("got %+v, want user by grt_3 until the break-glass ends", d)
+	}
+	if in := InForce(f); len(in) != 1 || in[0].ID != "grt_3" {
+		t.Errorf("in force: %+v", in)
+	}
+	f.Now = f.BreakGlass.Until
+	if d := Decide(f); d.Role != RoleAdmin || d.GrantID != "grt_2" || d.BreakGlass != "" {
+		t.Errorf("after it: got %+v, want admin by grt_2", d)
 	}
 }
 

@@ -227,6 +227,8 @@ type ProjectFacts struct {
 	HostCAs []Key // of the team, not retired
 	Revoked Revocations
 	Grants  []Grant
+	// BreakGlass is the latest one, over or not; its group is among Groups.
+	BreakGlass []BreakGlass
 	// Entitlements are those that the grants name, each once.
 	Entitlements []Entitlement
 	Groups       []Group  // those that have a grant here

@@ -16,6 +16,8 @@ type Facts struct {
 	Project     Project
 	Memberships []Member // of the user, all groups
 	Grants      []Grant  // of the project
+	// BreakGlass is the project's latest one, over or not; empty if it never had one.
+	BreakGlass []BreakGlass
 }
 
 // Kinds of issuance.
@@ -86,8 +88,8 @@ type Issuance interface {
 	// active, the session is neither over nor revoked, the server is active and
 	// in the project, user and server still have the login and the labels that were
 	// decided on, and the named grant exists, is not over, and is for a
-	// group in which the user has a membership that is not over. Else
-	// ErrDenied. For IssueHost and IssueCanary only the server must be active.
+	// group in which the user has a membership that is not over, and no break-glass
+	// suspends it. Else ErrDenied. For IssueHost and IssueCanary only the server must be active.
 	// ErrExists for a serial in use (make another).
 	RecordIssuance(ctx context.Context, v Issued, m Meta) error
 	Issued(ctx context.Context, serial uint64) (Issued, error)
@@ -117,4 +119,5 @@ type CatalogFacts struct {
 	Projects    []Project // of those grants
 	Servers     []Server  // of those projects
 	HostCAs     []Key
+	BreakGlass  []BreakGlass // the latest of each of those projects, over or not
 }

@@ -103,10 +103,11 @@ type Store interface {
 	Issuance
 	Trust
 	Life
+	BreakGlasses
 	AuditLog
 	Watcher
 
-	// Sweep ends what is over at now (memberships, grants) with the revisions
+	// Sweep ends what is over at now (memberships, grants, break-glass) with the revisions
 	// and wake-ups that a removal has and an audit event for each, and drops what is kept for a time only
 	// (proofs, nonces, requests, idempotency keys). Any instance may call it at
 	// any time; it is bounded to a thousand rows of each kind per call.

@@ -34,6 +34,7 @@ const (
 	Key            = "key_" // of a certificate authority or for tickets, policy, …
 	AuthRequest    = "req_"
 	Ticket         = "tkt_"
+	BreakGlass     = "brg_"
 )
 
 // randomLen is the number of base32 characters behind the prefix: 100 bits,

@@ -181,16 +181,20 @@ func projectFacts(r reader, id string) (f store.ProjectFacts, err error) {
 	if err != nil {
 		return f, err
 	}
-	const granted = `(SELECT group_id FROM grants WHERE project_id = ?)`
-	f.Groups, err = all(r, groupInto, `SELECT `+groupColumns+` FROM user_groups g WHERE g.id IN `+granted+` ORDER BY g.gid`, id)
+	f.BreakGlass, err = all(r, glassInto, `SELECT `+glassColumns+` FROM break_glass b WHERE b.project_id = ? AND b.latest`, id)
 	if err != nil {
 		return f, err
 	}
-	f.Members, err = all(r, memberInto, `SELECT `+memberColumns+` FROM members m JOIN users u ON u.id = m.user_id WHERE m.group_id IN `+granted+` ORDER BY m.group_id, u.uid`, id)
+	const granted = `(SELECT group_id FROM grants WHERE project_id = ? UNION SELECT group_id FROM break_glass WHERE project_id = ? AND latest)`
+	f.Groups, err = all(r, groupInto, `SELECT `+groupColumns+` FROM user_groups g WHERE g.id IN `+granted+` ORDER BY g.gid`, id, id)
 	if err != nil {
 		return f, err
 	}
-	f.Users, err = all(r, userInto, `SELECT `+userColumns+` FROM users u WHERE u.id IN (SELECT user_id FROM members WHERE group_id IN `+granted+`) ORDER BY u.uid`, id)
+	f.Members, err = all(r, memberInto, `SELECT `+memberColumns+` FROM members m JOIN users u ON u.id = m.user_id WHERE m.group_id IN `+granted+` ORDER BY m.group_id, u.uid`, id, id)
+	if err != nil {
+		return f, err
+	}
+	f.Users, err = all(r, userInto, `SELECT `+userColumns+` FROM users u WHERE u.id IN (SELECT user_id FROM members WHERE group_id IN `+granted+`) ORDER BY u.uid`, id, id)
 	if err != nil {
 		return f, err
 	}

@@ -66,6 +66,9 @@ func (s *Store) DeleteGroup(ctx context.Context, id string, m store.Meta) error 
 		if err := t.lockGroup(id); err != nil {
 			return err
 		}
+		if err := t.unbroken(`b.group_id = ?`, id); err != nil {
+			return err
+		}
 		if err := t.mark(projectsOfGroup, id); err != nil {
 			return err
 		}

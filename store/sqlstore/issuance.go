@@ -18,7 +18,8 @@ const (
 	x.token_hash,
 	(SELECT JSON_ROWS(JSON_ROW(m.group_id, m.until, m.revision)) FROM members m WHERE m.user_id = u.id),
 	(SELECT JSON_ROWS(JSON_ROW(a.id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at))
-		FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = p.id)
+		FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = p.id),
+	(SELECT JSON_ROWS(JSON_ROW(` + glassColumns + `)) FROM break_glass b WHERE b.project_id = p.id AND b.latest)
 	FROM sessions x JOIN devices d ON d.id = x.device_id JOIN users u ON u.id = x.user_id
 	CROSS JOIN servers s JOIN projects p ON p.id = s.project_id CROSS JOIN team t
 	WHERE x.id = ? `
@@ -42,6 +43,7 @@ func factsInto(f *store.Facts) []any {
 		&packedRows[store.Grant]{&f.Grants, func(g *store.Grant) packed {
 			return packed{&g.ID, &g.Group, &g.GroupName, &g.Role, &g.Selector, &g.Until, &g.Revision, &g.CreatedAt}
 		}},
+		&packedRows[store.BreakGlass]{&f.BreakGlass, func(b *store.BreakGlass) packed { return glassInto(b) }},
 	}
 }
 
@@ -114,6 +116,10 @@ func catalogFacts(r reader, user string) (f store.CatalogFacts, err error) {
 	if err != nil {
 		return f, err
 	}
+	f.BreakGlass, err = all(r, glassInto, `SELECT `+glassColumns+` FROM break_glass b WHERE b.latest AND b.project_id IN `+projects+` ORDER BY b.project_id`, user)
+	if err != nil {
+		return f, err
+	}
 	f.HostCAs, err = keys(r, teamScope, hostCAPurpose)
 	return f, err
 }
@@ -132,7 +138,7 @@ const (
 		CROSS JOIN servers s JOIN grants a ON a.project_id = s.project_id JOIN members m ON m.group_id = a.group_id
 		WHERE u.id = ? AND COALESCE(NULLIF((SELECT CASE a.role WHEN 'admin' THEN p.shared_admin_account ELSE p.shared_account END FROM projects p WHERE p.id = s.project_id), ''), u.login) = ? AND u.status = 'active' AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.id = ? AND d.state = 'active'
 		AND s.id = ? AND s.project_id = ? AND s.labels = ? AND s.state = 'active' AND a.id = ? AND (a.until = 0 OR a.until > ?)
-		AND m.user_id = u.id AND (m.until = 0 OR m.until > ?) /*share*/`
+		AND m.user_id = u.id AND (m.until = 0 OR m.until > ?) AND ` + notSuspended + ` /*share*/`
 
 	forServer = `FROM servers s WHERE s.id = ? AND s.state = 'active' /*share*/`
 )
@@ -148,7 +154,7 @@ func (s *Store) RecordIssuance(ctx context.Context, v store.Issued, m store.Meta
 		switch v.Kind {
 		case store.IssueUser:
 			return t.mustLater(store.ErrDenied, insertIssued+forUser, append(values,
-				v.User, v.Login, v.Session, t.now, v.Device, v.Server, v.Project, v.Labels, v.Grant, t.now, t.now)...)
+				v.User, v.Login, v.Session, t.now, v.Device, v.Server, v.Project, v.Labels, v.Grant, t.now, t.now, t.now)...)
 		case store.IssueHost, store.IssueCanary:
 			return t.mustLater(store.ErrDenied, insertIssued+forServer, append(values, v.Server)...)
 		}

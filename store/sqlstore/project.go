@@ -153,6 +153,7 @@ func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) erro
 			`DELETE FROM leavers WHERE project_id = ?`,
 			`DELETE FROM demands WHERE project_id = ?`,
 			`DELETE FROM enrolment_rules WHERE project_id = ?`,
+			`DELETE FROM break_glass WHERE project_id = ?`,
 			`DELETE FROM projects WHERE id = ?`,
 		} {
 			if _, err := t.exec(q, id); err != nil {
@@ -171,33 +172,38 @@ func (s *Store) CreateGrant(ctx context.Context, g store.Grant, m store.Meta) (s
 		if _, err := t.lockProject(g.Project); err != nil {
 			return g, err
 		}
-		if err := one(t, []any{&g.GroupName}, `SELECT name FROM user_groups WHERE id = ? /*share*/`, g.Group); err != nil {
-			return g, fmt.Errorf("group: %w", err)
-		}
-		var err error
-		if g.Revision, err = t.revision(); err != nil {
-			return g, err
-		}
-		g.CreatedAt = created(g.CreatedAt, t)
-		g.Until = moment(micros(g.Until))
-		_, err = t.exec(`INSERT INTO grants (id, project_id, group_id, role, selector, until, revision, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			g.ID, g.Project, g.Group, g.Role, g.Selector, g.Until, g.Revision, g.CreatedAt)
-		if err != nil {
-			return g, err
-		}
-		g.Entitlements = slices.Clone(g.Entitlements) // the caller's stay as they are
-		if err := t.entitle(&g); err != nil {
-			return g, err
-		}
-		users, err := texts(t, `SELECT user_id FROM members WHERE group_id = ?`, g.Group)
-		for _, u := range users {
-			t.touch(store.UserTopic(u))
-		}
-		if err != nil {
-			return g, err
-		}
-		return g, t.mark(`?`, g.Project)
+		return t.createGrant(g)
 	})
+}
+
+// createGrant is for who holds the project.
+func (t *tx) createGrant(g store.Grant) (store.Grant, error) {
+	if err := one(t, []any{&g.GroupName}, `SELECT name FROM user_groups WHERE id = ? /*share*/`, g.Group); err != nil {
+		return g, fmt.Errorf("group: %w", err)
+	}
+	var err error
+	if g.Revision, err = t.revision(); err != nil {
+		return g, err
+	}
+	g.CreatedAt = created(g.CreatedAt, t)
+	g.Until = moment(micros(g.Until))
+	_, err = t.exec(`INSERT INTO grants (id, project_id, group_id, role, selector, until, revision, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		g.ID, g.Project, g.Group, g.Role, g.Selector, g.Until, g.Revision, g.CreatedAt)
+	if err != nil {
+		return g, err
+	}
+	g.Entitlements = slices.Clone(g.Entitlements) // the caller's stay as they are
+	if err := t.entitle(&g); err != nil {
+		return g, err
+	}
+	users, err := texts(t, `SELECT user_id FROM members WHERE group_id = ?`, g.Group)
+	for _, u := range users {
+		t.touch(store.UserTopic(u))
+	}
+	if err != nil {
+		return g, err
+	}
+	return g, t.mark(`?`, g.Project)
 }
 
 // Grants implements store.Directory: oldest first.
@@ -212,7 +218,12 @@ func (s *Store) Grants(ctx context.Context, project string, p store.Page) ([]sto
 
 // DeleteGrant implements store.Directory.
 func (s *Store) DeleteGrant(ctx context.Context, project, id string, m store.Meta) error {
-	return s.doDirectory(ctx, m, func(t *tx) error { return t.deleteGrant(project, id) })
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		if err := t.unbroken(`b.grant_id = ?`, id); err != nil {
+			return err
+		}
+		return t.deleteGrant(project, id)
+	})
 }
 
 func (t *tx) deleteGrant(project, id string) error {

@@ -40,7 +40,15 @@ var stale = []struct {
 func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	r := s.reader(ctx)
 	ended := false
-	err := one(r, []any{&ended}, `SELECT EXISTS (SELECT 1 FROM members WHERE until <> 0 AND until <= ?)
+	broken := false
+	err := one(r, []any{&broken}, `SELECT EXISTS (SELECT 1 FROM break_glass WHERE ended_at = 0 AND until <= ?)`, now)
+	if err == nil && broken { // before its grant is taken for one whose time was over
+		err = s.doDirectory(ctx, store.Meta{Now: now}, (*tx).sweepGlass)
+	}
+	if err != nil {
+		return err
+	}
+	err = one(r, []any{&ended}, `SELECT EXISTS (SELECT 1 FROM members WHERE until <> 0 AND until <= ?)
 		OR EXISTS (SELECT 1 FROM grants WHERE until <> 0 AND until <= ?)`, now, now)
 	if err == nil && ended {
 		err = s.doDirectory(ctx, store.Meta{Now: now}, (*tx).sweepEnded)

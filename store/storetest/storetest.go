@@ -57,6 +57,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Watch", watchCases},
 		{"Sweep", sweepCases},
 		{"Life", lifeCases},
+		{"BreakGlass", glassCases},
 		{"Pages", pageCases},
 		{"Races", raceCases},
 	} {
