@@ -89,6 +89,8 @@ type CatalogEntry struct {
 	Bastion string `json:"bastion,omitempty"`
 	// Gateway says whether the way leads through one.
 	Gateway string `json:"gateway" enum:"none,allowed,required"`
+	// BreakGlass is set while the project is under one.
+	BreakGlass *CatalogBreakGlass `json:"break_glass,omitempty"`
 }
 
 // Names are all that the entry may be called: its own name, the others, and each with

@@ -39,6 +39,7 @@ func directoryRoutes(t *table, d *directory.Service) {
 	groupRoutes(t, d)
 	projectRoutes(t, d)
 	grantRoutes(t, d)
+	breakGlassRoutes(t, d)
 	entitlementRoutes(t, d)
 }
 

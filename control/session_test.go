@@ -287,6 +287,7 @@ var rights = map[string]Access{
 	"POST /v1/projects": Admin, "GET /v1/projects": Admin, "GET /v1/projects/{project}": Admin, "PATCH /v1/projects/{project}": Admin, "DELETE /v1/projects/{project}": Admin,
 	"POST /v1/projects/{project}/grants": Admin, "GET /v1/projects/{project}/grants": Admin, "DELETE /v1/projects/{project}/grants/{grant}": Admin,
 	"PATCH /v1/projects/{project}/grants/{grant}": Admin,
+	"POST /v1/projects/{project}/break-glass":     Admin, "DELETE /v1/projects/{project}/break-glass": Admin, "GET /v1/break-glass": Admin,
 	"POST /v1/entitlements":                       Admin, "GET /v1/entitlements": Admin, "GET /v1/entitlements/{entitlement}": Admin,
 	"PATCH /v1/entitlements/{entitlement}": Admin, "DELETE /v1/entitlements/{entitlement}": Admin,
 	"GET /v1/servers": Admin, "GET /v1/servers/{server}": Admin, "PATCH /v1/servers/{server}": Admin, "DELETE /v1/servers/{server}": Admin,

@@ -56,8 +56,10 @@ type BreakGlasses interface {
 	// RecordIssuance is ErrDenied for all other grants of the project, and
 	// DeleteGrant of its grant and DeleteGroup of its group are ErrInUse.
 	BeginBreakGlass(ctx context.Context, b BreakGlass, m Meta) (BreakGlass, error)
-	// EndBreakGlass ends the one that is in force, and its grant. ErrNotFound for none.
-	EndBreakGlass(ctx context.Context, project, by string, m Meta) (BreakGlass, error)
+	// EndBreakGlass ends one that is in force, and its grant. ErrNotFound for any other.
+	EndBreakGlass(ctx context.Context, id, by string, m Meta) (BreakGlass, error)
+	// ProjectBreakGlass reads a project's latest, over or not; ErrNotFound if it never had one.
+	ProjectBreakGlass(ctx context.Context, project string) (BreakGlass, error)
 	// BreakGlass reads one.
 	BreakGlass(ctx context.Context, id string) (BreakGlass, error)
 	// BreakGlasses lists all that there were, newest first.

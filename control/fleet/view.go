@@ -47,6 +47,7 @@ type view struct {
 type grant struct {
 	selector     policy.Selector
 	admin        bool
+	suspended    bool     // by a break-glass: whoever has no other is locked, and not gone
 	entitlements []string // ids
 }
 
@@ -60,6 +61,8 @@ type person struct {
 // newView leaves out memberships and grants that are over. That they end is a
 // revision of its own, so nothing is left out too late for long.
 func newView(f store.ProjectFacts, now time.Time) (*view, error) {
+	glass := store.LatestBreakGlass(f.BreakGlass, f.Project.ID)
+	f.Project = f.Project.During(glass, now)
 	v := &view{version: api.StateVersion{Epoch: f.Team.Epoch, Counter: f.Project.Revision}, facts: f}
 	v.ending = map[string]bool{}
 	byGroup, over := map[string][]int{}, map[string]bool{}
@@ -70,7 +73,19 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 			continue // one that does not parse selects nothing
 		}
 		byGroup[g.Group] = append(byGroup[g.Group], len(v.grants))
-		v.grants = append(v.grants, grant{selector: selector, admin: g.Role == string(policy.RoleAdmin), entitlements: idsOf(g.Entitlements)})
+		v.grants = append(v.grants, grant{
+			selector: selector, admin: g.Role == string(policy.RoleAdmin), entitlements: idsOf(g.Entitlements),
+			suspended: glass.InForce(now) && g.ID != glass.Grant,
+		})
+	}
+	if glass.ID != "" && !glass.InForce(now) {
+		// Its people are told of as locked: that no grant names them any more would, on a
+		// server where they are many, rather be taken for a mistake.
+		byGroup[glass.Group] = append(byGroup[glass.Group], len(v.grants))
+		v.grants = append(v.grants, grant{suspended: true})
+		if !slices.ContainsFunc(f.Grants, func(g store.Grant) bool { return g.Group == glass.Group }) {
+			v.facts.Groups = slices.DeleteFunc(slices.Clone(f.Groups), func(g store.Group) bool { return g.ID == glass.Group })
+		}
 	}
 	byUser := map[string][]int{}
 	for _, m := range f.Members {
@@ -167,20 +182,22 @@ func (v *view) state(server store.Server, demands []store.Demand, now time.Time)
 }
 
 // account is the person's account where any of his grants matches. Somebody who
-// was disabled or deleted keeps it, locked: the agent must be told to lock, and
-// not only told nothing of him. The entitlements are those of all grants that
-// match; none for who may run everything, or nothing.
+// was disabled or deleted, or whose grants are suspended, keeps it, locked: the agent
+// must be told to lock, and not only told nothing of him. The entitlements are those of
+// all grants that match; none for who may run everything, or nothing.
 func (p person) account(grants []grant, matches []bool) (a api.Account, entitlements []string, ok bool) {
 	u := p.user
 	a = api.Account{User: u.ID, Login: u.Login, UID: u.UID, GID: u.UID, FullName: u.FullName, State: accountLocked}
+	suspended := true
 	for _, i := range p.grants {
-		if matches[i] {
-			ok = true
+		ok = ok || matches[i]
+		if matches[i] && !grants[i].suspended {
+			suspended = false
 			a.Admin = a.Admin || grants[i].admin
 			entitlements = append(entitlements, grants[i].entitlements...)
 		}
 	}
-	if u.Status == store.Active {
+	if u.Status == store.Active && !suspended {
 		a.State = accountActive
 	} else {
 		a.Admin, entitlements = false, nil

@@ -95,15 +95,23 @@ func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
 	}
 	out := []api.CatalogEntry{}
 	for _, server := range f.Servers {
-		p := projects[server.Project]
-		q.Project, q.Server, q.Grants = projectFacts(p), serverFacts(server), byProject[p.ID]
+		b := store.LatestBreakGlass(f.BreakGlass, server.Project)
+		p := projects[server.Project].During(b, q.Now)
+		q.Project, q.Server, q.Grants, q.BreakGlass = projectFacts(p), serverFacts(server), byProject[p.ID], breakGlass(b)
 		d := policy.Decide(q)
+		glass := shownBreakGlass(q.BreakGlass, d)
+		if glass != nil && glass.Suspended {
+			// As it is without it, so that nobody's ssh forgets the server for a few hours.
+			after := q
+			after.BreakGlass = policy.BreakGlass{}
+			d = policy.Decide(after)
+		}
 		if !d.Allow {
 			continue
 		}
 		out = append(out, api.CatalogEntry{
 			ID: server.ID, Name: server.Name, AltNames: server.AltNames, Bastion: server.Bastion, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
-			Labels: server.AllLabels(), LastSeen: server.LastSeen, Gateway: p.Gateway,
+			Labels: server.AllLabels(), LastSeen: server.LastSeen, Gateway: p.Gateway, BreakGlass: glass,
 		})
 	}
 	slices.SortFunc(out, func(a, b api.CatalogEntry) int {

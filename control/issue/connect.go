@@ -109,6 +109,7 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 		if w.decision.Allow {
 			reason = string(why.Kind)
 		}
+		underBreakGlass(&e, w.target)
 		return way{}, s.refuse(ctx, e, reason, why)
 	}
 	return w, nil
@@ -177,6 +178,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 		record.Ticket = ident.New(ident.Ticket)
 	}
 	e.Detail = map[string]string{"login": d.Login, "role": string(d.Role), "grant": d.GrantID}
+	underBreakGlass(&e, w.target)
 	m := by.Meta(now)
 	m.Idempotency = nil // each try has its own certificate; the proof alone is claimed once
 	issue := func(serial uint64) (*ssh.Certificate, sshcert.Profile, error) {
@@ -270,6 +272,8 @@ const longUnheard = 5 * time.Minute
 func notice(w way, now time.Time) string {
 	server := w.facts.Server
 	switch {
+	case w.settled && w.decision.BreakGlass != "":
+		return w.decision.Sentence + "; it is on record that you use it"
 	case w.settled:
 		return ""
 	case server.LastSeen.IsZero() || now.Sub(server.LastSeen) > longUnheard:

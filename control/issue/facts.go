@@ -23,8 +23,21 @@ func question(f store.Facts, login string, now time.Time) policy.Facts {
 		Server:      serverFacts(f.Server),
 		Memberships: memberships(f.Memberships),
 		Grants:      grants(f.Grants),
+		BreakGlass:  breakGlass(store.LatestBreakGlass(f.BreakGlass, f.Project.ID)),
 		Login:       login,
 	}
+}
+
+func breakGlass(b store.BreakGlass) policy.BreakGlass {
+	return policy.BreakGlass{ID: b.ID, ProjectID: b.Project, GrantID: b.Grant, Reason: b.Reason, Until: b.Until, Ended: !b.EndedAt.IsZero()}
+}
+
+// during gives the facts' project the settings that it has at now: under break-glass
+// some are out of force. Every decision passes here, so that what comes after
+// it has nothing to ask.
+func during(f store.Facts, now time.Time) store.Facts {
+	f.Project = f.Project.During(store.LatestBreakGlass(f.BreakGlass, f.Project.ID), now)
+	return f
 }
 
 func projectFacts(p store.Project) policy.Project {
@@ -61,10 +74,15 @@ func grants(rows []store.Grant) []policy.Grant {
 }
 
 // confirmed tells whether the server has in force what this decision rests on:
-// the user, his membership and the grant. All of them raised the project's
-// revision when they were written, so that bounds what a server can confirm.
+// the user, his membership and the grant, and that a break-glass began or ended. All of
+// them raised the project's revision when they were written, so that bounds what a server
+// can confirm. The end of a break-glass that nobody has written down yet no server has.
 func confirmed(f store.Facts, d policy.Decision) bool {
-	needed, group := f.User.Revision, ""
+	b := store.LatestBreakGlass(f.BreakGlass, f.Project.ID)
+	if b.ID != "" && b.EndedAt.IsZero() && d.BreakGlass == "" {
+		return false
+	}
+	needed, group := max(f.User.Revision, b.Revision), ""
 	for _, g := range f.Grants {
 		if g.ID == d.GrantID {
 			needed, group = max(needed, g.Revision), g.Group

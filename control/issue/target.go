@@ -25,7 +25,10 @@ type decider func(store.Facts) target
 
 // forCaller decides for the caller himself.
 func (s *Service) forCaller(login string) decider {
-	return func(f store.Facts) target { return target{f, policy.Decide(question(f, login, s.now()))} }
+	return func(f store.Facts) target {
+		now := s.now()
+		return target{during(f, now), policy.Decide(question(f, login, now))}
+	}
 }
 
 // find returns the server that ref means to somebody: an id, a name, or

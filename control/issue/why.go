@@ -93,6 +93,6 @@ func (s *Service) forOther(ctx context.Context, ref, login string) (decider, err
 		f.User, f.Memberships = of.User, of.Memberships
 		f.Device = store.Device{ID: "what-if", User: u.ID, State: store.Active}
 		f.Session = store.Session{ID: "what-if", User: u.ID, Device: "what-if", ExpiresAt: now.Add(time.Hour)}
-		return target{f, policy.Decide(question(f, login, now))}
+		return target{during(f, now), policy.Decide(question(f, login, now))}
 	}, nil
 }

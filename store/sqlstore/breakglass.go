@@ -56,19 +56,25 @@ func (s *Store) BeginBreakGlass(ctx context.Context, b store.BreakGlass, m store
 	})
 }
 
-func (t *tx) latestGlass(project string) (b store.BreakGlass, err error) {
-	err = one(t, glassInto(&b), `SELECT `+glassColumns+` FROM break_glass b WHERE b.project_id = ? AND b.latest`, project)
+func (t *tx) latestGlass(project string) (store.BreakGlass, error) { return latestGlass(t, project) }
+
+func latestGlass(db querier, project string) (b store.BreakGlass, err error) {
+	err = one(db, glassInto(&b), `SELECT `+glassColumns+` FROM break_glass b WHERE b.project_id = ? AND b.latest`, project)
 	return b, err
 }
 
 // EndBreakGlass implements store.BreakGlasses.
-func (s *Store) EndBreakGlass(ctx context.Context, project, by string, m store.Meta) (store.BreakGlass, error) {
+func (s *Store) EndBreakGlass(ctx context.Context, id, by string, m store.Meta) (store.BreakGlass, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.BreakGlass, error) {
+		project := ""
+		if err := one(t, []any{&project}, `SELECT b.project_id FROM break_glass b WHERE b.id = ?`, id); err != nil {
+			return store.BreakGlass{}, fmt.Errorf("break-glass: %w", err)
+		}
 		if _, err := t.lockProject(project); err != nil {
 			return store.BreakGlass{}, err
 		}
 		b, err := t.latestGlass(project)
-		if err == nil && !b.InForce(t.now) {
+		if err == nil && (b.ID != id || !b.InForce(t.now)) {
 			err = store.ErrNotFound
 		}
 		if err != nil {
@@ -76,6 +82,11 @@ func (s *Store) EndBreakGlass(ctx context.Context, project, by string, m store.M
 		}
 		return t.endGlass(b, by)
 	})
+}
+
+// ProjectBreakGlass implements store.BreakGlasses.
+func (s *Store) ProjectBreakGlass(ctx context.Context, project string) (store.BreakGlass, error) {
+	return latestGlass(s.reader(ctx), project)
 }
 
 // endGlass writes the end down, and takes its grant away. What others left while it

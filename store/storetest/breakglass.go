@@ -42,6 +42,7 @@ var glassCases = []testCase{
 		rows, _, err := w.s.BreakGlasses(w.ctx, store.Page{Limit: 10})
 		w.ok(err)
 		w.equal(rows, []store.BreakGlass{b})
+		w.equal(must[store.BreakGlass](w)(w.s.ProjectBreakGlass(w.ctx, p.project.ID)), b)
 		w.equal(must[store.ProjectFacts](w)(w.s.ProjectFacts(w.ctx, p.project.ID)).BreakGlass, []store.BreakGlass{b})
 		w.equal(must[store.CatalogFacts](w)(w.s.CatalogFacts(w.ctx, p.user.ID)).BreakGlass, []store.BreakGlass{b})
 		f := must[store.Facts](w)(w.s.Facts(w.ctx, p.subject.Session.ID, p.server.ID))
@@ -80,7 +81,7 @@ var glassCases = []testCase{
 		woken := w.s.Watch(w.ctx, store.UserTopic(carol.ID))
 		var ended store.BreakGlass
 		w.raises(p.project.ID, func() {
-			ended = must[store.BreakGlass](w)(w.s.EndBreakGlass(w.ctx, p.project.ID, w.admin.ID, w.meta("break-glass.end")))
+			ended = must[store.BreakGlass](w)(w.s.EndBreakGlass(w.ctx, b.ID, w.admin.ID, w.meta("break-glass.end")))
 		})
 		w.awake(woken)
 		b.EndedAt, b.EndedBy, b.Revision = w.now, w.admin.ID, must[store.Team](w)(w.s.Team(w.ctx)).Revision
@@ -92,7 +93,7 @@ var glassCases = []testCase{
 		w.equal(len(f.Grants), 1)
 		w.equal(len(f.Users), 2) // those of the last one are told to be locked
 		w.equal(f.Leavers, []store.Leaver{{User: carol.ID}})
-		_, err := w.s.EndBreakGlass(w.ctx, p.project.ID, w.admin.ID, w.quiet())
+		_, err := w.s.EndBreakGlass(w.ctx, b.ID, w.admin.ID, w.quiet())
 		w.want(store.ErrNotFound, err)
 	}},
 	{"one at a time in a project; one that is over makes room, swept or not", func(w *world) {

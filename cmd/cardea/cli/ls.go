@@ -54,6 +54,7 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	slices.SortFunc(rows, func(x, y api.CatalogEntry) int {
 		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ProjectName, y.ProjectName))
 	})
+	a.noteBreakGlass(rows)
 	if o.quiet {
 		return printLines(a.out, namesFor(rows))
 	}

@@ -64,6 +64,11 @@ func (a *app) status(ctx context.Context) error {
 	if perr := showOne(a, s, a.statusLines()); perr != nil {
 		return perr
 	}
+	if s.SignedIn && s.AgentPID != 0 {
+		if c, _, cerr := a.catalog(ctx); cerr == nil { // what the agent has is at hand
+			a.noteBreakGlass(c.Servers)
+		}
+	}
 	return err
 }
 
