@@ -41,10 +41,11 @@ func LatestBreakGlass(rows []BreakGlass, project string) BreakGlass {
 	return BreakGlass{}
 }
 
-// During is the project as it is while b lasts: nothing leads through a gateway.
+// During is the project as it is at now: while b lasts nothing leads through a gateway, and
+// nothing is recorded.
 func (p Project) During(b BreakGlass, now time.Time) Project {
 	if b.InForce(now) {
-		p.Gateway = "none"
+		p.Gateway, p.Recording = "none", RecordingOff
 	}
 	return p
 }
