@@ -96,6 +96,7 @@ type Gateway struct {
 	Draining    bool
 	Sessions    int
 	Version     string
+	Records     bool // it can record now
 	// EgressRevision is the revision at which Egress last changed: a server must
 	// have confirmed it before this gateway is a candidate where one is required.
 	EgressRevision int64
@@ -127,6 +128,9 @@ type GatewayReport struct {
 	Sessions          int
 	SealingKeys       []SealingKey
 	Version           string
+	Records           bool
+	// RecordingKeys are added to those that are kept for ever.
+	RecordingKeys []RecordingKey
 }
 
 // Kinds of enrolment tokens and of machine credentials.
@@ -212,6 +216,8 @@ type Fleet interface {
 	UpdateGateway(ctx context.Context, id string, c GatewayChange, m Meta) (Gateway, error)
 	DeleteGateway(ctx context.Context, id string, m Meta) error
 	// ReportGateway stores a report with ReportedAt = m.Now. It raises no revision.
+	// ErrExists for a recording key whose id or public half another key, or another
+	// gateway, has: then nothing of the report is stored.
 	ReportGateway(ctx context.Context, id string, r GatewayReport, m Meta) error
 
 	// ProjectFacts reads, at one instant, all that the desired states of a

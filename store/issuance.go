@@ -46,6 +46,8 @@ type Issued struct {
 	NotBefore time.Time
 	NotAfter  time.Time
 	CreatedAt time.Time
+	// Gateway and GatewaySession are set where it was issued to a gateway.
+	Gateway, GatewaySession string
 	// Labels are the server's as the decision saw them: a grant may rest on them.
 	// RecordIssuance compares them, for a user, and keeps none.
 	Labels map[string]string
@@ -59,6 +61,8 @@ type Claim struct {
 	Session     GatewaySession
 	UserSession string
 	ExpiresAt   time.Time // of the ticket; the claim is refused at or after it
+	// Record is nil for a session that is not recorded.
+	Record *ClaimedRecord
 }
 
 // GatewaySession is one connection through a gateway.
@@ -69,6 +73,10 @@ type GatewaySession struct {
 	StartedAt, EndedAt                        time.Time
 	Cause                                     string
 	Up, Down                                  int64
+	// Recording is the state of its recording, "" where it is not recorded; filled by
+	// reads. Overdue says that nobody finishes it.
+	Recording string
+	Overdue   bool
 }
 
 // MaxNamesakes bounds how many servers of one name are looked at: each costs a
@@ -98,7 +106,9 @@ type Issuance interface {
 	// gateway, user, device and server are active, the user session is neither
 	// over nor revoked, and an issuance with this ticket exists for the same user,
 	// server, login and key fingerprint. ErrReplayed for a nonce that was
-	// claimed, ErrDenied otherwise.
+	// claimed, ErrDenied otherwise. With Record it begins the recording, and records
+	// both issuances, each under the conditions of RecordIssuance; then ErrUsed is
+	// for a target key that was certified before, ErrExists for a serial in use.
 	ClaimHello(ctx context.Context, c Claim, m Meta) error
 	// EndGatewaySession ends a session of this gateway once; a second end is nil.
 	EndGatewaySession(ctx context.Context, s GatewaySession, m Meta) error
@@ -120,4 +130,5 @@ type CatalogFacts struct {
 	Servers     []Server  // of those projects
 	HostCAs     []Key
 	BreakGlass  []BreakGlass // the latest of each of those projects, over or not
+	GatewayCAs  []Key
 }

@@ -101,6 +101,7 @@ type Store interface {
 	Enrolments
 	SignIn
 	Issuance
+	Recordings
 	Trust
 	Life
 	BreakGlasses

@@ -9,10 +9,11 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-const gatewaySessionColumns = "h.id, h.gateway_id, h.user_id, h.server_id, h.project_id, h.login, h.user_session, h.source, h.started_at, h.ended_at, h.cause, h.up, h.down"
+const gatewaySessionColumns = "h.id, h.gateway_id, h.user_id, h.server_id, h.project_id, h.login, h.user_session, h.source, h.started_at, h.ended_at, h.cause, h.up, h.down, " +
+	"COALESCE((SELECT v.state FROM recordings v WHERE v.session_id = h.id), ''), EXISTS (SELECT 1 FROM recordings v WHERE v.session_id = h.id AND v.overdue_at <> 0 AND v.state IN ('recording', 'finished'))"
 
 func gatewaySessionInto(h *store.GatewaySession) []any {
-	return []any{&h.ID, &h.Gateway, &h.User, &h.Server, &h.Project, &h.Login, &h.UserSession, &h.Source, &h.StartedAt, &h.EndedAt, &h.Cause, &h.Up, &h.Down}
+	return []any{&h.ID, &h.Gateway, &h.User, &h.Server, &h.Project, &h.Login, &h.UserSession, &h.Source, &h.StartedAt, &h.EndedAt, &h.Cause, &h.Up, &h.Down, &h.Recording, &h.Overdue}
 }
 
 // nonceTime is how long a nonce is kept beyond its ticket: more than the clocks
@@ -41,8 +42,12 @@ func (s *Store) ClaimHello(ctx context.Context, c store.Claim, m store.Meta) err
 			return fmt.Errorf("the ticket is over: %w", store.ErrDenied)
 		}
 		h := c.Session
-		return t.mustLater(store.ErrDenied, insertGatewaySession,
+		err = t.mustLater(store.ErrDenied, insertGatewaySession,
 			h.ID, h.Login, h.Source, created(h.StartedAt, t), h.Gateway, h.Server, h.User, c.UserSession, t.now, c.Ticket, h.Login, fingerprint(c.Fingerprint))
+		if err != nil || c.Record == nil {
+			return err
+		}
+		return t.beginRecording(h.ID, *c.Record)
 	})
 }
 

@@ -10,11 +10,11 @@ import (
 )
 
 const gatewayColumns = "w.id, w.name, w.address, w.labels, w.egress, w.state, w.sealing_keys, w.healthy, w.health, w.draining, w.sessions, w.version, " +
-	"w.egress_revision, w.reported_at, w.created_at, w.tls_address, w.refuse_connections"
+	"w.egress_revision, w.reported_at, w.created_at, w.tls_address, w.refuse_connections, w.records"
 
 func gatewayInto(g *store.Gateway) []any {
 	return []any{&g.ID, &g.Name, &g.Address, &g.Labels, &g.Egress, &g.State, &g.SealingKeys, &g.Healthy, &g.Health, &g.Draining, &g.Sessions, &g.Version,
-		&g.EgressRevision, &g.ReportedAt, &g.CreatedAt, &g.TLSAddress, &g.RefuseConnections}
+		&g.EgressRevision, &g.ReportedAt, &g.CreatedAt, &g.TLSAddress, &g.RefuseConnections, &g.Records}
 }
 
 // projectsBehind are those whose servers admit the gateways' addresses alone.
@@ -142,8 +142,12 @@ func (s *Store) DeleteGateway(ctx context.Context, id string, m store.Meta) erro
 // ReportGateway implements store.Fleet.
 func (s *Store) ReportGateway(ctx context.Context, id string, r store.GatewayReport, m store.Meta) error {
 	return s.do(ctx, m, func(t *tx) error {
-		return t.must(store.ErrNotFound, `UPDATE gateways SET healthy = ?, health = ?, draining = ?, sessions = ?, sealing_keys = ?, version = ?, reported_at = ? WHERE id = ?`,
-			r.Healthy, r.Health, r.Draining, r.Sessions, r.SealingKeys, r.Version, t.now, id)
+		err := t.must(store.ErrNotFound, `UPDATE gateways SET healthy = ?, health = ?, draining = ?, sessions = ?, sealing_keys = ?, version = ?, records = ?, reported_at = ? WHERE id = ?`,
+			r.Healthy, r.Health, r.Draining, r.Sessions, r.SealingKeys, r.Version, r.Records, t.now, id)
+		if err != nil {
+			return err
+		}
+		return t.keepRecordingKeys(id, r.RecordingKeys)
 	})
 }
 

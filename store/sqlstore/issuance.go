@@ -120,16 +120,19 @@ func catalogFacts(r reader, user string) (f store.CatalogFacts, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.HostCAs, err = keys(r, teamScope, hostCAPurpose)
+	if f.HostCAs, err = keys(r, teamScope, hostCAPurpose); err != nil {
+		return f, err
+	}
+	f.GatewayCAs, err = keys(r, teamScope, gatewayCAPurpose)
 	return f, err
 }
 
 const (
 	issuedColumns = "i.serial, i.kind, i.ca, i.principal, i.key_id, i.public_key, i.user_id, i.session_id, i.device_id, i.server_id, i.project_id, i.login, " +
-		"i.grant_id, i.ticket, i.not_before, i.not_after, i.created_at"
+		"i.grant_id, i.ticket, i.not_before, i.not_after, i.created_at, i.gateway_id, i.gateway_session"
 
 	insertIssued = `INSERT INTO issuances (serial, kind, ca, principal, key_id, public_key, user_id, session_id, device_id, server_id, project_id, login,
-		grant_id, ticket, not_before, not_after, created_at) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? `
+		grant_id, ticket, not_before, not_after, created_at, gateway_id, gateway_session) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? `
 
 	// forUser holds every row that allows it until the commit, so that whoever
 	// takes the permission away comes before or after the whole of it. The project's
@@ -145,27 +148,29 @@ const (
 
 // RecordIssuance implements store.Issuance.
 func (s *Store) RecordIssuance(ctx context.Context, v store.Issued, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error { return t.recordIssuance(v) })
+}
+
+func (t *tx) recordIssuance(v store.Issued) error {
 	if v.Serial == 0 || v.Serial > math.MaxInt64 {
 		return fmt.Errorf("serial %d has not 63 bits", v.Serial)
 	}
-	return s.do(ctx, m, func(t *tx) error {
-		values := []any{v.Serial, v.Kind, v.CA, v.Principal, v.KeyID, v.PublicKey, v.User, v.Session, v.Device, v.Server, v.Project, v.Login,
-			v.Grant, v.Ticket, v.NotBefore, v.NotAfter, created(v.CreatedAt, t)}
-		switch v.Kind {
-		case store.IssueUser:
-			return t.mustLater(store.ErrDenied, insertIssued+forUser, append(values,
-				v.User, v.Login, v.Session, t.now, v.Device, v.Server, v.Project, v.Labels, v.Grant, t.now, t.now, t.now)...)
-		case store.IssueHost, store.IssueCanary:
-			return t.mustLater(store.ErrDenied, insertIssued+forServer, append(values, v.Server)...)
-		}
-		return fmt.Errorf("issuance of kind %q: %w", v.Kind, store.ErrDenied)
-	})
+	values := []any{v.Serial, v.Kind, v.CA, v.Principal, v.KeyID, v.PublicKey, v.User, v.Session, v.Device, v.Server, v.Project, v.Login,
+		v.Grant, v.Ticket, v.NotBefore, v.NotAfter, created(v.CreatedAt, t), v.Gateway, v.GatewaySession}
+	switch v.Kind {
+	case store.IssueUser, store.IssueTarget:
+		return t.mustLater(store.ErrDenied, insertIssued+forUser, append(values,
+			v.User, v.Login, v.Session, t.now, v.Device, v.Server, v.Project, v.Labels, v.Grant, t.now, t.now, t.now)...)
+	case store.IssueHost, store.IssueCanary, store.IssueGatewayHost:
+		return t.mustLater(store.ErrDenied, insertIssued+forServer, append(values, v.Server)...)
+	}
+	return fmt.Errorf("issuance of kind %q: %w", v.Kind, store.ErrDenied)
 }
 
 // Issued implements store.Issuance.
 func (s *Store) Issued(ctx context.Context, serial uint64) (store.Issued, error) {
 	var v store.Issued
 	err := one(s.reader(ctx), []any{&v.Serial, &v.Kind, &v.CA, &v.Principal, &v.KeyID, &v.PublicKey, &v.User, &v.Session, &v.Device, &v.Server, &v.Project,
-		&v.Login, &v.Grant, &v.Ticket, &v.NotBefore, &v.NotAfter, &v.CreatedAt}, `SELECT `+issuedColumns+` FROM issuances i WHERE i.serial = ?`, serial)
+		&v.Login, &v.Grant, &v.Ticket, &v.NotBefore, &v.NotAfter, &v.CreatedAt, &v.Gateway, &v.GatewaySession}, `SELECT `+issuedColumns+` FROM issuances i WHERE i.serial = ?`, serial)
 	return v, err
 }

@@ -213,7 +213,7 @@ func (t *tx) unused(key string, w store.Without) error {
 	if w.All {
 		return nil
 	}
-	servers, err := texts(t, `SELECT DISTINCT i.server_id FROM issuances i WHERE i.not_after > ? AND i.ca = ? AND i.kind = '`+store.IssueUser+`'`, t.now, key)
+	servers, err := texts(t, `SELECT DISTINCT i.server_id FROM issuances i WHERE i.not_after > ? AND i.ca = ? AND i.kind IN ('`+store.IssueUser+`', '`+store.IssueTarget+`', '`+store.IssueGatewayHost+`')`, t.now, key)
 	if err != nil {
 		return err
 	}
@@ -287,7 +287,7 @@ func (s *Store) UnrevokeKey(ctx context.Context, fingerprint string, m store.Met
 // names and that are not over, and tells their servers of it.
 func (t *tx) revokeLive(condition string, vs ...any) error {
 	projects, err := texts(t, `INSERT INTO revoked_certificates (serial, project_id, until)
-		SELECT i.serial, i.project_id, i.not_after FROM issuances i WHERE i.not_after > ? AND i.kind = '`+store.IssueUser+`' AND `+condition+`
+		SELECT i.serial, i.project_id, i.not_after FROM issuances i WHERE i.not_after > ? AND i.kind IN ('`+store.IssueUser+`', '`+store.IssueTarget+`') AND `+condition+`
 		ON CONFLICT (serial) DO NOTHING RETURNING project_id`, append([]any{t.now}, vs...)...)
 	if err != nil {
 		return err

@@ -52,6 +52,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Sessions", sessionCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
+		{"Recordings", recordingCases},
 		{"Trust", trustCases},
 		{"Audit", auditCases},
 		{"Watch", watchCases},
