@@ -66,6 +66,7 @@ type Agent struct {
 	ids      identities
 	prepared preparations
 	catalog  catalog
+	ways     ways
 	wake     chan chan error // asks watch to fetch
 	stop     context.CancelFunc
 	lastUse  atomic.Int64 // Unix nanoseconds

@@ -126,7 +126,7 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")
 	}
-	routes, err := seal(got, private, a.now())
+	routes, err := seal(got, private, a.now(), func(address string) bool { return a.ways.first(address, here(), a.now()) })
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")
 	}
@@ -166,28 +166,49 @@ func checkConnection(got api.Connection, key ssh.PublicKey, now time.Time) (*ssh
 	return cert, nil
 }
 
-// seal makes one hello for each route that leads through gateways: a hello is good once.
-func seal(got api.Connection, fresh ed25519.PrivateKey, now time.Time) ([]Route, error) {
-	routes := make([]Route, len(got.Routes))
-	for i, r := range got.Routes {
-		routes[i].Address = r.Address
+// seal makes one hello for each way that leads through gateways: a hello is good once.
+// first tells which of the ways inside TLS comes before the plain one.
+func seal(got api.Connection, fresh ed25519.PrivateKey, now time.Time, first func(address string) bool) ([]Route, error) {
+	var routes []Route
+	for _, r := range got.Routes {
 		if r.Bastion != "" && (ident.Check(r.Bastion, ident.Server) != nil || len(r.Recipients) > 0) {
 			return nil, errors.New("its bastion is no server")
 		}
-		if routes[i].Bastion = r.Bastion; len(r.Recipients) == 0 {
+		if len(r.Recipients) == 0 {
+			if r.TLS != nil {
+				return nil, errors.New("a server is not reached inside TLS")
+			}
+			routes = append(routes, Route{Address: r.Address, Bastion: r.Bastion})
 			continue
 		}
-		recipients := make([]hello.Recipient, len(r.Recipients))
-		for j, g := range r.Recipients {
-			recipients[j] = hello.Recipient{Gateway: g.Gateway, PublicKey: g.Public}
-		}
-		message, keys, err := hello.Seal(fresh, got.Ticket, recipients, now)
+		plain, err := sealFor(r.Address, r.Recipients, got.Ticket, fresh, now)
 		if err != nil {
 			return nil, err
 		}
-		routes[i].Hello, routes[i].Keys = message, keys
+		if r.TLS == nil {
+			routes = append(routes, plain)
+			continue
+		}
+		inside, err := sealFor(r.TLS.Address, r.TLS.Recipients, got.Ticket, fresh, now)
+		if err != nil {
+			return nil, err
+		}
+		inside.TLS = true
+		if first(inside.Address) {
+			plain, inside = inside, plain
+		}
+		routes = append(routes, plain, inside)
 	}
 	return routes, nil
+}
+
+func sealFor(address string, members []api.Recipient, ticket []byte, fresh ed25519.PrivateKey, now time.Time) (Route, error) {
+	recipients := make([]hello.Recipient, len(members))
+	for j, g := range members {
+		recipients[j] = hello.Recipient{Gateway: g.Gateway, PublicKey: g.Public}
+	}
+	message, keys, err := hello.Seal(fresh, ticket, recipients, now)
+	return Route{Address: address, Hello: message, Keys: keys}, err
 }
 
 // prepared is a connection that waits for its ssh.

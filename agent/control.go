@@ -40,6 +40,7 @@ const (
 	verbSignInChanged = "sign-in-changed"
 	verbImpostor      = "impostor"
 	verbHostKey       = "host-key" // an older agent does not know it, and takes no harm
+	verbWorked        = "worked"   // nor this
 	verbStop          = "stop"
 )
 
@@ -50,6 +51,8 @@ type request struct {
 	Parent int    `json:"parent,omitempty"`
 	// Impostor is what was met at a gateway's address, or shown at a server's.
 	Impostor *api.Impostor `json:"impostor,omitempty"`
+	// Address is where a connection inside TLS has worked.
+	Address string `json:"address,omitempty"`
 }
 
 type answer struct {
@@ -94,6 +97,8 @@ type Route struct {
 	Hello []byte `json:"hello,omitempty"`
 	// Keys read the gateway's answer to Hello.
 	Keys hello.AnswerKeys `json:"keys,omitzero"`
+	// TLS says that all of it is spoken inside TLS.
+	TLS bool `json:"tls,omitempty"`
 }
 
 // Direct reports whether the route leads to sshd without a gateway.
@@ -170,6 +175,8 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		err = a.refresh(ctx)
 	case verbSignInChanged:
 		a.signInChanged()
+	case verbWorked:
+		a.ways.worked(req.Address, here(), a.now())
 	case verbImpostor, verbHostKey, verbStop:
 	default:
 		err = api.Errorf(api.Foreign, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cardea-ssh/cardea/agent"
@@ -45,6 +47,15 @@ func (r *refusal) Is(target error) bool {
 	return false
 }
 
+// dropped is a connection that was closed before the gateway answered: it is being stopped,
+// or was started a moment ago and has other keys, and the balancer before it does not know yet.
+type dropped struct{ error }
+
+func (d dropped) Is(target error) bool { return target == errDropped }
+
+// errDropped is errPassing for longer: the next one of a pool may be no better.
+var errDropped = errors.New("the gateway closed the connection")
+
 // final reports whether another gateway would say the same: it was the control plane's no.
 func (r *refusal) final() bool { return r.kind == "claim" || r.kind == "ticket" }
 
@@ -58,7 +69,7 @@ func (i *impostor) Error() string {
 	return fmt.Sprintf("%s: something else than the expected gateways (%s) answers there", i.address, strings.Join(i.expected, ", "))
 }
 
-type dialFunc func(ctx context.Context, address string) (net.Conn, error)
+type dialFunc func(ctx context.Context, route agent.Route) (net.Conn, error)
 
 // event is what an attempt tells: first that it is connected, then how it ended.
 type event struct {
@@ -146,7 +157,7 @@ func deny(no *refusal) error {
 func attempt(ctx context.Context, route agent.Route, dial dialFunc, events chan<- event) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	conn, err := dial(ctx, route.Address)
+	conn, err := dial(ctx, route)
 	if err != nil {
 		events <- event{err: plain(route.Address, err)}
 		return
@@ -174,14 +185,14 @@ func greet(ctx context.Context, conn net.Conn, route agent.Route) error {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := conn.Write(route.Hello); err != nil {
-		return plain(route.Address, err)
+		return maybeDropped(route.Address, err)
 	}
 	answer, err := hello.ReadAnswer(conn, route.Keys)
 	switch {
 	case errors.Is(err, hello.ErrImpostor):
 		return &impostor{route.Address, expected(route)}
 	case err != nil:
-		return plain(route.Address, err)
+		return maybeDropped(route.Address, err)
 	case !answer.Accepted:
 		return &refusal{route.Address, answer.Kind, answer.Sentence}
 	}
@@ -189,6 +200,13 @@ func greet(ctx context.Context, conn net.Conn, route agent.Route) error {
 		return plain(route.Address, ctx.Err())
 	}
 	return conn.SetDeadline(time.Time{})
+}
+
+func maybeDropped(address string, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return dropped{plain(address, err)}
+	}
+	return plain(address, err)
 }
 
 func expected(route agent.Route) []string {

@@ -60,21 +60,23 @@ func newGateway(t testing.TB, serve func(conn net.Conn, o *hello.Opened)) *gatew
 	}
 	l := listen(t)
 	g := &gateway{ID: ident.New(ident.Gateway), Addr: l.Addr().String(), key: key, serve: serve}
-	var opener hello.Opener
-	opener.SetKeys(key)
-	go acceptAll(l, func(conn net.Conn) {
-		g.Hits.Add(1)
-		message, err := hello.ReadMessage(conn)
-		if err != nil {
-			return
-		}
-		opened, err := opener.Open(message)
-		if err != nil {
-			return
-		}
-		g.serve(conn, opened)
-	})
+	go acceptAll(l, g.meet)
 	return g
+}
+
+func (g *gateway) meet(conn net.Conn) {
+	g.Hits.Add(1)
+	message, err := hello.ReadMessage(conn)
+	if err != nil {
+		return
+	}
+	var opener hello.Opener
+	opener.SetKeys(g.key)
+	opened, err := opener.Open(message)
+	if err != nil {
+		return
+	}
+	g.serve(conn, opened)
 }
 
 // relayTo accepts the hello and joins the connection to addr.
@@ -90,7 +92,7 @@ func relayTo(addr string) func(net.Conn, *hello.Opened) {
 		}
 		go func() { io.Copy(up, conn); up.(*net.TCPConn).CloseWrite() }()
 		io.Copy(conn, up)
-		conn.(*net.TCPConn).CloseWrite()
+		conn.(halfCloser).CloseWrite()
 		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -3,7 +3,9 @@ package proxycmd
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -23,31 +25,54 @@ const (
 	maxProxyHead = 16 << 10
 )
 
-// dialTCP dials an address, through the proxy that HTTPS_PROXY and NO_PROXY name for it, if
-// any. Go sets TCP_NODELAY itself, without which ssh's handshake waits 40 ms for nothing.
-func dialTCP(ctx context.Context, address string) (net.Conn, error) {
-	dialer := &net.Dialer{KeepAlive: keepAlive}
+// proxyFor is the proxy that HTTPS_PROXY and NO_PROXY name for an address, or nil.
+func proxyFor(address string) (*url.URL, error) {
 	proxy, err := httpproxy.FromEnvironment().ProxyFunc()(&url.URL{Scheme: "https", Host: address})
 	if err != nil {
 		return nil, fmt.Errorf("HTTPS_PROXY cannot be used: %w", err)
 	}
+	if proxy != nil && proxy.Scheme != "http" && proxy.Scheme != "https" {
+		return nil, fmt.Errorf("HTTPS_PROXY: a proxy of scheme %q is not supported; use http:// or https://", proxy.Scheme)
+	}
+	return proxy, nil
+}
+
+// dialTCP dials an address, through the proxy that there is for it, if any. Go sets TCP_NODELAY
+// itself, without which ssh's handshake waits 40 ms for nothing.
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	proxy, err := proxyFor(address)
+	if err != nil {
+		return nil, err
+	}
 	if proxy == nil {
-		return dialer.DialContext(ctx, "tcp", address)
+		return (&net.Dialer{KeepAlive: keepAlive}).DialContext(ctx, "tcp", address)
 	}
-	if proxy.Scheme != "http" {
-		return nil, fmt.Errorf("HTTPS_PROXY: a proxy of scheme %q is not supported; use http://", proxy.Scheme)
-	}
-	host := proxy.Host
-	if proxy.Port() == "" {
-		host = net.JoinHostPort(proxy.Hostname(), "80")
-	}
-	conn, err := dialer.DialContext(ctx, "tcp", host)
+	conn, err := dialProxy(ctx, proxy, address)
 	if err != nil {
 		return nil, fmt.Errorf("the proxy of HTTPS_PROXY: %w", err)
 	}
+	return conn, nil
+}
+
+// dialProxy returns a connection to address through a proxy. What authenticates a proxy of
+// https:// is what the system trusts: it gets a password.
+func dialProxy(ctx context.Context, proxy *url.URL, address string) (net.Conn, error) {
+	port := cmp.Or(proxy.Port(), map[string]string{"http": "80", "https": "443"}[proxy.Scheme])
+	conn, err := (&net.Dialer{KeepAlive: keepAlive}).DialContext(ctx, "tcp", net.JoinHostPort(proxy.Hostname(), port))
+	if err != nil {
+		return nil, err
+	}
+	if proxy.Scheme == "https" {
+		inside := tls.Client(conn, &tls.Config{ServerName: proxy.Hostname(), NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
+		if err := inside.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn = inside
+	}
 	if err := tunnel(ctx, conn, address, proxy.User); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("the proxy of HTTPS_PROXY: %w", err)
+		return nil, err
 	}
 	return conn, nil
 }
@@ -86,6 +111,9 @@ func tunnel(ctx context.Context, conn net.Conn, address string, user *url.Userin
 		return err
 	}
 	if fields := strings.Fields(status); len(fields) < 2 || !strings.HasPrefix(fields[0], "HTTP/1.") || fields[1] != "200" {
+		if len(fields) > 1 && fields[1] == "407" {
+			return errors.New("it wants a user and a password that are right; type: export HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")
+		}
 		return fmt.Errorf("it answered %.80q to CONNECT", strings.TrimSpace(status))
 	}
 	if !stop() {

@@ -34,6 +34,8 @@ type Agent interface {
 	// Impostor is told what answered at a gateway's address, or what a server showed; it must
 	// return at once.
 	Impostor(ctx context.Context, met api.Impostor) error
+	// Worked is told of an address where the hello inside TLS was what led somewhere.
+	Worked(ctx context.Context, address string) error
 }
 
 // Options are one run. Host and Agent are needed.
@@ -57,6 +59,10 @@ type Options struct {
 	// Through opens a connection to address from the server called bastion; nil refuses
 	// whatever needs one.
 	Through func(ctx context.Context, bastion, address string) (net.Conn, error)
+	// Carrier is the command, with its first arguments, that runs Carry: a connection inside
+	// TLS is no descriptor that ssh could take, so a process has to stay beside it. Needed
+	// with Fdpass where there is TLS.
+	Carrier []string
 	// Dial opens TCP connections; nil dials directly, or through the proxy that HTTPS_PROXY
 	// and NO_PROXY say.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -111,12 +117,16 @@ func (o Options) tell(ctx context.Context, met api.Impostor) {
 // as much again is random, so that those who were refused together do not come back together.
 const pause = 250 * time.Millisecond
 
+// maxTries is how often all is done anew where gateways close connections unanswered. Behind
+// a balancer it takes one or two seconds until it knows that one is gone.
+const maxTries = 5
+
 // connect asks for a connection and dials it. It does both a second time, once, where the
 // reason of the failure passes: a ticket lives for a minute and is over when the machine slept
 // in between; a control plane is restarted within a second; a gateway that stops is no
-// candidate the next time.
+// candidate the next time. Where it just hung up, it does both up to maxTries times.
 func connect(ctx context.Context, o Options) (conn net.Conn, server string, way agent.Route, err error) {
-	for again := false; ; again = true {
+	for try := 1; ; try++ {
 		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
 		if err != nil {
 			return nil, "", way, err
@@ -128,10 +138,11 @@ func connect(ctx context.Context, o Options) (conn net.Conn, server string, way 
 		conn, way, err := dialRoutes(ctx, routes, dial, func(met *impostor) {
 			o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
 		})
-		if errors.Is(err, errTicket) && !again {
+		if errors.Is(err, errTicket) && try == 1 {
 			continue
 		}
-		if errors.Is(err, errPassing) && !again && wait(ctx, pause+rand.N(pause)) {
+		passes := errors.Is(err, errPassing) && try == 1 || errors.Is(err, errDropped) && try < maxTries
+		if passes && wait(ctx, pause+rand.N(pause)) {
 			continue
 		}
 		if err != nil {
@@ -140,8 +151,18 @@ func connect(ctx context.Context, o Options) (conn net.Conn, server string, way 
 		if c.Notice != "" && o.Stderr != nil {
 			fmt.Fprintf(o.Stderr, "cardea: %s\n", ident.Text(c.Notice))
 		}
+		if way.TLS && !routes[0].TLS {
+			o.worked(ctx, way.Address)
+		}
 		return conn, c.ServerID, way, nil
 	}
+}
+
+// worked has the agent begin with this way for a while. ssh waits for it, so not for long.
+func (o Options) worked(ctx context.Context, address string) {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	o.Agent.Worked(ctx, address) // without it the next connection is some milliseconds later
 }
 
 // through tells how the routes of a connection are dialled. Where one leads through a
@@ -152,12 +173,12 @@ func (o Options) through(c agent.Connected) ([]agent.Route, dialFunc, error) {
 	case i < 0 && o.Via != "":
 		return nil, nil, api.Errorf(api.NoGateway, "%s is reached through gateways alone", c.ServerName).WithHint("leave --via out")
 	case i < 0:
-		return c.Routes, o.Dial, nil
+		return c.Routes, o.dial, nil
 	case o.Through == nil:
 		return nil, nil, errors.New("servers behind a bastion cannot be reached from here")
 	}
 	bastion := cmp.Or(o.Via, c.Routes[i].Bastion)
-	return c.Routes[i : i+1], func(ctx context.Context, address string) (net.Conn, error) { return o.Through(ctx, bastion, address) }, nil
+	return c.Routes[i : i+1], func(ctx context.Context, r agent.Route) (net.Conn, error) { return o.Through(ctx, bastion, r.Address) }, nil
 }
 
 // wait reports whether ctx lasted as long.
@@ -180,8 +201,10 @@ func unreachable(tried []error) error {
 		reasons[i] = err.Error()
 	}
 	e := api.Errorf(api.NoGateway, "no way leads to the server: %s", strings.Join(reasons, ", "))
-	if errors.Is(errors.Join(tried...), errPassing) {
-		e = e.WithCause(errPassing)
+	for _, passing := range []error{errPassing, errDropped} {
+		if errors.Is(errors.Join(tried...), passing) {
+			e = e.WithCause(passing)
+		}
 	}
 	return e.WithHint("try again, and if it stays so ask your administrator")
 }

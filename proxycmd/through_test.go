@@ -41,7 +41,7 @@ func TestWhichWayLeadsThroughABastion(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if _, err := dial(t.Context(), routes[0].Address); !errors.Is(err, tc.want) || from != tc.from || len(routes) != tc.tried {
+		if _, err := dial(t.Context(), routes[0]); !errors.Is(err, tc.want) || from != tc.from || len(routes) != tc.tried {
 			t.Errorf("%s: %v, from %q, %d routes", name, err, from, len(routes))
 		}
 	}

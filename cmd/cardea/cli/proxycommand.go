@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net"
+	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,22 @@ nothing else is printed there and nobody is asked anything.`,
 	cmd.Flags().BoolVar(&fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass)")
 	cmd.Flags().StringVar(&via, "via", "", "id of the server through which the way leads")
 	cmd.Flags().SetInterspersed(false)
+	cmd.AddCommand(newCarrier())
 	return cmd
+}
+
+// carrierVerb is no name of a server: it has a capital letter.
+const carrierVerb = "Carry"
+
+// newCarrier is what proxycommand starts to hold a connection that it cannot pass to ssh.
+func newCarrier() *cobra.Command {
+	return &cobra.Command{
+		Use: carrierVerb + " ADDRESS [tls]", Hidden: true, Args: cobra.RangeArgs(1, 2), Annotations: map[string]string{rawKey: ""},
+		Short: "Hold one connection inside TLS (proxycommand runs this)",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return proxycmd.Carry(cmd.Context(), args[0], len(args) == 2 && args[1] == "tls", os.Stdin, os.Stdout, nil)
+		},
+	}
 }
 
 // proxyCommand takes what ssh says and trusts none of it: a URL on a web page
@@ -64,7 +80,11 @@ func (a *app) proxyCommand(ctx context.Context, host, port, login, via string, f
 	if err != nil {
 		return err
 	}
-	return proxycmd.Run(ctx, proxycmd.Options{Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass, Via: via,
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return proxycmd.Run(ctx, proxycmd.Options{Carrier: []string{self, "proxycommand", carrierVerb}, Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass, Via: via,
 		Through: func(ctx context.Context, bastion, address string) (net.Conn, error) {
 			return a.through(ctx, control, bastion, address)
 		}})
