@@ -44,7 +44,8 @@ func (s *Spool) setFileAside(e *entry, number int, why string) error {
 	for n := 2; exists(to); n++ {
 		to = filepath.Join(dir, fmt.Sprintf("%s.%d", name, n))
 	}
-	if err := os.Rename(filepath.Join(e.dir, name), to); err != nil {
+	// What is gone needs no room there, and still a line.
+	if err := os.Rename(filepath.Join(e.dir, name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set segment %d aside: %w", number, err)
 	}
 	s.note(dir, fmt.Sprintf("%s: %s", filepath.Base(to), why))
