@@ -1,18 +1,19 @@
 package recording
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
 
 	"filippo.io/age"
-	"github.com/klauspost/compress/zstd"
 )
 
 // Reader reads the events of a recording, and steps over what is damaged: there it
@@ -21,6 +22,8 @@ type Reader struct {
 	segments   fs.FS
 	identities []age.Identity
 	numbers    []int // of the segments that are there, sorted
+
+	wrapped, secret []byte // the session key
 
 	header Header
 	next   int // index of the segment to read after this one
@@ -118,11 +121,13 @@ func (r *Reader) load(number int) (*openSegment, error) {
 	if seg.head.Segment != number {
 		return nil, fmt.Errorf("%w: %s says that it is segment %d", ErrFormat, SegmentName(number), seg.head.Segment)
 	}
-	secret, err := unwrap(seg.head.Secret, r.identities)
-	if err != nil {
-		return nil, err
+	if r.secret == nil || !bytes.Equal(seg.head.Secret, r.wrapped) { // all segments have the same
+		if r.secret, err = unwrap(seg.head.Secret, r.identities); err != nil {
+			return nil, err
+		}
+		r.wrapped = seg.head.Secret
 	}
-	seg.sealer, err = newSealer(secret, seg.head.Salt, seg.head.Session, seg.head.Segment)
+	seg.sealer, err = newSealer(r.secret, seg.head.Salt, seg.head.Session, seg.head.Segment)
 	return seg, err
 }
 
@@ -168,6 +173,60 @@ func (r *Reader) Next() (Event, error) {
 		}
 		r.step()
 	}
+}
+
+// Seek goes to the first event that is not older than a time: Next returns it. Only
+// the heads of some segments are read, and one of them whole.
+func (r *Reader) Seek(at time.Duration) error {
+	// The segments before the last one that begins early enough have nothing to offer. A
+	// head that cannot be read is taken for early: then a gap says so.
+	later, err := 0, error(nil)
+	later = sort.Search(len(r.numbers), func(i int) bool {
+		h, e := readHead(r.segments, r.numbers[i])
+		if e != nil && !errors.Is(e, ErrFormat) {
+			err = e
+		}
+		return e == nil && time.Duration(h.At) >= at
+	})
+	if err != nil {
+		return err
+	}
+	r.next, r.seg, r.gap, r.ended, r.last = max(later-1, 0), nil, nil, false, 0
+	for {
+		e, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if e.At >= at {
+			r.gap = append([]Event{e}, r.gap...)
+			return nil
+		}
+	}
+}
+
+// readHead reads the head of a segment alone.
+func readHead(folder fs.FS, number int) (head, error) {
+	f, err := folder.Open(SegmentName(number))
+	if err != nil {
+		return head{}, fmt.Errorf("open a segment: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, linkSize+overhead+maxHead))
+	if err != nil {
+		return head{}, fmt.Errorf("read a segment: %w", err)
+	}
+	s, err := newScanner(data)
+	if err != nil {
+		return head{}, err
+	}
+	first, stored, ok := s.parse(linkSize, s.last)
+	if !ok || first.link != stored {
+		return head{}, ErrFormat
+	}
+	return parseHead(first)
 }
 
 // enter opens the next segment; one that cannot be read is a gap.
@@ -218,7 +277,7 @@ func (r *Reader) event() (Event, bool) {
 func (r *Reader) step() {
 	name := SegmentName(r.seg.head.Segment)
 	f, lost, ok := r.seg.scan.next()
-	if lost.to > lost.from {
+	if lost.to > lost.from && !lost.link {
 		r.missing(lost.to-lost.from, "%s is damaged at byte %d", name, lost.from)
 	}
 	if !ok {
@@ -248,18 +307,6 @@ func (r *Reader) finish(s signed) {
 	}
 }
 
-// unpack is what decompresses frames. One is enough for a process: it keeps nothing
-// between calls.
-var unpack = mustUnpacker()
-
-func mustUnpacker() *zstd.Decoder {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxBatch))
-	if err != nil {
-		panic(err) // the options are constants
-	}
-	return d
-}
-
 // events decrypts a frame into the batch.
 func (s *openSegment) events(f frame) error {
 	var err error
@@ -271,8 +318,8 @@ func (s *openSegment) events(f frame) error {
 	if s.packed, err = s.sealer.open(s.packed, f.body, f.kind, f.number); err != nil {
 		return err
 	}
-	if s.room, err = unpack.DecodeAll(s.packed, s.room[:0]); err != nil {
-		return fmt.Errorf("a frame does not decompress: %w", err)
+	if s.room, err = unpack(s.room[:0], s.packed); err != nil {
+		return err
 	}
 	s.batch = s.room
 	return nil

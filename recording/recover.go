@@ -79,7 +79,9 @@ func Recover(f SegmentFile, size int64, o RecoverOptions) (Recovered, error) {
 		if !ok {
 			break
 		}
-		r.Damaged += lost.to - lost.from
+		if !lost.link {
+			r.Damaged += lost.to - lost.from
+		}
 		last = f
 		if f.kind >= frameCheck {
 			if seal, err := parseSigned(f.kind, f.body); err == nil {

@@ -31,7 +31,6 @@ type scanner struct {
 	last   [linkSize]byte // the link that the next frame follows
 	number int64          // of the last frame, -1 before the first
 	budget int64          // bytes that may still be hashed to find frames after damage
-	broken bool           // the next frame follows damage
 }
 
 // searchBudget bounds the hashing that looking for the next whole frame may cost, in
@@ -50,61 +49,68 @@ func newScanner(data []byte) (*scanner, error) {
 }
 
 // damage is a range of bytes that are no whole frame.
-type damage struct{ from, to int64 }
+type damage struct {
+	from, to int64
+	// link says that it is only the link of a frame, which can be computed: the chain
+	// goes on over it.
+	link bool
+}
 
-// next returns the next whole frame, with what lies damaged before it. ok is false
-// at the end, where there may be damage as well.
+// next returns the next whole frame, with what lies damaged before it (or is its
+// link). ok is false at the end, where there may be damage as well.
 func (s *scanner) next() (f frame, lost damage, ok bool) {
 	if s.at == int64(len(s.data)) {
 		return frame{}, damage{}, false
 	}
 	from := s.at
-	if f, ok := s.frame(s.at, s.last); ok && int64(f.number) == s.number+1 {
-		f.follows = !s.broken
-		s.take(f)
-		return f, damage{}, true
-	}
-	s.broken = true
-	for at := from; at < int64(len(s.data)); at++ {
-		f, ok := s.frame(at, [linkSize]byte(s.data[at-linkSize:at]))
-		if ok && int64(f.number) > s.number {
+	f, stored, ok := s.parse(from, s.last)
+	if ok && int64(f.number) == s.number+1 {
+		if f.link == stored {
+			f.follows = true
 			s.take(f)
-			return f, damage{from, at}, true
+			return f, damage{}, true
+		}
+		// If the next frame follows what this one's link should be, then this is whole.
+		if g, stored, ok := s.parse(f.end(), f.link); ok && g.link == stored && g.number == f.number+1 {
+			f.follows = true
+			s.take(f)
+			return f, damage{f.end() - linkSize, f.end(), true}, true
+		}
+	}
+	for at := from + 1; at < int64(len(s.data)) && s.budget > 0; at++ {
+		f, stored, ok := s.parse(at, [linkSize]byte(s.data[at-linkSize:at]))
+		if s.budget -= int64(len(f.body)); ok && f.link == stored && int64(f.number) > s.number {
+			s.take(f)
+			return f, damage{from: from, to: at}, true
 		}
 	}
 	s.at = int64(len(s.data))
-	return frame{}, damage{from, s.at}, false
+	return frame{}, damage{from: from, to: s.at}, false
 }
 
-func (s *scanner) take(f frame) {
-	s.at, s.last, s.number, s.broken = f.end(), f.link, int64(f.number), false
-}
+func (s *scanner) take(f frame) { s.at, s.last, s.number = f.end(), f.link, int64(f.number) }
 
-// frame reads the frame at an offset, if one that follows the link before is there.
-func (s *scanner) frame(at int64, before [linkSize]byte) (frame, bool) {
+// parse reads what could be the frame at an offset, if it follows the link before. Its
+// link is what it should be; stored is what stands there.
+func (s *scanner) parse(at int64, before [linkSize]byte) (f frame, stored [linkSize]byte, ok bool) {
 	rest := s.data[at:]
 	if len(rest) < overhead {
-		return frame{}, false
+		return frame{}, stored, false
 	}
 	word := binary.BigEndian.Uint32(rest)
 	kind, length := byte(word>>24), int64(word&0xffffff)
 	if kind < frameHead || kind > frameEnd || length > maxBody || int64(len(rest)) < overhead+length {
-		return frame{}, false
-	}
-	if s.broken {
-		if s.budget -= length + overhead; s.budget < 0 {
-			return frame{}, false
-		}
+		return frame{}, stored, false
 	}
 	h := sha256.New()
 	h.Write(before[:])
 	h.Write(rest[:headerSize+length])
-	f := frame{
+	f = frame{
 		kind: kind, number: binary.BigEndian.Uint32(rest[4:]), offset: at, header: [headerSize]byte(rest),
 		body: rest[headerSize : headerSize+length], before: before,
 	}
 	h.Sum(f.link[:0])
-	return f, f.link == [linkSize]byte(rest[headerSize+length:])
+	return f, [linkSize]byte(rest[headerSize+length:]), true
 }
 
 // parseHead reads the first frame of a segment.

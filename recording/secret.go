@@ -119,14 +119,24 @@ func unwrap(wrapped []byte, identities []age.Identity) ([]byte, error) {
 // sealer encrypts and decrypts the frames of one segment. Its key is of this segment
 // alone and each number is used once, so a nonce is never used again.
 type sealer struct {
-	aead  cipher.AEAD
-	bound []byte // what every frame of the segment is bound to
+	aead cipher.AEAD
+	// terms are nonce and associated data: 12 bytes, and what every frame of the segment
+	// is bound to, then its kind and number. Used by one at a time.
+	terms []byte
+}
+
+// where names a segment in what its key and frames are bound to.
+func where(session string, segment int) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(segment)), session...)
+}
+
+func deriveKey(secret, salt, where []byte) ([]byte, error) {
+	return hkdf.Key(sha256.New, secret, salt, "cardea recording 1 segment\n"+string(where), keySize)
 }
 
 func newSealer(secret, salt []byte, session string, segment int) (*sealer, error) {
-	bound := binary.BigEndian.AppendUint32([]byte("cardea recording 1 frame\n"), uint32(segment))
-	bound = append(bound, session...)
-	key, err := hkdf.Key(sha256.New, secret, salt, "cardea recording 1 segment\n"+string(bound[len(bound)-len(session)-4:]), keySize)
+	where := where(session, segment)
+	key, err := deriveKey(secret, salt, where)
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of a segment: %w", err)
 	}
@@ -138,30 +148,32 @@ func newSealer(secret, salt []byte, session string, segment int) (*sealer, error
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of a segment: %w", err)
 	}
-	return &sealer{aead: aead, bound: bound}, nil
+	terms := append(make([]byte, nonceSize), "cardea recording 1 frame\n"...)
+	terms = append(append(terms, where...), 0, 0, 0, 0, 0)
+	return &sealer{aead: aead, terms: terms}, nil
 }
 
-// terms are the nonce and the associated data of a frame, in the room that is given.
-func (s *sealer) terms(room []byte, kind byte, number uint32) (nonce, bound []byte) {
-	room = append(room[:0], 0, 0, 0, 0, 0, 0, 0, 0)
-	room = binary.BigEndian.AppendUint32(room, number)
-	room = append(room, s.bound...)
-	room = append(room, kind)
-	room = binary.BigEndian.AppendUint32(room, number)
-	return room[:12], room[12:]
+// nonceSize is that of AES-GCM: 8 bytes of zero, and the number of the frame.
+const nonceSize = 12
+
+// of returns nonce and associated data of a frame.
+func (s *sealer) of(kind byte, number uint32) (nonce, bound []byte) {
+	binary.BigEndian.PutUint32(s.terms[nonceSize-4:], number)
+	end := s.terms[len(s.terms)-5:]
+	end[0] = kind
+	binary.BigEndian.PutUint32(end[1:], number)
+	return s.terms[:nonceSize], s.terms[nonceSize:]
 }
 
 // seal encrypts b[from:] where it stands, and appends the tag.
 func (s *sealer) seal(b []byte, from int, kind byte, number uint32) []byte {
-	var room [128]byte
-	nonce, bound := s.terms(room[:], kind, number)
+	nonce, bound := s.of(kind, number)
 	return s.aead.Seal(b[:from], nonce, b[from:], bound)
 }
 
 // open decrypts the body of a frame into dst.
 func (s *sealer) open(dst, body []byte, kind byte, number uint32) ([]byte, error) {
-	var room [128]byte
-	nonce, bound := s.terms(room[:], kind, number)
+	nonce, bound := s.of(kind, number)
 	plain, err := s.aead.Open(dst[:0], nonce, body, bound)
 	if err != nil {
 		return nil, errors.New("a frame does not decrypt")

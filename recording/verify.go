@@ -164,7 +164,11 @@ func (v *verifier) segment(number int, data []byte) {
 	v.begins(number, before)
 	for ok {
 		v.frame(f)
-		if f, lost, ok = s.next(); lost.to > lost.from {
+		f, lost, ok = s.next()
+		switch {
+		case lost.link:
+			v.fault(lost.from, lost.to-lost.from, true, "damaged; it is known what should stand here")
+		case lost.to > lost.from:
 			v.unproven(lost.from)
 			v.fault(lost.from, lost.to-lost.from, false, "damaged")
 			v.open = lost.to
@@ -199,8 +203,8 @@ func (v *verifier) frame(f frame) {
 	if f.kind == frameHead && f.number != 0 || f.kind == frameHeader && f.number != 1 {
 		v.fault(f.offset, 0, false, "a frame that belongs to the start of a segment")
 	}
-	if v.r.Ended {
-		v.fault(f.offset, 0, true, "it stands behind the end of the recording")
+	if v.r.Ended || v.turned && f.kind != frameEnd { // a process may die between two segments
+		v.fault(f.offset, 0, true, "it stands behind the end of the %s", map[bool]string{true: "recording", false: "segment"}[v.r.Ended])
 	}
 	v.chain = hex.EncodeToString(f.link[:])
 	if f.kind < frameCheck {
@@ -225,22 +229,22 @@ func (v *verifier) frame(f frame) {
 	}
 }
 
-// trusted checks a signature and whose it is. Only the end of a recording that was
-// interrupted may be by another key than the segment's.
+// trusted checks a signature and whose it is. The end may be by a later key of the
+// gateway, and by that of another gateway if the recording was interrupted.
 func (v *verifier) trusted(f frame, seal signed) bool {
 	public, gateway, ok := ed25519.PublicKey(nil), "", false
 	if v.o.Keys != nil {
 		public, gateway, ok = v.o.Keys(seal.Key)
 	}
-	recovered := f.kind == frameEnd && seal.Cause == Interrupted
+	end := f.kind == frameEnd
 	switch {
 	case !ok:
 		v.fault(f.offset, 0, true, "signed by a key that is not known: %s", seal.Key)
 	case !checkSigned(f, public):
 		v.fault(f.offset, 0, true, "the signature is wrong")
-	case seal.Key != v.head.Key && !recovered:
+	case seal.Key != v.head.Key && !end:
 		v.fault(f.offset, 0, true, "signed by another key than the segment's")
-	case gateway != "" && gateway != v.head.Gateway && !recovered:
+	case gateway != "" && gateway != v.head.Gateway && !(end && seal.Cause == Interrupted):
 		v.fault(f.offset, 0, true, "signed by the key of another gateway: %q", gateway)
 	default:
 		v.r.Keys[seal.Key]++

@@ -57,6 +57,8 @@ type WriterOptions struct {
 	SegmentTime  time.Duration
 	CheckBytes   int64
 	CheckTime    time.Duration
+
+	random io.Reader // for test vectors; nil: crypto/rand
 }
 
 // Writer records one session. Its methods may be called at the same time.
@@ -76,13 +78,14 @@ type Writer struct {
 	number   int // of the segment
 	frame    uint32
 	link     [linkSize]byte
-	size     int64 // of the segment
-	bytes    int64 // of all before it
-	events   bool  // the segment has some
-	began    time.Time
+	size     int64         // of the segment
+	bytes    int64         // of all before it
+	events   bool          // the segment has some
+	began    time.Time     // when the first of them came
 	last     time.Duration // At of the last event
-	unsigned int64         // bytes since the last signature
-	since    time.Time     // when the first of them was written
+	packer   packer
+	unsigned int64     // bytes since the last signature
+	since    time.Time // when the first of them was written
 	timer    *time.Timer
 }
 
@@ -101,6 +104,9 @@ func NewWriter(sink Sink, o WriterOptions) (*Writer, error) {
 	if o.Key == nil || len(o.Recipients) == 0 || o.Header.Session == "" || len(o.Header.Session) > maxName || len(o.Header.Gateway) > maxName {
 		return nil, errors.New("a recording needs a session, recipients and a key to sign with")
 	}
+	if o.random == nil {
+		o.random = rand.Reader
+	}
 	w := &Writer{o: o, sink: sink, secret: make([]byte, keySize)}
 	var err error
 	if w.header, err = json.Marshal(o.Header); err != nil {
@@ -109,10 +115,14 @@ func NewWriter(sink Sink, o WriterOptions) (*Writer, error) {
 	if len(w.header) > maxHeader {
 		return nil, fmt.Errorf("the header of a recording: %w", ErrTooLarge)
 	}
-	rand.Read(w.secret)
+	if _, err := io.ReadFull(o.random, w.secret); err != nil {
+		return nil, fmt.Errorf("make a session key: %w", err)
+	}
 	if w.wrapped, err = wrap(w.secret, o.Recipients); err != nil {
 		return nil, err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err := w.begin(); err != nil {
 		return nil, err
 	}
@@ -128,44 +138,74 @@ func orElse[T comparable](v *T, other T) {
 // Record writes one event. When it returns, the segment has taken the event. Times
 // that go back, as those of two channels at the same moment may, are made not to.
 // Every error but ErrTooLarge is final.
-func (w *Writer) Record(e Event) error {
+func (w *Writer) Record(e Event) error { return w.RecordAll([]Event{e}) }
+
+// RecordAll writes events that belong together as one frame: all of them, or none.
+func (w *Writer) RecordAll(events []Event) error {
+	size := 0
+	for _, e := range events {
+		if size += eventOverhead + len(e.Data); len(e.Data) > MaxData || size > maxBatch {
+			return ErrTooLarge
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.record(e)
+	return w.record(events)
 }
 
-func (w *Writer) record(e Event) error {
+func (w *Writer) record(events []Event) error {
 	switch {
 	case w.err != nil:
 		return w.err
 	case w.ended:
 		return ErrEnded
-	case len(e.Data) > MaxData:
-		return ErrTooLarge
+	case len(events) == 0:
+		return nil
 	}
 	if w.events && (w.size >= w.o.SegmentBytes || w.o.Now().Sub(w.began) >= w.o.SegmentTime) {
 		if err := w.turn(); err != nil {
 			return w.fail(err)
 		}
 	}
-	e.At = max(e.At, w.last)
-	room := rooms.Get().(*room)
-	defer rooms.Put(room)
-	b := append(room.b[:0], w.link[:]...)
-	b = append(b, make([]byte, headerSize)...)
-	b = appendEvent(b, e, 0)
-	b = w.sealer.seal(b, linkSize+headerSize, frameEvents, w.frame)
-	b = putFrame(b, frameEvents, w.frame)
-	room.b = b
+	r := rooms.Get().(*room)
+	defer rooms.Put(r)
+	b := append(append(r.frame[:0], w.link[:]...), r.blank[:]...)
+	last := time.Duration(0)
+	for _, e := range events {
+		e.At = max(e.At, w.last)
+		b = appendEvent(b, e, last)
+		last, w.last = e.At, e.At
+	}
+	kind := byte(frameEvents)
+	if w.packer.wants(len(b) - linkSize - headerSize) {
+		r.packed = pack(r.packed[:0], b[linkSize+headerSize:])
+		if w.packer.tried(len(b)-linkSize-headerSize, len(r.packed)) {
+			kind, b = framePacked, append(b[:linkSize+headerSize], r.packed...)
+		}
+	}
+	b = w.sealer.seal(b, linkSize+headerSize, kind, w.frame)
+	b = putFrame(b, kind, w.frame)
+	r.frame = b
 	if err := w.write(b); err != nil {
 		return w.fail(err)
 	}
-	w.last, w.events = e.At, true
-	return w.check()
+	if !w.events { // the time of a segment runs from its first event
+		w.events, w.began = true, w.o.Now()
+	}
+	if w.unsigned >= w.o.CheckBytes || w.o.Now().Sub(w.since) >= w.o.CheckTime {
+		if err := w.sign(frameCheck, ""); err != nil {
+			return w.fail(err)
+		}
+	}
+	return nil
 }
 
-// room is a buffer for one frame, with the link before it.
-type room struct{ b []byte }
+// room is what making one frame needs, with the link before it. Writers share them:
+// a session that rests holds none.
+type room struct {
+	frame, packed []byte
+	blank         [headerSize]byte
+}
 
 var rooms = sync.Pool{New: func() any { return new(room) }}
 
@@ -178,40 +218,56 @@ func (w *Writer) write(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("write the recording: %w", err)
 	}
-	if w.unsigned == 0 {
-		w.since = w.o.Now()
-	}
 	w.frame++
 	w.link = [linkSize]byte(b[len(b)-linkSize:])
+	w.wrote(n)
+	return nil
+}
+
+// wrote counts bytes, and sees to it that what is the first of them to be unsigned
+// will be signed though nothing more may come.
+func (w *Writer) wrote(n int) {
+	if w.unsigned == 0 {
+		w.since = w.o.Now()
+		w.after(w.o.CheckTime)
+	}
 	w.size += int64(n)
 	w.unsigned += int64(n)
-	return nil
 }
 
-// check signs if that is due, and sees to it that somebody does later.
-func (w *Writer) check() error {
-	if w.unsigned >= w.o.CheckBytes || w.o.Now().Sub(w.since) >= w.o.CheckTime {
-		if err := w.sign(frameCheck, ""); err != nil {
-			return w.fail(err)
-		}
-		return nil
-	}
+// after has tick called.
+func (w *Writer) after(d time.Duration) {
 	if w.timer == nil {
-		w.timer = time.AfterFunc(w.o.CheckTime, w.tick)
+		w.timer = time.AfterFunc(d, w.tick)
+	} else {
+		w.timer.Reset(d)
 	}
-	return nil
 }
 
-// tick signs what the last event left unsigned.
+// tick does what time asks for where no event comes that would: it signs what is not
+// signed yet, and ends a segment that is old enough, so that it can be uploaded. A
+// session that rests has neither, and no timer.
 func (w *Writer) tick() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = nil
-	if w.err != nil || w.ended || w.unsigned == 0 {
+	if w.err != nil || w.ended {
 		return
 	}
-	if err := w.sign(frameCheck, ""); err != nil {
+	now := w.o.Now()
+	var err error
+	switch {
+	case w.events && now.Sub(w.began) >= w.o.SegmentTime:
+		err = w.turn()
+	case w.unsigned > 0 && now.Sub(w.since) >= w.o.CheckTime:
+		err = w.sign(frameCheck, "")
+	}
+	switch {
+	case err != nil:
 		w.fail(err)
+	case w.unsigned > 0:
+		w.after(max(w.o.CheckTime-now.Sub(w.since), time.Millisecond))
+	case w.events:
+		w.after(max(w.o.SegmentTime-now.Sub(w.began), time.Millisecond))
 	}
 }
 
@@ -250,7 +306,9 @@ func (w *Writer) begin() error {
 	if h.Segment > MaxSegments {
 		return fmt.Errorf("a recording has at most %d segments", MaxSegments)
 	}
-	rand.Read(h.Salt)
+	if _, err := io.ReadFull(w.o.random, h.Salt); err != nil {
+		return fmt.Errorf("begin a segment of the recording: %w", err)
+	}
 	text, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encode the head of a segment: %w", err)
@@ -273,7 +331,7 @@ func (w *Writer) begin() error {
 	}
 	w.bytes += w.size
 	w.segment, w.key, w.sealer, w.number = segment, key, sealer, h.Segment
-	w.size, w.unsigned, w.events, w.began, w.since = 0, 0, false, w.o.Now(), w.o.Now()
+	w.size, w.unsigned, w.events = 0, 0, false
 	n, err := segment.Write(all)
 	if err == nil && n != len(all) {
 		err = io.ErrShortWrite
@@ -290,7 +348,7 @@ func (w *Writer) begin() error {
 		return fmt.Errorf("begin a segment of the recording: %w", err)
 	}
 	w.frame, w.link = 2, [linkSize]byte(all[len(all)-linkSize:])
-	w.size, w.unsigned = int64(n), int64(n)
+	w.wrote(n)
 	return nil
 }
 
@@ -344,7 +402,7 @@ func (w *Writer) end(why Ended) error {
 	if err != nil {
 		return err
 	}
-	if err := w.record(e); err != nil {
+	if err := w.record([]Event{e}); err != nil {
 		return err
 	}
 	return w.sign(frameEnd, why.Cause)
