@@ -177,7 +177,7 @@ func (c *channel) request(from *leg, req *ssh.Request) {
 	case v.told != "":
 		c.refuse(c.id, req.Type, v.told)
 		if from.side == fromUser && c.isSession() {
-			c.sessions.mention(v.told)
+			c.sessions.mentionIn(c, v.told)
 		}
 		req.Reply(false, nil)
 	case !v.pass:

@@ -38,6 +38,8 @@ const (
 	// sentenceTime bounds telling users why their session ends, finishTime closing.
 	sentenceTime = 2 * time.Second
 	finishTime   = 2 * time.Second
+	// readTime is what ssh needs to print a sentence before a refusal ends it.
+	readTime = 30 * time.Millisecond
 	// drainLook is how soon it is seen that a user has read all.
 	drainLook = 5 * time.Millisecond
 )

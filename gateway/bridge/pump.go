@@ -4,6 +4,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/cardea-ssh/cardea/recording"
 )
 
 // chunks are buffers of pumps that have something to do.
@@ -131,8 +133,9 @@ func (c *channel) say(sentence string, d time.Duration) {
 	}
 	defer c.errput.Unlock()
 	line := "cardea: " + sentence + c.lineEnd()
-	if c.ended || c.tap().errput([]byte(line)) != nil && c.Required {
+	if c.ended {
 		return
 	}
+	c.record(c.id, recording.Errput, []byte(line)) // if it fails, this may be what we say
 	c.user.Stderr().Write([]byte(line))
 }

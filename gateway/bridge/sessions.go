@@ -51,14 +51,34 @@ func (s *sessions) closed() bool {
 	return s.none
 }
 
+// news reports whether a sentence has not been said yet; s.mu is held.
+func (s *sessions) news(sentence string) bool {
+	if len(s.said) >= maxMentions || slices.Contains(s.said, sentence) {
+		return false
+	}
+	s.said = append(s.said, sentence)
+	return true
+}
+
+// mentionIn tells the user a sentence in c, once. It returns when it is said: ssh ends at some
+// refusals, and reads nothing that comes later.
+func (s *sessions) mentionIn(c *channel, sentence string) {
+	s.mu.Lock()
+	news := s.news(sentence)
+	s.mu.Unlock()
+	if news {
+		c.say(sentence, sentenceTime)
+		time.Sleep(readTime)
+	}
+}
+
 // mention tells the user a sentence, once, in the newest session, or in the next one.
 func (s *sessions) mention(sentence string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.said) >= maxMentions || slices.Contains(s.said, sentence) {
+	if !s.news(sentence) {
 		return
 	}
-	s.said = append(s.said, sentence)
 	if len(s.live) == 0 {
 		s.waiting = append(s.waiting, sentence)
 		return
