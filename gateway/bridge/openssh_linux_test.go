@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -69,6 +70,7 @@ func newReal(t testing.TB, change func(*Options), lines ...string) *real {
 }
 
 func TestACommandItsOutputAndItsExitCodePass(t *testing.T) {
+	t.Parallel()
 	s := newReal(t, nil)
 	got := s.run("web-1", "echo out; echo err >&2; exit 7")
 	if got.Stdout != "out\n" || got.Stderr != "err\n" || got.Exit != 7 {
@@ -87,6 +89,7 @@ func TestACommandItsOutputAndItsExitCodePass(t *testing.T) {
 }
 
 func TestSftpAndScpBringWholeFiles(t *testing.T) {
+	t.Parallel()
 	s := newReal(t, nil)
 	dir := t.TempDir()
 	text := strings.Repeat("every byte of it\n", 1<<16)
@@ -105,10 +108,25 @@ func TestSftpAndScpBringWholeFiles(t *testing.T) {
 		if copied, err := os.ReadFile(back); err != nil || string(copied) != text {
 			t.Errorf("scp %s brought %d of %d bytes: %v", how, len(copied), len(text), err)
 		}
+		for _, action := range []string{"upload", "download"} {
+			rec := s.end().rec
+			if strings.Contains(rec.bytes(recording.Output), "every byte") {
+				t.Errorf("scp %s: the content is in the recording", how)
+			}
+			found := false
+			for _, f := range all[recording.FileAction](t, rec, recording.File) {
+				sum := fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+				found = found || f.Action == action && f.Path == to && f.Size == int64(len(text)) && f.SHA256 == sum && f.Whole
+			}
+			if !found {
+				t.Errorf("scp %s: no %s of %s is recorded, but %+v", how, action, to, all[recording.FileAction](t, rec, recording.File))
+			}
+		}
 	}
 }
 
 func TestAShellHasATerminal(t *testing.T) {
+	t.Parallel()
 	s := newReal(t, nil)
 	got := s.run("-tt", "web-1", "tty; stty size; exit 3")
 	if !strings.Contains(got.Stdout, "/dev/pts/") || got.Exit != 3 {
@@ -124,6 +142,7 @@ func TestAShellHasATerminal(t *testing.T) {
 }
 
 func TestEveryExitCodeAndSignalArrives(t *testing.T) {
+	t.Parallel()
 	s := newReal(t, nil)
 	for _, code := range []int{0, 1, 2, 126, 127, 254} {
 		if got := s.run("web-1", fmt.Sprintf("exit %d", code)); got.Exit != code {
@@ -132,5 +151,22 @@ func TestEveryExitCodeAndSignalArrives(t *testing.T) {
 	}
 	if got := s.run("web-1", "kill -TERM $$"); got.Exit != 255 {
 		t.Errorf("a signal came as %+v", got)
+	}
+}
+
+func TestWhatIsNoFileTransferIsKeptWhateverItsName(t *testing.T) {
+	t.Parallel()
+	s := newReal(t, nil)
+	if _, err := s.Run(t.Context(), "/bin/sh", "-c", `mkdir -p /home/alice/bin && printf '#!/bin/sh\ncat /etc/hostname; echo shown\n' >/home/alice/bin/scp && chmod -R 755 /home/alice/bin && ln -s /home/alice/bin/scp /usr/local/bin/scp`); err != nil {
+		t.Fatal(err)
+	}
+	cmd := sshtest.Command(t, "ssh", append(s.ssh, "web-1", "scp -f /etc/hostname")...)
+	cmd.Stdin = strings.NewReader("\x00") // as the one who receives begins
+	got := sshtest.Run(t, cmd)
+	if !strings.Contains(got.Stdout, "shown") {
+		t.Fatalf("%+v", got)
+	}
+	if kept := s.end().rec.bytes(recording.Output); !strings.Contains(kept, "shown") {
+		t.Errorf("recorded %q", kept)
 	}
 }

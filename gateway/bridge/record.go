@@ -74,12 +74,18 @@ func (b *bridge) note(channel uint32, what any) error {
 		kind = recording.Resize
 	case recording.FileAction:
 		kind = recording.File
+	case recording.Missing:
+		kind = recording.Gap
 	case recording.Forwarded:
 		kind = recording.Forward
 	case recording.Exited:
 		kind = recording.Exit
 	}
 	data, err := json.Marshal(what)
+	if err == nil && len(data) > recordingMax {
+		kind = recording.Gap
+		data, err = json.Marshal(recording.Missing{Why: "what happened here is too long for an event"})
+	}
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,11 @@
 package bridge
 
 import (
-	"strings"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/cardea-ssh/cardea/gateway/filewatch"
 	"github.com/cardea-ssh/cardea/recording"
 )
 
@@ -120,7 +120,7 @@ func (c *channel) requestUp(req *ssh.Request, record any) {
 	req.Reply(ok, nil)
 	if granted && c.started() {
 		told, _ := record.(recording.Requested)
-		c.begin(c.tapFor(told))
+		c.begin(c.tapFor(told, req.Payload))
 	}
 }
 
@@ -143,9 +143,14 @@ func (c *channel) prepare(req *ssh.Request) {
 }
 
 // tapFor is what is recorded of the data of a program.
-func (c *channel) tapFor(program recording.Requested) *tap {
-	if program.Type == "subsystem" || program.Type == "exec" && strings.HasPrefix(program.Command, "scp ") {
-		return c.counting() // files are listed, not kept
+func (c *channel) tapFor(program recording.Requested, payload []byte) *tap {
+	var name text
+	ssh.Unmarshal(payload, &name) // the policy has read it
+	switch program.Type {
+	case "subsystem":
+		return c.watching(func(e filewatch.Emit) *filewatch.Watcher { return filewatch.Subsystem(name.Text, e) })
+	case "exec":
+		return c.watching(func(e filewatch.Emit) *filewatch.Watcher { return filewatch.Exec(name.Text, e) })
 	}
 	return c.keeping()
 }

@@ -1,6 +1,11 @@
 package bridge
 
-import "github.com/cardea-ssh/cardea/recording"
+import (
+	"sync/atomic"
+
+	"github.com/cardea-ssh/cardea/gateway/filewatch"
+	"github.com/cardea-ssh/cardea/recording"
+)
 
 // tap is what sees the data of one channel before it passes. Nil functions see nothing.
 type tap struct {
@@ -39,4 +44,36 @@ func (c *channel) keeping() *tap {
 
 func (c *channel) keep(kind recording.Kind) func([]byte) error {
 	return func(p []byte) error { return c.record(c.id, kind, p) }
+}
+
+// watching lists the files that a program transfers, and keeps no content of them. What cannot
+// be read as a transfer, from the piece on in which it stops being one, is kept as bytes: else
+// a program could show a user what no recording shows.
+func (c *channel) watching(start func(filewatch.Emit) *filewatch.Watcher) *tap {
+	var lost, failed atomic.Bool
+	w := start(func(_ recording.Kind, v any) {
+		if _, gap := v.(recording.Missing); gap {
+			lost.Store(true)
+		}
+		if c.note(c.id, v) != nil {
+			failed.Store(true)
+		}
+	})
+	keep := c.keeping()
+	if w == nil {
+		return keep
+	}
+	watch := func(look func([]byte), kept func([]byte) error) func([]byte) error {
+		return func(p []byte) error {
+			look(p)
+			switch {
+			case failed.Load():
+				return errUnrecorded
+			case lost.Load():
+				return kept(p)
+			}
+			return nil
+		}
+	}
+	return &tap{onUp: watch(w.FromUser, keep.up), onDown: watch(w.FromServer, keep.down), onErrput: keep.onErrput, onEnd: w.Close}
 }
