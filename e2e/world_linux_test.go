@@ -27,8 +27,9 @@ type world struct {
 	local *stage.Local
 	own   bool // the stage is this script's alone
 
-	servers []string
-	azure   *azure // the cloud of the script, if there is one
+	servers  []string
+	balancer *balancer
+	azure    *azure // the cloud of the script, if there is one
 
 	people  map[string]*stage.Person
 	jobs    map[string]*job
@@ -49,6 +50,7 @@ func newWorld(t testing.TB) *world {
 //
 //	gateways=N          how many there are (1)
 //	gateway=required    the project's setting
+//	balancer=haproxy    one address for all gateways, and haproxy behind it
 //	database=postgres   in place of SQLite
 //	cloud=azure         there is a cloud whose papers the control plane believes
 func (w *world) raise(ctx context.Context, words ...string) {
@@ -72,6 +74,10 @@ func (w *world) raise(ctx context.Context, words ...string) {
 			root := filepath.Join(dir, "azure.pem")
 			w.must(os.WriteFile(root, w.azure.root(), 0o600))
 			opt.Control = append(opt.Control, "CARDEA_AZURE_ROOTS="+root)
+		case "balancer":
+			w.balancer, err = newBalancer(dir)
+			w.must(err)
+			opt.Access, opt.Inside = w.balancer.plain, w.balancer.inside
 		case "gateway":
 			project.Gateway = value
 		case "database":
@@ -85,6 +91,9 @@ func (w *world) raise(ctx context.Context, words ...string) {
 	}
 	w.stage, err = stage.New(ctx, opt)
 	w.must(err)
+	if w.balancer != nil {
+		w.must(w.balancer.start(w.stage.Gateways, true))
+	}
 	w.people["admin"] = w.stage.Admin
 	w.must(w.stage.AddProject(ctx, "web", project))
 	for _, name := range []string{"alice", "bob"} {
@@ -153,6 +162,9 @@ func (w *world) leave() {
 func (w *world) end() {
 	if w.stage == nil {
 		return
+	}
+	if w.balancer != nil {
+		w.balancer.stop()
 	}
 	logs := w.logs()
 	for name, text := range logs {

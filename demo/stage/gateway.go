@@ -12,11 +12,13 @@ import (
 // Gateway is one gateway of the stage.
 type Gateway struct {
 	Name string
+	// Listen, Inside and Health are where it listens: for hellos, for TLS if there is a
+	// balancer, and for those who ask how it is.
+	Listen, Inside, Health string
 
-	stage  *Stage
-	env    []string
-	health string // URL that says whether it is ready
-	proc   *process
+	stage *Stage
+	env   []string
+	proc  *process
 }
 
 func (s *Stage) addGateway(ctx context.Context, name string) error {
@@ -32,24 +34,35 @@ func (s *Stage) addGateway(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", port)
+	g := &Gateway{Name: name, stage: s, Listen: fmt.Sprintf("127.0.0.1:%d", port), Health: fmt.Sprintf("127.0.0.1:%d", health)}
 	egress, err := s.servers.Egress(ctx)
 	if err != nil {
 		return err
 	}
-	secret, err := s.token(ctx, api.NewEnrolmentToken{Kind: "gateway", Name: name, Address: address, Egress: []string{egress}})
+	token := api.NewEnrolmentToken{Kind: "gateway", Name: name, Address: g.Listen, Egress: []string{egress}}
+	var balanced []string
+	if s.opt.Access != "" {
+		inside, err := freePort()
+		if err != nil {
+			return err
+		}
+		g.Inside = fmt.Sprintf("127.0.0.1:%d", inside)
+		token.Address, token.TLSAddress = s.opt.Access, s.opt.Inside
+		balanced = []string{"CARDEA_PROXY_FROM=127.0.0.1", "CARDEA_LISTEN_TLS=" + g.Inside}
+	}
+	secret, err := s.token(ctx, token)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "enrollment.token"), []byte(secret+"\n"), 0o600); err != nil {
 		return err
 	}
-	g := &Gateway{Name: name, stage: s, health: fmt.Sprintf("http://127.0.0.1:%d/readyz", health), env: []string{
+	g.env = append([]string{
 		"CARDEA_CONTROL_URL=" + s.URL,
 		"CARDEA_STATE_DIR=" + dir,
-		"CARDEA_LISTEN=" + address, "CARDEA_DRAIN_TIME=2s",
-		fmt.Sprintf("CARDEA_HEALTH_LISTEN=127.0.0.1:%d", health),
-	}}
+		"CARDEA_LISTEN=" + g.Listen, "CARDEA_DRAIN_TIME=2s",
+		"CARDEA_HEALTH_LISTEN=" + g.Health,
+	}, balanced...)
 	s.Gateways = append(s.Gateways, g)
 	return g.Start(ctx)
 }
@@ -64,7 +77,7 @@ func (g *Gateway) Start(ctx context.Context) (err error) {
 		if err := g.proc.alive(); err != nil {
 			return false, err
 		}
-		return ready(ctx, g.health)
+		return ready(ctx, "http://"+g.Health+"/readyz")
 	})
 }
 

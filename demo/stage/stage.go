@@ -33,6 +33,10 @@ type Options struct {
 	Control []string
 	// Gateways is how many there are.
 	Gateways int
+	// Access is the address of a balancer in front of all gateways, which tells them the
+	// client by a PROXY header, and Inside the one where it takes TLS for them. Empty means
+	// that people dial each gateway.
+	Access, Inside string
 	// Servers makes virtual hosts; nil means in this process, which needs root.
 	Servers Servers
 	// Browser is a command that signs people in (see package browse).
