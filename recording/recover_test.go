@@ -154,7 +154,7 @@ func TestAfterAFaultOfTheDiskNothingIsRecordedAndAllBeforeItCanBeRead(t *testing
 				continue
 			}
 			acknowledged := 0
-			for i := range 30 {
+			for i := range 15 {
 				if err = w.Record(Event{Channel: 1, Kind: Output, Data: fmt.Appendf(nil, "%d", i)}); err != nil {
 					break
 				}

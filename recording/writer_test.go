@@ -372,7 +372,7 @@ func (m *measured) Close() error {
 // A week, with resizes by the thousand and bursts of output; SOAK=1 writes 10 GiB.
 func TestAWeekIsBoundedInMemory(t *testing.T) {
 	t.Parallel()
-	total := int64(96 << 20)
+	total := int64(32 << 20)
 	if soak() {
 		total = 10 << 30
 	}
@@ -428,7 +428,7 @@ func TestAWeekIsBoundedInMemory(t *testing.T) {
 
 func TestASessionThatRestsIsSmall(t *testing.T) {
 	k := newTeam(t)
-	const n = 500
+	const n = 200
 	writers := make([]*Writer, n)
 	measure := func() uint64 {
 		runtime.GC()

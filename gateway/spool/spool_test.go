@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
@@ -224,7 +225,9 @@ func TestBelowTheReserveNoSessionBeginsAndThoseThatRunHaveAShare(t *testing.T) {
 		t.Errorf("Ready: %v", err)
 	}
 	// The share of each is a half of the reserve by two.
-	big := strings.Repeat("x", 32<<10)
+	noise := make([]byte, 32<<10) // which does not get smaller on the disk
+	rand.Read(noise)
+	big := string(noise)
 	wrote := 0
 	var err error
 	for range 64 {
