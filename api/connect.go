@@ -35,6 +35,10 @@ type Connection struct {
 	// HostCAs are those that may have signed the server's host certificate. Who has
 	// a catalog without one of them fetches it before ssh looks at the host key.
 	HostCAs []string `json:"host_cas,omitempty"`
+	// Recorded says that a gateway stands in the server's place and records: it shows a
+	// host certificate of its own, by one of GatewayCAs.
+	Recorded   bool     `json:"recorded,omitempty"`
+	GatewayCAs []string `json:"gateway_cas,omitempty"`
 }
 
 // Route is one address to dial.
@@ -72,6 +76,9 @@ type Catalog struct {
 	Servers []CatalogEntry `json:"servers"`
 	// HostCAs are authorized_keys lines of the team's host CAs.
 	HostCAs []string `json:"host_cas"`
+	// GatewayCAs are those of the team's gateway CAs: for the servers that are Recorded
+	// gateways show certificates of these. Empty where no server is.
+	GatewayCAs []string `json:"gateway_cas,omitempty"`
 }
 
 // CatalogEntry is one server that the user may reach.
@@ -89,6 +96,8 @@ type CatalogEntry struct {
 	Bastion string `json:"bastion,omitempty"`
 	// Gateway says whether the way leads through one.
 	Gateway string `json:"gateway" enum:"none,allowed,required"`
+	// Recorded says that sessions there are recorded.
+	Recorded bool `json:"recorded,omitempty"`
 	// BreakGlass is set while the project is under one.
 	BreakGlass *CatalogBreakGlass `json:"break_glass,omitempty"`
 }
@@ -123,6 +132,9 @@ type Why struct {
 	Allow  bool   `json:"allow"`
 	Reason string `json:"reason"`
 	Hint   string `json:"hint,omitempty"`
+	// Recorded says that the session would be recorded, and Input that what is typed is, too.
+	Recorded bool `json:"recorded,omitempty"`
+	Input    bool `json:"input,omitempty"`
 	// Sudo is set where Allow is.
 	Sudo *Sudo `json:"sudo,omitempty" doc:"what may be run by sudo there"`
 }

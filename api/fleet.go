@@ -62,10 +62,12 @@ type Gateway struct {
 	// RefuseConnections is an administrator's word: no new sessions, the live ones run on.
 	RefuseConnections bool `json:"refuse_connections,omitempty"`
 	// Draining gateways take no new sessions.
-	Draining   bool      `json:"draining"`
-	Healthy    bool      `json:"healthy"`
-	Health     string    `json:"health,omitempty" doc:"why it is not healthy"`
-	Sessions   int       `json:"sessions"`
+	Draining bool   `json:"draining"`
+	Healthy  bool   `json:"healthy"`
+	Health   string `json:"health,omitempty" doc:"why it is not healthy"`
+	Sessions int    `json:"sessions"`
+	// Records says that it can record now.
+	Records    bool      `json:"records,omitempty"`
 	ReportedAt time.Time `json:"reported_at,omitzero"`
 	CreatedAt  time.Time `json:"created_at"`
 }
@@ -248,4 +250,8 @@ type GatewaySession struct {
 	Cause     string    `json:"cause,omitempty"`
 	Up        int64     `json:"up"`
 	Down      int64     `json:"down"`
+	// Recording is how far the recording of the session is; empty if it is not recorded.
+	Recording string `json:"recording,omitempty" enum:"recording,finished,stored,damaged"`
+	// Overdue says that the session is over, and that nobody finishes its recording.
+	Overdue bool `json:"overdue,omitempty"`
 }

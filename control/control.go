@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-ssh/cardea/control/directory"
 	"github.com/cardea-ssh/cardea/control/fleet"
 	"github.com/cardea-ssh/cardea/control/issue"
+	"github.com/cardea-ssh/cardea/control/recordings"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/control/trust"
 	"github.com/cardea-ssh/cardea/control/web"
@@ -112,6 +113,7 @@ func domainRoutes(t *table) {
 	directoryRoutes(t, &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now})
 	fleetRoutes(t, machines)
 	trustRoutes(t, &trust.Service{Store: o.Store, Keeper: o.Keeper, Now: o.Now})
+	recordingRoutes(t, &recordings.Service{Store: o.Store, Now: o.Now})
 	issueRoutes(t, &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now})
 }
 

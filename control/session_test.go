@@ -279,6 +279,7 @@ var rights = map[string]Access{
 	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,
 	"POST /v1/sessions/{session}/revoke": User, "POST /v1/devices/{device}/revoke": User,
 	"POST /v1/connect": User, "POST /v1/impostors": User, "GET /v1/catalog": User, "GET /v1/why": User,
+	"GET /v1/recording-keys": User,
 
 	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "GET /v1/audit": Admin,
 	"POST /v1/users": Admin, "GET /v1/users": Admin, "GET /v1/users/{user}": Admin, "PATCH /v1/users/{user}": Admin, "DELETE /v1/users/{user}": Admin,
@@ -288,7 +289,7 @@ var rights = map[string]Access{
 	"POST /v1/projects/{project}/grants": Admin, "GET /v1/projects/{project}/grants": Admin, "DELETE /v1/projects/{project}/grants/{grant}": Admin,
 	"PATCH /v1/projects/{project}/grants/{grant}": Admin,
 	"POST /v1/projects/{project}/break-glass":     Admin, "DELETE /v1/projects/{project}/break-glass": Admin, "GET /v1/break-glass": Admin,
-	"POST /v1/entitlements":                       Admin, "GET /v1/entitlements": Admin, "GET /v1/entitlements/{entitlement}": Admin,
+	"POST /v1/entitlements": Admin, "GET /v1/entitlements": Admin, "GET /v1/entitlements/{entitlement}": Admin,
 	"PATCH /v1/entitlements/{entitlement}": Admin, "DELETE /v1/entitlements/{entitlement}": Admin,
 	"GET /v1/servers": Admin, "GET /v1/servers/{server}": Admin, "PATCH /v1/servers/{server}": Admin, "DELETE /v1/servers/{server}": Admin,
 	"POST /v1/servers/{server}/release": Admin,

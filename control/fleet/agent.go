@@ -221,5 +221,8 @@ func (s *Service) verifyLogin(ctx context.Context, by caller.Caller, v api.Agent
 	}
 	e.Detail["verified"] = "true"
 	e.User, e.Session = issued.User, issued.Session
+	if issued.Gateway != "" { // that gateway came in the user's place
+		e.Gateway, e.Detail["gateway_session"] = issued.Gateway, issued.GatewaySession
+	}
 	return nil
 }

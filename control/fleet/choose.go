@@ -57,6 +57,9 @@ type Choice struct {
 // gateway gets an error and never a direct route. Where gateways are only
 // allowed the direct route comes last; where there are to be none, it is alone.
 //
+// Where the project's sessions are recorded, only gateways that record now are
+// candidates, and one is required whatever else the project says.
+//
 // A server with a bastion is reached through that alone, unless its project requires a
 // gateway: an administrator names one because nothing else can dial the server.
 //
@@ -64,6 +67,9 @@ type Choice struct {
 // a recipient each. The same holds of the addresses inside TLS.
 func Choose(c Choice) ([]api.Route, error) {
 	direct := api.Route{Address: c.Server.Address, Bastion: c.Server.Bastion}
+	if c.Project.Records() {
+		c.Project.Gateway = gatewayRequired
+	}
 	if c.Project.Gateway == gatewayNone || c.Server.Bastion != "" && c.Project.Gateway != gatewayRequired {
 		return []api.Route{direct}, nil
 	}
@@ -78,6 +84,9 @@ func Choose(c Choice) ([]api.Route, error) {
 		return append(routes, direct), nil
 	case len(routes) > 0:
 		return routes, nil
+	case rest.silent && !rest.unconfirmed && rest.undeclared == "":
+		return nil, noGateway("sessions in project %s are recorded, and no gateway of it can record now", c.Project.Name).
+			WithHint("try again in a minute; an administrator sees why with: cardea admin gateways list")
 	case rest.unconfirmed:
 		return nil, noGateway("server %s has not yet confirmed the addresses of its gateways", c.Server.Name).WithCause(errUnconfirmed)
 	case rest.undeclared != "":
@@ -98,6 +107,7 @@ func noGateway(format string, args ...any) *api.Error {
 type notYet struct {
 	unconfirmed bool   // the server has not confirmed the egress addresses of one
 	undeclared  string // the name of one that has none
+	silent      bool   // one does not record, where that is what it is for
 }
 
 // candidates are the gateways that might take the connection.
@@ -108,6 +118,8 @@ func (c Choice) candidates() (out []store.Gateway, rest notYet) {
 			policy.Select(c.Project.GatewaySelector, g.Labels)
 		switch {
 		case !able:
+		case c.Project.Records() && !g.Records:
+			rest.silent = true
 		case c.Project.Gateway == gatewayRequired && len(g.Egress) == 0:
 			rest.undeclared = g.Name
 		case c.Project.Gateway == gatewayRequired && !c.confirmed(g):

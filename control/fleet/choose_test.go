@@ -276,3 +276,30 @@ func TestFreshGatewaysComeInAnyOrder(t *testing.T) {
 		t.Error("the caller's own list was shuffled")
 	}
 }
+
+// A recorded project has no way but through gateways that record now, whatever else it says.
+func TestRecordedSessionsGoThroughGatewaysThatRecord(t *testing.T) {
+	records := func(g *store.Gateway) { g.Records = true }
+	for _, c := range []struct {
+		name, mode string
+		gateways   []store.Gateway
+		want, says string
+	}{
+		{"one of two records", "required", []store.Gateway{gw(1), gw(2, records)}, "gw_2", ""},
+		{"none records", "required", []store.Gateway{gw(1), gw(2)}, "", "no gateway of it can record now"},
+		{"there is none", "required", nil, "", "none reported in time"},
+		{"the one that records has no egress", "required", []store.Gateway{gw(1), gw(2, records, func(g *store.Gateway) { g.Egress = nil })}, "", "declared from which addresses gw-2"},
+		{"the server has not confirmed the one that records", "required", []store.Gateway{gw(1), gw(2, records, func(g *store.Gateway) { g.EgressRevision = 6 })}, "", "not yet confirmed"},
+		{"never direct, where the settings disagree", "allowed", []store.Gateway{gw(1)}, "", "no gateway of it can record now"},
+		{"never direct, where there are to be no gateways", "none", []store.Gateway{gw(1, records)}, "gw_1", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			choice := choice(c.mode, c.gateways...)
+			choice.Project.RecordRules = store.RecordRules{Recording: store.RecordingBestEffort, Recipients: []string{"age1x"}}
+			routes, err := Choose(choice)
+			if got := show(routes); got != c.want || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
+	}
+}

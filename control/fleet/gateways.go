@@ -97,7 +97,7 @@ func (s *Service) DeleteGateway(ctx context.Context, by caller.Caller, ref strin
 func gatewayOf(g store.Gateway) api.Gateway {
 	return api.Gateway{
 		ID: g.ID, Name: g.Name, Address: g.Address, Labels: g.Labels, Egress: g.Egress, State: g.State,
-		Draining: g.Draining, Healthy: g.Healthy, Health: g.Health, Sessions: g.Sessions,
+		Draining: g.Draining, Healthy: g.Healthy, Health: g.Health, Sessions: g.Sessions, Records: g.Records,
 		ReportedAt: g.ReportedAt, CreatedAt: g.CreatedAt,
 		TLSAddress: g.TLSAddress, RefuseConnections: g.RefuseConnections,
 	}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,7 +22,8 @@ const (
 )
 
 // ReportGateway stores what a gateway tells of itself, with our time, and
-// acknowledges its sealing keys: from now on clients seal at the newest.
+// acknowledges its keys: from now on clients seal at the newest, and recordings that
+// are signed with them can be verified for ever.
 func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.GatewayReport) (*api.GatewayReportAnswer, error) {
 	r := store.GatewayReport{
 		Healthy: in.Healthy, Draining: in.Draining, Health: bounded(in.Health, maxHealthText),
@@ -39,16 +41,27 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 		r.SealingKeys = append(r.SealingKeys, store.SealingKey{ID: k.ID, Public: k.Public})
 		answer.Acknowledged = append(answer.Acknowledged, k.ID)
 	}
+	keys, err := recordingKeys(in.RecordingKeys)
+	if err != nil {
+		return nil, err
+	}
+	r.Records, r.RecordingKeys = in.Records, keys
+	for _, k := range keys {
+		answer.Recording = append(answer.Recording, k.ID)
+	}
 	m := by.Meta(s.now(), s.healthEvents(by, r)...)
 	m.Idempotency = nil // a repeat only makes the report younger, as it should
 	if err := s.endOrphans(ctx, by, in.Uptime); err != nil {
 		return nil, err
 	}
 	defer s.roster.forget()
-	if err := s.Store.ReportGateway(ctx, by.Gateway.ID, r, m); err != nil {
+	err = s.Store.ReportGateway(ctx, by.Gateway.ID, r, m)
+	if errors.Is(err, store.ErrExists) {
+		return nil, s.stolenKey(ctx, by, keys, err)
+	}
+	if err != nil {
 		return nil, caller.Explain(err, "gateway "+by.Gateway.Name)
 	}
-	var err error
 	answer.RefuseConnections = by.Gateway.RefuseConnections
 	answer.GatewayKeys, err = s.gatewayKeys(ctx)
 	return answer, err
@@ -57,11 +70,14 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 // healthEvents tells when a gateway's fitness changes, and not with each report.
 func (s *Service) healthEvents(by caller.Caller, r store.GatewayReport) [][]byte {
 	was := by.Gateway
-	if was.Healthy == r.Healthy && was.Draining == r.Draining {
+	if was.Healthy == r.Healthy && was.Draining == r.Draining && was.Records == r.Records {
 		return nil
 	}
 	e := by.Event(s.now(), audit.GatewayReport)
 	e.Detail = map[string]string{"healthy": fmt.Sprint(r.Healthy), "draining": fmt.Sprint(r.Draining)}
+	if was.Records != r.Records {
+		e.Detail["records"] = fmt.Sprint(r.Records)
+	}
 	if !r.Healthy {
 		e.Outcome, e.Reason = audit.Failed, r.Health
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/ca"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -51,6 +52,10 @@ func (s *Service) explainRefusal(ctx context.Context, by caller.Caller, v api.Ag
 	}
 	e.Detail["verified"], e.Detail["issued_for"] = "true", issued.Server
 	e.User, e.Session = issued.User, issued.Session
+	if signer.Purpose == string(ca.GatewayCA) {
+		e.Reason = fmt.Sprintf("a certificate for recording gateways (serial %d) was shown to %s itself, which trusts none of these", issued.Serial, by.Server.Name)
+		return nil
+	}
 	if signer.State == store.KeyRetired {
 		e.Reason = fmt.Sprintf("a certificate of a retired CA (serial %d) was shown to %s", issued.Serial, by.Server.Name)
 		return nil

@@ -57,6 +57,11 @@ func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, 
 	for _, k := range f.HostCAs {
 		c.HostCAs = append(c.HostCAs, string(bytes.TrimSpace(k.Public)))
 	}
+	if slices.ContainsFunc(c.Servers, func(e api.CatalogEntry) bool { return e.Recorded }) {
+		for _, k := range f.GatewayCAs {
+			c.GatewayCAs = append(c.GatewayCAs, string(bytes.TrimSpace(k.Public)))
+		}
+	}
 	c.Version, err = versionOf(*c)
 	return c, topicsOf(f), err
 }
@@ -111,7 +116,7 @@ func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
 		}
 		out = append(out, api.CatalogEntry{
 			ID: server.ID, Name: server.Name, AltNames: server.AltNames, Bastion: server.Bastion, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
-			Labels: server.AllLabels(), LastSeen: server.LastSeen, Gateway: p.Gateway, BreakGlass: glass,
+			Labels: server.AllLabels(), LastSeen: server.LastSeen, Gateway: p.Gateway, Recorded: p.Records(), BreakGlass: glass,
 		})
 	}
 	slices.SortFunc(out, func(a, b api.CatalogEntry) int {

@@ -37,6 +37,8 @@ func (s *Service) Claim(ctx context.Context, by caller.Caller, in api.Claim) (*a
 	switch {
 	case in.Refused != "":
 		return nil, s.refuse(ctx, e, because(err, in.Refused), api.Errorf(api.Denied, "the gateway refused it, which is recorded now"))
+	case errors.Is(err, hello.ErrExpired) && t.Mode == hello.Record && e.Time.After(t.Expires.Add(late)):
+		return nil, s.misuse(ctx, e, "certificates, with a ticket that was over long before")
 	case errors.Is(err, hello.ErrExpired):
 		return nil, s.refuse(ctx, e, "ticket-over", api.Errorf(api.Gone, "the ticket is over").WithHint("connect again").WithCause(err))
 	case err != nil:
@@ -49,8 +51,12 @@ func (s *Service) Claim(ctx context.Context, by caller.Caller, in api.Claim) (*a
 	case by.Gateway.RefuseConnections:
 		// Those who asked before the administrator did: they are sent elsewhere.
 		return nil, s.refuse(ctx, e, "refuses-connections", api.Errorf(api.Unavailable, "an administrator lets this gateway take no connections"))
+	case t.Mode == hello.Record:
+		return s.claimRecorded(ctx, by, in, c, e)
 	case t.Mode != hello.Relay:
 		return nil, s.refuse(ctx, e, "mode", api.Errorf(api.Denied, "this control plane knows no mode %s", t.Mode))
+	case in.HostKey != "" || in.TargetKey != "":
+		return nil, s.misuse(ctx, e, "certificates, with a ticket that brings none")
 	}
 	return s.claim(ctx, by, in, c, e)
 }

@@ -56,12 +56,16 @@ func (s *Service) Connect(ctx context.Context, by caller.Caller, in api.Connect)
 	if err != nil {
 		return nil, err
 	}
-	return &api.Connection{
-		HostCAs:     s.shownCAs(ctx),
+	out := &api.Connection{
+		HostCAs:     s.shownCAs(ctx, ca.HostCA),
 		Certificate: line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: record.NotAfter,
 		ServerID: w.facts.Server.ID, ServerName: w.facts.Server.Name, Login: w.decision.Login,
 		Routes: w.routes, Ticket: ticket, Notice: notice(w, s.now()),
-	}, nil
+	}
+	if w.recorded() {
+		out.Recorded, out.GatewayCAs = true, s.shownCAs(ctx, ca.GatewayCA)
+	}
+	return out, nil
 }
 
 // way decides, and waits a little where the server has yet to make the account.
@@ -168,7 +172,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	profile := sshcert.User{
 		Login: d.Login, ServerID: f.Server.ID, UserID: f.User.ID, SessionID: f.Session.ID, DeviceID: f.Device.ID,
 		ProjectID: f.Project.ID, Issued: now, Lifetime: life,
-		Permissions: sshcert.Permissions{PTY: true, PortForwarding: f.Project.PortForwarding, AgentForwarding: f.Project.AgentForwarding, X11: f.Project.X11Forwarding},
+		Permissions: permissions(f.Project),
 	}
 	record := store.Issued{
 		Kind: store.IssueUser, User: f.User.ID, Session: f.Session.ID, Device: f.Device.ID, Server: f.Server.ID,
@@ -184,9 +188,17 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	issue := func(serial uint64) (*ssh.Certificate, sshcert.Profile, error) {
 		profile.Serial = serial
 		cert, err := sshcert.BuildUser(profile, key)
+		if w.recorded() {
+			return cert, sshcert.ToGateway{User: profile}, err
+		}
 		return cert, profile, err
 	}
-	cert, err := s.issue(ctx, signer{place{f.Project.ID, ca.UserCA}, confirmedBy(f.Server, f.Team)}, issue, &record, m, e)
+	signs := signer{place{f.Project.ID, ca.UserCA}, confirmedBy(f.Server, f.Team)}
+	if w.recorded() {
+		e.Detail["recorded"] = f.Project.Recording
+		signs = signer{place: place{ca.Team, ca.GatewayCA}} // no server trusts it
+	}
+	cert, err := s.issue(ctx, signs, issue, &record, m, e)
 	if errors.Is(err, store.ErrDenied) {
 		return nil, record, s.refuse(ctx, e, "changed", api.Errorf(api.Denied, "your access to server %s was changed just now", f.Server.Name).
 			WithHint("type: cardea why %s", f.Server.Name).WithCause(err))
@@ -213,10 +225,8 @@ func (s *Service) issue(ctx context.Context, at signer, build func(serial uint64
 		if err != nil {
 			return nil, err
 		}
-		d := permission.Describe()
-		record.Serial, record.CA, record.KeyID, record.Principal = d.Serial, permission.Authority(), d.KeyID, d.Principals[0]
-		record.PublicKey, record.NotBefore, record.NotAfter = d.Key, d.ValidAfter, d.ValidBefore
-		e.Detail["serial"], e.Detail["key"], e.Detail["ca"] = strconv.FormatUint(d.Serial, 10), d.Key, record.CA
+		describe(record, permission)
+		e.Detail["serial"], e.Detail["key"], e.Detail["ca"] = strconv.FormatUint(record.Serial, 10), record.PublicKey, record.CA
 		m.Audit = audit.EncodeAll(e)
 		err = s.Store.RecordIssuance(ctx, *record, m)
 		if errors.Is(err, store.ErrExists) {
@@ -230,6 +240,18 @@ func (s *Service) issue(ctx context.Context, at signer, build func(serial uint64
 	return nil, fmt.Errorf("%d serials in a row were taken", maxSerialTries)
 }
 
+// describe completes a record with what will be signed.
+func describe(record *store.Issued, p *ca.Permission) {
+	d := p.Describe()
+	record.Serial, record.CA, record.KeyID, record.Principal = d.Serial, p.Authority(), d.KeyID, d.Principals[0]
+	record.PublicKey, record.NotBefore, record.NotAfter = d.Key, d.ValidAfter, d.ValidBefore
+}
+
+// permissions are what a project's certificates allow.
+func permissions(p store.Project) sshcert.Permissions {
+	return sshcert.Permissions{PTY: true, PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding, X11: p.X11Forwarding}
+}
+
 // ticket names the key, the server and every gateway of the routes.
 func (s *Service) ticket(ctx context.Context, record store.Issued, w way, key ssh.PublicKey, gateways []string) ([]byte, error) {
 	if len(gateways) == 0 {
@@ -239,9 +261,13 @@ func (s *Service) ticket(ctx context.Context, record store.Issued, w way, key ss
 	if err != nil {
 		return nil, err
 	}
+	mode := hello.Relay
+	if w.recorded() {
+		mode = hello.Record
+	}
 	return hello.SignTicket(signing.signer, hello.Ticket{
 		ID: record.Ticket, KeyFingerprint: hello.Fingerprint(key), User: record.User, Session: record.Session,
-		Server: record.Server, Login: record.Login, Address: w.facts.Server.Address, Mode: hello.Relay,
+		Server: record.Server, Login: record.Login, Address: w.facts.Server.Address, Mode: mode,
 		Gateways: gateways, IssuedAt: record.CreatedAt, Expires: record.CreatedAt.Add(hello.TicketLife),
 	})
 }
@@ -268,8 +294,23 @@ func gatewaysOf(routes []api.Route) []string {
 // longUnheard is when an agent that should poll all the time is missed.
 const longUnheard = 5 * time.Minute
 
-// notice tells why the login might fail although access was given.
+// notice tells that the session is recorded, and why the login might fail although
+// access was given.
 func notice(w way, now time.Time) string {
+	doubt := doubt(w, now)
+	switch {
+	case !w.recorded():
+		return doubt
+	case doubt != "":
+		doubt = "; " + doubt
+	}
+	if w.facts.Project.RecordInput {
+		return "this session is recorded, and so is what you type" + doubt
+	}
+	return "this session is recorded" + doubt
+}
+
+func doubt(w way, now time.Time) string {
 	server := w.facts.Server
 	switch {
 	case w.settled && w.decision.BreakGlass != "":

@@ -168,11 +168,11 @@ func (s *Service) signing(ctx context.Context, at signer) (found, error) {
 	return active, err
 }
 
-// shownCAs are the CAs that servers may show a certificate of now: the one that
-// signs, and the one before it while they leave it. Where they cannot be told, the
-// client's catalog decides, as it does anyway.
-func (s *Service) shownCAs(ctx context.Context) []string {
-	active, err := s.active(ctx, ca.Team, ca.HostCA)
+// shownCAs are the CAs of which servers, or recording gateways in their place, may show
+// a certificate now: the one that signs, and the one before it while they leave it. Where
+// they cannot be told, the client's catalog decides, as it does anyway.
+func (s *Service) shownCAs(ctx context.Context, of ca.Purpose) []string {
+	active, err := s.active(ctx, ca.Team, of)
 	if err != nil {
 		return nil
 	}

@@ -106,6 +106,7 @@ func (s *Service) Sessions(ctx context.Context, user string, live bool, p api.Pa
 		return api.GatewaySession{
 			ID: g.ID, Gateway: g.Gateway, User: g.User, Server: g.Server, Project: g.Project, Login: g.Login, Source: g.Source,
 			StartedAt: g.StartedAt, EndedAt: g.EndedAt, Cause: g.Cause, Up: g.Up, Down: g.Down,
+			Recording: g.Recording, Overdue: g.Overdue,
 		}
 	}), nil
 }

@@ -50,7 +50,8 @@ func (s *Service) Why(ctx context.Context, by caller.Caller, server, login, user
 	if err != nil {
 		return nil, err
 	}
-	return &api.Why{Allow: true, Reason: d.Sentence + " (" + string(d.Role) + ", by " + d.GrantID + ")", Sudo: sudo}, nil
+	return &api.Why{Allow: true, Reason: d.Sentence + " (" + string(d.Role) + ", by " + d.GrantID + ")", Sudo: sudo,
+		Recorded: t.recorded(), Input: t.recorded() && t.facts.Project.RecordInput}, nil
 }
 
 // sudo adds up what all grants that are in force there let the person run, as
