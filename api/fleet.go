@@ -225,6 +225,9 @@ type SessionEnd struct {
 	Cause string `json:"cause" doc:"client, server, revoked, drained, error"`
 	Up    int64  `json:"up" doc:"bytes from the client"`
 	Down  int64  `json:"down" doc:"bytes to the client"`
+	// Unrecorded is why a session that should have been recorded went on without, which
+	// happens only where recording is not required.
+	Unrecorded string `json:"unrecorded,omitempty" maxLength:"400"`
 	// HostKey is what the server showed in the first key exchange, in
 	// authorized_keys form; empty if none was seen.
 	HostKey string `json:"host_key,omitempty" maxLength:"16384"`

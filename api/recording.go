@@ -20,6 +20,8 @@ type RecordOrder struct {
 	// servers show.
 	UserCAs []string `json:"user_cas"`
 	HostCAs []string `json:"host_cas"`
+	// ServerName is what people call the server.
+	ServerName string `json:"server_name,omitempty"`
 	// What the session may do besides a shell, commands and file transfer.
 	PortForwarding  bool `json:"port_forwarding"`
 	AgentForwarding bool `json:"agent_forwarding"`
