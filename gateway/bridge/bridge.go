@@ -87,6 +87,9 @@ type Result struct {
 	Unrecorded error
 	// Refusals counts those beyond what Refused was told.
 	Refusals int
+	// HostKey is what the server showed first, also where it was not good; nil if it showed
+	// none.
+	HostKey ssh.PublicKey
 }
 
 // bridge is one session.
@@ -99,6 +102,7 @@ type bridge struct {
 	sessions     sessions
 	slots        chan struct{} // one for each channel that may live
 	number       atomic.Uint32 // of the channel that was opened last
+	shown        ssh.PublicKey // the server's first host key; of its handshake alone until that is over
 
 	work   sync.WaitGroup
 	once   sync.Once
@@ -123,7 +127,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	defer b.server.Close()
 	err := b.run(ctx)
 	res := Result{Cause: b.why.Cause, Sentence: b.why.Sentence, Up: b.user.read.Load(), Down: b.user.written.Load()}
-	res.Unrecorded, res.Refusals = b.rec.lost(), b.refusals.unsaid()
+	res.Unrecorded, res.Refusals, res.HostKey = b.rec.lost(), b.refusals.unsaid(), b.shown
 	return res, err
 }
 
