@@ -35,11 +35,11 @@ const claimPath = "/v1/gateway/sessions"
 // claim posts the opened hello. It is tried once: whoever does not hear the
 // answer cannot know whether the nonce is spent, and the client has a new one
 // for the next gateway.
-func (g *Gateway) claim(ctx context.Context, opened []byte, from netip.AddrPort) (api.Claimed, error) {
+func (g *Gateway) claim(ctx context.Context, claim api.Claim) (api.Claimed, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	var got api.Claimed
-	err := g.opt.Client.Send(ctx, http.MethodPost, claimPath, api.Claim{Hello: opened, Source: from.String()}, &got)
+	err := g.opt.Client.Send(ctx, http.MethodPost, claimPath, claim, &got)
 	if err == nil && got.Session == "" {
 		err = api.Errorf(api.Internal, "the control plane named no session")
 	}

@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/time/rate"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -60,6 +61,7 @@ type Options struct {
 	// The constants, but for tests that cannot wait for them or fill them.
 	helloTimeout time.Duration
 	limits       Limits
+	recording    beginRecording
 }
 
 // DefaultDrain lets most sessions end by themselves and still lets an
@@ -78,6 +80,7 @@ type Gateway struct {
 	replays  replays
 	sessions *sessions
 	ends     *ends
+	refusals *refusals
 	target   target
 	health   *health
 	tls      *tls.Config
@@ -85,7 +88,11 @@ type Gateway struct {
 	complaints *rate.Limiter
 	unsaid     atomic.Int64
 
-	began    time.Time // when this process did, by its own clock
+	began time.Time // when this process did, by its own clock
+	// In record mode: how a recording is begun, nil where this gateway cannot, and our key.
+	recording beginRecording
+	hostKey   ssh.Signer
+
 	draining atomic.Bool
 	refusing atomic.Bool   // by an administrator's word
 	report   chan struct{} // wakes the reporter; holds one
@@ -116,6 +123,7 @@ func New(opt Options) (*Gateway, error) {
 		sealing:  new(sealing),
 		sessions: newSessions(),
 		ends:     newEnds(),
+		refusals: newRefusals(),
 		target:   newTarget(opt.AllowTargets),
 		tls:      hello.ServerTLS(),
 		report:   make(chan struct{}, 1),
@@ -124,6 +132,12 @@ func New(opt Options) (*Gateway, error) {
 		gate:       newGate(opt.limits),
 	}
 	g.began = g.clock.local()
+	if g.recording = opt.recording; g.recording != nil {
+		var err error
+		if g.hostKey, err = loadHostKey(opt.StateDir); err != nil {
+			return nil, err
+		}
+	}
 	g.health = newHealth(opt.StateDir)
 	g.health.checks.Ready("control", g.acknowledged)
 	g.health.checks.Ready("room", g.gate.room)
@@ -155,6 +169,7 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	parts.Go("report", g.reportLoop)
 	parts.Go("watch", g.watchLoop)
 	parts.Go("ends", g.endLoop)
+	parts.Go("refusals", g.refusalLoop)
 	parts.Go("health", g.healthLoop)
 	parts.Go("listen", func(context.Context) error { return g.accept(listener, false) })
 	if g.opt.TLS != nil {
@@ -176,6 +191,7 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	g.sessions.close()
 	g.handlers.Wait()
 	g.flushEnds()
+	g.flushRefusals()
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
 )
@@ -23,6 +25,7 @@ const (
 	kindServer   = "server"
 	kindDraining = "draining"
 	kindBusy     = "busy"
+	kindRecord   = "record"
 )
 
 // refusal is what the client is told, and the cause for our log.
@@ -123,6 +126,10 @@ func (g *Gateway) serve(raw *net.TCPConn, inside bool) {
 		g.refuse(conn, opened, no, log...)
 		return
 	}
+	if s.recorded != nil {
+		g.carryRecorded(s, opened, log)
+		return
+	}
 	g.carry(s, opened, log)
 }
 
@@ -156,7 +163,7 @@ func (g *Gateway) judge(opened *hello.Opened) (hello.Ticket, *refusal) {
 		return hello.Ticket{}, &refusal{kindTicket, "the ticket is not good", err}
 	case !slices.Contains(ticket.Gateways, g.opt.Credential.Gateway):
 		return ticket, &refusal{kindTicket, "the ticket is for other gateways", nil}
-	case ticket.Mode != hello.Relay:
+	case ticket.Mode != hello.Relay && (ticket.Mode != hello.Record || g.recording == nil):
 		return ticket, &refusal{kindMode, "this gateway cannot record, which the project demands", nil}
 	case g.draining.Load():
 		return ticket, &refusal{kindDraining, "this gateway is being stopped", nil}
@@ -183,7 +190,15 @@ func (g *Gateway) start(conn client, from netip.AddrPort, ticket hello.Ticket, o
 		c, err := g.target.dial(ctx, ticket.Address)
 		server <- dialled{c, err}
 	}()
-	claimed, claimErr := g.claim(ctx, opened.Claim, from)
+	claim := api.Claim{Hello: opened.Claim, Source: from.String()}
+	var key ssh.Signer
+	if ticket.Mode == hello.Record {
+		var err error
+		if key, err = g.recordClaim(&claim); err != nil {
+			return nil, &refusal{kindRecord, "this gateway has no key for this session", err}
+		}
+	}
+	claimed, claimErr := g.claim(ctx, claim)
 	if claimErr != nil {
 		cancel() // a refused user makes us dial no longer than this
 	}
@@ -199,8 +214,14 @@ func (g *Gateway) start(conn client, from netip.AddrPort, ticket hello.Ticket, o
 		return nil, failedDial(d.err, ticket)
 	}
 	s := &session{id: claimed.Session, client: conn, server: d.conn}
+	if no := g.record(s, claimed, ticket, key, from); no != nil {
+		d.conn.Close()
+		g.ends.add(ended{claimed.Session, api.SessionEnd{Cause: causeError}})
+		return nil, no
+	}
 	if !g.sessions.add(s, claimed.EndsAt, g.clock.Now()) {
 		d.conn.Close()
+		s.unrecord()
 		g.ends.add(ended{claimed.Session, api.SessionEnd{Cause: causeRevoked}})
 		return nil, &refusal{kindClaim, "the session was ended before it began", nil}
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net"
 	"sync"
 	"time"
@@ -29,6 +30,10 @@ type session struct {
 	server *net.TCPConn
 	shown  hostkey.Reader // of relay, and of nobody else before its end
 
+	recorded *recorded // in record mode only, as what follows
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+
 	mu    sync.Mutex
 	cause string // the first one holds; guarded by mu
 	timer *time.Timer
@@ -37,6 +42,10 @@ type session struct {
 // cut ends a session from outside: both copies return.
 func (s *session) cut(cause string) {
 	s.ended(cause)
+	if s.recorded != nil {
+		s.stop(cause)
+		return
+	}
 	s.client.Close()
 	s.server.Close()
 }
