@@ -191,6 +191,8 @@ type GatewayReportAnswer struct {
 type GatewayWatch struct {
 	After int64    `json:"after"`
 	End   []string `json:"end,omitempty" doc:"ids of gateway sessions"`
+	// Reasons are why, by session, for the people in them where they can be told.
+	Reasons map[string]string `json:"reasons,omitempty"`
 	// RefuseConnections is as in GatewayReportAnswer.
 	RefuseConnections bool `json:"refuse_connections,omitempty"`
 	GatewayKeys
@@ -257,4 +259,26 @@ type GatewaySession struct {
 	Recording string `json:"recording,omitempty" enum:"recording,finished,stored,damaged"`
 	// Overdue says that the session is over, and that nobody finishes its recording.
 	Overdue bool `json:"overdue,omitempty"`
+	// EndBy and EndReason are set where the end was ordered.
+	EndBy     string `json:"end_by,omitempty" doc:"id of the administrator who ordered its end; empty where no person did"`
+	EndReason string `json:"end_reason,omitempty"`
+}
+
+// EndSession orders the end of one live session: POST /v1/gateway-sessions/{session}/revoke.
+type EndSession struct {
+	Reason string `json:"reason,omitempty" maxLength:"200" doc:"one line, for the person in it"`
+}
+
+// EndSessions orders the end of all live sessions that fit: POST /v1/gateway-sessions/revoke.
+// At least one of User, Server and Project is needed; of several all must fit.
+type EndSessions struct {
+	User    string `json:"user,omitempty" doc:"id or name"`
+	Server  string `json:"server,omitempty" doc:"id, or project/name"`
+	Project string `json:"project,omitempty" doc:"id or name"`
+	Reason  string `json:"reason,omitempty" maxLength:"200" doc:"one line, for the people in them"`
+}
+
+// EndedSessions answers both: how many were live and had no such order yet.
+type EndedSessions struct {
+	Count int `json:"count"`
 }

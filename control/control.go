@@ -74,6 +74,8 @@ type Server struct {
 	limits  *limits
 	ration  *caller.Ration // of audit rows about refusals
 	health  daemon.Health
+	// unfounded ends live sessions that nobody would be given now; nil where there are none.
+	unfounded func(context.Context) error
 
 	// stopping ends, by stop, when the server is about to.
 	stopping context.Context
@@ -114,7 +116,10 @@ func domainRoutes(t *table) {
 	fleetRoutes(t, machines)
 	trustRoutes(t, &trust.Service{Store: o.Store, Keeper: o.Keeper, Now: o.Now})
 	recordingRoutes(t, &recordings.Service{Store: o.Store, Now: o.Now})
-	issueRoutes(t, &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now})
+	liveRoutes(t, machines)
+	connections := &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now}
+	issueRoutes(t, connections)
+	t.server.unfounded = connections.EndUnfounded
 }
 
 func build(o Options, register func(*table)) (*Server, error) {

@@ -70,14 +70,6 @@ func machineRoutes(t *table, i *issue.Service) {
 }
 
 func logRoutes(t *table, i *issue.Service) {
-	handle(t, route{Method: "GET", Path: "/v1/gateway-sessions", Access: Admin, Doc: "Connections through gateways, newest first"},
-		func(ctx context.Context, _ caller.Caller, in *struct {
-			User string `query:"user" doc:"id or name; all if empty"`
-			Live bool   `query:"live" doc:"only those that are not over"`
-			api.Page
-		}) (*api.List[api.GatewaySession], error) {
-			return i.Sessions(ctx, in.User, in.Live, in.Page)
-		})
 	handle(t, route{Method: "GET", Path: "/v1/audit", Access: Admin, Poll: true, Doc: "The audit log after a row; with a wait, as soon as there is more"},
 		func(ctx context.Context, _ caller.Caller, in *struct {
 			After  int64     `query:"after" minimum:"0" doc:"seq of the last row that is known"`

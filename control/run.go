@@ -66,6 +66,9 @@ func (s *Server) sweep(ctx context.Context) error {
 		case <-tick.C:
 		}
 		err := s.options.Store.Sweep(ctx, s.options.Now())
+		if err == nil && s.unfounded != nil {
+			err = s.unfounded(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

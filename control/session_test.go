@@ -281,7 +281,7 @@ var rights = map[string]Access{
 	"POST /v1/connect": User, "POST /v1/impostors": User, "GET /v1/catalog": User, "GET /v1/why": User,
 	"GET /v1/recording-keys": User,
 
-	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "GET /v1/audit": Admin,
+	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "POST /v1/gateway-sessions/{session}/revoke": Admin, "POST /v1/gateway-sessions/revoke": Admin, "GET /v1/audit": Admin,
 	"POST /v1/users": Admin, "GET /v1/users": Admin, "GET /v1/users/{user}": Admin, "PATCH /v1/users/{user}": Admin, "DELETE /v1/users/{user}": Admin,
 	"POST /v1/groups": Admin, "GET /v1/groups": Admin, "GET /v1/groups/{group}": Admin, "DELETE /v1/groups/{group}": Admin,
 	"GET /v1/groups/{group}/members": Admin, "PUT /v1/groups/{group}/members/{user}": Admin, "DELETE /v1/groups/{group}/members/{user}": Admin,

@@ -171,7 +171,7 @@ func (g *Gateway) watchLoop(ctx context.Context) error {
 		after = max(after, got.After)
 		g.obey(got.RefuseConnections)
 		g.learn(got.GatewayKeys)
-		if n := g.sessions.end(got.End, g.clock.local()); n > 0 {
+		if n := g.sessions.end(got.End, got.Reasons, g.clock.local()); n > 0 {
 			g.log.Info("sessions ended by order", "count", n)
 		}
 	}

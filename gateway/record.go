@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/gateway/bridge"
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/recording"
 	"github.com/cardea-ssh/cardea/sshcert"
 )
@@ -219,13 +220,16 @@ func recordedEnd(cause string, res bridge.Result, r *recorded) api.SessionEnd {
 	return end
 }
 
-// stop ends the session by order: its user is told why.
-func (s *session) stop(cause string) {
+// stop ends the session by order: its user is told why, in the control plane's words where it
+// has some.
+func (s *session) stop(cause, why string) {
 	sentence := ""
-	switch cause {
-	case causeRevoked:
+	switch {
+	case why != "":
+		sentence = "this session was ended: " + ident.Text(why)
+	case cause == causeRevoked:
 		sentence = sentenceRevoked
-	case causeDrained:
+	case cause == causeDrained:
 		sentence = sentenceDrained
 	}
 	s.cancel(bridge.End{Cause: cause, Sentence: sentence})

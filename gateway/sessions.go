@@ -39,11 +39,12 @@ type session struct {
 	timer *time.Timer
 }
 
-// cut ends a session from outside: both copies return.
-func (s *session) cut(cause string) {
+// cut ends a session from outside: both copies return. why is a sentence for the user, or
+// empty.
+func (s *session) cut(cause, why string) {
 	s.ended(cause)
 	if s.recorded != nil {
-		s.stop(cause)
+		s.stop(cause, why)
 		return
 	}
 	s.client.Close()
@@ -64,12 +65,18 @@ func (s *session) ended(cause string) string {
 type sessions struct {
 	mu      sync.Mutex
 	live    map[string]*session
-	ordered map[string]time.Time // ends that came before their sessions
-	closed  bool                 // no session begins any more
+	ordered map[string]order // ends that came before their sessions
+	closed  bool             // no session begins any more
 }
 
 func newSessions() *sessions {
-	return &sessions{live: map[string]*session{}, ordered: map[string]time.Time{}}
+	return &sessions{live: map[string]*session{}, ordered: map[string]order{}}
+}
+
+// order is one to end a session that is not known here.
+type order struct {
+	at  time.Time
+	why string
 }
 
 // add makes a session live, or returns false if it was ordered to end already,
@@ -83,7 +90,7 @@ func (t *sessions) add(s *session, endsAt, now time.Time) bool {
 	}
 	t.live[s.id] = s
 	if !endsAt.IsZero() {
-		s.timer = time.AfterFunc(endsAt.Sub(now), func() { s.cut(causeRevoked) })
+		s.timer = time.AfterFunc(endsAt.Sub(now), func() { s.cut(causeRevoked, "its time is over") })
 	}
 	return true
 }
@@ -97,22 +104,23 @@ func (t *sessions) remove(s *session) {
 	}
 }
 
-// end obeys the control plane's orders and returns how many sessions it cut.
-func (t *sessions) end(ids []string, now time.Time) (cut int) {
+// end obeys the control plane's orders, of which why has the sentences, and returns how many
+// sessions it cut.
+func (t *sessions) end(ids []string, why map[string]string, now time.Time) (cut int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, at := range t.ordered {
-		if now.Sub(at) > orderLife {
+	for id, o := range t.ordered {
+		if now.Sub(o.at) > orderLife {
 			delete(t.ordered, id)
 		}
 	}
 	for _, id := range ids {
 		if s, ok := t.live[id]; ok {
-			s.cut(causeRevoked)
+			s.cut(causeRevoked, why[id])
 			cut++
 			continue
 		}
-		t.ordered[id] = now
+		t.ordered[id] = order{now, why[id]}
 	}
 	return cut
 }
@@ -121,7 +129,7 @@ func (t *sessions) cutAll(cause string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.live {
-		s.cut(cause)
+		s.cut(cause, "")
 	}
 }
 

@@ -189,9 +189,11 @@ type Fleet interface {
 	Servers(ctx context.Context, project string, p Page) ([]Server, string, error)
 	// UpdateServer: ErrExists for a name that another server of the project has,
 	// ErrNotFound also for a bastion that there is not. ErrDenied for a bastion that
-	// is the server itself, and to make a held server active.
+	// is the server itself, and to make a held server active. One that is not active
+	// has its gateway sessions ordered to end.
 	UpdateServer(ctx context.Context, id string, c ServerChange, m Meta) (Server, error)
-	// DeleteServer revokes its credential with it. ErrInUse while it is a bastion.
+	// DeleteServer revokes its credential with it, and orders the end of its gateway
+	// sessions. ErrInUse while it is a bastion.
 	DeleteServer(ctx context.Context, id string, m Meta) error
 	// ReportServer stores a report; the confirmed version never goes back within
 	// an epoch, and an empty host key or version leaves the one before. It raises

@@ -77,6 +77,24 @@ type GatewaySession struct {
 	// reads. Overdue says that nobody finishes it.
 	Recording string
 	Overdue   bool
+	// EndBy is the id of the user who ordered its end, if one did; EndReason is why it was
+	// ordered, for the person in it. Both are set by orders alone.
+	EndBy, EndReason string
+}
+
+// SessionFilter selects gateway sessions; empty fields select all.
+type SessionFilter struct {
+	ID, User, Server, Project string
+	Live                      bool // only those that are not over
+}
+
+// EndOrder is a live session that must end, and why.
+type EndOrder struct{ Session, Reason string }
+
+// LiveProject is a project with live sessions.
+type LiveProject struct {
+	ID       string
+	Revision int64
 }
 
 // MaxNamesakes bounds how many servers of one name are looked at: each costs a
@@ -105,7 +123,8 @@ type Issuance interface {
 	// ClaimHello claims the nonce and starts the session's record if at m.Now the
 	// gateway, user, device and server are active, the user session is neither
 	// over nor revoked, and an issuance with this ticket exists for the same user,
-	// server, login and key fingerprint. ErrReplayed for a nonce that was
+	// server, login and key fingerprint, whose grant is still in force for that user
+	// as RecordIssuance has it. ErrReplayed for a nonce that was
 	// claimed, ErrDenied otherwise. With Record it begins the recording, and records
 	// both issuances, each under the conditions of RecordIssuance; then ErrUsed is
 	// for a target key that was certified before, ErrExists for a serial in use.
@@ -114,11 +133,17 @@ type Issuance interface {
 	EndGatewaySession(ctx context.Context, s GatewaySession, m Meta) error
 	// GatewaySession reads one.
 	GatewaySession(ctx context.Context, id string) (GatewaySession, error)
-	// GatewaySessions lists those of a user ("" for all), newest first.
-	GatewaySessions(ctx context.Context, user string, live bool, p Page) ([]GatewaySession, string, error)
-	// EndOrders returns the ids of live sessions of the gateway that must end, with
+	// GatewaySessions lists them, newest first.
+	GatewaySessions(ctx context.Context, f SessionFilter, p Page) ([]GatewaySession, string, error)
+	// OrderEnd orders the end of the live sessions that the filter selects and that have
+	// no order yet, and returns how many those were. by is the id of a user, or empty. Where
+	// there is none nothing happens, audit rows included.
+	OrderEnd(ctx context.Context, f SessionFilter, by, reason string, m Meta) (int, error)
+	// EndOrders returns the live sessions of the gateway that must end, with
 	// order numbers above after, and the highest number.
-	EndOrders(ctx context.Context, gateway string, after int64) ([]string, int64, error)
+	EndOrders(ctx context.Context, gateway string, after int64) ([]EndOrder, int64, error)
+	// LiveProjects are the projects with live sessions, and their revisions.
+	LiveProjects(ctx context.Context) ([]LiveProject, error)
 }
 
 // CatalogFacts is one consistent read.

@@ -96,7 +96,7 @@ func (s *Service) endOrphans(ctx context.Context, by caller.Caller, uptime int64
 	}
 	var orphans []store.GatewaySession
 	live := func(ctx context.Context, p store.Page) ([]store.GatewaySession, string, error) {
-		return s.Store.GatewaySessions(ctx, "", true, p)
+		return s.Store.GatewaySessions(ctx, store.SessionFilter{Live: true}, p)
 	}
 	err := lookup.All(ctx, live, func(g store.GatewaySession) bool {
 		if g.Gateway == by.Gateway.ID && g.StartedAt.Before(began) {
@@ -141,7 +141,9 @@ func (s *Service) Watch(ctx context.Context, by caller.Caller, after int64, wait
 		if err != nil || newest <= after && g.RefuseConnections == refuses && sameKeys(keys, first) {
 			return nil, topics, err
 		}
-		return &api.GatewayWatch{After: max(newest, after), End: end, RefuseConnections: g.RefuseConnections, GatewayKeys: keys}, topics, nil
+		got := &api.GatewayWatch{After: max(newest, after), RefuseConnections: g.RefuseConnections, GatewayKeys: keys}
+		addOrders(got, end)
+		return got, topics, nil
 	})
 	if err != nil || found != nil {
 		return found, err

@@ -40,6 +40,10 @@ func (s *Service) End(ctx context.Context, by caller.Caller, session string, in 
 	e := by.Event(s.now(), audit.GatewaySessionEnd)
 	e.User, e.Server, e.Project, e.Session = row.User, row.Server, row.Project, row.UserSession
 	e.Detail = map[string]string{"gateway_session": session, "cause": in.Cause}
+	e.Reason = row.EndReason // empty where nobody ordered it
+	if row.EndBy != "" {
+		e.Detail["ordered_by"] = row.EndBy
+	}
 	events := []audit.Event{e}
 	odd, err := s.judgeHostKey(ctx, row, in)
 	if err != nil {

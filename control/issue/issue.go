@@ -43,6 +43,7 @@ type Service struct {
 	ConfirmWait time.Duration
 
 	signers signers
+	looks   looks
 }
 
 func (s *Service) now() time.Time {

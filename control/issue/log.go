@@ -7,9 +7,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
-	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/lookup"
-	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -87,26 +85,4 @@ func eventOf(r store.AuditRow) api.AuditEvent {
 		Actor: e.Actor, Session: e.Session, Source: e.Source, User: e.User, Server: e.Server, Project: e.Project,
 		Gateway: e.Gateway, Detail: e.Detail,
 	}
-}
-
-// Sessions lists connections through gateways, newest first.
-func (s *Service) Sessions(ctx context.Context, user string, live bool, p api.Page) (*api.List[api.GatewaySession], error) {
-	if user != "" {
-		u, err := lookup.Find(ctx, lookup.Kind[store.User]{Name: "user", Prefix: ident.User, ByID: s.Store.User, ByName: s.Store.UserByName}, user)
-		if err != nil {
-			return nil, err
-		}
-		user = u.ID
-	}
-	rows, next, err := s.Store.GatewaySessions(ctx, user, live, lookup.Page(p))
-	if err != nil {
-		return nil, caller.Explain(err, "such page of sessions")
-	}
-	return lookup.List(rows, next, func(g store.GatewaySession) api.GatewaySession {
-		return api.GatewaySession{
-			ID: g.ID, Gateway: g.Gateway, User: g.User, Server: g.Server, Project: g.Project, Login: g.Login, Source: g.Source,
-			StartedAt: g.StartedAt, EndedAt: g.EndedAt, Cause: g.Cause, Up: g.Up, Down: g.Down,
-			Recording: g.Recording, Overdue: g.Overdue,
-		}
-	}), nil
 }

@@ -47,6 +47,9 @@ func (t *tx) hold(v store.Server, r store.Rhythm, b store.Beat) (store.Pulse, er
 		Time: t.now, Action: audit.ServerClone, Actor: v.ID, Server: v.ID, Project: v.Project,
 		Outcome: audit.Denied, Reason: why, Detail: map[string]string{"name": v.Name, "address": b.Where, "other": other},
 	})}
+	if err := t.orderEnd(endServer, `server_id = ?`, v.ID); err != nil {
+		return store.Pulse{}, err
+	}
 	return store.Pulse{Held: why}, t.markServer(v)
 }
 

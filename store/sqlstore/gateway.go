@@ -104,7 +104,7 @@ func (s *Store) UpdateGateway(ctx context.Context, id string, c store.GatewayCha
 		}
 		t.touch(store.GatewayTopic(id))
 		if before.State == store.Active && g.State != store.Active {
-			return g, t.orderEnd(`gateway_id = ?`, id)
+			return g, t.orderEnd(endGateway, `gateway_id = ?`, id)
 		}
 		return g, nil
 	})

@@ -163,6 +163,11 @@ func (s *Store) UpdateServer(ctx context.Context, id string, c store.ServerChang
 		if err != nil {
 			return v, err
 		}
+		if v.State != store.Active {
+			if err := t.orderEnd(endServer, `server_id = ?`, id); err != nil {
+				return v, err
+			}
+		}
 		return v, t.markServer(v)
 	})
 }
@@ -180,6 +185,9 @@ func (s *Store) DeleteServer(ctx context.Context, id string, m store.Meta) error
 		}
 		if through > 0 {
 			return store.ErrInUse
+		}
+		if err := t.orderEnd(endServer, `server_id = ?`, id); err != nil {
+			return err
 		}
 		if _, err := t.exec(`DELETE FROM credentials WHERE owner = ?`, id); err != nil {
 			return err

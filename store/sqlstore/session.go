@@ -121,7 +121,7 @@ func (t *tx) revokeSession(id string) error {
 	if err := t.revokeLive(`i.session_id = ?`, id); err != nil {
 		return err
 	}
-	return t.orderEnd(`user_session = ?`, id)
+	return t.orderEnd(endSession, `user_session = ?`, id)
 }
 
 // Devices implements store.SignIn: oldest first.
@@ -166,6 +166,6 @@ func (s *Store) SetDeviceState(ctx context.Context, id, state string, m store.Me
 		if err := t.revokeLive(`i.device_id = ?`, id); err != nil {
 			return d, err
 		}
-		return d, t.orderEnd(`user_session IN (SELECT id FROM sessions WHERE device_id = ?)`, id)
+		return d, t.orderEnd(endDevice, `user_session IN (SELECT id FROM sessions WHERE device_id = ?)`, id)
 	})
 }

@@ -189,5 +189,5 @@ func (t *tx) throwOut(user string) error {
 	if err := t.revokeLive(`i.user_id = ?`, user); err != nil {
 		return err
 	}
-	return t.orderEnd(`user_id = ?`, user)
+	return t.orderEnd(endUser, `user_id = ?`, user)
 }

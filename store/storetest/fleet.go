@@ -362,7 +362,7 @@ var gatewayCases = []testCase{
 		woken := w.s.Watch(w.ctx, store.GatewayTopic(p.gateway.ID))
 		must[store.Gateway](w)(w.s.UpdateGateway(w.ctx, p.gateway.ID, store.GatewayChange{State: ptr(store.Disabled)}, w.quiet()))
 		w.awake(woken)
-		ids, _, err := w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		ids, _, err := w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(ids, []string{h.ID})
 	}},
@@ -375,7 +375,7 @@ var gatewayCases = []testCase{
 		w.ok(w.s.DeleteGateway(w.ctx, g.ID, w.quiet()))
 		_, err := w.s.Authenticate(w.ctx, c.TokenHash)
 		w.want(store.ErrNotFound, err)
-		live, _, err := w.s.GatewaySessions(w.ctx, "", true, store.Page{Limit: 10})
+		live, _, err := w.s.GatewaySessions(w.ctx, store.SessionFilter{Live: true}, store.Page{Limit: 10})
 		w.ok(err)
 		w.equal(len(live), 0)
 		w.want(store.ErrNotFound, w.s.DeleteGateway(w.ctx, g.ID, w.quiet()))

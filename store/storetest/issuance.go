@@ -245,7 +245,7 @@ var claimCases = []testCase{
 		w.ok(w.s.RecordIssuance(w.ctx, v, w.quiet()))
 		c := w.claim(p, v)
 		w.ok(w.s.ClaimHello(w.ctx, c, w.meta("gateway.claim")))
-		live, _, err := w.s.GatewaySessions(w.ctx, "", true, store.Page{Limit: 10})
+		live, _, err := w.s.GatewaySessions(w.ctx, store.SessionFilter{Live: true}, store.Page{Limit: 10})
 		w.ok(err)
 		w.equal(live, []store.GatewaySession{c.Session})
 	}},
@@ -339,7 +339,7 @@ var claimCases = []testCase{
 		w.ok(w.s.EndGatewaySession(w.ctx, again, w.meta("second end")))
 		w.logged("end")
 		w.unlogged("second end")
-		rows, _, err := w.s.GatewaySessions(w.ctx, p.user.ID, false, store.Page{Limit: 10})
+		rows, _, err := w.s.GatewaySessions(w.ctx, store.SessionFilter{User: p.user.ID}, store.Page{Limit: 10})
 		w.ok(err)
 		w.equal(rows, []store.GatewaySession{h})
 		alone, err := w.s.GatewaySession(w.ctx, h.ID)
@@ -347,7 +347,7 @@ var claimCases = []testCase{
 		w.equal(alone, h)
 		_, err = w.s.GatewaySession(w.ctx, ident.New(ident.GatewaySession))
 		w.want(store.ErrNotFound, err)
-		live, _, err := w.s.GatewaySessions(w.ctx, p.user.ID, true, store.Page{Limit: 10})
+		live, _, err := w.s.GatewaySessions(w.ctx, store.SessionFilter{User: p.user.ID, Live: true}, store.Page{Limit: 10})
 		w.ok(err)
 		w.equal(len(live), 0)
 	}},
@@ -365,30 +365,43 @@ var claimCases = []testCase{
 		b.subject = w.signIn(p.user)
 		hb := w.session(b)
 		w.ok(w.s.RevokeSession(w.ctx, p.subject.Session.ID, w.quiet()))
-		ids, first, err := w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		ids, first, err := w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(ids, []string{a.ID})
 		w.ok(w.s.RevokeSession(w.ctx, b.subject.Session.ID, w.quiet()))
-		ids, second, err := w.s.EndOrders(w.ctx, p.gateway.ID, first)
+		ids, second, err := w.orders(p.gateway.ID, first)
 		w.ok(err)
 		w.equal(ids, []string{hb.ID})
 		w.equal(second > first, true)
-		ids, last, err := w.s.EndOrders(w.ctx, p.gateway.ID, second)
+		ids, last, err := w.orders(p.gateway.ID, second)
 		w.ok(err)
 		w.equal(len(ids), 0)
 		w.equal(last, second)
 		w.ok(w.s.EndGatewaySession(w.ctx, a, w.quiet()))
-		ids, _, err = w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		ids, _, err = w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(ids, []string{hb.ID})
-		_, _, err = w.s.EndOrders(w.ctx, "gw_none", 0)
+		_, _, err = w.orders("gw_none", 0)
 		w.want(store.ErrNotFound, err)
 	}},
 }
 
+// orders are the ids of the sessions that must end.
+func (w *world) orders(gateway string, after int64) (ids []string, highest int64, err error) {
+	w.Helper()
+	orders, highest, err := w.s.EndOrders(w.ctx, gateway, after)
+	for _, o := range orders {
+		if o.Reason == "" {
+			w.Fatalf("nobody can say why session %s ends", o.Session)
+		}
+		ids = append(ids, o.Session)
+	}
+	return ids, highest, err
+}
+
 func (w *world) live(p path) int {
 	w.Helper()
-	rows, _, err := w.s.GatewaySessions(w.ctx, p.user.ID, true, store.Page{Limit: 1000})
+	rows, _, err := w.s.GatewaySessions(w.ctx, store.SessionFilter{User: p.user.ID, Live: true}, store.Page{Limit: 1000})
 	w.ok(err)
 	return len(rows)
 }

@@ -131,7 +131,7 @@ var raceCases = []testCase{
 			w.ok(err)
 		}
 		w.nothingAfter("disabled", "issued")
-		ids, _, err := w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		ids, _, err := w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(len(ids), w.live(p))
 	}},

@@ -127,7 +127,7 @@ var signInCases = []testCase{
 		w.want(store.ErrUsed, err)
 		w.unlogged("second use")
 		w.equal(must[store.Session](w)(w.s.Session(w.ctx, r.Session.ID)).RevokedAt, w.now)
-		ids, _, err := w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		ids, _, err := w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(ids, []string{h.ID})
 		_, err = w.s.Session(w.ctx, second.Session.ID)
@@ -244,7 +244,7 @@ var sessionCases = []testCase{
 		w.ok(w.s.RevokeSession(w.ctx, p.subject.Session.ID, w.meta("session.revoke")))
 		w.awake(gateway)
 		w.awake(user)
-		ids, _, err := w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		ids, _, err := w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(ids, []string{h.ID})
 		w.now = w.now.Add(time.Hour)
@@ -258,7 +258,7 @@ var sessionCases = []testCase{
 		d := must[store.Device](w)(w.s.SetDeviceState(w.ctx, p.subject.Device.ID, store.Revoked, w.quiet()))
 		w.equal(d.State, store.Revoked)
 		w.equal(must[store.Session](w)(w.s.Session(w.ctx, p.subject.Session.ID)).RevokedAt, w.now)
-		ids, _, err := w.s.EndOrders(w.ctx, p.gateway.ID, 0)
+		ids, _, err := w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(ids, []string{h.ID})
 		_, err = w.s.SetDeviceState(w.ctx, "dev_none", store.Revoked, w.quiet())
@@ -297,7 +297,7 @@ var pageCases = []testCase{
 		var got []string
 		page := store.Page{Limit: 3}
 		for {
-			rows, next, err := w.s.GatewaySessions(w.ctx, p.user.ID, true, page)
+			rows, next, err := w.s.GatewaySessions(w.ctx, store.SessionFilter{User: p.user.ID, Live: true}, page)
 			w.ok(err)
 			for _, h := range rows {
 				got = append(got, h.ID)

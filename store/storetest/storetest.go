@@ -53,6 +53,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
 		{"Recordings", recordingCases},
+		{"LiveControl", liveCases},
 		{"Trust", trustCases},
 		{"Audit", auditCases},
 		{"Watch", watchCases},

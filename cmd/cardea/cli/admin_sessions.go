@@ -2,7 +2,6 @@ package cli
 
 import (
 	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -10,16 +9,17 @@ import (
 )
 
 func adminSessions(a *app) *cobra.Command {
-	return noun("sessions", "Signed-in devices",
-		ofUser(a, "/v1/sessions", "List sessions", []column[api.Session]{
+	return noun("sessions", "Signed-in devices, and with --live their connections through gateways",
+		orLive(a, ofUser(a, "/v1/sessions", "List sessions; with --live or --server, connections through gateways", []column[api.Session]{
 			{"user", func(s api.Session) string { return s.UserName }},
 			{"device", func(s api.Session) string { return s.DeviceTag }},
 			{"created", func(s api.Session) string { return stamp(s.CreatedAt) }},
 			{"expires", func(s api.Session) string { return stamp(s.ExpiresAt) }},
 			{"revoked", func(s api.Session) string { return stamp(s.RevokedAt) }},
 			{"id", func(s api.Session) string { return s.ID }},
-		}),
+		})),
 		revokeVerb(a, "sessions", "SESSION", "End a session and the connections that it began"),
+		connectionEnd(a),
 	)
 }
 
@@ -34,24 +34,6 @@ func adminDevices(a *app) *cobra.Command {
 			{"id", func(d api.Device) string { return d.ID }},
 		}),
 		revokeVerb(a, "devices", "DEVICE", "Let a device never sign in again, and end its sessions"),
-	)
-}
-
-func adminConnections(a *app) *cobra.Command {
-	return noun("connections", "Connections through gateways",
-		listVerb(a, "/v1/gateway-sessions", "List connections, open and ended", []column[api.GatewaySession]{
-			{"started", func(s api.GatewaySession) string { return stamp(s.StartedAt) }},
-			{"ended", func(s api.GatewaySession) string { return stamp(s.EndedAt) }},
-			{"user", func(s api.GatewaySession) string { return s.User }},
-			{"login", func(s api.GatewaySession) string { return s.Login }},
-			{"server", func(s api.GatewaySession) string { return s.Server }},
-			{"gateway", func(s api.GatewaySession) string { return s.Gateway }},
-			{"source", func(s api.GatewaySession) string { return s.Source }},
-			{"up", func(s api.GatewaySession) string { return strconv.FormatInt(s.Up, 10) }},
-			{"down", func(s api.GatewaySession) string { return strconv.FormatInt(s.Down, 10) }},
-			{"cause", func(s api.GatewaySession) string { return s.Cause }},
-			{"id", func(s api.GatewaySession) string { return s.ID }},
-		}, nil),
 	)
 }
 
