@@ -61,6 +61,7 @@ func newStore(t *testing.T) *store {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(s.dir, "credentials"))
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(s.dir, "none"))
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_MAX_ATTEMPTS", "1") // those of the Uploader are tested
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	t.Cleanup(s.stop)
