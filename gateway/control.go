@@ -92,11 +92,13 @@ func (g *Gateway) reportOnce(ctx context.Context) error {
 		SealingKeys: g.sealing.public(), Version: g.opt.Version,
 		Uptime: max(1, int64(g.clock.local().Sub(g.began)/time.Second)),
 	}
+	g.reportRecording(&in)
 	var got api.GatewayReportAnswer
 	if err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/report", in, &got); err != nil {
 		return err
 	}
 	g.sealing.acknowledge(got.Acknowledged, g.clock.local())
+	g.acknowledgeRecording(got.Recording)
 	g.obey(got.RefuseConnections)
 	g.learn(got.GatewayKeys)
 	return nil
@@ -206,7 +208,7 @@ func (g *Gateway) disowned(err error, refused int) int {
 // healthLoop looks after itself, and has a change reported at once.
 func (g *Gateway) healthLoop(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if g.health.look(ctx) || g.sealing.wants() && g.tickets.Load() != nil {
+		if g.health.look(ctx) || g.recorders.changed() || (g.sealing.wants() || g.recorders.wantsKey()) && g.tickets.Load() != nil {
 			g.wakeReport()
 		}
 		if err := g.sealing.renew(g.clock.local(), &g.opener); err != nil {

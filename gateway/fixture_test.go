@@ -87,6 +87,11 @@ func (p *plane) report(c apitest.Call) (any, error) {
 			out.Acknowledged = append(out.Acknowledged, k.ID)
 		}
 	}
+	for _, k := range in.RecordingKeys {
+		if p.acks {
+			out.Recording = append(out.Recording, k.ID)
+		}
+	}
 	return out, nil
 }
 

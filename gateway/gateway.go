@@ -52,6 +52,8 @@ type Options struct {
 	// DrainTime is how long live sessions may run on after the gateway was told
 	// to stop; zero means DefaultDrain.
 	DrainTime time.Duration
+	// Recording says where recordings go.
+	Recording RecordingOptions
 	// Version is told to the control plane.
 	Version string
 	Log     *slog.Logger
@@ -83,7 +85,9 @@ type Gateway struct {
 	refusals *refusals
 	target   target
 	health   *health
-	tls      *tls.Config
+	// recorders is nil where nothing can be recorded.
+	recorders *Recorders
+	tls       *tls.Config
 
 	complaints *rate.Limiter
 	unsaid     atomic.Int64
@@ -132,12 +136,6 @@ func New(opt Options) (*Gateway, error) {
 		gate:       newGate(opt.limits),
 	}
 	g.began = g.clock.local()
-	if g.recording = opt.recording; g.recording != nil {
-		var err error
-		if g.hostKey, err = loadHostKey(opt.StateDir); err != nil {
-			return nil, err
-		}
-	}
 	g.health = newHealth(opt.StateDir)
 	g.health.checks.Ready("control", g.acknowledged)
 	g.health.checks.Ready("room", g.gate.room)
@@ -148,6 +146,9 @@ func New(opt Options) (*Gateway, error) {
 	inner := *opt.Client.HTTP
 	inner.Transport = g.clock.watch(inner.Transport)
 	opt.Client.HTTP = &inner
+	if err := g.prepareRecording(); err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -171,6 +172,9 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	parts.Go("ends", g.endLoop)
 	parts.Go("refusals", g.refusalLoop)
 	parts.Go("health", g.healthLoop)
+	if g.recorders != nil {
+		parts.Go("recordings", g.recorders.Run)
+	}
 	parts.Go("listen", func(context.Context) error { return g.accept(listener, false) })
 	if g.opt.TLS != nil {
 		parts.Go("listen inside TLS", func(context.Context) error { return g.accept(g.opt.TLS, true) })
@@ -192,6 +196,9 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	g.handlers.Wait()
 	g.flushEnds()
 	g.flushRefusals()
+	if g.recorders != nil {
+		err = errors.Join(err, g.recorders.Close())
+	}
 	return err
 }
 

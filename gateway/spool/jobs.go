@@ -51,8 +51,13 @@ func (s *Spool) Jobs(key ed25519.PrivateKey) []Job {
 func (s *Spool) jobsOf(e *entry, key ed25519.PrivateKey) (out []Job) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.known {
+		return e.jobs // nothing has happened: there may be thousands that wait
+	}
+	e.known = !e.unsaved
+	defer func() { e.jobs = out }()
 	report := e.meta.report()
-	here := func(number int) bool { return exists(e.file(number)) }
+	here := func(number int) bool { return !e.removed[number] && exists(e.file(number)) }
 	for _, t := range tasks(&e.meta, here, e.meta.Told == digest(report)) {
 		j := Job{Session: e.meta.Session, Task: t, Report: report}
 		switch t.Do {
@@ -66,12 +71,13 @@ func (s *Spool) jobsOf(e *entry, key ed25519.PrivateKey) (out []Job) {
 				if !errors.Is(err, errNoKey) {
 					s.log.Error("cannot write the manifest of a recording", "session", e.meta.Session, "error", err)
 				}
+				e.known = false
 				continue
 			}
 			j.Object = path.Join(e.meta.Place(), ManifestName)
 		case RemoveSegment, RemoveFolder:
-			if !e.unsaved {
-				s.remove(e, t)
+			if !e.unsaved && !s.remove(e, t) {
+				e.known = false
 			}
 			continue
 		}
@@ -84,11 +90,18 @@ func (e *entry) file(number int) string { return filepath.Join(e.dir, recording.
 
 // remove is the only place where something of a recording is removed. meta.json says
 // already, durably, that it is stored; e.mu is held.
-func (s *Spool) remove(e *entry, t Task) {
+func (s *Spool) remove(e *entry, t Task) bool {
 	var err error
 	switch t.Do {
 	case RemoveSegment:
-		err = os.Remove(e.file(t.Number))
+		if err = os.Remove(e.file(t.Number)); err == nil {
+			if e.removed == nil {
+				e.removed = map[int]bool{}
+			}
+			e.removed[t.Number] = true
+			e.known = false // it may have been the last
+			s.wake()
+		}
 	case RemoveFolder:
 		gone := filepath.Join(s.opt.Dir, goneMark+e.meta.Session)
 		if err = os.Rename(e.dir, gone); err == nil {
@@ -101,6 +114,7 @@ func (s *Spool) remove(e *entry, t Task) {
 	if err != nil {
 		s.log.Error("cannot remove what is stored", "session", e.meta.Session, "segment", t.Number, "error", err)
 	}
+	return err == nil
 }
 
 // ErrChanged says that what was stored is not what was recorded.
@@ -136,7 +150,7 @@ func (s *Spool) Stored(j Job, size int64, sha256 string) error {
 		return err
 	}
 	if err := s.save(e); err != nil {
-		e.meta = before // it is stored once more, which changes nothing there
+		e.meta, e.known = before, false // it is stored once more, which changes nothing there
 		return err
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +38,19 @@ type Origin struct {
 // check refuses what could lead out of a folder: a disk may come from anywhere.
 func (o Origin) check() error {
 	return errors.Join(
-		ident.Check(o.Session, ident.GatewaySession), ident.Check(o.Project, ident.Project), ident.Check(o.Gateway, ident.Gateway), o.checkStart())
+		checkID(o.Session, ident.GatewaySession), checkID(o.Project, ident.Project), checkID(o.Gateway, ident.Gateway), o.checkStart())
+}
+
+// maxID bounds what stands behind the prefix of an id. It has 20 characters today.
+const maxID = 40
+
+// checkID refuses what is no id of that prefix: these become names of files and keys.
+func checkID(id, prefix string) error {
+	random, ok := strings.CutPrefix(id, prefix)
+	if !ok || random == "" || len(random) > maxID || strings.Trim(random, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return fmt.Errorf("%s is not an id that begins with %s", ident.Text(id), prefix)
+	}
+	return nil
 }
 
 func (o Origin) checkStart() error {

@@ -101,6 +101,9 @@ type entry struct {
 	live *Session // while it is recorded by this process
 	// unsaved says that meta is further than meta.json.
 	unsaved bool
+	removed map[int]bool // segments whose file is known to be gone
+	jobs    []Job        // what Jobs found, while known
+	known   bool
 }
 
 func newEntry(dir string, m Meta) *entry {
@@ -177,8 +180,8 @@ func (s *Spool) look() {
 	s.disk.probe(s.opt)
 	for _, e := range s.all() {
 		e.mu.Lock()
-		if e.unsaved {
-			s.save(e)
+		if e.unsaved && s.save(e) == nil {
+			s.wake()
 		}
 		e.mu.Unlock()
 	}
@@ -290,6 +293,7 @@ func (s *Spool) entry(session string) (*entry, error) {
 
 // save writes meta.json; e.mu is held. What could not be written is tried again.
 func (s *Spool) save(e *entry) error {
+	e.known = false
 	err := e.meta.write(e.dir)
 	e.unsaved = err != nil
 	if err != nil {

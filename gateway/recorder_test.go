@@ -1,0 +1,347 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/gateway/spool"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/recording"
+)
+
+// vault is where a test's gateway keeps what it records.
+type vault struct {
+	t        testing.TB
+	plane    *plane
+	state    string
+	bucket   string
+	identity *age.X25519Identity
+
+	mu   sync.Mutex
+	told map[string][]api.RecordingReport // by session
+	away bool
+}
+
+func newVault(t testing.TB, p *plane) *vault {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &vault{t: t, plane: p, state: t.TempDir(), bucket: filepath.Join(t.TempDir(), "recordings"), identity: id, told: map[string][]api.RecordingReport{}}
+}
+
+// options are those of a gateway that records there; the machine's disk may be full.
+func (r *vault) options() RecordingOptions {
+	return RecordingOptions{Bucket: "file://" + r.bucket, Reserve: 1}
+}
+
+func (r *vault) with(o *Options) { o.StateDir, o.Recording = r.state, r.options() }
+
+// open makes Recorders alone, and runs them until the test or the returned function ends it.
+func (r *vault) open() (*Recorders, func()) {
+	r.t.Helper()
+	log := slog.New(slog.NewTextHandler(testWriter{r.t}, nil))
+	rec, err := NewRecorders("gw_a", r.state, r.options(), r.plane.Client(), log)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); rec.Run(ctx) }()
+	stop := sync.OnceFunc(func() { cancel(); <-done })
+	r.t.Cleanup(stop)
+	return rec, stop
+}
+
+// acknowledged gives Recorders a key.
+func acknowledged(t testing.TB, r *Recorders) *Recorders {
+	t.Helper()
+	if err := r.keys.renew(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.keys.acknowledge([]string{r.keys.public()[0].ID}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// header is that of a new session, of which the control plane hears.
+func (r *vault) header() recording.Header {
+	h := recording.Header{
+		Session: ident.New(ident.GatewaySession), Gateway: "gw_a", User: "usr_alice", Server: "srv_web1", Project: ident.New(ident.Project),
+		Login: "alice", Source: "192.0.2.1:1000", Started: time.Now(),
+	}
+	r.plane.On("POST", "/v1/gateway/sessions/"+h.Session+"/recording", func(c apitest.Call) (any, error) {
+		var in api.RecordingReport
+		c.Into(r.t, &in)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.away {
+			return nil, api.Errorf(api.Unavailable, "the database is away")
+		}
+		r.told[h.Session] = append(r.told[h.Session], in)
+		return nil, nil
+	})
+	return h
+}
+
+func (r *vault) order() *api.RecordOrder {
+	return &api.RecordOrder{Required: true, Recipients: []string{r.identity.Recipient().String()}}
+}
+
+// last is the last state that the control plane has heard of.
+func (r *vault) last(session string) (last api.RecordingReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if told := r.told[session]; len(told) > 0 {
+		last = told[len(told)-1]
+	}
+	return last
+}
+
+func (r *vault) waitFor(session, state string) api.RecordingReport {
+	r.t.Helper()
+	eventually(r.t, session+" "+state, func() bool { return r.last(session).State == state })
+	return r.last(session)
+}
+
+func (r *vault) setAway(away bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = away
+}
+
+func sayTo(t testing.TB, x *Recording, text string) {
+	t.Helper()
+	if err := x.Record(recording.Event{Channel: 1, Kind: recording.Output, Data: []byte(text)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verify checks what is in the bucket against the keys that the control plane has.
+func (r *vault) verify(rep api.RecordingReport, session string) recording.Report {
+	r.t.Helper()
+	var known []ed25519.PublicKey
+	r.plane.mu.Lock()
+	for _, in := range r.plane.reports {
+		for _, k := range in.RecordingKeys {
+			known = append(known, k.Public)
+		}
+	}
+	r.plane.mu.Unlock()
+	got, err := recording.Verify(os.DirFS(filepath.Join(r.bucket, rep.Place)), recording.VerifyOptions{Keys: recording.KeySet(known...), Session: session, Head: rep.Head})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return got
+}
+
+func TestAGatewayRecordsStoresAndTells(t *testing.T) {
+	p := newPlane(t)
+	r := newVault(t, p)
+	g := runGateway(t, p, r.with)
+	eventually(t, "the word that it records", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.reports[len(p.reports)-1].Records
+	})
+	p.mu.Lock()
+	if p.reports[0].Records || len(p.reports[0].RecordingKeys) != 1 {
+		t.Errorf("before a key was acknowledged: %+v", p.reports[0])
+	}
+	p.mu.Unlock()
+	h := r.header()
+	x, err := g.recorders.Begin(h, r.order())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.waitFor(h.Session, api.RecordingRunning)
+	sayTo(t, x, "hello\n")
+	if err := x.Close(recording.Ended{Cause: causeClient}); err != nil {
+		t.Fatal(err)
+	}
+	rep := r.waitFor(h.Session, api.RecordingStored)
+	if got := r.verify(rep, h.Session); !got.Whole() || rep.Cause != causeClient || rep.Segments != 1 || rep.Fault != "" {
+		t.Errorf("%+v of %+v", got, rep)
+	}
+	if !strings.HasPrefix(rep.Place, h.Project+"/") || !strings.HasSuffix(rep.Place, "/"+h.Session) {
+		t.Errorf("place %q", rep.Place)
+	}
+	eventually(t, "an empty spool", func() bool {
+		names, err := os.ReadDir(filepath.Join(r.state, SpoolDir))
+		return err == nil && !slices.ContainsFunc(names, os.DirEntry.IsDir)
+	})
+}
+
+func TestNothingIsRecordedUnderAKeyThatTheControlPlaneHasNot(t *testing.T) {
+	p := newPlane(t)
+	p.acks = false
+	r := newVault(t, p)
+	g := runGateway(t, p, r.with)
+	if _, err := g.recorders.Begin(r.header(), r.order()); err == nil {
+		t.Error("a recording begins")
+	}
+	if err := g.recorders.Records(); err == nil {
+		t.Error("it says that it records")
+	}
+	if w := askHealth(g, "/readyz"); w.Code != 200 {
+		t.Errorf("a gateway that never recorded is not ready: %s", w.Body)
+	}
+}
+
+func TestWithoutRecipientsNothingBegins(t *testing.T) {
+	r := newVault(t, newPlane(t))
+	rec, _ := r.open()
+	acknowledged(t, rec)
+	for _, to := range [][]string{nil, {"rubbish"}} {
+		if _, err := rec.Begin(r.header(), &api.RecordOrder{Recipients: to}); err == nil {
+			t.Errorf("recipients %q are taken", to)
+		}
+	}
+	if f := rec.spool.Figures(); f.Recording != 0 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestWhatAKilledGatewayRecordedIsFinishedStoredAndToldByTheNext(t *testing.T) {
+	r := newVault(t, newPlane(t))
+	first, stop := r.open()
+	acknowledged(t, first)
+	h := r.header()
+	x, err := first.Begin(h, r.order())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		sayTo(t, x, "what the user saw\n")
+	}
+	r.waitFor(h.Session, api.RecordingRunning)
+	r.setAway(true)
+	stop()
+	first.spool.Close() // as the kernel does it
+	second, _ := r.open()
+	eventually(t, "the end of the recording", func() bool { return second.spool.Figures().Untold == 1 && second.waiting.Load() == 0 })
+	time.Sleep(10 * time.Millisecond)
+	if last := r.last(h.Session); last.State != api.RecordingRunning {
+		t.Errorf("told %+v while the control plane is away", last)
+	}
+	r.setAway(false)
+	rep := r.waitFor(h.Session, api.RecordingStored)
+	if rep.Cause != recording.Interrupted {
+		t.Errorf("%+v", rep)
+	}
+	reader, err := recording.NewReader(os.DirFS(filepath.Join(r.bucket, rep.Place)), r.identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen bytes.Buffer
+	for {
+		e, err := reader.Next()
+		if err != nil {
+			break
+		}
+		if e.Kind == recording.Output {
+			seen.Write(e.Data)
+		}
+	}
+	if seen.String() != strings.Repeat("what the user saw\n", 100) {
+		t.Errorf("%d bytes were seen", seen.Len())
+	}
+}
+
+func TestAReportThatIsRefusedHoldsUpNoOther(t *testing.T) {
+	p := newPlane(t)
+	r := newVault(t, p)
+	rec, _ := r.open()
+	acknowledged(t, rec)
+	bad := r.header()
+	p.Fail("POST", "/v1/gateway/sessions/"+bad.Session+"/recording", api.Errorf(api.NotFound, "no such session"))
+	for _, h := range []recording.Header{bad, r.header()} {
+		x, err := rec.Begin(h, r.order())
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Close(recording.Ended{Cause: causeClient})
+		if h.Session != bad.Session {
+			r.waitFor(h.Session, api.RecordingStored)
+		}
+	}
+	eventually(t, "the file of the refused one", func() bool {
+		found, _ := filepath.Glob(filepath.Join(r.bucket, bad.Project, "*", "*", "*", bad.Session, spool.ManifestName))
+		return len(found) == 1
+	})
+	if f := rec.spool.Figures(); f.Untold != 1 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestRecordingKeysAreChangedDailyAndSharedWithWhoTakesOver(t *testing.T) {
+	dir := t.TempDir()
+	load := func() *recordKeys {
+		k, err := loadRecordKeys(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	now := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+	a := load()
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(a.renew(now))
+	if _, err := a.signing(); err == nil || !a.wants() {
+		t.Error("a key signs that nobody has acknowledged")
+	}
+	do(a.renew(now.Add(100 * time.Hour)))
+	if len(a.public()) != 1 {
+		t.Error("keys pile up while nobody acknowledges them")
+	}
+	do(a.acknowledge([]string{"something else"}, now))
+	if _, err := a.signing(); err == nil {
+		t.Error("another id is taken for the key's")
+	}
+	do(a.acknowledge([]string{a.public()[0].ID}, now))
+	first, err := a.signing()
+	do(err)
+	b := load()
+	if key, err := b.signing(); err != nil || !key.Equal(first) {
+		t.Errorf("after a restart the key is not there: %v", err)
+	}
+	do(b.renew(now.Add(recordKeyLife - time.Second)))
+	if len(b.public()) != 1 {
+		t.Error("a key is changed before its time")
+	}
+	do(b.renew(now.Add(recordKeyLife)))
+	do(a.renew(now.Add(recordKeyLife)))
+	if len(a.public()) != 2 || a.public()[0].ID != b.public()[0].ID {
+		t.Error("two processes make a key each")
+	}
+	if key, _ := b.signing(); !key.Equal(first) {
+		t.Error("the new key signs before it is acknowledged")
+	}
+	do(b.acknowledge([]string{b.public()[0].ID}, now.Add(recordKeyLife)))
+	if key, _ := b.signing(); key.Equal(first) {
+		t.Error("the old key still signs")
+	}
+	info, err := os.Stat(filepath.Join(dir, recordKeysFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
