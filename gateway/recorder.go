@@ -58,6 +58,8 @@ type Recorders struct {
 
 	mu     sync.Mutex
 	jobs   map[string]spool.Job // what is being stored, by object
+	denied map[string]error     // sessions whose report the control plane does not take, and why
+	told   func(spool.Job)      // nil, or hears what was told
 	warned time.Time            // when the bucket was last said to be away
 }
 
@@ -79,7 +81,7 @@ func NewRecorders(gateway, stateDir string, opt RecordingOptions, client *api.Cl
 		return nil, err
 	}
 	return &Recorders{
-		gateway: gateway, spool: s, upload: up, keys: keys, client: client, log: log, jobs: map[string]spool.Job{},
+		gateway: gateway, spool: s, upload: up, keys: keys, client: client, log: log, jobs: map[string]spool.Job{}, denied: map[string]error{},
 		store: make(chan struct{}, 1), tell: make(chan struct{}, 1),
 	}, nil
 }

@@ -34,9 +34,11 @@ func (r *Recorders) tellLoop(ctx context.Context) error {
 			delete(refused, j.Session)
 			switch settled, err := r.tellOne(ctx, j); {
 			case err == nil:
+				r.note(j, nil)
 			case settled:
 				r.log.Error("the control plane does not take the state of a recording", "session", j.Session, "state", j.Report.State, "error", err)
 				refused[j.Session] = time.Now().Add(refusedPause)
+				r.note(j, err)
 			default:
 				r.log.Warn("cannot tell the control plane how far a recording is", "session", j.Session, "error", err)
 				away = true
@@ -72,4 +74,18 @@ func (r *Recorders) tellOne(ctx context.Context, j spool.Job) (settled bool, err
 		return true, err
 	}
 	return false, err
+}
+
+// note remembers how the control plane took a report.
+func (r *Recorders) note(j spool.Job, err error) {
+	r.mu.Lock()
+	told := r.told
+	delete(r.denied, j.Session)
+	if err != nil {
+		r.denied[j.Session] = err
+	}
+	r.mu.Unlock()
+	if err == nil && told != nil {
+		told(j)
+	}
 }

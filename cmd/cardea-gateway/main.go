@@ -28,6 +28,6 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		Short:   "Pass SSH sessions that the control plane allows",
 		Example: "  cardea-gateway serve --control-url https://access.example.com",
 	}
-	root.AddCommand(serveCommand(env, stderr))
+	root.AddCommand(serveCommand(env, stderr), importCommand(env, stdout, stderr))
 	return commandline.Run(ctx, commandline.Prepare(root, version.Get()), args, stdout, stderr)
 }

@@ -35,6 +35,7 @@ const (
 // options are those of serve; each is a flag, a variable and a key.
 type options struct {
 	daemon.LogOptions
+	recordingOptions
 	Listen       string        `name:"listen" help:"address and port that clients dial"`
 	ListenTLS    string        `name:"listen-tls" help:"address and port where the same is spoken inside TLS, such as :443; empty for none"`
 	ProxyFrom    []string      `name:"proxy-from" help:"addresses or prefixes of balancers, from which a PROXY header (version 1 or 2) must come"`
@@ -96,6 +97,9 @@ func (o options) check() (n networks, err error) {
 	if o.StateDir == "" {
 		return n, errors.New("state-dir is empty")
 	}
+	if _, err := o.resolve(o.StateDir); err != nil {
+		return n, err
+	}
 	if o.DrainTime < 0 {
 		return n, fmt.Errorf("drain-time: %s is negative", o.DrainTime)
 	}
@@ -156,7 +160,12 @@ func serve(ctx context.Context, opt options, networks networks, log *slog.Logger
 			return cannotListen(err, opt.ListenTLS, "--listen-tls")
 		}
 	}
+	recordings, err := opt.resolve(opt.StateDir)
+	if err != nil {
+		return err
+	}
 	g, err := gateway.New(gateway.Options{
+		Recording:  recordings,
 		Credential: cred, Client: client, StateDir: opt.StateDir, AllowTargets: networks.targets,
 		TLS: inside, ProxyFrom: networks.proxies, RefuseConnections: opt.Refuse,
 		DrainTime: opt.DrainTime, Version: version.Get().Version, Log: log,
