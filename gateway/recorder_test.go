@@ -345,7 +345,7 @@ func TestRecordingKeysAreChangedDailyAndSharedWithWhoTakesOver(t *testing.T) {
 }
 
 func TestADeadGatewaysDiskIsImported(t *testing.T) {
-	r := newRecordings(t, newPlane(t))
+	r := newVault(t, newPlane(t))
 	dead, stop := r.open()
 	acknowledged(t, dead)
 	var all []recording.Header
