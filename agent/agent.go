@@ -217,7 +217,7 @@ func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(net.Conn,
 
 func (a *Agent) serveSSH(conn net.Conn, p peer) {
 	a.touch()
-	s := &session{ids: &a.ids, pid: p.pid, hostCAs: a.catalog.hostCAs, now: a.now, report: func(why string) {
+	s := &session{ids: &a.ids, pid: p.pid, hostCAs: a.catalog.hostCAs, gatewayCAs: a.catalog.gatewayCAs, now: a.now, report: func(why string) {
 		a.log.Warn("agent request refused", "why", why, "pid", p.pid)
 	}}
 	if err := s.serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {

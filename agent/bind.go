@@ -15,6 +15,7 @@ type binding struct {
 	bound     bool   // the first bind was good
 	refused   bool   // nothing is offered any more
 	serverID  string // "" for a host that is none of ours
+	gateway   string // id of the gateway that stands in the server's place; "" for none
 	sessionID []byte
 	hostKey   []byte
 }
@@ -65,22 +66,29 @@ func (s *session) bind(contents []byte) string {
 		return "a second session-bind on a connection that is bound"
 	}
 	s.binding.bound, s.binding.sessionID, s.binding.hostKey = true, b.SessionID, b.HostKey
-	s.binding.serverID = s.serverOf(key)
+	s.binding.serverID, s.binding.gateway = s.serverOf(key)
 	return ""
 }
 
-// serverOf is the id of the server that key proves to be, "" if it proves none.
-func (s *session) serverOf(key ssh.PublicKey) string {
+// serverOf is the id of the server that key proves to be, and of the gateway that stands in
+// its place if one does; "" if it proves none. Whether a gateway is wanted there, the
+// identity knows.
+func (s *session) serverOf(key ssh.PublicKey) (server, gateway string) {
 	cert, _ := key.(*ssh.Certificate)
-	id, ok := sshcert.ServerOf(cert)
+	server, ok := sshcert.ServerOf(cert)
 	if !ok {
-		return ""
+		return "", ""
 	}
-	if err := sshcert.VerifyHost(cert, sshcert.ExpectHost{CAs: s.hostCAs(), ServerID: id, Now: s.now()}); err != nil {
+	e := sshcert.ExpectHost{CAs: s.hostCAs(), ServerID: server, Now: s.now()}
+	gateway, between := sshcert.GatewayOf(cert)
+	if between {
+		e.CAs, e.Gateways = s.gatewayCAs(), []string{gateway}
+	}
+	if err := sshcert.VerifyHost(cert, e); err != nil {
 		s.report("the host's certificate is not good: " + err.Error())
-		return ""
+		return "", ""
 	}
-	return id
+	return server, gateway
 }
 
 // parseHostKey takes certificates through the parser that cannot be nested, and else plain

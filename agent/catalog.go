@@ -51,7 +51,8 @@ type catalog struct {
 	seenAt  time.Time // when current was known to be current
 	ids     map[string]string
 	cas     []ssh.PublicKey
-	known   []string // the CAs of hosts in ssh's file
+	between []ssh.PublicKey // gateway CAs
+	known   sshconfig.Trust // what ssh's file says
 	skipped []string
 	problem string
 }
@@ -90,11 +91,21 @@ func (c *catalog) hostCAs() []ssh.PublicKey {
 	return c.cas
 }
 
-// trusts is true if ssh has been told of all of these CAs of hosts.
-func (c *catalog) trusts(lines []string) bool {
+func (c *catalog) gatewayCAs() []ssh.PublicKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !slices.ContainsFunc(lines, func(l string) bool { return !slices.Contains(c.known, l) })
+	return c.between
+}
+
+// trusts is true if ssh has been told of all whose certificates it may meet.
+func (c *catalog) trusts(got api.Connection) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	without := func(known []string) func(string) bool {
+		return func(l string) bool { return !slices.Contains(known, l) }
+	}
+	return !slices.ContainsFunc(got.HostCAs, without(c.known.HostCAs)) && (!got.Recorded ||
+		slices.Contains(c.known.Recorded, sshcert.HostPrincipal(got.ServerID)) && !slices.ContainsFunc(got.GatewayCAs, without(c.known.GatewayCAs)))
 }
 
 // set replaces the catalog. Names that break the grammar, and CAs that are no keys, are
@@ -106,12 +117,7 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 	for i, e := range cat.Servers {
 		cat.Servers[i].AltNames = slices.DeleteFunc(slices.Clone(e.AltNames), func(n string) bool { return ident.ServerName(n) != nil })
 	}
-	var cas []ssh.PublicKey
-	for _, line := range cat.HostCAs {
-		if key, err := sshcert.ParseLine(line); err == nil {
-			cas = append(cas, key)
-		}
-	}
+	cas, between := keysOf(cat.HostCAs), keysOf(cat.GatewayCAs)
 	ids := resolvable(cat.Servers)
 	encoded, err := json.Marshal(cat)
 	if err != nil {
@@ -120,7 +126,16 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.encoded = encoded
-	c.have, c.current, c.seenAt, c.cas, c.ids = true, cat, seen, cas, ids
+	c.have, c.current, c.seenAt, c.cas, c.between, c.ids = true, cat, seen, cas, between, ids
+}
+
+func keysOf(lines []string) (keys []ssh.PublicKey) {
+	for _, line := range lines {
+		if key, err := sshcert.ParseLine(line); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // seen notes that the catalog is current, and what is wrong nevertheless.
@@ -371,7 +386,13 @@ func (a *Agent) writeSSH(ctx context.Context) error {
 	a.catalog.mu.Lock()
 	a.catalog.skipped = skipped
 	a.catalog.mu.Unlock()
-	known, err := sshconfig.KnownHosts(sshcert.HostPattern, cat.HostCAs)
+	trust := sshconfig.Trust{Pattern: sshcert.HostPattern, HostCAs: cat.HostCAs, GatewayCAs: cat.GatewayCAs}
+	for _, e := range cat.Servers {
+		if e.Recorded {
+			trust.Recorded = append(trust.Recorded, sshcert.HostPrincipal(e.ID))
+		}
+	}
+	known, err := sshconfig.KnownHosts(trust)
 	if err != nil {
 		return err
 	}
@@ -399,7 +420,7 @@ func (a *Agent) writeSSH(ctx context.Context) error {
 	}
 	a.written = inputs
 	a.catalog.mu.Lock()
-	a.catalog.known = cat.HostCAs
+	a.catalog.known = trust
 	a.catalog.mu.Unlock()
 	return nil
 }

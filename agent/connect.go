@@ -115,11 +115,12 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	if err := client.Send(ctx, http.MethodPost, "/v1/connect", in, &got); err != nil {
 		return nil, err
 	}
-	if !a.catalog.trusts(got.HostCAs) {
-		// This machine slept while a CA was rotated: ssh must not meet a host
-		// certificate with the trust of before. Without, ssh says what is wrong.
+	if !a.catalog.trusts(got) {
+		// This machine slept while a CA was rotated, or recording switched on: ssh must
+		// not meet a host certificate with the trust of before. Without, ssh says what is
+		// wrong.
 		if err := a.refresh(ctx); err != nil {
-			a.log.Warn("the CA of hosts is another one, and the catalog could not be fetched", "error", err)
+			a.log.Warn("other CAs sign for hosts, and the catalog could not be fetched", "error", err)
 		}
 	}
 	cert, err := checkConnection(got, signer.PublicKey(), a.now())
@@ -134,7 +135,7 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 		identity: &identity{
 			serverID: got.ServerID, serverName: got.ServerName, login: got.Login, cert: cert, blob: cert.Marshal(),
 			sign:    func(data []byte) (*ssh.Signature, error) { return signer.Sign(rand.Reader, data) },
-			expires: time.Unix(int64(cert.ValidBefore), 0),
+			expires: time.Unix(int64(cert.ValidBefore), 0), gateways: gatewaysOf(got),
 		},
 		connected: &Connected{ServerID: got.ServerID, ServerName: got.ServerName, Login: got.Login, Routes: routes, Notice: got.Notice},
 	}, nil
@@ -148,6 +149,9 @@ func checkConnection(got api.Connection, key ssh.PublicKey, now time.Time) (*ssh
 	}
 	if len(got.Routes) == 0 {
 		return nil, errors.New("no route")
+	}
+	if got.Recorded && slices.ContainsFunc(got.Routes, func(r api.Route) bool { return len(r.Recipients) == 0 }) {
+		return nil, errors.New("it is to be recorded, and a route leads past the gateways")
 	}
 	cert, err := sshcert.ParseCertificateLine(got.Certificate)
 	if err != nil {
@@ -164,6 +168,24 @@ func checkConnection(got api.Connection, key ssh.PublicKey, now time.Time) (*ssh
 		return nil, api.Errorf(api.Foreign, "it is over already: is the clock of this machine right?")
 	}
 	return cert, nil
+}
+
+// gatewaysOf are the gateways that may stand in the server's place; none where the
+// connection is not recorded.
+func gatewaysOf(got api.Connection) (ids []string) {
+	if !got.Recorded {
+		return nil
+	}
+	for _, r := range got.Routes {
+		members := r.Recipients
+		if r.TLS != nil {
+			members = slices.Concat(members, r.TLS.Recipients)
+		}
+		for _, m := range members {
+			ids = append(ids, m.Gateway)
+		}
+	}
+	return ids
 }
 
 // seal makes one hello for each way that leads through gateways: a hello is good once.

@@ -29,11 +29,14 @@ type identity struct {
 	serverName string
 	login      string
 	parent     int // process id of the ssh that started the ProxyCommand; 0 if unknown
-	cert       *ssh.Certificate
-	blob       []byte // cert in wire format
-	sign       func(data []byte) (*ssh.Signature, error)
-	expires    time.Time
-	used       time.Time // of the first signature; zero before
+	// gateways are those that may stand in the server's place, where the connection is
+	// recorded; else the server shows itself.
+	gateways []string
+	cert     *ssh.Certificate
+	blob     []byte // cert in wire format
+	sign     func(data []byte) (*ssh.Signature, error)
+	expires  time.Time
+	used     time.Time // of the first signature; zero before
 }
 
 // identities are those that are alive, oldest first. It is safe for concurrent use.
@@ -95,10 +98,20 @@ func (s *identities) prune() {
 	})
 }
 
-// forServer returns the identity for a connection to serverID by process pid: the one whose
-// helper that process started, else the newest for the server. If the process has an
-// identity for another server only, it is not where it should be, and gets nothing.
-func (s *identities) forServer(serverID string, pid int) []*identity {
+// meets tells whether the connection that id is for leads to what was met: the server
+// itself or, where it is recorded, one of its gateways and never the server.
+func (id *identity) meets(serverID, gateway string) bool {
+	if gateway == "" {
+		return id.serverID == serverID && len(id.gateways) == 0
+	}
+	return id.serverID == serverID && slices.Contains(id.gateways, gateway)
+}
+
+// forServer returns the identity for a connection to serverID, or to the gateway in its
+// place, by process pid: the one whose helper that process started, else the newest for
+// it. If the process has an identity for something else only, it is not where it should be,
+// and gets nothing.
+func (s *identities) forServer(serverID, gateway string, pid int) []*identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prune()
@@ -106,11 +119,11 @@ func (s *identities) forServer(serverID string, pid int) []*identity {
 	elsewhere := false
 	for _, id := range slices.Backward(s.list) {
 		switch {
-		case id.serverID == serverID && id.parent == pid && pid != 0:
+		case id.meets(serverID, gateway) && id.parent == pid && pid != 0:
 			return []*identity{id}
-		case id.serverID == serverID && newest == nil:
+		case id.meets(serverID, gateway) && newest == nil:
 			newest = id
-		case id.serverID != serverID && id.parent == pid && pid != 0:
+		case !id.meets(serverID, gateway) && id.parent == pid && pid != 0:
 			elsewhere = true
 		}
 	}

@@ -23,19 +23,20 @@ const ourPID = 4711
 
 type bench struct {
 	testing.TB
-	ids    *identities
-	hostCA sshtest.KeyPair
-	now    time.Time
+	ids       *identities
+	hostCA    sshtest.KeyPair
+	gatewayCA sshtest.KeyPair
+	now       time.Time
 }
 
 func newBench(t testing.TB) *bench {
-	b := &bench{TB: t, hostCA: sshtest.Key(t), now: time.Now()}
+	b := &bench{TB: t, hostCA: sshtest.Key(t), gatewayCA: sshtest.Key(t), now: time.Now()}
 	b.ids = &identities{now: func() time.Time { return b.now }}
 	return b
 }
 
 func (b *bench) session(pid int) *session {
-	return &session{ids: b.ids, pid: pid, hostCAs: func() []ssh.PublicKey { return []ssh.PublicKey{b.hostCA.PublicKey()} }, now: func() time.Time { return b.now }, report: func(why string) { b.Log("refused:", why) }}
+	return &session{ids: b.ids, pid: pid, hostCAs: func() []ssh.PublicKey { return []ssh.PublicKey{b.hostCA.PublicKey()} }, gatewayCAs: func() []ssh.PublicKey { return []ssh.PublicKey{b.gatewayCA.PublicKey()} }, now: func() time.Time { return b.now }, report: func(why string) { b.Log("refused:", why) }}
 }
 
 func (b *bench) add(serverID, login string, parent int) *identity {

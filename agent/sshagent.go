@@ -38,7 +38,9 @@ type session struct {
 	ids     *identities
 	pid     int
 	hostCAs func() []ssh.PublicKey
-	now     func() time.Time
+	// gatewayCAs sign for gateways that stand in a server's place.
+	gatewayCAs func() []ssh.PublicKey
+	now        func() time.Time
 	// report tells the log why something was refused; it never gets key material.
 	report func(why string)
 
@@ -111,7 +113,7 @@ func (s *session) offered() []*identity {
 	case s.binding.refused:
 		return nil
 	case s.binding.bound:
-		return s.ids.forServer(s.binding.serverID, s.pid)
+		return s.ids.forServer(s.binding.serverID, s.binding.gateway, s.pid)
 	default:
 		return s.ids.forProcess(s.pid)
 	}

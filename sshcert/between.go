@@ -104,6 +104,20 @@ func gatewayHostKeyID(gateway, server string) string {
 	return "cardea:gateway=" + gateway + ":host=" + server
 }
 
+// GatewayOf reads which gateway a host certificate claims to be of, standing for its server.
+// It is a claim until VerifyHost has confirmed it for that very gateway.
+func GatewayOf(cert *ssh.Certificate) (gatewayID string, ok bool) {
+	if cert == nil || cert.CertType != ssh.HostCert {
+		return "", false
+	}
+	rest, is := strings.CutPrefix(cert.KeyId, "cardea:gateway=")
+	gateway, _, host := strings.Cut(rest, ":host=")
+	if !is || !host {
+		return "", false
+	}
+	return gateway, true
+}
+
 func (t Target) check() error {
 	if t.Lifetime > TargetLifetime {
 		return fmt.Errorf("lifetime %s is above %s", t.Lifetime, TargetLifetime)

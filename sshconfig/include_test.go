@@ -78,9 +78,10 @@ func TestKnownHostsTrustsTheCAForOurNamesOnly(t *testing.T) {
 	identity := user.Write(t, dir+"/id")
 	server := sshtest.Start(t, "HostKey "+hostKey, "HostCertificate "+certificate, sshtest.AuthorizedKeys(t, sshtest.Line(user.PublicKey())))
 
-	try := func(name string, cas []string, host Host, want bool) {
+	attempt := func(name string, trust Trust, host Host, want bool) {
 		t.Helper()
-		text, err := KnownHosts("*.cardea", cas)
+		trust.Pattern = "*.cardea"
+		text, err := KnownHosts(trust)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,10 +93,33 @@ func TestKnownHostsTrustsTheCAForOurNamesOnly(t *testing.T) {
 			t.Errorf("%s: exit %d\n%s", name, r.Exit, r.Stderr)
 		}
 	}
+	try := func(name string, cas []string, host Host, want bool) {
+		t.Helper()
+		attempt(name, Trust{HostCAs: cas}, host, want)
+	}
 	try("the right server", []string{sshtest.Line(ca.PublicKey()) + " comment"}, h, true)
 	try("during a rotation", []string{sshtest.Line(other.PublicKey()), sshtest.Line(ca.PublicKey())}, h, true)
 	try("a CA that is not the team's", []string{sshtest.Line(other.PublicKey())}, h, false)
 	try("the certificate of another server", []string{sshtest.Line(ca.PublicKey())}, host("web-1"), false)
+
+	// The CA of gateways counts for the servers that are recorded, and for no other.
+	hosts, gateways := []string{sshtest.Line(other.PublicKey())}, []string{sshtest.Line(key.PublicKey()), sshtest.Line(ca.PublicKey())}
+	var many []string
+	for i := range 3*recordedPer + 1 {
+		many = append(many, fmt.Sprintf("srv_%d.cardea", i))
+	}
+	attempt("a gateway in the place of a recorded server", Trust{HostCAs: hosts, Recorded: append(many, h.HostKeyAlias), GatewayCAs: gateways}, h, true)
+	attempt("a gateway in the place of a server that is not recorded", Trust{HostCAs: hosts, Recorded: many, GatewayCAs: gateways}, h, false)
+	attempt("a gateway where none is recorded", Trust{HostCAs: hosts, GatewayCAs: gateways}, h, false)
+	attempt("a recorded server without gateways", Trust{HostCAs: hosts, Recorded: []string{h.HostKeyAlias}}, h, false)
+	for _, name := range []string{"*", "a,b", "a b", "a\n*", ""} {
+		if _, err := KnownHosts(Trust{Pattern: "*.cardea", HostCAs: hosts, GatewayCAs: gateways, Recorded: []string{name}}); err == nil {
+			t.Errorf("the name %q was written", name)
+		}
+	}
+	if _, err := KnownHosts(Trust{Pattern: "*.cardea", HostCAs: hosts, GatewayCAs: []string{"* " + gateways[0]}, Recorded: many}); err == nil {
+		t.Error("a gateway CA that is no key was written")
+	}
 }
 
 func TestKnownHostsRefusesWhatIsNoKey(t *testing.T) {
@@ -103,12 +127,12 @@ func TestKnownHostsRefusesWhatIsNoKey(t *testing.T) {
 	for name, cas := range map[string][]string{
 		"none": nil, "empty": {""}, "two lines": {good + "\n* " + good}, "a host before it": {"* " + good}, "RSA": {"ssh-rsa AAAA"}, "no base64": {"ssh-ed25519 $(id)"},
 	} {
-		if text, err := KnownHosts("*.cardea", cas); err == nil {
+		if text, err := KnownHosts(Trust{Pattern: "*.cardea", HostCAs: cas}); err == nil {
 			t.Errorf("%s: written as %q", name, text)
 		}
 	}
 	for _, pattern := range []string{"*", "", "*.cardea,*", "* x", "*.card\nea"} {
-		if _, err := KnownHosts(pattern, []string{good}); err == nil {
+		if _, err := KnownHosts(Trust{Pattern: pattern, HostCAs: []string{good}}); err == nil {
 			t.Errorf("pattern %q was written", pattern)
 		}
 	}

@@ -4,28 +4,57 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// KnownHosts writes a known_hosts file that trusts the given host CAs for names that match
-// pattern ("*.cardea"), and nothing else. Each CA is an authorized_keys line; its comment is
-// dropped. Without any CA it is an error: an empty file would make ssh ask its user, and
-// there is no trust on first use.
-func KnownHosts(pattern string, hostCAs []string) ([]byte, error) {
-	if len(hostCAs) == 0 {
+// Trust is what a known_hosts file says. Each CA is an authorized_keys line; its comment is
+// dropped.
+type Trust struct {
+	Pattern string   // of the names of all servers ("*.cardea")
+	HostCAs []string // sign their host certificates
+	// Recorded are the names of the servers in whose place a recording gateway may stand,
+	// and GatewayCAs sign the certificates with which it does so, for no other name.
+	Recorded   []string
+	GatewayCAs []string
+}
+
+// recordedPer is how many names share a line. ssh reads each line in full, and has no
+// room for very long ones in old versions.
+const recordedPer = 64
+
+// KnownHosts writes a known_hosts file that trusts t, and nothing else. Without any host CA
+// it is an error: an empty file would make ssh ask its user, and there is no trust on
+// first use.
+func KnownHosts(t Trust) ([]byte, error) {
+	if len(t.HostCAs) == 0 {
 		return nil, errors.New("no host CA: the list of servers is not complete; type: cardea status")
 	}
-	if err := checkAlias(strings.TrimPrefix(pattern, "*")); err != nil {
+	if err := checkAlias(strings.TrimPrefix(t.Pattern, "*")); err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
 	b.WriteString("# Written by cardea and kept up to date by it: what you change here is lost.\n")
-	for _, ca := range hostCAs {
+	for _, ca := range t.HostCAs {
 		key, err := plainKey(ca)
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&b, "@cert-authority %s %s cardea host CA\n", pattern, key)
+		fmt.Fprintf(&b, "@cert-authority %s %s cardea host CA\n", t.Pattern, key)
+	}
+	for names := range slices.Chunk(t.Recorded, recordedPer) {
+		for _, name := range names {
+			if err := checkAlias(name); err != nil {
+				return nil, err
+			}
+		}
+		for _, ca := range t.GatewayCAs {
+			key, err := plainKey(ca)
+			if err != nil {
+				return nil, err
+			}
+			fmt.Fprintf(&b, "@cert-authority %s %s cardea gateway CA\n", strings.Join(names, ","), key)
+		}
 	}
 	return b.Bytes(), nil
 }
@@ -35,7 +64,7 @@ func plainKey(line string) (string, error) {
 	const base64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 	fields := strings.Fields(line)
 	if strings.ContainsAny(strings.TrimRight(line, "\r\n"), "\r\n") || len(fields) < 2 || fields[0] != "ssh-ed25519" || strings.Trim(fields[1], base64) != "" {
-		return "", fmt.Errorf("host CA %.80q is not one line with an ssh-ed25519 key", line)
+		return "", fmt.Errorf("CA %.80q is not one line with an ssh-ed25519 key", line)
 	}
 	return fields[0] + " " + fields[1], nil
 }

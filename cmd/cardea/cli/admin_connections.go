@@ -30,6 +30,7 @@ func connectionColumns() []column[api.GatewaySession] {
 			}
 			return s.Cause + ": " + s.EndReason
 		}},
+		{"recording", func(s api.GatewaySession) string { return recordingState(s.Recording, s.Overdue) }},
 		{"id", func(s api.GatewaySession) string { return s.ID }},
 	}
 }
@@ -142,4 +143,12 @@ func (a *app) endConnections(ctx context.Context, args []string, in api.EndSessi
 		a.say("%d connections end", ended.Count)
 	}
 	return nil
+}
+
+// recordingState is how far a recording is; an overdue one is not on its way any more.
+func recordingState(state string, overdue bool) string {
+	if overdue {
+		return state + ", overdue"
+	}
+	return state
 }

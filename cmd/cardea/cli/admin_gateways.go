@@ -32,6 +32,8 @@ func healthOf(g api.Gateway) string {
 		return "refuses connections"
 	case g.Draining:
 		return "draining"
+	case g.Healthy && g.Records:
+		return "healthy, records"
 	case g.Healthy:
 		return "healthy"
 	case g.Health != "":

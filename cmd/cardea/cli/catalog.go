@@ -200,6 +200,10 @@ func serverColumns(a *app, rows ...api.CatalogEntry) []column[api.CatalogEntry] 
 		{"labels", func(s api.CatalogEntry) string { return labels(s.Labels) }},
 		{"id", func(s api.CatalogEntry) string { return s.ID }},
 	}
+	if slices.ContainsFunc(rows, func(s api.CatalogEntry) bool { return s.Recorded }) {
+		recorded := column[api.CatalogEntry]{"recorded", func(s api.CatalogEntry) string { return yesNo(s.Recorded) }}
+		columns = slices.Insert(columns, 5, recorded) // behind the gateway, which does it
+	}
 	if !slices.ContainsFunc(rows, func(s api.CatalogEntry) bool { return len(s.AltNames) > 0 }) {
 		return columns
 	}

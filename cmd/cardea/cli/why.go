@@ -58,6 +58,15 @@ func (a *app) why(ctx context.Context, o whyOptions) error {
 		{"Allowed", func(w api.Why) string { return yesNo(w.Allow) }},
 		{"Reason", func(w api.Why) string { return w.Reason }},
 		{"Hint", func(w api.Why) string { return w.Hint }},
+		{"Recorded", func(w api.Why) string {
+			switch {
+			case w.Input:
+				return "yes, with what you type"
+			case w.Recorded:
+				return "yes"
+			}
+			return ""
+		}},
 	}, sudoColumns(w.Sudo)...))
 	if err == nil && !w.Allow {
 		err = silentError{ExitDenied}
