@@ -95,7 +95,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newLogin(a), newLogout(a), newStatus(a),
 		newSSH(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a),
-		newSSHConfig(a), newProxyCommand(a), newAgent(a),
+		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a),
 		newVersion(a), newAdmin(a),
 	)
 	a.finish(root)

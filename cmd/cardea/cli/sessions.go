@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/agessh"
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/cardea-ssh/cardea/internal/term"
+	"github.com/cardea-ssh/cardea/recording"
+)
+
+func newSessions(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "sessions", GroupID: groupAccess,
+		Short: "Play, export and verify recorded sessions",
+	}
+	cmd.AddCommand(newSessionsPlay(a), newSessionsExport(a), newSessionsVerify(a))
+	return cmd
+}
+
+// recordingArg is what the verbs take.
+const recordingArg = "RECORDING"
+
+// openRecording finds a recording: a folder with its segments, or one segment.
+func (a *app) openRecording(_ context.Context, ref string) (fs.FS, error) {
+	info, err := os.Stat(ref)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no folder or file %q; give the folder that holds %s", ref, recording.SegmentName(1))
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return os.DirFS(ref), nil
+	}
+	return oneFile{os.DirFS(filepath.Dir(ref)), filepath.Base(ref)}, nil
+}
+
+// oneFile is a folder of which nothing is seen but one file.
+type oneFile struct {
+	folder fs.FS
+	name   string
+}
+
+func (f oneFile) Open(name string) (fs.File, error) {
+	if name != f.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return f.folder.Open(name)
+}
+
+func (f oneFile) ReadDir(string) ([]fs.DirEntry, error) {
+	info, err := fs.Stat(f.folder, f.name)
+	if err != nil {
+		return nil, err
+	}
+	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
+}
+
+// readRecording opens a recording to be read with the identities in some files.
+func (a *app) readRecording(ctx context.Context, ref string, identityFiles []string) (*recording.Reader, error) {
+	folder, err := a.openRecording(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if len(identityFiles) == 0 {
+		return nil, &usageError{"recordings are encrypted", "give --identity FILE with a key of age or an ssh-ed25519 key that can read them"}
+	}
+	var identities []age.Identity
+	for _, name := range identityFiles {
+		found, err := readIdentities(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		identities = append(identities, found...)
+	}
+	r, err := recording.NewReader(folder, identities...)
+	if errors.Is(err, recording.ErrNoIdentity) {
+		return nil, fmt.Errorf("%w; give --identity FILE with another one", err)
+	}
+	return r, err
+}
+
+// maxKeyFile bounds a file of keys, in bytes.
+const maxKeyFile = 1 << 20
+
+func readKeyFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxKeyFile {
+		return nil, fmt.Errorf("%s is too large to be a file of keys; give another one", name)
+	}
+	return b, nil
+}
+
+// readIdentities reads a file as age-keygen or ssh-keygen makes it. Of what it holds
+// nothing is ever repeated.
+func readIdentities(ctx context.Context, name string) ([]age.Identity, error) {
+	b, err := readKeyFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(b, []byte("-----BEGIN")) {
+		ids, err := age.ParseIdentities(bytes.NewReader(b))
+		if err != nil {
+			return nil, fmt.Errorf("%s holds no identity of age; give a file as age-keygen makes it, or an ssh-ed25519 key", name)
+		}
+		return ids, nil
+	}
+	id, err := agessh.ParseIdentity(b)
+	var locked *ssh.PassphraseMissingError
+	if errors.As(err, &locked) && locked.PublicKey != nil {
+		id, err = agessh.NewEncryptedSSHIdentity(locked.PublicKey, b, func() ([]byte, error) { return passphrase(ctx, name) })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s holds no key that can decrypt; give an ssh-ed25519 key or a file of age-keygen", name)
+	}
+	return []age.Identity{id}, nil
+}
+
+// passphrase asks at the terminal.
+func passphrase(ctx context.Context, name string) ([]byte, error) {
+	t, err := term.Open()
+	if err != nil {
+		return nil, fmt.Errorf("%s has a passphrase, and there is no terminal to ask for it; give a key without one", name)
+	}
+	defer t.Close()
+	secret, err := t.Secret(ctx, "Passphrase for "+name+": ")
+	return []byte(strings.TrimRight(secret, "\r\n")), err
+}
+
+// identityFlag adds --identity.
+func identityFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVarP(files, "identity", "i", nil, "file with a key that can read the recording: of age, or ssh-ed25519")
+	cmd.MarkFlagFilename("identity")
+}

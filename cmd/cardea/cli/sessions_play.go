@@ -1,0 +1,292 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	xterm "golang.org/x/term"
+
+	"github.com/cardea-ssh/cardea/internal/term"
+	"github.com/cardea-ssh/cardea/recording"
+)
+
+type playOptions struct {
+	ref        string
+	identities []string
+	channel    uint32
+	speed      float64
+	idle       time.Duration
+	at         string
+}
+
+func newSessionsPlay(a *app) *cobra.Command {
+	var o playOptions
+	cmd := &cobra.Command{
+		Use: "play " + recordingArg, Short: "Show what a recorded session showed",
+		Long: "Show what a recorded session showed, in its own time. Space pauses, + and - change the speed, q ends.\n" +
+			"Where stdout is no terminal nothing waits. Codes by which a program could do more to your terminal than draw are left out.",
+		Example: "  cardea sessions play -i key.txt ses_abc/ --idle-limit 2s\n  cardea sessions play -i key.txt ses_abc/ --at 1h2m --speed 4",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.ref = args[0]
+			if o.speed <= 0 || o.speed > maxSpeed {
+				return usageErrorf(cmd, "--speed is %v; give a number above 0, at most %d", o.speed, maxSpeed)
+			}
+			return a.sessionsPlay(cmd.Context(), o)
+		},
+	}
+	identityFlag(cmd, &o.identities)
+	cmd.Flags().Uint32Var(&o.channel, "channel", 0, "the channel to show; 0 is the first that shows something")
+	cmd.Flags().Float64Var(&o.speed, "speed", 1, "how many times as fast")
+	cmd.Flags().DurationVar(&o.idle, "idle-limit", 0, "let no pause take longer than this, for example 2s")
+	cmd.Flags().StringVar(&o.at, "at", "", "where to begin: 90s, 1h2m, 1:02:03, or a time such as 2026-11-21T09:30:00Z")
+	return cmd
+}
+
+const (
+	maxSpeed = 1000
+	// backlog is how far before --at reading begins, and backlogBytes how much of that is
+	// drawn at once: what stands on a screen is rarely older.
+	backlog      = 10 * time.Minute
+	backlogBytes = 1 << 20
+)
+
+func (a *app) sessionsPlay(ctx context.Context, o playOptions) error {
+	r, err := a.readRecording(ctx, o.ref, o.identities)
+	if err != nil {
+		return err
+	}
+	at, err := instant(o.at, r.Header().Started)
+	if err != nil {
+		return err
+	}
+	p := &player{
+		app: a, reader: r, out: &screen{out: a.out}, pace: recording.Pace{Speed: o.speed, Idle: o.idle},
+		terminal: recording.Terminal{Channel: o.channel},
+	}
+	if at > 0 {
+		if err := p.catchUp(at); err != nil {
+			return err
+		}
+	}
+	out, ok := a.out.(*os.File)
+	if !ok || !term.IsTerminal(out) {
+		return p.run(ctx)
+	}
+	p.waits = true
+	return p.atTerminal(ctx, out)
+}
+
+// instant reads --at: how far into the session, or when.
+func instant(text string, started time.Time) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return d, nil
+	}
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return max(t.Sub(started), 0), nil
+	}
+	total, parts := time.Duration(0), strings.Split(text, ":")
+	for _, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 16)
+		if err != nil || len(parts) < 2 || len(parts) > 3 {
+			return 0, &usageError{fmt.Sprintf("--at %q is no time", text), "give 90s, 1h2m, 1:02:03 or 2026-11-21T09:30:00Z"}
+		}
+		total = total*60 + time.Duration(n)*time.Second
+	}
+	return total, nil
+}
+
+// player shows one channel.
+type player struct {
+	*app
+	reader   *recording.Reader
+	out      *screen
+	pace     recording.Pace
+	terminal recording.Terminal
+	waits    bool
+	keys     <-chan byte
+	first    *recording.Event // read already
+}
+
+// errQuit ends the play by a key.
+var errQuit = errors.New("quit")
+
+// catchUp goes to a time and draws what was put out shortly before.
+func (p *player) catchUp(at time.Duration) error {
+	if err := p.sizeFirst(); err != nil {
+		return err
+	}
+	if err := p.reader.Seek(max(at-backlog, 0)); err != nil {
+		return err
+	}
+	var before []byte
+	for {
+		e, err := p.reader.Next()
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("the recording ends before %v; give an earlier --at", at)
+		}
+		if err != nil {
+			return err
+		}
+		shows := p.terminal.Shows(e)
+		if e.At >= at {
+			p.first = &e
+			break
+		}
+		if shows && (e.Kind == recording.Output || e.Kind == recording.Errput) {
+			if before = append(before, e.Data...); len(before) > 2*backlogBytes {
+				before = append(before[:0], before[len(before)-backlogBytes:]...)
+			}
+		}
+	}
+	p.pace.From(at)
+	_, err := p.out.Write(before[max(len(before)-backlogBytes, 0):])
+	return err
+}
+
+// sizeFirst reads how the session began: which channel, and how large its terminal.
+func (p *player) sizeFirst() error {
+	const enough = 100 // events: requests come before any output
+	for range enough {
+		e, err := p.reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if p.terminal.Shows(e); e.Kind == recording.Output {
+			return nil
+		}
+	}
+	return nil
+}
+
+// run shows events until they end, or a key or a signal ends it.
+func (p *player) run(ctx context.Context) error {
+	for {
+		e, err := p.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.wait(ctx, e); err != nil {
+			return err
+		}
+		if err := p.show(e); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *player) next() (recording.Event, error) {
+	if e := p.first; e != nil {
+		p.first = nil
+		return *e, nil
+	}
+	return p.reader.Next()
+}
+
+func (p *player) show(e recording.Event) error {
+	shows := p.terminal.Shows(e)
+	switch {
+	case e.Kind == recording.Gap:
+		missing, _ := recording.Decode[recording.Missing](e)
+		p.say("note: something is missing here: %s", missing.Why)
+	case shows && (e.Kind == recording.Output || e.Kind == recording.Errput):
+		_, err := p.out.Write(e.Data)
+		return err
+	}
+	return nil
+}
+
+// wait waits for the time of an event, and obeys keys meanwhile.
+func (p *player) wait(ctx context.Context, e recording.Event) error {
+	if err := ctx.Err(); err != nil || !p.waits {
+		return err
+	}
+	timer := time.NewTimer(p.pace.Until(e.At))
+	defer timer.Stop()
+	paused := false
+	for {
+		due := timer.C
+		if paused {
+			due = nil
+		}
+		select {
+		case <-due:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case key := <-p.keys:
+			switch key {
+			case 'q', 3: // Ctrl-C, of which a raw terminal makes no signal
+				return errQuit
+			case ' ':
+				paused = !paused
+				if !paused {
+					return nil // the pause is over, and so is the wait
+				}
+			case '+':
+				p.pace.Speed = min(p.pace.Speed*2, maxSpeed)
+				timer.Reset(0)
+			case '-':
+				p.pace.Speed = max(p.pace.Speed/2, 1.0/maxSpeed)
+			}
+		}
+	}
+}
+
+// atTerminal plays with the terminal raw: keys are ours, and what the terminal may
+// answer to what it is shown is typed into nothing.
+func (p *player) atTerminal(ctx context.Context, out *os.File) error {
+	in, ok := p.in.(*os.File)
+	if !ok || !term.IsTerminal(in) {
+		defer fmt.Fprint(out, undo)
+		return p.run(ctx)
+	}
+	state, err := xterm.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return fmt.Errorf("make the terminal raw: %w", err)
+	}
+	restore := func() {
+		fmt.Fprint(out, undo+"\r\n")
+		xterm.Restore(int(in.Fd()), state)
+	}
+	defer restore()
+	keys := make(chan byte)
+	p.keys = keys
+	over, stop := context.WithCancel(ctx)
+	defer stop()
+	// A read of a terminal cannot be called off: this one ends with the program, which is
+	// about to end when the play does.
+	go func() {
+		b := make([]byte, 1)
+		for {
+			if n, err := in.Read(b); err != nil || n == 0 {
+				return
+			}
+			select {
+			case keys <- b[0]:
+			case <-over.Done():
+				return
+			}
+		}
+	}()
+	if err := p.run(ctx); !errors.Is(err, errQuit) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+//go:build unix
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	xterm "golang.org/x/term"
+)
+
+// shownOn is what a terminal was given so far.
+type shownOn struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *shownOn) follow(r io.Reader) {
+	b := make([]byte, 4096)
+	for {
+		n, err := r.Read(b)
+		s.mu.Lock()
+		s.b.Write(b[:n])
+		s.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// await waits until text is there.
+func (s *shownOn) await(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		s.mu.Lock()
+		got := s.b.String()
+		s.mu.Unlock()
+		if strings.Contains(got, text) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no %q in %q", text, got)
+		}
+	}
+}
+
+func TestPlayAtATerminalTakesItsTimeAndObeysKeys(t *testing.T) {
+	r := record(t) // an event each hour
+	for _, tc := range []struct {
+		name, keys string
+		args       []string
+		see        []string // keys are pressed one after the other, each when this was seen
+	}{
+		{"with no more than a moment between two events", "", []string{"--idle-limit", "1ms"}, []string{"hello", "bär", undo}},
+		{"until q", "q", nil, []string{"hello", undo}},
+		{"until Ctrl-C", "\x03", nil, []string{"hello", undo}},
+		{"a pause that ends goes on at once", "  q", []string{"--at", "1h"}, []string{"hello", "", "?6n", undo}},
+		{"faster", "++-q", nil, []string{"hello", "?6n", "bär", "", undo}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			master, tty, err := pty.Open()
+			if err != nil {
+				t.Skip("SKIPPED: no pseudo-terminal here: ", err)
+			}
+			defer master.Close()
+			defer tty.Close()
+			before, err := xterm.GetState(int(tty.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var screen shownOn
+			go screen.follow(master)
+			a, _, stderr := testApp(t)
+			a.in, a.out = tty, tty
+			over := make(chan ExitCode, 1)
+			go func() {
+				over <- a.run(context.Background(), append([]string{"sessions", "play", "-i", r.identity, r.dir}, tc.args...))
+			}()
+			for i, see := range tc.see {
+				if i == 0 && len(tc.args) == 0 {
+					// The first event is at once, the second after an hour: + brings it.
+					if _, err := master.WriteString("+"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				screen.await(t, see)
+				if i < len(tc.keys) {
+					if _, err := master.WriteString(tc.keys[i : i+1]); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			select {
+			case code := <-over:
+				if code != ExitOK {
+					t.Errorf("code %d: %s", code, stderr)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("the play does not end")
+			}
+			after, err := xterm.GetState(int(tty.Fd()))
+			if err != nil || *after != *before {
+				t.Errorf("the terminal is not as it was: %v", err)
+			}
+		})
+	}
+}
