@@ -6,4 +6,6 @@
 // neither read them nor change them unnoticed: frames are encrypted under a key of
 // the session that is wrapped to the project's age recipients, chained by hash,
 // and signed by the gateway.
+//
+// docs/recording.md specifies it byte by byte.
 package recording

@@ -180,6 +180,8 @@ func TestWhatOpenSSHTransfersIsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	usage, _ := exec.Command("scp").CombinedOutput()
+	old := !strings.Contains(string(usage), "ABCO") // before 8.7 scp knew its own protocol alone
 	random := rand.New(rand.NewPCG(1, 2))
 	large := make([]byte, 3_000_001)
 	for i := range large {
@@ -234,6 +236,9 @@ func TestWhatOpenSSHTransfersIsSeen(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
+			if old && slices.Contains(tc.args, "-s") {
+				t.Skip("SKIPPED: this scp does not use SFTP")
+			}
 			here, there := t.TempDir(), t.TempDir()
 			for name, data := range map[string][]byte{
 				here + "/large": large, here + "/half": large[:1_500_000], here + "/empty": nil, here + "/small": small,
@@ -249,6 +254,9 @@ func TestWhatOpenSSHTransfersIsSeen(t *testing.T) {
 			fill := strings.NewReplacer("HERE", here, "THERE", there)
 			args := []string{"-S", self}
 			for _, a := range tc.args[1:] {
+				if old && a == "-O" {
+					continue
+				}
 				args = append(args, fill.Replace(a))
 			}
 			cmd := exec.Command(tc.args[0], args...)
