@@ -123,6 +123,20 @@ func (c *Client) Send(ctx context.Context, method, path string, in, out any) err
 	return err
 }
 
+// Open reads path, whose answer is no JSON. The caller reads the body, bounds what he takes of
+// it, and closes it; ctx ends it.
+func (c *Client) Open(ctx context.Context, path string) (io.ReadCloser, error) {
+	var o opened
+	found, err := c.call(ctx, outgoing{method: http.MethodGet, path: path}, &o)
+	if err == nil && (!found || o.body == nil) {
+		err = foreign(c.URL, nil)
+	}
+	return o.body, err
+}
+
+// opened is where an answer goes that is not read here.
+type opened struct{ body io.ReadCloser }
+
 // Redeem trades an authorization code for a session: POST /oauth/token, whose
 // body is a form (RFC 6749 section 4.1.3). The prover's key must be the one
 // that the authorization request named.
@@ -172,12 +186,16 @@ func (c *Client) try(ctx context.Context, o outgoing, out any) (bool, error) {
 	if err != nil {
 		return false, unreachable(c.URL, err)
 	}
-	defer res.Body.Close()
 	if n := res.Header.Get(HeaderNonce); n != "" {
 		c.mu.Lock()
 		c.nonce = n
 		c.mu.Unlock()
 	}
+	if o, ok := out.(*opened); ok && res.StatusCode == http.StatusOK {
+		o.body = res.Body
+		return true, nil
+	}
+	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, MaxAnswer+1))
 	if err != nil {
 		return false, unreachable(c.URL, err)

@@ -84,6 +84,13 @@ const (
 	GatewayImpostor     = "gateway.impostor"      // a client met something else at a gateway's address
 	HostImpostor        = "host.impostor"         // something at a server's address did not show that server's host certificate
 
+	// Recorded sessions.
+	RecordingState   = "recording.state"   // it is finished, stored or damaged
+	RecordingImport  = "recording.import"  // another gateway tells of it, which was given the spool
+	RecordingOverdue = "recording.overdue" // nobody stores it
+	RecordingRead    = "recording.read"    // somebody reads what is stored, or tried to
+	SessionRefused   = "session.refused"   // a gateway refused a channel or a request within a session
+
 	// What a server agent tells of its host.
 	HostLogin   = "host.login"
 	HostLogout  = "host.logout"

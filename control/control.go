@@ -27,6 +27,7 @@ import (
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
+	"gocloud.dev/blob"
 	"gocloud.dev/secrets"
 )
 
@@ -58,6 +59,9 @@ type Options struct {
 	// Clouds knows the keys of clouds whose instances may enrol; nil makes one that
 	// knows what it does by itself.
 	Clouds *attestation.Verifier
+	// Recordings is the bucket in which gateways store recordings; nil if nobody has
+	// said where it is.
+	Recordings *blob.Bucket
 	// SessionLife is that of a device's session, 1 to 25 hours; zero means 12.
 	SessionLife time.Duration
 }
@@ -73,7 +77,9 @@ type Server struct {
 	proofs  dpop.Checker
 	limits  *limits
 	ration  *caller.Ration // of audit rows about refusals
-	health  daemon.Health
+	// recordings is nil where there are none.
+	recordings *recordings.Service
+	health     daemon.Health
 	// unfounded ends live sessions that nobody would be given now; nil where there are none.
 	unfounded func(context.Context) error
 
@@ -115,7 +121,12 @@ func domainRoutes(t *table) {
 	directoryRoutes(t, &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now})
 	fleetRoutes(t, machines)
 	trustRoutes(t, &trust.Service{Store: o.Store, Keeper: o.Keeper, Now: o.Now})
-	recordingRoutes(t, &recordings.Service{Store: o.Store, Now: o.Now})
+	recorded := &recordings.Service{Store: o.Store, Now: o.Now}
+	if o.Recordings != nil {
+		recorded.Bucket = o.Recordings
+	}
+	t.server.recordings = recorded
+	recordingRoutes(t, recorded)
 	liveRoutes(t, machines)
 	connections := &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now}
 	issueRoutes(t, connections)

@@ -31,6 +31,8 @@ const (
 	// callTime bounds a short call; pollTime a poll, which waits by itself.
 	callTime = 20 * time.Second
 	pollTime = api.LongPoll + 10*time.Second
+	// bulkTime lets 32 MiB through at 64 KiB/s.
+	bulkTime = 9 * time.Minute
 	// bodyTime is how long a caller may take to send api.MaxBody bytes, and
 	// answerTime to take the answer, after the call's own time.
 	bodyTime, answerTime = 10 * time.Second, 30 * time.Second
@@ -242,8 +244,11 @@ func (s *Server) within(w http.ResponseWriter, req *http.Request, r route, do fu
 	}
 	defer end()
 	limit := callTime
-	if r.Poll {
+	switch {
+	case r.Poll:
 		limit = pollTime
+	case r.Bulk:
+		limit = bulkTime
 	}
 	if r.Access != Public && r.Access != Proof {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerTime)) // as in deadlines

@@ -53,6 +53,8 @@ type route struct {
 	// Seldom marks what a machine does every few minutes, and which leaves rows that
 	// stay: one that was taken over could do it all day.
 	Seldom bool
+	// Bulk marks what sends megabytes, which may take minutes.
+	Bulk bool
 	// Doc is one line for the API's documentation.
 	Doc string
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/recordings"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -38,6 +39,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	g := daemon.NewGroup(ctx)
 	g.Go("serve", func(ctx context.Context) error { return daemon.Serve(ctx, server, listener, grace) })
 	g.Go("sweep", s.sweep)
+	if s.recordings != nil {
+		g.Go("late recordings", s.noteLate)
+	}
 	err := g.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -51,6 +55,22 @@ func (s *Server) tell(ctx context.Context, action string) error {
 	now := s.options.Now()
 	e := audit.Event{Time: now, Action: action, Outcome: audit.Allowed, Detail: map[string]string{"version": s.options.Version}}
 	return s.options.Store.AppendAudit(ctx, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+}
+
+// noteLate looks for recordings that nobody stores, until ctx ends.
+func (s *Server) noteLate(ctx context.Context) error {
+	tick := time.NewTicker(recordings.LateEvery)
+	defer tick.Stop()
+	for {
+		if err := s.recordings.NoteLate(ctx); err != nil && ctx.Err() == nil {
+			s.options.Logger.Error("look for recordings that nobody stores", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // sweep ends what is over, until ctx does. A store that fails is told of once,

@@ -279,7 +279,9 @@ var rights = map[string]Access{
 	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,
 	"POST /v1/sessions/{session}/revoke": User, "POST /v1/devices/{device}/revoke": User,
 	"POST /v1/connect": User, "POST /v1/impostors": User, "GET /v1/catalog": User, "GET /v1/why": User,
-	"GET /v1/recording-keys": User,
+	"GET /v1/recording-keys": User, "GET /v1/recordings": User, "GET /v1/recordings/{session}": User,
+	"GET /v1/recordings/{session}/segments/{segment}": User, "GET /v1/recordings/{session}/manifest": User,
+	"POST /v1/gateway/sessions/{session}/recording": Gateway, "POST /v1/gateway/sessions/{session}/refusals": Gateway,
 
 	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "POST /v1/gateway-sessions/{session}/revoke": Admin, "POST /v1/gateway-sessions/revoke": Admin, "GET /v1/audit": Admin,
 	"POST /v1/users": Admin, "GET /v1/users": Admin, "GET /v1/users/{user}": Admin, "PATCH /v1/users/{user}": Admin, "DELETE /v1/users/{user}": Admin,

@@ -63,18 +63,19 @@ type Recordings interface {
 
 	// ReportRecording stores what v says of the session's recording: Keeper, State,
 	// Segments, Bytes, Place, Head, Key, Seconds, EndCause and Fault. ErrNotFound for a
-	// session that is not recorded. ErrDenied for what would undo what is known: a
-	// recording that is not "recording" any more does not become it again, one that is
-	// stored or damaged is never finished, one that is stored never changes, and a head
-	// that is known stays, but for one that is damaged. What is known already is nil,
-	// without an audit row.
+	// session that is not recorded. Nothing that is known is undone: older news (states
+	// come in the order recording, finished, damaged, stored), and what is known already,
+	// is nil and leaves no audit row. ErrDenied for a change of one that is stored, for
+	// another place, for fewer segments, and for another head than the known one, but for
+	// one that is damaged.
 	ReportRecording(ctx context.Context, session string, v Recording, m Meta) error
 	// Recording: ErrNotFound for a session that is not recorded.
 	Recording(ctx context.Context, session string) (Recording, error)
 	// Recordings lists those of a user ("" for all), newest session first.
 	Recordings(ctx context.Context, user string, p Page) ([]Recording, string, error)
-	// LateRecordings are at most limit recordings that nobody has finished or stored, of
-	// sessions that ended before, and of which it is not noted yet.
+	// LateRecordings are at most limit recordings that nobody has stored, of sessions that
+	// ended before, or whose gateway was last heard of before, and of which it is not
+	// noted yet.
 	LateRecordings(ctx context.Context, before time.Time, limit int) ([]Recording, error)
 	// NoteLate notes it, with the audit rows of m, once: a second call is nil.
 	NoteLate(ctx context.Context, session string, m Meta) error

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/bucket"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 )
 
@@ -48,6 +49,9 @@ type options struct {
 	Instance string `name:"instance" help:"name of this instance in the audit log (default the host's name)"`
 	// SessionLife is how long a sign-in lasts, 1h to 25h.
 	SessionLife time.Duration `name:"session-life" help:"how long a sign-in lasts, 1h to 25h"`
+	// Recordings is where gateways store recordings, so that administrators can fetch
+	// them from here. Nobody can read them without a recipient's key.
+	Recordings string `name:"recordings" help:"URL of the folder or bucket in which gateways store recordings, for example s3://bucket or file:///srv/recordings"`
 	// AWSCertificates is for regions of AWS that are newer than this program: a line
 	// with the region's name and its RSA-2048 certificate, again and again. AzureRoots
 	// is for machines whose system has not the roots of Microsoft's certificates.
@@ -102,6 +106,11 @@ func (o *options) complete() error {
 			return fmt.Errorf("trusted-proxies: %q is neither an address nor a prefix", p)
 		}
 		o.proxies = append(o.proxies, prefix)
+	}
+	if o.Recordings != "" {
+		if err := bucket.Check(o.Recordings); err != nil {
+			return fmt.Errorf("recordings: %w", err)
+		}
 	}
 	return o.checkListen()
 }

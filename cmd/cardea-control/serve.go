@@ -12,10 +12,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"gocloud.dev/blob"
 
 	"github.com/cardea-ssh/cardea/ca"
 	"github.com/cardea-ssh/cardea/control"
 	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/internal/bucket"
 	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/version"
@@ -73,9 +75,16 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 	if err != nil {
 		return commandline.Wrong(err)
 	}
+	var kept *blob.Bucket
+	if o.Recordings != "" {
+		if kept, err = bucket.Open(ctx, o.Recordings); err != nil {
+			return commandline.Wrong(err)
+		}
+		defer kept.Close()
+	}
 	server, err := control.New(control.Options{
-		Clouds: clouds,
-		Store:  db, Nonces: nonces, Keys: ring, Keeper: keeper, PublicURL: public, Proxies: o.proxies,
+		Clouds: clouds, Recordings: kept,
+		Store: db, Nonces: nonces, Keys: ring, Keeper: keeper, PublicURL: public, Proxies: o.proxies,
 		Logger: log, Version: version.Get().Version, SessionLife: o.SessionLife,
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ package recordings
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -22,8 +23,13 @@ import (
 // Service works on one store, which is needed.
 type Service struct {
 	Store store.Store
+	// Bucket is where gateways store recordings; nil if nobody has said.
+	Bucket opened
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	mu      sync.Mutex
+	rations map[string]*rationed // guarded by mu: of sessions, for refusals
 }
 
 func (s *Service) now() time.Time {

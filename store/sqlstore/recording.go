@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/store"
@@ -89,7 +90,7 @@ func (s *Store) ReportRecording(ctx context.Context, session string, v store.Rec
 		if err := one(t, recordingInto(&old), recordingRows+`r.session_id = ? /*lock*/`, session); err != nil {
 			return fmt.Errorf("recording: %w", err)
 		}
-		if told(old) == told(v) {
+		if told(old) == told(v) || older(old.State, v.State) {
 			t.audit = nil
 			return nil
 		}
@@ -105,8 +106,15 @@ func (s *Store) ReportRecording(ctx context.Context, session string, v store.Rec
 }
 
 // told is what a report says.
-func told(v store.Recording) [10]any {
-	return [10]any{v.Keeper, v.State, v.Segments, v.Bytes, v.Place, v.Head, v.Key, v.Seconds, v.EndCause, v.Fault}
+func told(v store.Recording) [9]any {
+	return [9]any{v.State, v.Segments, v.Bytes, v.Place, v.Head, v.Key, v.Seconds, v.EndCause, v.Fault}
+}
+
+// older tells news that is older than what is known: it was under way for long, or
+// another gateway has imported the spool meanwhile.
+func older(old, v string) bool {
+	order := []string{store.RecordingRunning, store.RecordingFinished, store.RecordingDamaged, store.RecordingStored}
+	return slices.Index(order, v) < slices.Index(order, old) && v != store.RecordingDamaged
 }
 
 // undoes says what a report would take back of what is known, or nothing.
@@ -114,10 +122,6 @@ func undoes(old, v store.Recording) string {
 	switch {
 	case old.State == store.RecordingStored:
 		return "a recording that is stored does not change"
-	case v.State == store.RecordingRunning && old.State != v.State:
-		return "a recording that was finished does not go on"
-	case v.State == store.RecordingFinished && old.State == store.RecordingDamaged:
-		return "a recording that is damaged does not become whole in the spool"
 	case old.Head != "" && v.Head != old.Head && old.State != store.RecordingDamaged && v.State != store.RecordingDamaged && old.State != store.RecordingRunning:
 		return "the end of a recording does not change"
 	case v.Segments < old.Segments && v.State != store.RecordingDamaged:
@@ -150,8 +154,9 @@ func (s *Store) Recordings(ctx context.Context, user string, p store.Page) ([]st
 
 // LateRecordings implements store.Recordings.
 func (s *Store) LateRecordings(ctx context.Context, before time.Time, limit int) ([]store.Recording, error) {
-	return all(s.reader(ctx), recordingInto, recordingRows+`r.state IN ('recording', 'finished') AND r.overdue_at = 0 AND h.ended_at <> 0 AND h.ended_at < ?
-		ORDER BY h.ended_at, h.id LIMIT ?`, before, clamp(limit))
+	return all(s.reader(ctx), recordingInto, recordingRows+`r.state IN ('recording', 'finished') AND r.overdue_at = 0 AND h.started_at < ?
+		AND (h.ended_at <> 0 AND h.ended_at < ? OR h.ended_at = 0 AND NOT EXISTS (SELECT 1 FROM gateways w WHERE w.id = h.gateway_id AND w.reported_at >= ?))
+		ORDER BY h.started_at, h.id LIMIT ?`, before, before, before, clamp(limit))
 }
 
 // NoteLate implements store.Recordings.

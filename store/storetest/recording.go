@@ -166,20 +166,25 @@ var recordingCases = []testCase{
 		w.unlogged("the same again")
 		otherHead, otherPlace, fewer := stored, stored, stored
 		otherHead.Head, otherPlace.Place, fewer.Segments = "bb", "b", 1
-		for name, v := range map[string]store.Recording{"running again": running, "another head": otherHead, "another place": otherPlace, "fewer segments": fewer} {
+		for name, v := range map[string]store.Recording{"another head": otherHead, "another place": otherPlace, "fewer segments": fewer} {
 			if err := report(v, "refused"); err == nil {
 				w.Fatalf("%s: stored", name)
 			} else {
 				w.want(store.ErrDenied, err)
 			}
 		}
+		w.ok(report(running, "older news"))
 		w.ok(report(stored, "stored"))
 		w.ok(report(stored, "the same again"))
 		changed := stored
 		changed.Fault = "x"
 		w.want(store.ErrDenied, report(changed, "refused"))
-		w.want(store.ErrDenied, report(finished, "refused"))
+		lost := stored
+		lost.State = "damaged"
+		w.want(store.ErrDenied, report(lost, "refused"))
+		w.ok(report(finished, "older news"))
 		w.unlogged("refused")
+		w.unlogged("older news")
 		r := must[store.Recording](w)(w.s.Recording(w.ctx, h.ID))
 		w.equal([]any{r.State, r.Segments, r.Bytes, r.Head, r.Key, r.Seconds, r.EndCause, r.Place}, []any{"stored", 3, int64(300), "aa", "k", int64(9), "client", "a"})
 		w.want(store.ErrNotFound, w.s.ReportRecording(w.ctx, w.session(p).ID, stored, w.quiet()))
@@ -189,7 +194,8 @@ var recordingCases = []testCase{
 		damaged.State, damaged.Segments, damaged.Fault = "damaged", 1, "segment 2 was set aside"
 		w.ok(report(finished, "finished"))
 		w.ok(report(damaged, "damaged"))
-		w.want(store.ErrDenied, report(finished, "refused"))
+		w.ok(report(finished, "older news"))
+		w.equal(must[store.Recording](w)(w.s.Recording(w.ctx, h.ID)).State, "damaged")
 		whole := stored
 		whole.Head = "cc"
 		w.ok(report(whole, "mended"))
@@ -208,6 +214,7 @@ var recordingCases = []testCase{
 			h.EndedAt, h.Cause = w.now, "client"
 			w.ok(w.s.EndGatewaySession(w.ctx, h, w.quiet()))
 		}
+		w.ok(w.s.ReportGateway(w.ctx, p.gateway.ID, store.GatewayReport{Healthy: true}, store.Meta{Now: w.now.Add(time.Hour)}))
 		w.equal(len(must[[]store.Recording](w)(w.s.LateRecordings(w.ctx, w.now, 10))), 0)
 		found := must[[]store.Recording](w)(w.s.LateRecordings(w.ctx, w.now.Add(time.Second), 10))
 		w.equal([]any{len(found), found[0].ID}, []any{1, late.ID})
@@ -217,6 +224,8 @@ var recordingCases = []testCase{
 		w.logged("late")
 		w.unlogged("late again")
 		w.equal(len(must[[]store.Recording](w)(w.s.LateRecordings(w.ctx, w.now.Add(time.Second), 10))), 0)
+		silent := must[[]store.Recording](w)(w.s.LateRecordings(w.ctx, w.now.Add(2*time.Hour), 10))
+		w.equal([]any{len(silent), silent[0].ID}, []any{1, live.ID})
 		w.equal(must[store.GatewaySession](w)(w.s.GatewaySession(w.ctx, late.ID)).Overdue, true)
 		w.equal(must[store.GatewaySession](w)(w.s.GatewaySession(w.ctx, live.ID)).Overdue, false)
 		w.ok(w.s.ReportRecording(w.ctx, late.ID, store.Recording{Keeper: p.gateway.ID, State: "stored"}, w.quiet()))
