@@ -81,6 +81,9 @@ func (g *Gateway) reportLoop(ctx context.Context) error {
 }
 
 func (g *Gateway) reportOnce(ctx context.Context) error {
+	if g.left() {
+		return nil // the next process speaks for the gateway now
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := g.sealing.renew(g.clock.local(), &g.opener); err != nil {
@@ -88,7 +91,7 @@ func (g *Gateway) reportOnce(ctx context.Context) error {
 	}
 	why := g.health.why()
 	in := api.GatewayReport{
-		Healthy: why == "", Health: why, Draining: g.draining.Load() || g.opt.RefuseConnections, Sessions: g.sessions.count(),
+		Healthy: why == "", Health: why, Draining: g.draining.Load() || g.opt.RefuseConnections, Sessions: g.sessions.count() + g.before.count(),
 		SealingKeys: g.sealing.public(), Version: g.opt.Version,
 		Uptime: max(1, int64(g.clock.local().Sub(g.began)/time.Second)),
 	}

@@ -66,6 +66,19 @@ func (e *ends) first() (ended, bool) {
 	return e.queue[0], true
 }
 
+// lostEnd is that of a session whose process crashed.
+func lostEnd() api.SessionEnd { return api.SessionEnd{Cause: causeError} }
+
+// ids are the sessions whose ends wait to be told.
+func (e *ends) ids() (out []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, x := range e.queue {
+		out = append(out, x.session)
+	}
+	return out
+}
+
 // done forgets x, unless it was dropped meanwhile.
 func (e *ends) done(x ended) {
 	e.mu.Lock()
@@ -129,6 +142,7 @@ func (g *Gateway) sendEnd(ctx context.Context, x ended) bool {
 		return false
 	}
 	g.ends.done(x)
+	g.heir.Load().tell(word{Ended: x.session})
 	return true
 }
 

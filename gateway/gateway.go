@@ -49,6 +49,11 @@ type Options struct {
 	ProxyFrom []netip.Prefix
 	// RefuseConnections takes no new sessions and reports so; live ones run on.
 	RefuseConnections bool
+	// From is what the process before told, if this one is to take its place.
+	From *Handover
+	// DrainNotice is how long a gateway that was told to stop goes on taking sessions
+	// while it says already that it is not ready: a balancer needs so long to notice.
+	DrainNotice time.Duration
 	// DrainTime is how long live sessions may run on after the gateway was told
 	// to stop; zero means DefaultDrain.
 	DrainTime time.Duration
@@ -99,6 +104,11 @@ type Gateway struct {
 
 	draining atomic.Bool
 	refusing atomic.Bool   // by an administrator's word
+	leaving  chan struct{} // closed when the next process takes over
+	closing  func()        // see Leave; read after leaving is closed
+	next     net.Conn      // the same
+	heir     atomic.Pointer[heirloom]
+	before   before
 	report   chan struct{} // wakes the reporter; holds one
 	handlers sync.WaitGroup
 }
@@ -131,11 +141,17 @@ func New(opt Options) (*Gateway, error) {
 		target:   newTarget(opt.AllowTargets),
 		tls:      hello.ServerTLS(),
 		report:   make(chan struct{}, 1),
+		leaving:  make(chan struct{}),
 
 		complaints: rate.NewLimiter(complaintsPerSecond, complaintsBurst),
 		gate:       newGate(opt.limits),
 	}
 	g.began = g.clock.local()
+	if opt.From != nil {
+		if err := g.takeOver(*opt.From); err != nil {
+			return nil, err
+		}
+	}
 	g.health = newHealth(opt.StateDir)
 	g.health.checks.Ready("control", g.acknowledged)
 	g.health.checks.Ready("room", g.gate.room)
@@ -155,7 +171,7 @@ func New(opt Options) (*Gateway, error) {
 // Health answers /healthz and /readyz.
 func (g *Gateway) Health(mux *http.ServeMux) { g.health.checks.Register(mux) }
 
-// Run serves clients on listener until ctx ends. Then it drains: it takes no
+// Run serves clients on listener until ctx ends or Leave is called. Then it drains: it takes no
 // new sessions, lets the live ones run on for DrainTime, cuts the rest, and
 // reports their ends.
 func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
@@ -185,10 +201,12 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 		select {
 		case <-ctx.Done():
 			g.drain()
-			return nil
+		case <-g.leaving:
+			g.closeListeners(listener)
+			g.retire()
 		case <-life.Done():
-			return nil
 		}
+		return nil
 	})
 	err := parts.Wait()
 	g.gate.closeAll()
@@ -198,6 +216,9 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	g.flushRefusals()
 	if g.recorders != nil {
 		err = errors.Join(err, g.recorders.Close())
+	}
+	if g.left() {
+		g.next.Close()
 	}
 	return err
 }
@@ -212,8 +233,11 @@ func (g *Gateway) closeListeners(listener *net.TCPListener) {
 // drain returns when no session is left, or DrainTime is over.
 func (g *Gateway) drain() {
 	g.log.Info("draining", "sessions", g.sessions.count(), "limit", g.opt.DrainTime)
-	g.draining.Store(true)
 	g.health.checks.Drain()
+	if g.opt.DrainNotice > 0 {
+		sleep(context.Background(), min(g.opt.DrainNotice, g.opt.DrainTime))
+	}
+	g.draining.Store(true)
 	// Here and not by the loop: without a session to wait for, the loop might
 	// end before it has said so.
 	if err := g.reportOnce(context.Background()); err != nil {

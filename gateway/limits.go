@@ -190,6 +190,13 @@ func (g *gate) began() {
 	g.begin--
 }
 
+// busy says that somebody is on his way to a session.
+func (g *gate) busy() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.begin > 0 || g.pending.Len() > 0
+}
+
 func (g *gate) endSession() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

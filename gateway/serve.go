@@ -225,6 +225,7 @@ func (g *Gateway) start(conn client, from netip.AddrPort, ticket hello.Ticket, o
 		g.ends.add(ended{claimed.Session, api.SessionEnd{Cause: causeRevoked}})
 		return nil, &refusal{kindClaim, "the session was ended before it began", nil}
 	}
+	g.heir.Load().tell(word{Live: []string{s.id}})
 	return s, nil
 }
 

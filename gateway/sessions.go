@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,6 +141,12 @@ func (t *sessions) close() {
 	t.closed = true
 	t.mu.Unlock()
 	t.cutAll(causeDrained)
+}
+
+func (t *sessions) ids() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Keys(t.live))
 }
 
 func (t *sessions) count() int {

@@ -49,3 +49,16 @@ const (
 	tagSize     = 16 // GCM
 	wrappedSize = contentSize + tagSize
 )
+
+// Secret is the private key, for the next process of the same gateway: it passes
+// through a pipe between the two, and lies nowhere.
+func (k *SealingKey) Secret() ([]byte, error) { return k.priv.Bytes() }
+
+// ParseSealingKey reads what Secret wrote.
+func ParseSealingKey(secret []byte) (*SealingKey, error) {
+	priv, err := kem().NewPrivateKey(secret)
+	if err != nil {
+		return nil, fmt.Errorf("read sealing key: %w", err)
+	}
+	return &SealingKey{id: KeyIDOf(priv.PublicKey().Bytes()), priv: priv}, nil
+}

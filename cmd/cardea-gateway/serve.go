@@ -27,6 +27,8 @@ const (
 	configFile = "/etc/cardea/gateway.yaml"
 	// healthGrace is how long an answer to a balancer may take at the end.
 	healthGrace = time.Second
+	// balancerNotice is two or three checks of a balancer, two seconds apart.
+	balancerNotice = 5 * time.Second
 	// maxHealth connections at once: a balancer needs one or two, and nobody
 	// shall use up this gateway's descriptors there.
 	maxHealth = 16
@@ -45,6 +47,7 @@ type options struct {
 	TokenFile    string        `name:"token-file" help:"file with an enrolment token, removed after use (default enrollment.token in the state folder)"`
 	AllowTargets []string      `name:"allow-targets" help:"prefixes that may be dialled although they are loopback, link-local or a cloud's own, such as 127.0.0.0/8"`
 	Refuse       bool          `name:"refuse-connections" help:"take no new sessions; live ones run on"`
+	DrainNotice  time.Duration `name:"drain-notice" help:"how long new sessions are still taken after SIGTERM, so that a balancer notices (default 5s with proxy-from)"`
 	DrainTime    time.Duration `name:"drain-time" help:"how long live sessions run on after SIGTERM"`
 }
 
@@ -100,8 +103,10 @@ func (o options) check() (n networks, err error) {
 	if _, err := o.resolve(o.StateDir); err != nil {
 		return n, err
 	}
-	if o.DrainTime < 0 {
-		return n, fmt.Errorf("drain-time: %s is negative", o.DrainTime)
+	for name, d := range map[string]time.Duration{"drain-time": o.DrainTime, "drain-notice": o.DrainNotice} {
+		if d < 0 {
+			return n, fmt.Errorf("%s: %s is negative", name, d)
+		}
 	}
 	for _, text := range o.AllowTargets {
 		p, err := netip.ParsePrefix(text)
@@ -118,6 +123,14 @@ func (o options) check() (n networks, err error) {
 		n.proxies = append(n.proxies, p)
 	}
 	return n, nil
+}
+
+// notice is drain-notice, or what a balancer with its usual checks needs.
+func (o options) notice() time.Duration {
+	if o.DrainNotice == 0 && len(o.ProxyFrom) > 0 {
+		return balancerNotice
+	}
+	return o.DrainNotice
 }
 
 // prefixOf reads a prefix, or an address that stands for itself.
@@ -150,15 +163,19 @@ func serve(ctx context.Context, opt options, networks networks, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	listener, err := gateway.Listen(ctx, opt.Listen)
+	from, err := inherit()
 	if err != nil {
-		return cannotListen(err, opt.Listen, "--listen")
+		return err
 	}
-	var inside *net.TCPListener
-	if opt.ListenTLS != "" {
-		if inside, err = gateway.Listen(ctx, opt.ListenTLS); err != nil {
-			return cannotListen(err, opt.ListenTLS, "--listen-tls")
-		}
+	var d doors
+	if d.plain, err = d.open(ctx, from, "listen", opt.Listen, gateway.Listen); err != nil {
+		return err
+	}
+	if d.inside, err = d.open(ctx, from, "listen-tls", opt.ListenTLS, gateway.Listen); err != nil {
+		return err
+	}
+	if d.health, err = d.open(ctx, from, "health-listen", opt.HealthListen, healthListener); err != nil {
+		return err
 	}
 	recordings, err := opt.resolve(opt.StateDir)
 	if err != nil {
@@ -167,19 +184,22 @@ func serve(ctx context.Context, opt options, networks networks, log *slog.Logger
 	g, err := gateway.New(gateway.Options{
 		Recording:  recordings,
 		Credential: cred, Client: client, StateDir: opt.StateDir, AllowTargets: networks.targets,
-		TLS: inside, ProxyFrom: networks.proxies, RefuseConnections: opt.Refuse,
-		DrainTime: opt.DrainTime, Version: version.Get().Version, Log: log,
+		TLS: d.inside, ProxyFrom: networks.proxies, RefuseConnections: opt.Refuse, From: from.from(),
+		DrainTime: opt.DrainTime, DrainNotice: opt.notice(), Version: version.Get().Version, Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	health, err := healthListener(ctx, opt.HealthListen)
+	up, err := newUpgrader(&d, log)
 	if err != nil {
-		return cannotListen(err, opt.HealthListen, "--health-listen")
+		return err
 	}
-	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", listener.Addr().String(), "health", addressOf(health), "tls", addressOf(inside))
-	daemon.Notify("READY=1")
-	return runAll(ctx, g, listener, health, log)
+	if err := from.replace(ctx, g); err != nil {
+		return err
+	}
+	log.Info("serving", "gateway", cred.Gateway, "name", cred.Name, "control", cred.URL, "listen", addressOf(d.plain), "health", addressOf(d.health), "tls", addressOf(d.inside))
+	announce()
+	return runAll(ctx, g, up, from, log)
 }
 
 func cannotListen(err error, address, flag string) error {
@@ -189,45 +209,61 @@ func cannotListen(err error, address, flag string) error {
 	return fmt.Errorf("%w; choose another address with %s", err, flag)
 }
 
-func healthListener(ctx context.Context, address string) (net.Listener, error) {
-	if address == "" {
-		return nil, nil
-	}
+func healthListener(ctx context.Context, address string) (*net.TCPListener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return netutil.LimitListener(l, maxHealth), nil
+	return l.(*net.TCPListener), nil
 }
 
-// addressOf is empty for no listener; a nil *net.TCPListener is one of these.
-func addressOf(l net.Listener) string {
-	if t, tcp := l.(*net.TCPListener); l == nil || tcp && t == nil {
+// addressOf is empty for no listener.
+func addressOf(l *net.TCPListener) string {
+	if l == nil {
 		return ""
 	}
 	return l.Addr().String()
 }
 
 // runAll keeps the health port open while the gateway drains: that is when a
-// balancer must hear that it should send nobody.
-func runAll(ctx context.Context, g *gateway.Gateway, listener *net.TCPListener, health net.Listener, log *slog.Logger) error {
+// balancer must hear that it should send nobody. Where another process has taken
+// over, that one answers.
+func runAll(ctx context.Context, g *gateway.Gateway, up *upgrader, from *inheritance, log *slog.Logger) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	told := daemon.Upgrades(life)
 	parts := daemon.NewGroup(life)
-	if health != nil {
+	healthy, noHealth := context.WithCancel(life)
+	defer noHealth()
+	up.quiet = noHealth
+	if up.doors.health != nil {
 		mux := http.NewServeMux()
 		g.Health(mux)
-		parts.Go("health", func(ctx context.Context) error {
-			return daemon.Serve(ctx, daemon.NewServer(mux, log), health, healthGrace)
+		parts.Go("health", func(context.Context) error {
+			return daemon.Serve(healthy, daemon.NewServer(mux, log), netutil.LimitListener(up.doors.health, maxHealth), healthGrace)
 		})
 	}
+	if from != nil {
+		parts.Go("follow", func(life context.Context) error {
+			defer context.AfterFunc(life, func() { from.conn.Close() })()
+			g.Follow(from.lines)
+			return nil
+		})
+	}
+	parts.Go("upgrade", func(life context.Context) error {
+		until, cancel := context.WithCancel(life)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)() // one that is told to stop starts no other
+		up.run(until, g, told)
+		return nil
+	})
 	parts.Go("gateway", func(life context.Context) error {
 		defer stop()
 		both, cancel := context.WithCancel(life)
 		defer cancel()
 		defer context.AfterFunc(ctx, func() { daemon.Notify("STOPPING=1"); cancel() })()
-		return g.Run(both, listener)
+		return g.Run(both, up.doors.plain)
 	})
 	return parts.Wait()
 }
