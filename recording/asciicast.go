@@ -121,6 +121,13 @@ func (c *cast) begin() error {
 }
 
 func (c *cast) event(e Event) error {
+	if e.Kind == Gap {
+		missing, _ := Decode[Missing](e)
+		if err := c.begin(); err != nil {
+			return err
+		}
+		return c.at(e.At, "m", "something is missing here: "+missing.Why)
+	}
 	if !c.terminal.Shows(e) {
 		return nil
 	}

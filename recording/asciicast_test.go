@@ -41,6 +41,7 @@ func TestAsciicast(t *testing.T) {
 		Event{At: 5 * ms, Channel: 2, Kind: Output, Data: []byte("\xbc\xc3\x9f <b> \x1b[1m\xff\r\n")},
 		Event{At: 6 * ms, Channel: 2, Kind: Resize, Data: []byte(`{"columns":80,"rows":25}`)},
 		Event{At: 7 * ms, Channel: 2, Kind: Resize, Data: []byte(`{"columns":0,"rows":4000000000}`)},
+		Event{At: 8 * ms, Kind: Gap, Data: []byte(`{"why":"rain"}`)},
 		Event{At: 3*time.Hour + 8*ms, Channel: 2, Kind: Output, Data: []byte("\xe2\x82")},
 	)
 	for channel, want := range map[uint32]string{
@@ -50,12 +51,15 @@ func TestAsciicast(t *testing.T) {
 [0.005000,"o","üß <b> \u001b[1m\ufffd\r\n"]
 [0.006000,"r","80x25"]
 [0.007000,"r","80x25"]
+[0.008000,"m","something is missing here: rain"]
 [10800.008000,"o","\ufffd\ufffd"]
 `,
 		1: `{"height":24,"timestamp":1800000000,"title":"alice@web-1 ses_a","version":2,"width":80}
 [0.002000,"o","of another channel"]
+[0.008000,"m","something is missing here: rain"]
 `,
 		3: `{"height":24,"timestamp":1800000000,"title":"alice@web-1 ses_a","version":2,"width":80}
+[0.008000,"m","something is missing here: rain"]
 `,
 	} {
 		r, err := NewReader(s.fs(), k.identity)
@@ -125,5 +129,19 @@ func TestSeek(t *testing.T) {
 	}
 	if e, err := r.Next(); err != nil || e.At != all[len(all)-2].At {
 		t.Errorf("%v, %v", e.At, err)
+	}
+}
+
+func TestATerminalIsOfAPossibleSize(t *testing.T) {
+	var k Terminal
+	for _, size := range []Size{{maxCells, maxCells}, {maxCells + 1, 1}, {1, maxCells + 1}, {0, 1}, {1, 0}} {
+		e, err := NewEvent(0, 1, Resize, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Channel = 1
+		if k.Shows(e); k.Size != (Size{maxCells, maxCells}) {
+			t.Errorf("%v is taken", size)
+		}
 	}
 }

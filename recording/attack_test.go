@@ -154,7 +154,7 @@ func TestOneChangedBitIsFoundWhereItIs(t *testing.T) {
 			t.Fatalf("a bit at byte %d of frame %d: %v", at, frames[i].number, r.Faults)
 		}
 		lost := len(all) - len(read(t, s.fs(), k.identity))
-		if i > 0 && lost > 1 { // a head takes its segment with it
+		if lost > 1 {
 			t.Fatalf("a bit at byte %d: %d events cannot be read", at, lost)
 		}
 	}
@@ -251,5 +251,45 @@ func TestTheLinkIsTheHashOfAllBefore(t *testing.T) {
 	}
 	if fmt.Sprintf("%x", link) != p.Head {
 		t.Errorf("%x, not %s", link, p.Head)
+	}
+}
+
+func TestWhatCanBeReadIsRead(t *testing.T) {
+	k := newTeam(t)
+	good, _ := k.three(t, "ses_a")
+	stranger := newTeam(t)
+	other, _ := stranger.three(t, "ses_a")
+	all := count(read(t, good.fs(), k.identity), Output)
+	one := SegmentName(1)
+	for _, tc := range []struct {
+		name   string
+		change func(set)
+		lost   int
+		user   string
+	}{
+		{"the header of one is damaged", func(s set) { clear(s[one][framesOf(t, s[one])[1].offset+9:][:20]) }, 0, "alice"},
+		{"all headers are damaged", func(s set) {
+			for _, data := range s {
+				clear(data[framesOf(t, data)[1].offset+9:][:20])
+			}
+		}, 0, ""},
+		{"a stranger's segment stands first", func(s set) { s[one] = other[one] }, 30, "alice"},
+		{"nothing of a head is left", func(s set) { clear(s[one][40:80]) }, 30, "alice"},
+		{"it is empty", func(s set) { s[one] = nil }, 30, "alice"},
+	} {
+		s := good.clone()
+		tc.change(s)
+		r, err := NewReader(s.fs(), k.identity)
+		if err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+			continue
+		}
+		if h := r.Header(); h.User != tc.user || h.Session != "ses_a" {
+			t.Errorf("%s: header %+v", tc.name, h)
+		}
+		events := rest(t, r)
+		if lost := all - count(events, Output); lost > tc.lost || count(events, Gap) == 0 {
+			t.Errorf("%s: %d of %d are lost", tc.name, lost, all)
+		}
 	}
 }

@@ -24,6 +24,7 @@ type Reader struct {
 	numbers    []int // of the segments that are there, sorted
 
 	wrapped, secret []byte // the session key
+	barred          error  // why there is no secret
 
 	header Header
 	next   int // index of the segment to read after this one
@@ -54,19 +55,25 @@ func NewReader(folder fs.FS, identities ...age.Identity) (*Reader, error) {
 		return nil, fmt.Errorf("%w: there is no %s", ErrFormat, SegmentName(1))
 	}
 	r := &Reader{segments: folder, identities: identities, numbers: numbers}
-	// The first segment that can be read has the header; so it is known who can read.
-	for i := range numbers {
-		var seg *openSegment
-		if seg, err = r.load(numbers[i]); err == nil {
+	// All segments have the same header, and one that can be read is enough. Where there
+	// is none, what stands in a head must do.
+	found := error(nil)
+	for _, n := range numbers {
+		seg, err := r.load(n)
+		if err == nil {
 			if err = r.readHeader(seg); err == nil {
 				return r, nil
 			}
+			r.header = Header{Session: seg.head.Session, Gateway: seg.head.Gateway}
 		}
-		if errors.Is(err, ErrNoIdentity) {
-			return nil, err
+		if found == nil || errors.Is(err, ErrNoIdentity) {
+			found = err
 		}
 	}
-	return nil, err
+	if r.header.Session == "" {
+		return nil, found
+	}
+	return r, nil
 }
 
 // Segments lists the numbers of the segments in a folder, sorted.
@@ -108,12 +115,15 @@ func (r *Reader) load(number int) (*openSegment, error) {
 		return nil, err
 	}
 	seg := &openSegment{}
+	copy(data, magic) // damage there is for the verifier: whether this is a segment its head says
 	if seg.scan, err = newScanner(data); err != nil {
 		return nil, err
 	}
 	f, _, ok := seg.scan.next()
-	if !ok {
-		return nil, ErrFormat
+	if !ok || f.number != 0 {
+		if f, ok = seg.scan.mend(); !ok {
+			return nil, fmt.Errorf("%w: the head of %s is damaged", ErrFormat, SegmentName(number))
+		}
 	}
 	if seg.head, err = parseHead(f); err != nil {
 		return nil, err
@@ -121,11 +131,12 @@ func (r *Reader) load(number int) (*openSegment, error) {
 	if seg.head.Segment != number {
 		return nil, fmt.Errorf("%w: %s says that it is segment %d", ErrFormat, SegmentName(number), seg.head.Segment)
 	}
-	if r.secret == nil || !bytes.Equal(seg.head.Secret, r.wrapped) { // all segments have the same
-		if r.secret, err = unwrap(seg.head.Secret, r.identities); err != nil {
-			return nil, err
-		}
+	if !bytes.Equal(seg.head.Secret, r.wrapped) { // all segments have the same
 		r.wrapped = seg.head.Secret
+		r.secret, r.barred = unwrap(seg.head.Secret, r.identities)
+	}
+	if r.barred != nil {
+		return nil, r.barred
 	}
 	seg.sealer, err = newSealer(r.secret, seg.head.Salt, seg.head.Session, seg.head.Segment)
 	return seg, err

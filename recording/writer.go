@@ -104,6 +104,9 @@ func NewWriter(sink Sink, o WriterOptions) (*Writer, error) {
 	if o.Key == nil || len(o.Recipients) == 0 || o.Header.Session == "" || len(o.Header.Session) > maxName || len(o.Header.Gateway) > maxName {
 		return nil, errors.New("a recording needs a session, recipients and a key to sign with")
 	}
+	if o.SegmentBytes > MaxSegmentBytes-2*maxBatch {
+		return nil, errors.New("segments of that size could not be read again")
+	}
 	if o.random == nil {
 		o.random = rand.Reader
 	}

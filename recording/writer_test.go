@@ -129,6 +129,21 @@ func TestLimits(t *testing.T) {
 			t.Errorf("an id of %d bytes: %v", maxName+extra, err)
 		}
 		o = k.options("ses_a")
+		o.SegmentBytes = MaxSegmentBytes - 2*maxBatch + int64(extra)
+		if _, err := NewWriter(newMemory(), o); (err != nil) != (extra == 1) {
+			t.Errorf("segments, %d bytes beyond the limit: %v", extra, err)
+		}
+		text := []byte(`{"segment":1}`)
+		text = append(text, bytes.Repeat([]byte(" "), maxHead-len(text)+extra)...)
+		if _, err := parseHead(frame{kind: frameHead, body: text}); (err != nil) != (extra == 1) {
+			t.Errorf("a head, %d bytes beyond the limit: %v", extra, err)
+		}
+		body := append(append([]byte(magic), make([]byte, headerSize)...), make([]byte, maxBody+extra)...)
+		s := &scanner{data: putFrame(body, frameEvents, 0), number: -1, at: linkSize, last: [linkSize]byte([]byte(magic)), budget: searchBudget}
+		if _, _, ok := s.next(); ok != (extra == 0) {
+			t.Errorf("a frame, %d bytes beyond the limit: %v", extra, ok)
+		}
+		o = k.options("ses_a")
 		o.Header.Login = strings.Repeat("x", maxHeader-headerBytes(t, o.Header)+len(o.Header.Login)+extra)
 		if _, err := NewWriter(newMemory(), o); (err != nil) != (extra == 1) {
 			t.Errorf("a header, %d bytes beyond the limit: %v", extra, err)

@@ -58,7 +58,7 @@ func (a *app) sessionsExport(ctx context.Context, o exportOptions) error {
 	}
 	switch o.format {
 	case exportText:
-		return exportAsText(ctx, a.out, r, o.channel)
+		return a.exportAsText(ctx, r, o.channel)
 	case exportJSON:
 		return exportAsJSON(ctx, a.out, r, o.channel)
 	case exportFiles:
@@ -69,6 +69,14 @@ func (a *app) sessionsExport(ctx context.Context, o exportOptions) error {
 		return err
 	}
 	return out.Flush()
+}
+
+// noteGap tells of what is missing, where the form of the output has no place for it.
+func (a *app) noteGap(e recording.Event) {
+	if e.Kind == recording.Gap {
+		missing, _ := recording.Decode[recording.Missing](e)
+		a.say("note: at %v something is missing: %s", e.At.Round(time.Millisecond), missing.Why)
+	}
 }
 
 // events calls f with each event, until there are no more.
@@ -91,11 +99,12 @@ func events(ctx context.Context, r *recording.Reader, f func(recording.Event) er
 }
 
 // exportAsText writes what was put out, without the codes that moved a cursor.
-func exportAsText(ctx context.Context, w io.Writer, r *recording.Reader, channel uint32) error {
-	out := bufio.NewWriter(w)
+func (a *app) exportAsText(ctx context.Context, r *recording.Reader, channel uint32) error {
+	out := bufio.NewWriter(a.out)
 	text := &words{screen: screen{out: out}}
 	terminal := recording.Terminal{Channel: channel}
 	err := events(ctx, r, func(e recording.Event) error {
+		a.noteGap(e)
 		if !terminal.Shows(e) || e.Kind != recording.Output && e.Kind != recording.Errput {
 			return nil
 		}
@@ -227,20 +236,15 @@ type exportedFile struct {
 func (a *app) exportFiles(ctx context.Context, r *recording.Reader, channel uint32) error {
 	var rows []exportedFile
 	err := events(ctx, r, func(e recording.Event) error {
-		if channel != 0 && e.Channel != channel {
+		a.noteGap(e)
+		if e.Kind != recording.File || channel != 0 && e.Channel != channel {
 			return nil
 		}
-		switch e.Kind {
-		case recording.File:
-			f, err := recording.Decode[recording.FileAction](e)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, exportedFile{r.Header().Started.Add(e.At), e.Channel, f})
-		case recording.Gap:
-			missing, _ := recording.Decode[recording.Missing](e)
-			a.say("note: something is missing here: %s", missing.Why)
+		f, err := recording.Decode[recording.FileAction](e)
+		if err != nil {
+			return err
 		}
+		rows = append(rows, exportedFile{r.Header().Started.Add(e.At), e.Channel, f})
 		return nil
 	})
 	if err != nil {

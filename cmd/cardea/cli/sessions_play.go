@@ -200,16 +200,12 @@ func (p *player) next() (recording.Event, error) {
 }
 
 func (p *player) show(e recording.Event) error {
-	shows := p.terminal.Shows(e)
-	switch {
-	case e.Kind == recording.Gap:
-		missing, _ := recording.Decode[recording.Missing](e)
-		p.say("note: something is missing here: %s", missing.Why)
-	case shows && (e.Kind == recording.Output || e.Kind == recording.Errput):
-		_, err := p.out.Write(e.Data)
-		return err
+	p.noteGap(e)
+	if !p.terminal.Shows(e) || e.Kind != recording.Output && e.Kind != recording.Errput {
+		return nil
 	}
-	return nil
+	_, err := p.out.Write(e.Data)
+	return err
 }
 
 // wait waits for the time of an event, and obeys keys meanwhile.

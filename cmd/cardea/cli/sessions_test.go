@@ -100,7 +100,9 @@ func TestSessionsVerbs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[len(b)/2] ^= 1
+	for i := range 40 { // more than a link, without which all can be read
+		b[len(b)/2+i] ^= 1
+	}
 	if err := os.WriteFile(damaged.segment, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +137,11 @@ func TestSessionsVerbs(t *testing.T) {
 		{"files", []string{"export", "-i", r.identity, r.dir, "--format", "files"}, 0, []string{"upload", `/tmp/\x1b[31mx`, "2027-01-15T13:00:00Z"}, []string{"\x1b"}},
 		{"files as JSON", []string{"export", "-i", r.identity, r.dir, "--format", "files", "-o", "json"}, 0, []string{`"sha256": "abcd"`}, []string{"\x1b"}},
 		{"no files", []string{"export", "-i", r.identity, r.dir, "--format", "files", "--channel", "1"}, 0, []string{"no file passed"}, nil},
+		{"what is damaged is said in each form", []string{"export", "-i", damaged.identity, damaged.dir, "--format", "text"}, 0, []string{"something is missing: 000001.seg is damaged at byte"}, nil},
+		{"the fastest", []string{"play", "-i", r.identity, r.dir, "--speed", "1000"}, 0, []string{"hello"}, nil},
+		{"too fast", []string{"play", "-i", r.identity, r.dir, "--speed", "1001"}, 2, []string{"--speed"}, nil},
+		{"a file of keys that is too large", []string{"play", "-i", sizedFile(t, maxKeyFile+1), r.dir}, 1, []string{"too large"}, nil},
+		{"a file of keys that is as large as it may be", []string{"play", "-i", sizedFile(t, maxKeyFile), r.dir}, 1, []string{"holds no identity"}, nil},
 		{"verify", []string{"verify", r.dir, "--keys", r.keys, "--head", r.head, "--session", "ses_abcdefghij2345672345"}, 0, []string{"whole, and as", "client"}, nil},
 		{"verify with the key in ssh's form", []string{"verify", r.dir, "--keys", sshPublicOf(t, r)}, 0, []string{"whole, and as"}, nil},
 		{"verify with another key", []string{"verify", r.dir, "--keys", other.keys}, 1, []string{"NOT as", "key that is not known"}, nil},
@@ -163,6 +170,15 @@ func TestSessionsVerbs(t *testing.T) {
 			}
 		})
 	}
+}
+
+func sizedFile(t *testing.T, n int) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(name, make([]byte, n), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 func sshPublicOf(t *testing.T, r recorded) string {
@@ -204,6 +220,8 @@ func TestAScreenDrawsAndDoesNothingElse(t *testing.T) {
 		{"C1 controls in both forms", "\x9b6n\xc2\x9b6n\xc2\x9d0;x", "?6n?6n?0;x"},
 		{"a code with a control in it", "\x1b[1\r;3\x0531m", "\r\x1b[1;331m"},
 		{"a code that is cut off", "\x1b[1\x18a\x1b[2\x1b[3mb", "a\x1b[3mb"},
+		{"the longest code", "\x1b[" + strings.Repeat("1", maxCode-3) + "m", "\x1b[" + strings.Repeat("1", maxCode-3) + "m"},
+		{"one byte longer", "\x1b[" + strings.Repeat("1", maxCode-2) + "m" + bell + "a", "a"},
 		{"a code without end", "\x1b[" + strings.Repeat("1", 300) + "m" + bell + "a", "a"},
 	} {
 		for step := 1; step <= 3; step++ {

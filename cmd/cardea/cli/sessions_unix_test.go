@@ -58,10 +58,10 @@ func TestPlayAtATerminalTakesItsTimeAndObeysKeys(t *testing.T) {
 		see        []string // keys are pressed one after the other, each when this was seen
 	}{
 		{"with no more than a moment between two events", "", []string{"--idle-limit", "1ms"}, []string{"hello", "bär", undo}},
-		{"until q", "q", nil, []string{"hello", undo}},
-		{"until Ctrl-C", "\x03", nil, []string{"hello", undo}},
+		{"until q", "q", []string{"--at", "1h"}, []string{"hello", undo}},
+		{"until Ctrl-C", "\x03", []string{"--at", "1h"}, []string{"hello", undo}},
 		{"a pause that ends goes on at once", "  q", []string{"--at", "1h"}, []string{"hello", "", "?6n", undo}},
-		{"faster", "++-q", nil, []string{"hello", "?6n", "bär", "", undo}},
+		{"faster", "++-q", []string{"--at", "1h"}, []string{"hello", "?6n", "bär", "", undo}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			master, tty, err := pty.Open()
@@ -83,12 +83,6 @@ func TestPlayAtATerminalTakesItsTimeAndObeysKeys(t *testing.T) {
 				over <- a.run(context.Background(), append([]string{"sessions", "play", "-i", r.identity, r.dir}, tc.args...))
 			}()
 			for i, see := range tc.see {
-				if i == 0 && len(tc.args) == 0 {
-					// The first event is at once, the second after an hour: + brings it.
-					if _, err := master.WriteString("+"); err != nil {
-						t.Fatal(err)
-					}
-				}
 				screen.await(t, see)
 				if i < len(tc.keys) {
 					if _, err := master.WriteString(tc.keys[i : i+1]); err != nil {
