@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ type Options struct {
 	Log     *slog.Logger
 	// Now is the clock that certificates are judged by; nil means time.Now.
 	Now func() time.Time
+
+	// kexTime and authTime but for tests that cannot wait for them.
+	kexTime, authTime time.Duration
 }
 
 // Recorder takes the events of one session; it is called by one goroutine at a time.
@@ -120,6 +124,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.kexTime, o.authTime = cmp.Or(o.kexTime, kexTime), cmp.Or(o.authTime, authTime)
 	b := &bridge{Options: o, slots: make(chan struct{}, maxChannels), ending: make(chan struct{})}
 	b.rec.init(o.Recorder, o.Required)
 	b.user, b.server = newLeg(o.User), newLeg(o.Server)
@@ -210,7 +215,7 @@ func (b *bridge) farewell() {
 	case b.why.Cause == CauseServer:
 		b.drain(lastWords)
 	case b.why.Sentence != "":
-		b.sessions.tell(b.why.Sentence, sentenceTime)
+		b.sessions.tell(sentenceTime)
 	}
 	b.server.Close()
 	b.user.finish(finishTime)

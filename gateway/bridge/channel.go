@@ -20,12 +20,17 @@ type channel struct {
 	server ssh.Channel
 	session
 
-	up, down atomic.Int64  // bytes of data that passed
-	drained  chan struct{} // closed when all that the server sent has gone to the user
-	progress atomic.Int64  // reads of output so far
-	busy     atomic.Int32  // pumps of output that hold something
-	errput   sync.Mutex    // held to write to the user's stderr, and to end that
-	ended    bool          // the user's output has been told to end; guarded by errput
+	up, down  atomic.Int64  // bytes of data that passed
+	delivered chan struct{} // closed when all data of the server has gone to the user
+	drained   chan struct{} // closed when their end has, too
+	sent      chan struct{} // closed when all data of the user has gone to the server, and their end
+	over      chan struct{} // closed when the user knows how the program ended, or never will
+	overOnce  sync.Once
+	lastOnce  sync.Once
+	progress  atomic.Int64 // reads of output so far
+	busy      atomic.Int32 // pumps of output that hold something
+	errput    sync.Mutex   // held to write to the user's stderr, and to end that
+	ended     bool         // the user's output has been told to end; guarded by errput
 }
 
 // channels opens at the other side what one side opens.
@@ -99,7 +104,10 @@ func (b *bridge) open(from *leg, nc ssh.NewChannel, told recording.Opened) {
 		}
 		return
 	}
-	c := &channel{bridge: b, id: b.number.Add(1), told: told, drained: make(chan struct{})}
+	c := &channel{
+		bridge: b, id: b.number.Add(1), told: told,
+		delivered: make(chan struct{}), drained: make(chan struct{}), sent: make(chan struct{}), over: make(chan struct{}),
+	}
 	c.session.init()
 	if b.note(c.id, told) != nil {
 		go ssh.DiscardRequests(farRequests)
@@ -136,21 +144,21 @@ func (c *channel) carry(userRequests, serverRequests <-chan *ssh.Request) {
 		rest.Add(1)
 		b.spawn(func() { defer rest.Done(); f() })
 	}
-	sent := make(chan struct{})
-	spawn(func() { defer close(sent); c.pumpUp() })
+	spawn(func() { defer close(c.sent); c.pumpUp() })
 	spawn(func() { defer close(c.drained); c.pumpDown() })
 	spawn(func() {
 		for req := range userRequests {
 			b.guard(func() { c.request(b.user, req) })
 		}
 		c.begin(c.counting()) // it never will otherwise
-		<-sent
+		<-c.sent
 		c.server.Close()
 	})
 	for req := range serverRequests {
 		b.guard(func() { c.request(b.server, req) })
 	}
 	c.begin(c.counting())
+	c.isOver()
 	<-c.drained
 	c.user.Close()
 	rest.Wait()
@@ -204,4 +212,7 @@ func (c *channel) requestDown(from *leg, req *ssh.Request, record any) {
 	}
 	ok, _ := to.SendRequest(req.Type, req.WantReply, req.Payload)
 	req.Reply(ok, nil)
+	if _, exits := record.(recording.Exited); exits {
+		c.isOver()
+	}
 }

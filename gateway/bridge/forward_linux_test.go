@@ -84,8 +84,16 @@ func (s *real) background(args ...string) (stop func()) {
 		s.t.Fatal(err)
 	}
 	return func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
+		gone := make(chan struct{})
+		go func() { defer close(gone); cmd.Wait() }()
+		for waiting := true; waiting; { // ssh misses a signal that comes just before it waits
+			cmd.Process.Signal(os.Interrupt)
+			select {
+			case <-gone:
+				waiting = false
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
 		if os.Getenv("BRIDGE_LOG") != "" {
 			s.t.Log(stderr.String())
 		}

@@ -52,8 +52,8 @@ var errPanicked = errors.New("internal error of the gateway")
 // has succeeded, so that a failure there can be told while he still listens.
 func (b *bridge) handshake() error {
 	e := &entry{bridge: b, begin: time.Now(), done: make(chan struct{}), banner: make(chan string, 1)}
-	b.user.SetDeadline(e.begin.Add(kexTime))
-	b.server.SetDeadline(e.begin.Add(kexTime))
+	b.user.SetDeadline(e.begin.Add(b.kexTime))
+	b.server.SetDeadline(e.begin.Add(b.kexTime))
 	over, cancel := context.WithCancel(context.Background())
 	b.spawn(func() {
 		select {
@@ -100,7 +100,7 @@ func (e *entry) toUser() error {
 		},
 		VerifiedPublicKeyCallback: e.verified,
 		PreAuthConnCallback: func(c ssh.ServerPreAuthConn) {
-			e.user.SetDeadline(e.begin.Add(authTime))
+			e.user.SetDeadline(e.begin.Add(e.authTime))
 			e.preparing = c
 		},
 		AuthLogCallback: func(meta ssh.ConnMetadata, method string, err error) {
@@ -222,6 +222,6 @@ func (e *entry) checkHost(_ string, _ net.Addr, key ssh.PublicKey) error {
 		return err
 	}
 	e.hostKey = wire
-	e.server.SetDeadline(e.begin.Add(authTime))
+	e.server.SetDeadline(e.begin.Add(e.authTime))
 	return nil
 }

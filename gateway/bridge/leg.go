@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/binary"
 	"net"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,9 @@ type leg struct {
 	conn     ssh.Conn
 	chans    <-chan ssh.NewChannel
 	requests <-chan *ssh.Request
+	// first is the beginning of a packet that is to be written, and held where it is kept.
+	// Both are of whoever writes; the library lets one packet be written at a time.
+	first, held []byte
 	// last is sent to when there shall be no more sessions than were asked for.
 	last chan struct{}
 }
@@ -31,10 +35,28 @@ func (l *leg) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write writes a packet at once. The library writes one that is larger than its buffer in two
+// pieces, of which the first is the buffer; each would be a system call and a wakened peer.
+// Packets begin with their length in clear, with the ciphers that we offer too, so that it is
+// certain when the second piece comes.
 func (l *leg) Write(p []byte) (int, error) {
-	n, err := l.Conn.Write(p)
-	l.written.Add(int64(n))
-	return n, err
+	if l.first == nil && len(p) == libraryBuffer && int64(binary.BigEndian.Uint32(p)) > libraryBuffer {
+		l.first = append(l.held[:0], p...)
+		return len(p), nil
+	}
+	if l.first == nil {
+		n, err := l.Conn.Write(p)
+		l.written.Add(int64(n))
+		return n, err
+	}
+	pieces := net.Buffers{l.first, p}
+	l.held, l.first = l.first, nil
+	n, err := pieces.WriteTo(l.Conn)
+	l.written.Add(n)
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // finish sends the end of the stream and gives the peer d to close: closing at once, with

@@ -29,10 +29,16 @@ const (
 	// something to read, so that thousands of idle channels are cheap.
 	chunk     = 32 << 10
 	idleChunk = 1 << 10
+	// libraryBuffer is the size of the buffer with which golang.org/x/crypto/ssh writes, that
+	// of bufio.NewWriter.
+	libraryBuffer = 4 << 10
 
 	// exitPatience is how long an exit code waits for output that came before it: what has
 	// come is here, so it is long enough to see that nobody takes any.
 	exitPatience = 10 * time.Millisecond
+	// endPatience is how long the end of a program's output waits for its exit code, where the
+	// user may be waiting for the end.
+	endPatience = 2 * time.Second
 	// lastWords is how long a user may take to read what the server said before it went.
 	lastWords = 20 * time.Second
 	// sentenceTime bounds telling users why their session ends, finishTime closing.

@@ -88,10 +88,53 @@ func (c *channel) pumpDown() {
 		return tap.down(p)
 	}, busy)
 	both.Wait()
+	close(c.delivered)
+	c.holdEnd()
+	c.lastWord(sentenceTime)
 	c.errput.Lock()
 	defer c.errput.Unlock()
 	c.ended = true
 	c.user.CloseWrite()
+}
+
+// holdEnd keeps the end of the output back until the user knows how the program ended. Who has
+// both ends of the streams closes the channel, and the library confirms that at once: an exit
+// code could not follow any more, as it does with sshd. Where the user's own end has not come,
+// he may be waiting for this one, so then it waits no longer than endPatience.
+func (c *channel) holdEnd() {
+	if !c.isSession() {
+		return
+	}
+	patience := time.NewTimer(endPatience)
+	defer patience.Stop()
+	select {
+	case <-c.over:
+		return
+	case <-c.ending:
+		return
+	case <-patience.C:
+	}
+	select {
+	case <-c.sent:
+		select {
+		case <-c.over:
+		case <-c.ending:
+		}
+	default:
+	}
+}
+
+func (c *channel) isOver() { c.overOnce.Do(func() { close(c.over) }) }
+
+// lastWord tells the user once why the session ends, if it does by order or for a fault.
+func (c *channel) lastWord(d time.Duration) {
+	select {
+	case <-c.ending:
+		if c.isSession() && c.why.Sentence != "" {
+			c.lastOnce.Do(func() { c.say(c.why.Sentence, d) })
+		}
+	default:
+	}
 }
 
 // settle waits until the output that has come has gone to the user. Output that somebody in
@@ -102,7 +145,7 @@ func (c *channel) settle() {
 		before := c.progress.Load()
 		patience := time.NewTimer(exitPatience)
 		select {
-		case <-c.drained:
+		case <-c.delivered:
 			patience.Stop()
 			return
 		case <-patience.C:

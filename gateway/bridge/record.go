@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cardea-ssh/cardea/recording"
 )
@@ -96,7 +97,7 @@ func (b *bridge) note(channel uint32, what any) error {
 func (b *bridge) noteRequest(channel uint32, r recording.Requested) error {
 	for {
 		part := r
-		part.Command = r.Command[:min(len(r.Command), commandPart)]
+		part.Command = head(r.Command, commandPart)
 		data, err := json.Marshal(part)
 		if err != nil {
 			return err
@@ -118,4 +119,15 @@ func continued(name string) string {
 		return name
 	}
 	return name + mark
+}
+
+// head is the first n bytes of s, or some less where they would cut a character in two.
+func head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }

@@ -87,8 +87,8 @@ func (s *sessions) mention(sentence string) {
 	c.spawn(func() { c.say(sentence, sentenceTime) })
 }
 
-// tell says a sentence in every session, and returns when all have it or d is over.
-func (s *sessions) tell(sentence string, d time.Duration) {
+// tell says why the session ends in every channel, and returns when all have it or d is over.
+func (s *sessions) tell(d time.Duration) {
 	s.mu.Lock()
 	live := slices.Clone(s.live)
 	s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *sessions) tell(sentence string, d time.Duration) {
 	for _, c := range live {
 		c.spawn(func() {
 			defer func() { told <- struct{}{} }()
-			c.say(sentence, d)
+			c.lastWord(d)
 		})
 	}
 	limit := time.After(d)

@@ -1,0 +1,110 @@
+package bridge
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/recording"
+)
+
+func TestTheExitCodeArrivesThoughTheOutputEndedBefore(t *testing.T) {
+	t.Parallel()
+	s := newReal(t, nil)
+	if got := s.run("web-1", "exec >&- 2>&-; sleep 0.3; exit 3"); got.Exit != 3 {
+		t.Errorf("with no input: %+v", got)
+	}
+	// The program closes its output and waits for the end of its input, which the user keeps
+	// open until the output has ended.
+	cmd := sshtest.Command(t, "bash", "-c", `coproc "$@"; cat <&"${COPROC[0]}"; pid=$COPROC_PID; eval "exec ${COPROC[1]}>&-"; wait $pid`, "bash", sshtest.Path(t, "ssh"))
+	cmd.Args = append(cmd.Args, append(s.ssh, "web-1", "echo out; exec >&- 2>&-; cat; exit 0")...)
+	if got := sshtest.Run(t, cmd); got.Stdout != "out\n" {
+		t.Errorf("with an input that waits: %+v", got)
+	}
+}
+
+func TestKeysAreExchangedAnewUnderLoad(t *testing.T) {
+	t.Parallel()
+	// Both ends: the user's ssh and the server's sshd.
+	s := newReal(t, nil, "RekeyLimit 1M")
+	random := make([]byte, 12<<20)
+	rand.Read(random)
+	cmd := sshtest.Command(t, "ssh", append([]string{"-o", "RekeyLimit=1M"}, append(s.ssh, "web-1", "cat")...)...)
+	cmd.Stdin = bytes.NewReader(random)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.Bytes(), random) {
+		t.Errorf("%d of %d bytes came back, or others", out.Len(), len(random))
+	}
+	if kept := s.end().rec.bytes(recording.Output); sha256.Sum256([]byte(kept)) != sha256.Sum256(random) {
+		t.Error("the recording is not what the user saw")
+	}
+}
+
+func TestSilentConnectionsAreKeptAliveFromBothEnds(t *testing.T) {
+	t.Parallel()
+	s := newReal(t, nil, "ClientAliveInterval 1", "ClientAliveCountMax 1")
+	got := s.run("-v", "-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "web-1", "sleep 3.5; echo alive")
+	if got.Stdout != "alive\n" || got.Exit != 0 {
+		t.Errorf("%+v", got)
+	}
+	// ssh asks for no more sessions only of what it takes for its like.
+	if !strings.Contains(got.Stderr, "no-more-sessions@openssh.com") {
+		t.Errorf("ssh takes the gateway for a stranger:\n%s", got.Stderr)
+	}
+	if strings.Contains(got.Stderr, "hostkeys-00") || strings.Contains(got.Stderr, "\ncardea: ") {
+		t.Errorf("ssh was told what is not for it:\n%s", got.Stderr)
+	}
+	if r := all[recording.Refused](t, s.end().rec, recording.Refusal); len(r) > 0 {
+		t.Errorf("recorded %+v", r)
+	}
+}
+
+func TestRsyncAndGitWork(t *testing.T) {
+	t.Parallel()
+	s := newReal(t, nil)
+	dir := t.TempDir()
+	for name, text := range map[string]string{"a/one": "1\n", "a/b/two": strings.Repeat("2", 1<<20)} {
+		os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	transport := sshtest.Path(t, "ssh") + " " + strings.Join(s.ssh, " ")
+	for _, args := range [][]string{
+		{"rsync", "-a", "-e", transport, filepath.Join(dir, "a") + "/", "web-1:/home/alice/a/"},
+		{"rsync", "-a", "-e", transport, "web-1:/home/alice/a/", filepath.Join(dir, "back") + "/"},
+		{"git", "init", "-q", filepath.Join(dir, "repo")},
+		{"git", "-C", filepath.Join(dir, "repo"), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"},
+		{"ssh", "git init -q --bare /home/alice/repo.git"},
+		{"git", "-C", filepath.Join(dir, "repo"), "push", "-q", "web-1:/home/alice/repo.git", "HEAD:refs/heads/main"},
+		{"git", "clone", "-q", "-b", "main", "web-1:/home/alice/repo.git", filepath.Join(dir, "clone")},
+	} {
+		if args[0] == "ssh" {
+			if got := s.run("web-1", args[1]); got.Exit != 0 {
+				t.Fatalf("%v: %+v", args, got)
+			}
+			continue
+		}
+		cmd := sshtest.Command(t, args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "GIT_SSH_COMMAND="+transport, "GIT_CONFIG_GLOBAL=/dev/null", "HOME="+dir)
+		if got := sshtest.Run(t, cmd); got.Exit != 0 {
+			t.Fatalf("%v: %+v", args, got)
+		}
+	}
+	back, err := os.ReadFile(filepath.Join(dir, "back/b/two"))
+	if err != nil || len(back) != 1<<20 {
+		t.Errorf("rsync brought back %d bytes: %v", len(back), err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "clone/.git/HEAD")); err != nil {
+		t.Error(err)
+	}
+}
