@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/term"
 	"github.com/cardea-ssh/cardea/recording"
 )
@@ -23,21 +24,24 @@ import (
 func newSessions(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "sessions", GroupID: groupAccess,
-		Short: "Play, export and verify recorded sessions",
+		Short: "List, play, export and verify recorded sessions",
 	}
-	cmd.AddCommand(newSessionsPlay(a), newSessionsExport(a), newSessionsVerify(a))
+	cmd.AddCommand(newSessionsLs(a), newSessionsShow(a), newSessionsPlay(a), newSessionsExport(a), newSessionsVerify(a), newSessionsDownload(a))
 	return cmd
 }
 
 // recordingArg is what the verbs take.
 const recordingArg = "RECORDING"
 
-// openRecording finds a recording: a folder with its segments, or one segment.
-func (a *app) openRecording(_ context.Context, ref string) (fs.FS, error) {
+// openRecording finds a recording: a folder with its segments, one segment, or by the id
+// of its session what the control plane knows of.
+func (a *app) openRecording(ctx context.Context, ref string) (fs.FS, error) {
 	info, err := os.Stat(ref)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && ident.Check(ref, ident.GatewaySession) == nil:
+		return a.openStored(ctx, ref)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no folder or file %q; give the folder that holds %s", ref, recording.SegmentName(1))
+		return nil, fmt.Errorf("there is no folder or file %q; give the folder that holds %s, or the id of a session that `cardea sessions ls` shows", ref, recording.SegmentName(1))
 	case err != nil:
 		return nil, err
 	case info.IsDir():

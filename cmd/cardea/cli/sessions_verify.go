@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -49,6 +50,10 @@ func (a *app) sessionsVerify(ctx context.Context, o verifyOptions) error {
 	folder, err := a.openRecording(ctx, o.ref)
 	if err != nil {
 		return err
+	}
+	if s, is := folder.(*stored); is {
+		// What the gateway told when it was done, which no bucket can take back.
+		o.session, o.head = cmp.Or(o.session, s.info.Session), cmp.Or(o.head, s.info.Head)
 	}
 	keys, err := a.recordingKeys(ctx, o.keys)
 	if err != nil {
