@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +97,7 @@ func kills(t *testing.T) int {
 }
 
 func TestWhatUsersSawSurvivesThatTheProcessIsKilled(t *testing.T) {
+	t.Parallel()
 	for i := range kills(t) {
 		r := newRig(t)
 		cmd := exec.Command(os.Args[0], "-test.run=^$")
@@ -149,7 +151,8 @@ func TestWhatUsersSawSurvivesThatTheProcessIsKilled(t *testing.T) {
 				t.Errorf("kill %d: %s saw %d bytes, %d are recorded", i, session, text.Len(), len(got))
 			}
 		}
-		if left := folders(t, r.dir); len(left) > 0 {
+		left := slices.DeleteFunc(folders(t, r.dir), func(name string) bool { return strings.HasPrefix(name, newMark) })
+		if len(left) > 0 {
 			t.Errorf("kill %d: left: %v", i, left)
 		}
 	}
@@ -273,12 +276,13 @@ func (d *forgetful) mangle(t *testing.T) {
 }
 
 func TestAPowerCutLosesNoMoreThanTheLimit(t *testing.T) {
+	t.Parallel()
 	const limit = 150 * time.Millisecond
-	for round := range 4 {
+	for round := range 3 {
 		r := newRig(t)
 		disk := newForgetful(func() time.Duration {
 			if rand.N(4) == 0 {
-				return rand.N(2 * limit) // slower than it may be: output waits
+				return rand.N(8 * limit) // slower than it may be: output waits
 			}
 			return rand.N(5 * time.Millisecond)
 		})
@@ -286,26 +290,27 @@ func TestAPowerCutLosesNoMoreThanTheLimit(t *testing.T) {
 			o.open, o.syncDir, o.syncLimit, o.syncEvery = disk.open, disk.syncDir, limit, 10*time.Millisecond
 		})
 		type line struct {
-			at   time.Time
-			text string
+			before, after time.Time // the call of Record
+			text          string
 		}
 		recs := make([]*recorder, 4)
 		said := make([][]line, len(recs))
 		var all sync.WaitGroup
 		for i := range recs {
-			recs[i] = r.begin(s, 8<<10)
+			recs[i] = r.begin(s, int64(64<<10)<<(4*(i%2))) // a turn to the next waits for a sync too
 			all.Go(func() {
 				for n := 0; ; n++ {
 					text := fmt.Sprintf("line %d %s\n", n, strings.Repeat("x", rand.N(500)))
+					before := time.Now()
 					if recs[i].say(text) != nil {
 						return
 					}
-					said[i] = append(said[i], line{time.Now(), text})
+					said[i] = append(said[i], line{before, time.Now(), text})
 					time.Sleep(rand.N(2 * time.Millisecond))
 				}
 			})
 		}
-		time.Sleep(limit*3 + rand.N(300*time.Millisecond))
+		time.Sleep(limit*5 + rand.N(600*time.Millisecond))
 		disk.powerCut()
 		all.Wait()
 		s.Close()
@@ -329,9 +334,8 @@ func TestAPowerCutLosesNoMoreThanTheLimit(t *testing.T) {
 					continue
 				}
 				missing++
-				// The user saw nothing more once the limit was over, however long the disk
-				// took; a little more is the time between the return of Record and the note.
-				if saw := said[i][len(said[i])-1].at.Sub(l.at); saw > limit+100*time.Millisecond {
+				// The user saw nothing more once the limit was over, however long the disk took.
+				if saw := said[i][len(said[i])-1].before.Sub(l.after); saw > limit {
 					t.Errorf("round %d: what was seen within %v is missing", round, saw)
 				}
 				break
@@ -448,27 +452,26 @@ func TestOutputWaitsForADiskThatDoesNotKeepUp(t *testing.T) {
 	if err := rec.say("seen\n"); err != nil {
 		t.Fatal(err)
 	}
-	stopped := make(chan int)
+	var said atomic.Int64
+	var stop atomic.Bool
+	done := make(chan struct{})
 	go func() {
-		n := 0
-		for began := time.Now(); ; n++ {
-			at := time.Now()
-			if rec.say("more\n") != nil || time.Since(at) > limit/2 && at.Sub(began) > limit/2 || time.Since(began) > generous {
-				break
-			}
+		defer close(done)
+		for !stop.Load() && rec.say("more\n") == nil {
+			said.Add(1)
 			time.Sleep(time.Millisecond)
 		}
-		stopped <- n
 	}()
-	select {
-	case n := <-stopped:
-		t.Fatalf("output goes on or ends after %d lines", n)
-	case <-time.After(5 * limit):
-	}
+	last := int64(-1)
+	eventually(t, "the end of output", func() bool {
+		before := last
+		last = said.Load()
+		time.Sleep(2 * limit)
+		return last > 0 && last == before
+	})
+	stop.Store(true)
 	release()
-	if n := <-stopped; n == 0 {
-		t.Error("nothing came before the limit")
-	}
+	<-done
 	rec.Close(recording.Ended{Cause: "client"})
 	if err := rec.session.Finish("client", r.key); err != nil {
 		t.Fatal(err)

@@ -97,7 +97,10 @@ func (r *rig) begin(s *Spool, bytesOfSegment int64) *recorder {
 }
 
 func (r *rig) tryBegin(s *Spool, bytesOfSegment int64) (*recorder, error) {
-	o := origin()
+	return r.tryBeginOf(s, origin(), bytesOfSegment)
+}
+
+func (r *rig) tryBeginOf(s *Spool, o Origin, bytesOfSegment int64) (*recorder, error) {
 	x, err := s.Begin(o)
 	if err != nil {
 		return nil, err

@@ -66,8 +66,11 @@ func (s *Spool) jobsOf(e *entry, key ed25519.PrivateKey) (out []Job) {
 			j.Object, j.Path = path.Join(e.meta.Place(), recording.SegmentName(t.Number)), e.file(t.Number)
 			j.Size, j.SHA256 = seg.Size, seg.SHA256
 		case StoreManifest:
-			var err error
-			if j.Path, j.Size, j.SHA256, err = e.manifest(key); err != nil {
+			err := s.afloat(func() (err error) {
+				j.Path, j.Size, j.SHA256, err = e.manifest(key)
+				return err
+			})
+			if err != nil {
 				if !errors.Is(err, errNoKey) {
 					s.log.Error("cannot write the manifest of a recording", "session", e.meta.Session, "error", err)
 				}

@@ -161,13 +161,15 @@ func (s *Spool) finish(e *entry, how ending) error {
 func (s *Spool) end(e *entry, files []int, how ending) (End, error) {
 	out := End{Cause: how.cause, Lost: how.lost}
 	for _, number := range slices.Backward(files) {
-		if known := e.meta.segment(number); known != nil && known.Kept != Here {
+		known := e.meta.segment(number)
+		stored := known != nil && known.Kept != Here
+		r, err := s.endSegment(e.file(number), how, stored)
+		if stored && err != nil {
 			e.meta.fault("what came after segment %d is missing", number)
 			return out, nil
 		}
-		r, err := s.endSegment(e.dir, number, how)
 		if errors.Is(err, recording.ErrNoHead) {
-			if err := s.setFileAside(e, number, "it has no head"); err != nil {
+			if err := s.headless(e, number); err != nil {
 				return out, err
 			}
 			continue
@@ -190,8 +192,23 @@ func (s *Spool) end(e *entry, files []int, how ending) (End, error) {
 	return out, nil
 }
 
-func (s *Spool) endSegment(dir string, number int, how ending) (recording.Recovered, error) {
-	f, err := os.OpenFile(filepath.Join(dir, recording.SegmentName(number)), os.O_RDWR, 0)
+// headless takes a segment away that was just begun when its process died. What has a
+// byte in it is set aside.
+func (s *Spool) headless(e *entry, number int) error {
+	info, err := os.Lstat(e.file(number))
+	if err != nil {
+		return err
+	}
+	if info.Size() == 0 {
+		return os.Remove(e.file(number))
+	}
+	return s.setFileAside(e, number, "it has no head")
+}
+
+// endSegment sees to it that a segment ends the recording. One that is stored already
+// is not changed any more: it has its end, or that is an error.
+func (s *Spool) endSegment(path string, how ending, stored bool) (recording.Recovered, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return recording.Recovered{}, err
 	}
@@ -200,8 +217,20 @@ func (s *Spool) endSegment(dir string, number int, how ending) (recording.Recove
 	if err != nil {
 		return recording.Recovered{}, err
 	}
-	return recording.Recover(f, info.Size(), recording.RecoverOptions{Key: how.key, Cause: how.cause, Lost: how.lost, Now: s.opt.Now})
+	var segment recording.SegmentFile = f
+	if stored {
+		segment = fixed{f}
+	}
+	return recording.Recover(segment, info.Size(), recording.RecoverOptions{Key: how.key, Cause: how.cause, Lost: how.lost, Now: s.opt.Now})
 }
+
+// fixed is a file that is not changed any more.
+type fixed struct{ *os.File }
+
+var errFixed = errors.New("the segment is stored already")
+
+func (fixed) Truncate(int64) error               { return errFixed }
+func (fixed) WriteAt([]byte, int64) (int, error) { return 0, errFixed }
 
 // complete hashes the segments that nobody has hashed yet.
 func (e *entry) complete(files []int) error {

@@ -56,25 +56,26 @@ func freeSpace(path string) (free, total int64, err error) {
 }
 
 // measure looks at the file system, on which so many sessions run.
-func (r *room) measure(running int) {
+func (r *room) measure(running int) (low bool) {
 	free, total, err := r.free(r.dir)
 	r.written.Store(0)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at, r.err = time.Now(), err
 	if err != nil {
-		return
+		return true
 	}
 	r.left, r.reserve = free, r.asked
 	if r.reserve == 0 {
 		r.reserve = max(MinReserve, total/reservePart)
 	}
-	low := free < r.reserve
+	low = free < r.reserve
 	if low && !r.low {
 		r.round++
 		r.share = r.reserve / quotaPart / int64(max(1, running))
 	}
 	r.low = low
+	return low
 }
 
 // admit says whether there is room for one session more.

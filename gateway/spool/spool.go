@@ -142,6 +142,7 @@ func Open(opt Options) (*Spool, error) {
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
 	s.aside = s.countQuarantine()
+	s.layBallast()
 	return s, nil
 }
 
@@ -176,7 +177,9 @@ func (s *Spool) Run(ctx context.Context) error {
 // look measures the room, and tries a disk that has failed, and what could not be
 // written down.
 func (s *Spool) look() {
-	s.room.measure(s.recording())
+	if low := s.room.measure(s.recording()); !low {
+		s.layBallast()
+	}
 	s.disk.probe(s.opt)
 	for _, e := range s.all() {
 		e.mu.Lock()
@@ -294,7 +297,7 @@ func (s *Spool) entry(session string) (*entry, error) {
 // save writes meta.json; e.mu is held. What could not be written is tried again.
 func (s *Spool) save(e *entry) error {
 	e.known = false
-	err := e.meta.write(e.dir)
+	err := s.afloat(func() error { return e.meta.write(e.dir) })
 	e.unsaved = err != nil
 	if err != nil {
 		s.log.Error("cannot write down how far a recording is", "session", e.meta.Session, "error", err)
