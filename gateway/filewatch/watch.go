@@ -8,6 +8,7 @@ package filewatch
 
 import (
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -43,13 +44,19 @@ func Subsystem(name string, emit Emit) *Watcher {
 }
 
 // Exec watches a command, or returns nil if it transfers no files as far as one can
-// see: what a shell makes of it only the server knows.
+// see. Of a watched command nobody keeps the bytes, so nothing is taken for a transfer
+// that may run something else too: no command with operators of the shell, and no
+// program out of a folder in which a user could have put his own.
 func Exec(command string, emit Emit) *Watcher {
-	words, _ := split(command)
-	if len(words) == 0 {
+	words, simple := split(command)
+	if !simple || len(words) == 0 {
 		return nil
 	}
-	switch path.Base(words[0]) {
+	folder, name := path.Split(words[0])
+	if folder != "" && !slices.Contains(programFolders, path.Clean(folder)) {
+		return nil
+	}
+	switch name {
 	case "sftp-server":
 		return &Watcher{emit: emit, p: newSFTP(emit)}
 	case "scp":
@@ -58,6 +65,11 @@ func Exec(command string, emit Emit) *Watcher {
 		}
 	}
 	return nil
+}
+
+// programFolders are where systems keep scp and sftp-server; root alone writes there.
+var programFolders = []string{
+	"/bin", "/usr/bin", "/usr/local/bin", "/usr/lib/openssh", "/usr/lib/ssh", "/usr/libexec", "/usr/libexec/openssh", "/usr/lib/misc",
 }
 
 // FromUser takes the next bytes from the user. Call it before the server gets them.
@@ -130,26 +142,27 @@ func escapeInvalid(s string) string {
 	return b.String()
 }
 
-// split cuts a command into words as a shell does, without what a shell would put in.
-// plain is false where it would do more than that.
-func split(command string) (words []string, plain bool) {
-	plain = true
+// split cuts a command into words as a shell does, without what a shell would put in for
+// patterns. simple is false where there are operators, substitutions or open quotes.
+func split(command string) (words []string, simple bool) {
+	simple = true
 	var word strings.Builder
 	begun, quote := false, byte(0)
 	for i := 0; i < len(command); i++ {
 		c := command[i]
 		switch {
-		case quote == '\'' && c != '\'', quote == '"' && c != '"' && c != '\\':
-			plain = plain && (quote == '\'' || c != '$' && c != '`')
-			word.WriteByte(c)
-		case c == quote:
+		case c == quote && quote != 0:
 			quote = 0
-		case quote == 0 && (c == '\'' || c == '"'):
-			quote, begun = c, true
+		case quote == '\'':
+			word.WriteByte(c)
+		case c == '$' || c == '`' || quote == 0 && strings.IndexByte("\n;&|<>()", c) >= 0:
+			simple = false
 		case c == '\\' && i+1 < len(command):
 			i++
 			word.WriteByte(command[i])
-			begun = true
+			begun, simple = true, simple && command[i] != '\n'
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote, begun = c, true
 		case quote == 0 && (c == ' ' || c == '\t'):
 			if begun {
 				words = append(words, word.String())
@@ -157,7 +170,6 @@ func split(command string) (words []string, plain bool) {
 			word.Reset()
 			begun = false
 		default:
-			plain = plain && !strings.ContainsRune("$`;&|<>()*?[]{}~\n\\", rune(c))
 			word.WriteByte(c)
 			begun = true
 		}
@@ -165,5 +177,5 @@ func split(command string) (words []string, plain bool) {
 	if begun {
 		words = append(words, word.String())
 	}
-	return words, plain && quote == 0
+	return words, simple && quote == 0
 }

@@ -325,6 +325,10 @@ func TestLimitsOfSCP(t *testing.T) {
 func TestOnlyFileTransfersAreWatched(t *testing.T) {
 	for command, want := range map[string]bool{
 		"scp -t x": true, "/usr/bin/scp -v -f -- x": true, "/usr/lib/openssh/sftp-server -l INFO": true, "scp a b": false, "scp": false, "": false,
+		"scp -f *.txt ~/x": true, `scp -t -- '/tmp/a; b$c'`: true, `scp -t "/tmp/a b" /tmp/c\ d`: true,
+		// A user's own program in the guise of one, or something else behind it, would pass without its bytes being kept.
+		"scp -t x; sh": false, "scp -t x\nsh": false, "scp -f x | sh": false, "scp -t $(sh)": false, "scp -t `sh`": false, `scp -t "$(sh)"`: false,
+		"scp -t x &": false, "scp -t 'x": false, "/tmp/scp -t x": false, "./sftp-server": false, "/usr/bin/../../tmp/scp -t x": false, "A=b scp -t x": false,
 		"ls": false, "rsync --server -e.LsfxCIvu . x": false, "'scp' -t x": true,
 	} {
 		if got := Exec(command, nil) != nil; got != want {
