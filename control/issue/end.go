@@ -44,6 +44,9 @@ func (s *Service) End(ctx context.Context, by caller.Caller, session string, in 
 	if row.EndBy != "" {
 		e.Detail["ordered_by"] = row.EndBy
 	}
+	if in.Unrecorded != "" {
+		e.Detail["unrecorded"] = bounded(in.Unrecorded)
+	}
 	events := []audit.Event{e}
 	odd, err := s.judgeHostKey(ctx, row, in)
 	if err != nil {

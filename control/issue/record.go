@@ -103,6 +103,7 @@ func (s *Service) claimRecorded(ctx context.Context, by caller.Caller, in api.Cl
 	if err != nil {
 		return nil, errors.Join(err, s.abandon(ctx, by, session.ID, "the control plane could not sign; nothing was recorded"))
 	}
+	order.ServerName = f.Server.Name
 	return &api.Claimed{Session: session.ID, Record: order}, nil
 }
 
