@@ -214,7 +214,7 @@ func recordedEnd(cause string, res bridge.Result, r *recorded) api.SessionEnd {
 	}
 	for _, why := range []error{r.why, res.Unrecorded} {
 		if why != nil {
-			end.Unrecorded = "the session went on without being recorded, for the gateway could not keep it"
+			end.Unrecorded = "the gateway could not keep what passed"
 		}
 	}
 	return end
