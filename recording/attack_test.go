@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -290,6 +291,29 @@ func TestWhatCanBeReadIsRead(t *testing.T) {
 		events := rest(t, r)
 		if lost := all - count(events, Output); lost > tc.lost || count(events, Gap) == 0 {
 			t.Errorf("%s: %d of %d are lost", tc.name, lost, all)
+		}
+	}
+}
+
+// opened counts how often files are opened.
+type opened struct {
+	fs.FS
+	times map[string]int
+}
+
+func (o opened) Open(name string) (fs.File, error) {
+	o.times[name]++
+	return o.FS.Open(name)
+}
+
+func TestASegmentIsFetchedOnce(t *testing.T) {
+	k := newTeam(t)
+	good, _ := k.three(t, "ses_a")
+	o := opened{good.fs(), map[string]int{}}
+	read(t, o, k.identity)
+	for name := range good {
+		if o.times[name] != 1 {
+			t.Errorf("%s is opened %d times", name, o.times[name])
 		}
 	}
 }

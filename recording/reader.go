@@ -27,7 +27,8 @@ type Reader struct {
 	barred          error  // why there is no secret
 
 	header Header
-	next   int // index of the segment to read after this one
+	ready  *openSegment // one that is open already, behind its header
+	next   int          // index of the segment to read after this one
 	seg    *openSegment
 	last   time.Duration
 	ended  bool
@@ -62,6 +63,7 @@ func NewReader(folder fs.FS, identities ...age.Identity) (*Reader, error) {
 		seg, err := r.load(n)
 		if err == nil {
 			if err = r.readHeader(seg); err == nil {
+				r.ready = seg
 				return r, nil
 			}
 			r.header = Header{Session: seg.head.Session, Gateway: seg.head.Gateway}
@@ -101,11 +103,14 @@ func readFile(folder fs.FS, name string) ([]byte, error) {
 		return nil, fmt.Errorf("open a segment: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxSegmentBytes+1))
-	if err != nil {
+	var data bytes.Buffer
+	if info, err := f.Stat(); err == nil && info.Size() >= 0 && info.Size() <= MaxSegmentBytes {
+		data.Grow(int(info.Size()) + bytes.MinRead) // so that it does not grow by doubling
+	}
+	if _, err := data.ReadFrom(io.LimitReader(f, MaxSegmentBytes+1)); err != nil {
 		return nil, fmt.Errorf("read a segment: %w", err)
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // load reads a segment up to its header.
@@ -247,7 +252,11 @@ func (r *Reader) enter() {
 		r.missing(0, "segments before %s are missing", SegmentName(number))
 	}
 	r.next++
-	seg, err := r.load(number)
+	seg, err := r.ready, error(nil)
+	r.ready = nil
+	if seg == nil || seg.head.Segment != number {
+		seg, err = r.load(number)
+	}
 	if err != nil {
 		r.missing(0, "%s cannot be read: %v", SegmentName(number), err)
 		return
