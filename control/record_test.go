@@ -482,3 +482,68 @@ func TestRecordingKeysAreKept(t *testing.T) {
 		t.Errorf("keys %+v", rows)
 	}
 }
+
+// The gateway CA is rotated while people connect: what was issued before a step is good after it.
+func TestTheGatewayCAIsRotatedUnderway(t *testing.T) {
+	t.Parallel()
+	s := recordedScene(t)
+	connect := func() (fresh, api.Connection) {
+		f := newFresh(t)
+		return f, must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", ""))
+	}
+	step := func(verb string) error {
+		s.t.Helper()
+		_, err := try[api.Rotation](t, s.admin, "POST", "/v1/cas/gateway/"+verb, api.RotationStep{})
+		return err
+	}
+	// claim has the gateway take what was connected, and checks all three against each other.
+	claim := func(f fresh, c api.Connection) {
+		t.Helper()
+		in, _ := s.claimOf(s.gateway, f, c)
+		o := must[api.Claimed](t, s.gateway.device, "POST", "/v1/gateway/sessions", in).Record
+		leg1 := sshcert.ExpectUser{CAs: authority(t, o.UserCAs...), Login: "alice", ServerID: s.server.id, ProjectID: s.project.ID, Now: s.now()}
+		if err := sshcert.VerifyUser(certificate(t, c.Certificate), leg1); err != nil {
+			t.Errorf("the gateway does not know the CA of the user's certificate: %v", err)
+		}
+		host := sshcert.ExpectHost{CAs: authority(t, must[api.Catalog](t, s.alice, "GET", "/v1/catalog", nil).GatewayCAs...), ServerID: s.server.id, Gateways: []string{s.gateway.id}, Now: s.now()}
+		if err := sshcert.VerifyHost(certificate(t, o.HostCertificate), host); err != nil {
+			t.Errorf("ssh does not know the CA of the gateway's certificate: %v", err)
+		}
+	}
+	before := s.cas("gateway-ca")[0]
+	f, c := connect()
+	if err := step("rotate"); err != nil {
+		t.Fatal(err)
+	}
+	claim(f, c)
+	f, c = connect()
+	if err := step("switch"); err != nil {
+		t.Fatal(err)
+	}
+	claim(f, c)
+	s.eventually(func() bool {
+		f, c = connect()
+		return string(certificate(t, c.Certificate).SignatureKey.Marshal()) != string(before.Marshal())
+	})
+	if len(c.GatewayCAs) != 2 {
+		t.Errorf("told of %d CAs", len(c.GatewayCAs))
+	}
+	claim(f, c)
+	s.wait(store.KeySettle)
+	if err := step("retire"); api.KindOf(err) != api.Conflict {
+		t.Errorf("retired while certificates of it live: %v", err)
+	}
+	s.wait(4 * time.Minute)
+	s.records(s.gateway, true)
+	if err := step("retire"); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually(func() bool {
+		f, c = connect()
+		return len(c.GatewayCAs) == 1
+	})
+	claim(f, c)
+	if keys := s.cas("gateway-ca"); len(keys) != 1 || string(keys[0].Marshal()) == string(before.Marshal()) {
+		t.Errorf("%d keys are left", len(keys))
+	}
+}
