@@ -156,6 +156,20 @@ func (r *Recorders) unable(context.Context) error {
 	return nil
 }
 
+// figures are what a monitor wants to know.
+func (r *Recorders) figures() map[string]int64 {
+	f, up := r.spool.Figures(), r.upload.Status()
+	away := int64(0)
+	if !up.Since.IsZero() {
+		away = int64(time.Since(up.Since) / time.Second)
+	}
+	return map[string]int64{
+		"recording_sessions": int64(f.Recording), "waiting_segments": int64(f.Waiting), "waiting_bytes": f.WaitingBytes,
+		"untold_recordings": int64(f.Untold), "quarantined": int64(f.Quarantined), "spool_free_bytes": f.Free, "spool_reserve_bytes": f.Reserve,
+		"stored_objects": up.Objects, "stored_bytes": up.Bytes, "bucket_away_seconds": away,
+	}
+}
+
 // Run finishes what dead processes left, stores what is whole, and tells the control
 // plane, until ctx ends.
 func (r *Recorders) Run(ctx context.Context) error {
@@ -300,6 +314,7 @@ func (g *Gateway) prepareRecording() (err error) {
 			return err
 		}
 		g.health.checks.Ready("recording", g.recorders.unable)
+		g.health.checks.Figures(g.recorders.figures)
 		g.recording = func(h recording.Header, order *api.RecordOrder) (sessionRecorder, error) {
 			x, err := g.recorders.Begin(h, order)
 			if err != nil {

@@ -180,6 +180,9 @@ func TestAGatewayRecordsStoresAndTells(t *testing.T) {
 	if !strings.HasPrefix(rep.Place, h.Project+"/") || !strings.HasSuffix(rep.Place, "/"+h.Session) {
 		t.Errorf("place %q", rep.Place)
 	}
+	if w := askHealth(g, "/readyz"); !strings.Contains(w.Body.String(), `"stored_objects":`) {
+		t.Errorf("no figures: %s", w.Body)
+	}
 	eventually(t, "an empty spool", func() bool {
 		names, err := os.ReadDir(filepath.Join(r.state, SpoolDir))
 		return err == nil && !slices.ContainsFunc(names, os.DirEntry.IsDir)

@@ -150,6 +150,9 @@ func (s *Spool) finish(e *entry, how ending) error {
 	}
 	e.meta.End = &end
 	e.meta.noteMissing()
+	if how.cause == recording.Interrupted {
+		e.noteDamage()
+	}
 	if err := e.meta.to(Finished); err != nil {
 		return err
 	}
@@ -260,6 +263,21 @@ func (m *Meta) noteMissing() {
 			m.fault("segment %d is missing", next)
 		}
 		next = s.Number + 1
+	}
+}
+
+// noteDamage looks at what a dead process left, which a disk may have been through much
+// with. It is stored as it is: what is not damaged can be read.
+func (e *entry) noteDamage() {
+	report, err := recording.Verify(os.DirFS(e.dir), recording.VerifyOptions{Session: e.meta.Session})
+	if err != nil {
+		e.meta.fault("it cannot be looked at: %v", err)
+	}
+	for _, f := range report.Faults {
+		// Whose signatures those are is for others to say, and gaps were noted.
+		if f.Bytes > 0 && (!f.Readable || strings.HasPrefix(f.What, "damaged")) {
+			e.meta.fault("%s", f)
+		}
 	}
 }
 

@@ -97,6 +97,39 @@ func TestWhatADeadProcessLeftIsFinishedAndStored(t *testing.T) {
 	}
 }
 
+func TestDamageInTheMiddleOfWhatWasLeftIsToldAndTheRestIsStored(t *testing.T) {
+	r := newRig(t)
+	s := r.open(nil)
+	rec := r.begin(s, 0)
+	for _, l := range lines(300) {
+		if err := rec.say(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	path := filepath.Join(r.dir, rec.origin.Session, recording.SegmentName(1))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[len(text)/2] ^= 1
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next := r.open(nil)
+	defer next.Close()
+	if n, err := next.Recover(r.key); n != 0 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if f := next.Jobs(r.key)[0].Report.Fault; !strings.Contains(f, "damaged") {
+		t.Errorf("told %q", f)
+	}
+	r.drain(next)
+	if report := r.verify(rec.origin); !report.Ended {
+		t.Errorf("%+v", report)
+	}
+}
+
 func TestWhatCannotBeUnderstoodIsSetAsideAndTheRestGoesOn(t *testing.T) {
 	r := newRig(t)
 	s := r.open(nil)

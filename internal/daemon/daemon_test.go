@@ -178,6 +178,13 @@ func TestHealth(t *testing.T) {
 		t.Errorf("the answer should name the check and hide its error: %s", body)
 	}
 	down = nil
+	h.Figures(func() map[string]int64 { return map[string]int64{"waiting": 7} })
+	if _, body := status("/readyz"); !strings.Contains(body, `"figures":{"waiting":7}`) {
+		t.Errorf("no figures: %s", body)
+	}
+	if _, body := status("/healthz"); strings.Contains(body, "figures") {
+		t.Errorf("figures: %s", body)
+	}
 	h.Drain()
 	expect("when draining", 200, 503)
 	h.Alive("disk", func(context.Context) error { return errors.New("read-only") })
