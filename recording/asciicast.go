@@ -2,6 +2,7 @@ package recording
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 // named, or else the first that has a terminal or puts something out.
 type Terminal struct {
 	Channel uint32 // 0: the first
+	Pty     bool   // it has a terminal
 	Term    string // of its pty-req, "" before
 	Size    Size   // as it is now; 80 by 24 until it is known
 }
@@ -38,7 +40,7 @@ func (t *Terminal) Shows(e Event) bool {
 	}
 	switch {
 	case asked.Type == "pty-req":
-		t.Term = asked.Term
+		t.Pty, t.Term = true, asked.Term
 		if asked.Size != nil {
 			t.resize(*asked.Size)
 		}
@@ -48,6 +50,15 @@ func (t *Terminal) Shows(e Event) bool {
 		}
 	}
 	return true
+}
+
+// Lines are the bytes that a terminal shows as they were meant: where the program had
+// none of its own, a line that ends still begins the next at the left.
+func (t *Terminal) Lines(b []byte) []byte {
+	if t.Pty {
+		return b
+	}
+	return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
 }
 
 // maxCells bounds one side of a terminal: players make room for all of it.
@@ -151,7 +162,7 @@ func (c *cast) data(e Event, code string, open *[]byte) error {
 	if err := c.begin(); err != nil {
 		return err
 	}
-	b := append(*open, e.Data...)
+	b := append(*open, c.terminal.Lines(e.Data)...)
 	whole := len(b) - partial(b)
 	*open = append([]byte(nil), b[whole:]...)
 	if whole == 0 {

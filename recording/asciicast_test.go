@@ -35,7 +35,7 @@ func TestAsciicast(t *testing.T) {
 	pty := []byte(`{"type":"pty-req","term":"xterm","size":{"columns":100,"rows":30}}`)
 	s := record(t, k,
 		Event{At: ms, Channel: 2, Kind: Request, Data: pty},
-		Event{At: 2 * ms, Channel: 1, Kind: Output, Data: []byte("of another channel")},
+		Event{At: 2 * ms, Channel: 1, Kind: Output, Data: []byte("of another\nchannel")},
 		Event{At: 3 * ms, Channel: 2, Kind: Output, Data: []byte("gr\xc3")},
 		Event{At: 4 * ms, Channel: 2, Kind: Input, Data: []byte("ls\r")},
 		Event{At: 5 * ms, Channel: 2, Kind: Output, Data: []byte("\xbc\xc3\x9f <b> \x1b[1m\xff\r\n")},
@@ -55,7 +55,7 @@ func TestAsciicast(t *testing.T) {
 [10800.008000,"o","\ufffd\ufffd"]
 `,
 		1: `{"height":24,"timestamp":1800000000,"title":"alice@web-1 ses_a","version":2,"width":80}
-[0.002000,"o","of another channel"]
+[0.002000,"o","of another\r\nchannel"]
 [0.008000,"m","something is missing here: rain"]
 `,
 		3: `{"height":24,"timestamp":1800000000,"title":"alice@web-1 ses_a","version":2,"width":80}

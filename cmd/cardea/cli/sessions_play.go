@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,17 +72,18 @@ func (a *app) sessionsPlay(ctx context.Context, o playOptions) error {
 		app: a, reader: r, out: &screen{out: a.out}, pace: recording.Pace{Speed: o.speed, Idle: o.idle},
 		terminal: recording.Terminal{Channel: o.channel},
 	}
-	if at > 0 {
-		if err := p.catchUp(at); err != nil {
-			return err
-		}
+	if err := p.peek(); err != nil {
+		return err
 	}
 	out, ok := a.out.(*os.File)
 	if !ok || !term.IsTerminal(out) {
-		return p.run(ctx)
+		return p.play(ctx, at)
 	}
 	p.waits = true
-	return p.atTerminal(ctx, out)
+	if w, h, err := xterm.GetSize(int(out.Fd())); err == nil && p.terminal.Pty && (w < int(p.terminal.Size.Columns) || h < int(p.terminal.Size.Rows)) {
+		a.say("note: this was recorded at %d by %d characters; this terminal has %d by %d", p.terminal.Size.Columns, p.terminal.Size.Rows, w, h)
+	}
+	return p.atTerminal(ctx, out, at)
 }
 
 // instant reads --at: how far into the session, or when.
@@ -115,7 +117,8 @@ type player struct {
 	terminal recording.Terminal
 	waits    bool
 	keys     <-chan byte
-	first    *recording.Event // read already
+	raw      bool              // the terminal makes no line ends of its own
+	queue    []recording.Event // read already
 }
 
 // errQuit ends the play by a key.
@@ -123,9 +126,7 @@ var errQuit = errors.New("quit")
 
 // catchUp goes to a time and draws what was put out shortly before.
 func (p *player) catchUp(at time.Duration) error {
-	if err := p.sizeFirst(); err != nil {
-		return err
-	}
+	p.queue = nil
 	if err := p.reader.Seek(max(at-backlog, 0)); err != nil {
 		return err
 	}
@@ -140,11 +141,11 @@ func (p *player) catchUp(at time.Duration) error {
 		}
 		shows := p.terminal.Shows(e)
 		if e.At >= at {
-			p.first = &e
+			p.keep(e)
 			break
 		}
 		if shows && (e.Kind == recording.Output || e.Kind == recording.Errput) {
-			if before = append(before, e.Data...); len(before) > 2*backlogBytes {
+			if before = append(before, p.lines(e.Data)...); len(before) > 2*backlogBytes {
 				before = append(before[:0], before[len(before)-backlogBytes:]...)
 			}
 		}
@@ -154,22 +155,49 @@ func (p *player) catchUp(at time.Duration) error {
 	return err
 }
 
-// sizeFirst reads how the session began: which channel, and how large its terminal.
-func (p *player) sizeFirst() error {
+// peek reads how the session began: which channel, and how large its terminal.
+func (p *player) peek() error {
 	const enough = 100 // events: requests come before any output
+	seen := p.terminal
 	for range enough {
 		e, err := p.reader.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
 		if err != nil {
 			return err
 		}
-		if p.terminal.Shows(e); e.Kind == recording.Output {
-			return nil
+		p.keep(e)
+		if seen.Shows(e) && (seen.Pty || e.Kind == recording.Output) {
+			break
 		}
 	}
+	p.terminal = seen
 	return nil
+}
+
+// keep puts an event aside; its data are good for one call of the reader only.
+func (p *player) keep(e recording.Event) {
+	e.Data = bytes.Clone(e.Data)
+	p.queue = append(p.queue, e)
+}
+
+// lines are the bytes as the terminal needs them.
+func (p *player) lines(b []byte) []byte {
+	if !p.raw {
+		return b
+	}
+	return p.terminal.Lines(b)
+}
+
+// play shows all from a time on.
+func (p *player) play(ctx context.Context, at time.Duration) error {
+	if at > 0 {
+		if err := p.catchUp(at); err != nil {
+			return err
+		}
+	}
+	return p.run(ctx)
 }
 
 // run shows events until they end, or a key or a signal ends it.
@@ -192,9 +220,10 @@ func (p *player) run(ctx context.Context) error {
 }
 
 func (p *player) next() (recording.Event, error) {
-	if e := p.first; e != nil {
-		p.first = nil
-		return *e, nil
+	if len(p.queue) > 0 {
+		e := p.queue[0]
+		p.queue = p.queue[1:]
+		return e, nil
 	}
 	return p.reader.Next()
 }
@@ -204,7 +233,7 @@ func (p *player) show(e recording.Event) error {
 	if !p.terminal.Shows(e) || e.Kind != recording.Output && e.Kind != recording.Errput {
 		return nil
 	}
-	_, err := p.out.Write(e.Data)
+	_, err := p.out.Write(p.lines(e.Data))
 	return err
 }
 
@@ -247,21 +276,21 @@ func (p *player) wait(ctx context.Context, e recording.Event) error {
 
 // atTerminal plays with the terminal raw: keys are ours, and what the terminal may
 // answer to what it is shown is typed into nothing.
-func (p *player) atTerminal(ctx context.Context, out *os.File) error {
+func (p *player) atTerminal(ctx context.Context, out *os.File, at time.Duration) error {
 	in, ok := p.in.(*os.File)
 	if !ok || !term.IsTerminal(in) {
-		defer fmt.Fprint(out, undo)
-		return p.run(ctx)
+		defer func() { fmt.Fprint(out, p.out.undo()) }()
+		return p.play(ctx, at)
 	}
 	state, err := xterm.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return fmt.Errorf("make the terminal raw: %w", err)
 	}
-	restore := func() {
-		fmt.Fprint(out, undo+"\r\n")
+	p.raw = true
+	defer func() {
+		fmt.Fprint(out, p.out.undo()+"\r\n")
 		xterm.Restore(int(in.Fd()), state)
-	}
-	defer restore()
+	}()
 	keys := make(chan byte)
 	p.keys = keys
 	over, stop := context.WithCancel(ctx)
@@ -281,7 +310,7 @@ func (p *player) atTerminal(ctx context.Context, out *os.File) error {
 			}
 		}
 	}()
-	if err := p.run(ctx); !errors.Is(err, errQuit) {
+	if err := p.play(ctx, at); !errors.Is(err, errQuit) {
 		return err
 	}
 	return nil

@@ -20,6 +20,7 @@ type screen struct {
 	code  []byte // of a control sequence, from ESC on
 	keep  []byte // what goes on, of one Write
 	char  []byte // of UTF-8, not whole yet
+	other bool   // the alternate screen is shown
 }
 
 type screenState uint8
@@ -36,9 +37,18 @@ const (
 // maxCode bounds a control sequence, in bytes. Those that draw are far shorter.
 const maxCode = 256
 
-// undo brings back what a recording may have left behind: modes, colours, alternate
-// screen, a hidden cursor, another character set.
-const undo = "\x18\x1b[!p\x1b[0m\x1b[?5l\x1b[?1049l\x1b[?7h\x1b[?25h\x1b(B\x0f"
+// undo brings back what a recording may have left behind: modes, colours, a hidden
+// cursor, another character set.
+const undo = "\x18\x1b[!p\x1b[0m\x1b[?5l\x1b[?7h\x1b[?25h\x1b(B\x0f"
+
+// undo is that, and the way back from the other screen if it is there: a terminal that
+// is not would move its cursor.
+func (s *screen) undo() string {
+	if s.other {
+		return undo + "\x1b[?1049l"
+	}
+	return undo
+}
 
 func (s *screen) Write(b []byte) (int, error) {
 	s.keep = s.keep[:0]
@@ -194,6 +204,9 @@ func (s *screen) add(c byte) { s.code = append(s.code, c) }
 func (s *screen) pass(good bool) {
 	if good {
 		s.keep = append(s.keep, s.code...)
+		if screens := bytes.Contains(s.code, []byte("47")) || bytes.Contains(s.code, []byte("1049")); screens && bytes.HasPrefix(s.code, []byte("\x1b[?")) {
+			s.other = bytes.HasSuffix(s.code, []byte("h"))
+		}
 	}
 	s.state = plainText
 }

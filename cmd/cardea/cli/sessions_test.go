@@ -237,6 +237,16 @@ func TestAScreenDrawsAndDoesNothingElse(t *testing.T) {
 	}
 }
 
+func TestTheOtherScreenIsLeftIfItIsShown(t *testing.T) {
+	for in, want := range map[string]bool{"": false, "\x1b[?1049h": true, "\x1b[?47h\x1b[?25l": true, "\x1b[?1049h\x1b[?1049l": false, "\x1b[47m1049h": false, "\x1b[?1000;1049h": false} {
+		s := &screen{out: &bytes.Buffer{}}
+		s.Write([]byte(in))
+		if got := strings.HasSuffix(s.undo(), "\x1b[?1049l"); got != want {
+			t.Errorf("%q: %v", in, got)
+		}
+	}
+}
+
 func FuzzScreen(f *testing.F) {
 	f.Add([]byte("\x1b[1mhello\x1b]0;x\x07\xc2\x9b"), 3)
 	f.Fuzz(func(t *testing.T, b []byte, cut int) {

@@ -61,6 +61,7 @@ func TestPlayAtATerminalTakesItsTimeAndObeysKeys(t *testing.T) {
 		{"until q", "q", []string{"--at", "1h"}, []string{"hello", undo}},
 		{"until Ctrl-C", "\x03", []string{"--at", "1h"}, []string{"hello", undo}},
 		{"a pause that ends goes on at once", "  q", []string{"--at", "1h"}, []string{"hello", "", "?6n", undo}},
+		{"lines of a program without a terminal", "q", []string{"--channel", "2", "--idle-limit", "1ms"}, []string{"of another channel\r\n", undo}},
 		{"faster", "++-q", []string{"--at", "1h"}, []string{"hello", "?6n", "bär", "", undo}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
