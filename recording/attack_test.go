@@ -317,3 +317,31 @@ func TestASegmentIsFetchedOnce(t *testing.T) {
 		}
 	}
 }
+
+// Damage cuts the chain, and what stands behind it could come from anywhere: the frames
+// of another session of the same gateway are whole, and signed by the same key.
+func TestBehindDamageNothingOfAnotherRecordingIsProven(t *testing.T) {
+	k := newTeam(t)
+	good, _ := k.three(t, "ses_a")
+	name := SegmentName(3)
+	frames := framesOf(t, good[name])
+	for what, s := range map[string]set{"another session": first(k.three(t, "ses_b")), "another segment": {name: good[SegmentName(1)]}} {
+		foreign := framesOf(t, s[name])
+		cut, from := frames[3].offset, foreign[5].offset-linkSize
+		spliced := good.clone()
+		spliced[name] = slices.Concat(good[name][:cut], s[name][from:])
+		r, err := Verify(spliced.fs(), VerifyOptions{Keys: k.keys()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := int64(len(good[SegmentName(1)]) + len(good[SegmentName(2)]))
+		if r.Whole() || r.Ended || r.Proven > whole+cut || !strings.Contains(fmt.Sprint(r.Faults), "the signature is wrong") {
+			t.Errorf("%s: %+v", what, r)
+		}
+		if n := count(read(t, spliced.fs(), k.identity), Output); n > count(read(t, good.fs(), k.identity), Output) {
+			t.Errorf("%s: %d events are read", what, n)
+		}
+	}
+}
+
+func first(s set, _ Progress) set { return s }

@@ -118,7 +118,7 @@ func (r *Recovered) finish(f SegmentFile, last frame, o RecoverOptions) error {
 	}
 	orElse(&o.Cause, Interrupted)
 	b := append(append([]byte(nil), last.link[:]...), make([]byte, headerSize)...)
-	b, err := appendSigned(b, frameEnd, last.number+1, signed{At: r.Last, Wall: o.Now(), Lost: r.Dropped + r.Damaged + o.Lost, Cause: o.Cause}, o.Key)
+	b, err := appendSigned(b, frameEnd, last.number+1, signed{At: r.Last, Wall: o.Now(), Lost: r.Dropped + r.Damaged + o.Lost, Cause: o.Cause}, where(r.Session, r.Segment), o.Key)
 	if err != nil {
 		return err
 	}

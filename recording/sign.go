@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,9 +35,18 @@ type signed struct {
 // signedSize is the body of a signed frame without cause and signature.
 const signedSize = 8 + 8 + keyIDSize
 
-// appendSigned writes the body and signs it. b holds the link before the frame and
-// 8 empty bytes, as putFrame has it.
-func appendSigned(b []byte, kind byte, number uint32, s signed, key ed25519.PrivateKey) ([]byte, error) {
+// toSign is what a signature is over. It names session and segment although the link
+// stands for them too: behind damage nothing else would tie a signature to its place,
+// and one of another session could stand there.
+func toSign(where []byte, parts ...[]byte) []byte {
+	message := append([]byte(domain), byte(len(where)))
+	message = append(message, where...)
+	return append(message, slices.Concat(parts...)...)
+}
+
+// appendSigned writes the body and signs it, in the segment that where names. b holds
+// the link before the frame and 8 empty bytes, as putFrame has it.
+func appendSigned(b []byte, kind byte, number uint32, s signed, where []byte, key ed25519.PrivateKey) ([]byte, error) {
 	public, ok := key.Public().(ed25519.PublicKey)
 	if !ok || len(key) != ed25519.PrivateKeySize {
 		return nil, errors.New("no key to sign the recording with")
@@ -56,7 +66,7 @@ func appendSigned(b []byte, kind byte, number uint32, s signed, key ed25519.Priv
 	length := len(b) - linkSize - headerSize + ed25519.SignatureSize
 	binary.BigEndian.PutUint32(b[linkSize:], uint32(kind)<<24|uint32(length))
 	binary.BigEndian.PutUint32(b[linkSize+4:], number)
-	message := append([]byte(domain), b...)
+	message := toSign(where, b)
 	signature := ed25519.Sign(key, message)
 	// A fault of the machine while signing can give the key away, and makes a
 	// recording that nobody can verify: better to know now.
@@ -90,14 +100,12 @@ func parseSigned(kind byte, body []byte) (signed, error) {
 	return s, nil
 }
 
-// checkSigned reports whether the frame's signature is that of the key.
-func checkSigned(f frame, public ed25519.PublicKey) bool {
+// checkSigned reports whether the frame's signature is that of the key, for the segment
+// that where names.
+func checkSigned(f frame, where []byte, public ed25519.PublicKey) bool {
 	if len(public) != ed25519.PublicKeySize || len(f.body) < ed25519.SignatureSize {
 		return false
 	}
 	at := len(f.body) - ed25519.SignatureSize
-	message := append([]byte(domain), f.before[:]...)
-	message = append(message, f.header[:]...)
-	message = append(message, f.body[:at]...)
-	return ed25519.Verify(public, message, f.body[at:])
+	return ed25519.Verify(public, toSign(where, f.before[:], f.header[:], f.body[:at]), f.body[at:])
 }

@@ -240,7 +240,7 @@ func (v *verifier) trusted(f frame, seal signed) bool {
 	switch {
 	case !ok:
 		v.fault(f.offset, 0, true, "signed by a key that is not known: %s", seal.Key)
-	case !checkSigned(f, public):
+	case !checkSigned(f, where(v.head.Session, v.head.Segment), public):
 		v.fault(f.offset, 0, true, "the signature is wrong")
 	case seal.Key != v.head.Key && !end:
 		v.fault(f.offset, 0, true, "signed by another key than the segment's")

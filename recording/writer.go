@@ -278,7 +278,7 @@ func (w *Writer) tick() {
 func (w *Writer) sign(kind byte, cause string) error {
 	b := append(make([]byte, 0, 256), w.link[:]...)
 	b = append(b, make([]byte, headerSize)...)
-	b, err := appendSigned(b, kind, w.frame, signed{At: w.last, Wall: w.o.Now(), Cause: cause}, w.key)
+	b, err := appendSigned(b, kind, w.frame, signed{At: w.last, Wall: w.o.Now(), Cause: cause}, where(w.o.Header.Session, w.number), w.key)
 	if err != nil {
 		return err
 	}

@@ -152,7 +152,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("a segment, %d bytes beyond the limit: %v", extra, err)
 		}
 		long := append(slices.Clone([]byte(magic)), make([]byte, headerSize)...)
-		_, err := appendSigned(long, frameEnd, 0, signed{Cause: strings.Repeat("x", MaxCause+extra)}, k.key)
+		_, err := appendSigned(long, frameEnd, 0, signed{Cause: strings.Repeat("x", MaxCause+extra)}, nil, k.key)
 		if (err != nil) != (extra == 1) {
 			t.Errorf("a cause, %d bytes beyond the limit: %v", extra, err)
 		}
