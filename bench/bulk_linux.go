@@ -19,25 +19,30 @@ func directions(mib int) []direction {
 	}
 }
 
+// pouring is one comparison of bulk.
+type pouring struct {
+	table   *table
+	options []option
+}
+
 // bulk measures how fast many bytes go over one connection.
 func (b *bench) bulk(ctx context.Context) error {
 	w, err := b.ways(ctx)
 	if err != nil {
 		return err
 	}
-	kinds := []struct {
-		table   *table
-		options []option
-	}{
-		{&table{Name: "bulk", Title: "bulk: the cipher that each would choose (Cardea's configuration prefers AES-GCM)"}, nil},
-		{&table{Name: "bulk-aes", Title: "bulk: " + aes}, []option{{"Ciphers", aes}}},
-	}
-	some := w.only(wayDirect, wayJump, wayPipe, wayPass)
+	return b.pourings(ctx, w.only(wayDirect, wayJump, wayPipe, wayPass),
+		pouring{&table{Name: "bulk", Title: "bulk: the cipher that each would choose (Cardea's configuration prefers AES-GCM)"}, nil},
+		pouring{&table{Name: "bulk-aes", Title: "bulk: " + aes}, []option{{"Ciphers", aes}}},
+	)
+}
+
+func (b *bench) pourings(ctx context.Context, some []*way, kinds ...pouring) error {
 	type cell struct{ speed, middle []float64 }
 	found := map[string]*cell{}
 	for range max(1, b.opt.rounds/10) {
 		for _, i := range rand.Perm(len(kinds) * len(some) * 2) {
-			kind, way, d := kinds[i%2], some[i/4], directions(b.opt.mib)[i/2%2]
+			kind, way, d := kinds[i%len(kinds)], some[i/len(kinds)/2], directions(b.opt.mib)[i/len(kinds)%2]
 			if err := b.ground.certify(ctx); err != nil {
 				return err
 			}

@@ -35,6 +35,8 @@ type ground struct {
 
 	plainKey  string    // public line of the key that plain ssh uses
 	certified time.Time // when it got its certificate
+	records   bool      // the project's sessions are recorded
+	cardeas   []*way    // those that go through the gateway
 }
 
 // raise builds a team with one server in a fresh folder below dir. An empty
@@ -156,11 +158,23 @@ func (g *ground) plainAccess(ctx context.Context) (lines []string, key string, e
 	return append(lines, there...), key, g.certify(ctx)
 }
 
-// certifyEvery is well within a certificate's life.
-const certifyEvery = time.Minute
+// certifyEvery is well within a certificate's life, as is certifyWhileRecorded: the
+// longest there is, which recorded gives it.
+const (
+	certifyEvery         = time.Minute
+	certifyWhileRecorded = 8 * time.Minute
+)
 
-// certify keeps the certificate of plain ssh's key fresh.
+// certify keeps the certificate of plain ssh's key fresh. Where sessions are recorded
+// nobody gets one for the server itself, so that is off meanwhile.
 func (g *ground) certify(ctx context.Context) error {
+	if g.records {
+		if time.Since(g.certified) < certifyWhileRecorded {
+			return nil
+		}
+		g.certified = time.Time{}
+		return g.record(ctx)
+	}
 	if time.Since(g.certified) < certifyEvery {
 		return nil
 	}

@@ -62,7 +62,7 @@ func TestTheBenchmarksRun(t *testing.T) {
 			t.Errorf("table %s is empty", tab.Name)
 		}
 	}
-	if got := strings.Join(names, " "); got != "memory start wall wall-curve25519 bulk bulk-aes storm-4 connect accounts grant" {
+	if got := strings.Join(names, " "); got != "memory start wall wall-curve25519 bulk bulk-aes storm-4 idle record-wall record-wall-curve25519 record-bulk record-bulk-aes record-storm-4 record-echo record-idle connect accounts grant" {
 		t.Errorf("tables: %s", got)
 	}
 	for _, name := range []string{wayDirect, wayJump, wayPipe, wayPass} {

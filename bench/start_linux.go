@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"time"
 )
 
 // start measures how soon the client's program does something, and the memory
@@ -66,10 +65,8 @@ func (b *bench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-time.After(b.opt.idle):
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := pause(ctx, b.opt.idle); err != nil {
+		return err
 	}
 	t := &table{Name: "memory", Title: "memory, idle", Columns: []column{{"rss_mib", "MiB", 1}}, Note: "one server, one gateway, SQLite; the control plane after a start"}
 	for _, p := range []struct {

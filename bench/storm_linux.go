@@ -17,12 +17,16 @@ func (b *bench) storm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	some := w.only(wayDirect, wayJump, wayPipe, wayPass)
+	return b.storms(ctx, w.only(wayDirect, wayJump, wayPipe, wayPass), "storm", "")
+}
+
+// storms measures some ways; where says what is behind them.
+func (b *bench) storms(ctx context.Context, some []*way, name, where string) error {
 	for _, n := range b.opt.storms {
 		rounds := max(1, b.opt.rounds/10)
 		t := &table{
-			Name: fmt.Sprintf("storm-%d", n), Title: fmt.Sprintf("%d times ssh host true at once", n),
-			Columns: []column{{"wall_s", "wall s", 2}, {"ratio", "ratio", 2}, {"failures", "failures", 0}, {"orphans", "orphans", 0}, {"sessions", "sessions left", 0}, {"files", "files left", 0}},
+			Name: fmt.Sprintf("%s-%d", name, n), Title: fmt.Sprintf("%d times ssh host true at once%s", n, where),
+			Columns: []column{{"wall_s", "wall s", 2}, {"ratio", "ratio", 2}, {"per_second", "sessions/s", 1}, {"failures", "failures", 0}, {"orphans", "orphans", 0}, {"sessions", "sessions left", 0}, {"files", "files left", 0}},
 			Note:    fmt.Sprintf("medians of %d, failures and what is left are sums; files of gateway and local agent", rounds),
 		}
 		found := map[string]map[string][]float64{}
@@ -47,7 +51,7 @@ func (b *bench) storm(ctx context.Context) error {
 		base := median(found[wayDirect]["wall_s"])
 		for _, way := range some {
 			m := found[way.name]
-			values := map[string]float64{"wall_s": median(m["wall_s"]), "ratio": median(m["wall_s"]) / base}
+			values := map[string]float64{"wall_s": median(m["wall_s"]), "ratio": median(m["wall_s"]) / base, "per_second": float64(n) / median(m["wall_s"])}
 			for _, key := range []string{"failures", "orphans", "sessions", "files"} {
 				values[key] = mean(m[key]) * float64(len(m[key]))
 			}

@@ -23,7 +23,7 @@ func (b *bench) wall(ctx context.Context) error {
 		{"wall", "ssh host true: default key exchange", nil},
 		{"wall-curve25519", "ssh host true: KexAlgorithms " + exchange, []option{{"KexAlgorithms", exchange}}},
 	} {
-		t, err := b.oneByOne(ctx, w, kind.options)
+		t, err := b.oneByOne(ctx, w.all, kind.options)
 		if err != nil {
 			return err
 		}
@@ -33,17 +33,17 @@ func (b *bench) wall(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) oneByOne(ctx context.Context, w *ways, options []option) (*table, error) {
+func (b *bench) oneByOne(ctx context.Context, some []*way, options []option) (*table, error) {
 	found := map[string]*measured{}
-	for _, way := range w.all {
+	for _, way := range some {
 		found[way.name] = &measured{}
 	}
 	for range b.opt.rounds {
 		if err := b.ground.certify(ctx); err != nil {
 			return nil, err
 		}
-		for _, i := range rand.Perm(len(w.all)) {
-			if err := b.one(ctx, w.all[i], options, found[w.all[i].name]); err != nil {
+		for _, i := range rand.Perm(len(some)) {
+			if err := b.one(ctx, some[i], options, found[some[i].name]); err != nil {
 				return nil, err
 			}
 		}
@@ -53,7 +53,7 @@ func (b *bench) oneByOne(ctx context.Context, w *ways, options []option) (*table
 		Note:    fmt.Sprintf("medians of %d, interleaved; client CPU is that of ssh, helper and local agent; middle that of gateway or jump host", b.opt.rounds),
 	}
 	base := median(found[wayDirect].wall)
-	for _, way := range w.all {
+	for _, way := range some {
 		m := found[way.name]
 		t.add(way.name, map[string]float64{
 			"wall_ms": median(m.wall), "best_ms": quantile(m.wall, 0), "p90_ms": quantile(m.wall, 0.9), "ratio": median(m.wall) / base,

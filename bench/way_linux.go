@@ -72,6 +72,7 @@ func newWays(ctx context.Context, g *ground) (*ways, error) {
 		w.cardea(wayPipe, []string{"ssh", "-F", g.alice.SSHConfig()}),
 		w.cardea(wayPass, []string{filepath.Join(g.bin, "cardea"), "ssh"}),
 	}
+	g.cardeas = w.only(wayPipe, wayPass)
 	return w, nil
 }
 
