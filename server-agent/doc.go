@@ -86,6 +86,10 @@ const (
 	maxSmallFile = 64 << 10
 	// roomForCredential is more than a credential has, in bytes.
 	roomForCredential = 4 << 10
+	// MemoryLimit is where the heap of a program with an agent should stop growing to
+	// twice what is alive, in bytes: a state of thousands of people comes in, is kept and
+	// is applied, each of which leaves as much garbage. The agent is a guest on its host.
+	MemoryLimit = 96 << 20
 	// maxStateFile bounds the stored state: base64 of api.MaxAnswer.
 	maxStateFile = 64 << 20
 )

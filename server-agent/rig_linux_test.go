@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 func agentMain() int {
 	ctx, stop := daemon.Context(context.Background())
 	defer stop()
+	debug.SetMemoryLimit(MemoryLimit)
 	dieAt, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_DIE_AT"))
 	many, _ := strconv.Atoi(os.Getenv("CARDEA_TEST_MANY"))
 	ahead := envDuration("CARDEA_TEST_AHEAD")
