@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
 	"github.com/cardea-ssh/cardea/internal/pgtest"
@@ -30,6 +32,7 @@ type world struct {
 	servers  []string
 	balancer *balancer
 	azure    *azure // the cloud of the script, if there is one
+	auditor  string // file with the age identity that reads recordings, if there are any
 
 	people  map[string]*stage.Person
 	jobs    map[string]*job
@@ -51,6 +54,7 @@ func newWorld(t testing.TB) *world {
 //	gateways=N          how many there are (1)
 //	gateway=required    the project's setting
 //	balancer=haproxy    one address for all gateways, and haproxy behind it
+//	recording=required  the project's setting
 //	database=postgres   in place of SQLite
 //	cloud=azure         there is a cloud whose papers the control plane believes
 func (w *world) raise(ctx context.Context, words ...string) {
@@ -80,6 +84,14 @@ func (w *world) raise(ctx context.Context, words ...string) {
 			opt.Access, opt.Inside = w.balancer.plain, w.balancer.inside
 		case "gateway":
 			project.Gateway = value
+		case "recording":
+			// The one gateway stores in its own state folder, and $AUDITOR can read it.
+			identity, err := age.GenerateX25519Identity()
+			w.must(err)
+			w.auditor = filepath.Join(dir, "auditor.key")
+			w.must(os.WriteFile(w.auditor, []byte(identity.String()+"\n"), 0o600))
+			project.RecordSettings = api.RecordSettings{Recording: value, Recipients: []string{identity.Recipient().String()}}
+			opt.Control = append(opt.Control, "CARDEA_RECORDINGS=file://"+filepath.Join(dir, "gw-1", "recordings"))
 		case "database":
 			if value != "postgres" {
 				w.t.Fatalf("no database %q", value)
@@ -137,6 +149,7 @@ func (w *world) setenv(set func(name, value string)) {
 		return
 	}
 	set("CONTROL", w.stage.URL)
+	set("AUDITOR", w.auditor)
 	for name, p := range w.people {
 		set(strings.ToUpper(name), p.Home)
 	}

@@ -40,7 +40,32 @@ func (s *Service) List(ctx context.Context, by caller.Caller, mine bool, user st
 	if err != nil {
 		return nil, caller.Explain(err, "such page of recordings")
 	}
-	return lookup.List(rows, next, recordingOf), nil
+	out := lookup.List(rows, next, recordingOf)
+	return out, s.name(ctx, out.Items)
+}
+
+// name adds what people and servers are called now. A page has few of either.
+func (s *Service) name(ctx context.Context, rows []api.Recording) error {
+	known := map[string]string{}
+	for i := range rows {
+		r := &rows[i]
+		if _, ok := known[r.User]; !ok {
+			u, err := s.Store.User(ctx, r.User)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			known[r.User] = u.Name
+		}
+		if _, ok := known[r.Server]; !ok {
+			v, err := s.Store.Server(ctx, r.Server)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			known[r.Server] = v.Name
+		}
+		r.UserName, r.ServerName = known[r.User], known[r.Server]
+	}
+	return nil
 }
 
 func recordingOf(r store.Recording) api.Recording {
@@ -60,8 +85,8 @@ func (s *Service) Recording(ctx context.Context, by caller.Caller, session strin
 	if !by.IsAdmin() && row.User != by.User.ID {
 		return nil, s.unseen(ctx, by, row)
 	}
-	out := recordingOf(row)
-	return &out, nil
+	out := []api.Recording{recordingOf(row)}
+	return &out[0], s.name(ctx, out)
 }
 
 // unseen is the answer to whoever may not see it: the one that says that there is none. That

@@ -40,9 +40,9 @@ func recordingListColumns() []column[api.Recording] {
 	return []column[api.Recording]{
 		{"started", func(r api.Recording) string { return stamp(r.StartedAt) }},
 		{"length", lengthOf},
-		{"user", func(r api.Recording) string { return r.User }},
+		{"user", func(r api.Recording) string { return cmp.Or(r.UserName, r.User) }},
 		{"login", func(r api.Recording) string { return r.Login }},
-		{"server", func(r api.Recording) string { return r.Server }},
+		{"server", func(r api.Recording) string { return cmp.Or(r.ServerName, r.Server) }},
 		{"recording", func(r api.Recording) string { return recordingState(r.State, r.Overdue) }},
 		{"bytes", func(r api.Recording) string { return strconv.FormatInt(r.Bytes, 10) }},
 		{"session", func(r api.Recording) string { return r.Session }},
@@ -76,9 +76,9 @@ func newSessionsShow(a *app) *cobra.Command {
 func recordingShowColumns() []column[api.Recording] {
 	return []column[api.Recording]{
 		{"session", func(r api.Recording) string { return r.Session }},
-		{"user", func(r api.Recording) string { return r.User }},
+		{"user", func(r api.Recording) string { return cmp.Or(r.UserName, r.User) }},
 		{"login", func(r api.Recording) string { return r.Login }},
-		{"server", func(r api.Recording) string { return r.Server }},
+		{"server", func(r api.Recording) string { return cmp.Or(r.ServerName, r.Server) }},
 		{"project", func(r api.Recording) string { return r.Project }},
 		{"from", func(r api.Recording) string { return r.Source }},
 		{"started", func(r api.Recording) string { return stamp(r.StartedAt) }},
