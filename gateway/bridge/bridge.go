@@ -103,6 +103,7 @@ type bridge struct {
 	rec          recorder
 	refusals     refusals
 	forwards     forwards
+	rekey        rekey
 	sessions     sessions
 	slots        chan struct{} // one for each channel that may live
 	number       atomic.Uint32 // of the channel that was opened last
@@ -128,6 +129,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	b := &bridge{Options: o, slots: make(chan struct{}, maxChannels), ending: make(chan struct{})}
 	b.rec.init(o.Recorder, o.Required)
 	b.user, b.server = newLeg(o.User), newLeg(o.Server)
+	b.rekey = rekey{leg: b.user, limit: o.kexTime, late: b.lateKeys}
 	defer b.user.Close()
 	defer b.server.Close()
 	err := b.run(ctx)
@@ -188,6 +190,12 @@ func (b *bridge) guard(f func()) {
 		}
 	}()
 	f()
+}
+
+// lateKeys ends a session whose user does not end a key exchange. There is no way to tell him.
+func (b *bridge) lateKeys() {
+	b.end(End{CauseError, "a key exchange took too long"})
+	b.user.Close()
 }
 
 // serve starts what carries the session after both handshakes.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	"golang.org/x/crypto/ssh"
@@ -136,5 +137,5 @@ func (b *bridge) asked(kind string, extra []byte) bool {
 
 // forwardEnd is what a recording says at the end of a forward.
 func forwardEnd(o recording.Opened, up, down int64) recording.Forwarded {
-	return recording.Forwarded{To: o.To, From: o.From, Up: up, Down: down}
+	return recording.Forwarded{To: cmp.Or(o.To, o.Type), From: o.From, Up: up, Down: down}
 }

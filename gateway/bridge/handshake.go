@@ -79,6 +79,7 @@ func (b *bridge) handshake() error {
 	<-e.done // it has: the user was let in
 	b.user.SetDeadline(time.Time{})
 	b.server.SetDeadline(time.Time{})
+	b.rekey.armed.Store(true)
 	select {
 	case <-b.ending:
 		return b.why
@@ -107,7 +108,7 @@ func (e *entry) toUser() error {
 			e.Log.Debug("authentication", "method", printable(method, maxName), "error", err)
 		},
 	}
-	config.AddHostKey(e.HostKey)
+	config.AddHostKey(watchedKey{e.HostKey, e.rekey.begun})
 	conn, chans, requests, err := ssh.NewServerConn(e.user, config)
 	if err != nil {
 		return err

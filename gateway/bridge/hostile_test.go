@@ -657,3 +657,67 @@ func TestWhoDisappearsLeavesNothing(t *testing.T) {
 		noMoreGoroutines(t, before)
 	}
 }
+
+// staller is a connection that lets one long packet pass once it is armed, and swallows all
+// that follows.
+type staller struct {
+	net.Conn
+	armed, full atomic.Bool
+}
+
+func (s *staller) Write(p []byte) (int, error) {
+	if s.full.Load() {
+		return len(p), nil
+	}
+	if s.armed.Load() && len(p) > 500 {
+		s.full.Store(true)
+	}
+	return s.Conn.Write(p)
+}
+
+func TestAKeyExchangeThatIsNeverFinishedEndsTheSession(t *testing.T) {
+	var sent atomic.Int64
+	s := newFake(t, func(o *Options) { o.kexTime = 3 * time.Second }, onSession(func(_ *peer, ch ssh.Channel) {
+		io.ReadFull(ch, make([]byte, 2))
+		for err := error(nil); err == nil; {
+			_, err = ch.Write(make([]byte, 1000))
+			sent.Add(1000)
+		}
+	}))
+	before := runtime.NumGoroutine()
+	raw, err := net.Dial("tcp", s.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := &staller{Conn: raw}
+	config := s.goConfig()
+	config.RekeyThreshold = 64 << 10
+	config.KeyExchanges = []string{ssh.KeyExchangeCurve25519}
+	c, chans, reqs, err := ssh.NewClientConn(conn, "", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := ssh.NewClient(c, chans, reqs)
+	ch, chReqs, err := user.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(chReqs)
+	go io.Copy(io.Discard, ch)
+	if ok, err := ch.SendRequest("exec", true, ssh.Marshal(text{"yes"})); !ok || err != nil {
+		t.Fatal(err)
+	}
+	conn.armed.Store(true)
+	go func() {
+		for !conn.full.Load() {
+			ch.Write([]byte("a"))
+		}
+	}()
+	e := s.end()
+	if e.Cause != CauseError || !strings.Contains(e.Sentence, "key exchange") {
+		t.Errorf("ended with %+v", e.Result)
+	}
+	user.Close()
+	raw.Close()
+	noMoreGoroutines(t, before)
+}

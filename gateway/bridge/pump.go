@@ -83,7 +83,7 @@ func (c *channel) pumpDown() {
 			}, busy)
 		})
 	}
-	pump(c.user, c.server, func(p []byte) error {
+	pump(outputWriter{c}, c.server, func(p []byte) error {
 		c.down.Add(int64(len(p)))
 		return tap.down(p)
 	}, busy)
@@ -156,12 +156,21 @@ func (c *channel) settle() {
 	}
 }
 
+// outputWriter writes to the user.
+type outputWriter struct{ c *channel }
+
+func (w outputWriter) Write(p []byte) (int, error) {
+	w.c.rekey.wait()
+	return w.c.user.Write(p)
+}
+
 // errputWriter writes to the user's stderr, which others do too.
 type errputWriter struct{ c *channel }
 
 func (w errputWriter) Write(p []byte) (int, error) {
 	w.c.errput.Lock()
 	defer w.c.errput.Unlock()
+	w.c.rekey.wait()
 	return w.c.user.Stderr().Write(p)
 }
 
