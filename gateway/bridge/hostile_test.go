@@ -721,3 +721,57 @@ func TestAKeyExchangeThatIsNeverFinishedEndsTheSession(t *testing.T) {
 	raw.Close()
 	noMoreGoroutines(t, before)
 }
+
+func TestADisplayIsConnectedAsOftenAsItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	results := make(chan error, 3)
+	s := newFake(t, nil, onSession(func(p *peer, ch ssh.Channel) {
+		for range 2 {
+			_, _, err := p.conn.OpenChannel("x11", ssh.Marshal(origin{"127.0.0.1", 1}))
+			results <- err
+		}
+		_, _, err := p.conn.OpenChannel("auth-agent@openssh.com", nil)
+		results <- err
+		ch.Close()
+	}))
+	user := s.goClient(t)
+	for _, kind := range []string{"x11", "auth-agent@openssh.com"} {
+		opened := user.HandleChannelOpen(kind)
+		go func() {
+			for nc := range opened {
+				if ch, reqs, err := nc.Accept(); err == nil {
+					go ssh.DiscardRequests(reqs)
+					ch.Close()
+				}
+			}
+		}()
+	}
+	session, err := user.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := ssh.Marshal(x11Request{Single: true, Protocol: "MIT-MAGIC-COOKIE-1", Cookie: "c0ffee"})
+	if ok, err := session.SendRequest("x11-req", true, x); !ok || err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := session.SendRequest("auth-agent-req@openssh.com", true, nil); !ok || err != nil {
+		t.Fatal(err)
+	}
+	session.Start("x")
+	session.Wait()
+	for i, want := range []bool{true, false, true} {
+		if err := <-results; (err == nil) != want {
+			t.Errorf("channel %d: %v", i, err)
+		}
+	}
+	user.Close()
+	rec := s.end().rec
+	for _, e := range rec.events {
+		if bytes.Contains(e.Data, []byte("c0ffee")) {
+			t.Error("the cookie is in the recording")
+		}
+	}
+	if f := all[recording.Forwarded](t, rec, recording.Forward); len(f) != 2 {
+		t.Errorf("recorded %+v", f)
+	}
+}

@@ -11,8 +11,9 @@ const (
 	// by the local agent, and by nobody else.
 	maxAuthTries = 3
 	// maxChannels bounds the channels of a session that live or wait to be opened, of both
-	// directions. A browser behind -D has some hundred; each may hold a window of 2 MiB.
-	maxChannels = 512
+	// directions. A browser behind -D has some dozens. Each may hold a window of 2 MiB each way,
+	// which is what bounds the memory of a session whose streams nobody reads.
+	maxChannels = 256
 	// maxEnv is how many variables one channel may set: sshd takes no more.
 	maxEnv = 128
 	// maxForwards bounds the listeners of -R.
