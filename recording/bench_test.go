@@ -59,7 +59,7 @@ func BenchmarkRecord(b *testing.B) {
 		name string
 		data []byte
 	}{
-		{"noise32KiB", noise(32 << 10)}, {"text32KiB", textOf(32 << 10)}, {"text2KiB", textOf(2 << 10)}, {"echo", []byte("x")}, {"line", textOf(80)},
+		{"noise32KiB", noise(32 << 10)}, {"zeros32KiB", make([]byte, 32<<10)}, {"text32KiB", textOf(32 << 10)}, {"text2KiB", textOf(2 << 10)}, {"echo", []byte("x")}, {"line", textOf(80)},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
 			w := benchWriter(b)

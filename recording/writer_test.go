@@ -428,7 +428,7 @@ func TestAWeekIsBoundedInMemory(t *testing.T) {
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 16<<20 {
 			t.Errorf("%d bytes more are held after a week", grown)
 		}
 		if err := w.Close(Ended{Cause: "client"}); err != nil {
