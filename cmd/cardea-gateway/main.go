@@ -23,6 +23,7 @@ func main() {
 
 // run is the whole program, for main and for tests.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	spendMemory(env)
 	root := &cobra.Command{
 		Use:     "cardea-gateway",
 		Short:   "Pass SSH sessions that the control plane allows",
