@@ -105,9 +105,9 @@ type bridge struct {
 	forwards     forwards
 	rekey        rekey
 	sessions     sessions
-	slots        chan struct{} // one for each channel that may live
-	number       atomic.Uint32 // of the channel that was opened last
-	shown        ssh.PublicKey // the server's first host key; of its handshake alone until that is over
+	slots        chan struct{}                 // one for each channel that may live
+	number       atomic.Uint32                 // of the channel that was opened last
+	shown        atomic.Pointer[ssh.PublicKey] // the server's first host key
 
 	work   sync.WaitGroup
 	once   sync.Once
@@ -134,7 +134,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	defer b.server.Close()
 	err := b.run(ctx)
 	res := Result{Cause: b.why.Cause, Sentence: b.why.Sentence, Up: b.user.read.Load(), Down: b.user.written.Load()}
-	res.Unrecorded, res.Refusals, res.HostKey = b.rec.lost(), b.refusals.unsaid(), b.shown
+	res.Unrecorded, res.Refusals = b.rec.lost(), b.refusals.unsaid()
+	if key := b.shown.Load(); key != nil {
+		res.HostKey = *key
+	}
 	return res, err
 }
 

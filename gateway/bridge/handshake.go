@@ -212,7 +212,7 @@ func (e *entry) checkHost(_ string, _ net.Addr, key ssh.PublicKey) error {
 		}
 		return nil
 	}
-	e.shown = key
+	e.shown.Store(&key)
 	cert, ok := key.(*ssh.Certificate)
 	if !ok {
 		return fmt.Errorf("%w: a host key without a certificate", sshcert.ErrRefused)
