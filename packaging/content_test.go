@@ -114,23 +114,37 @@ func TestThePackagesHoldWhatTheyShould(t *testing.T) {
 		"apk": {apk, listAPK},
 	} {
 		t.Run(format, func(t *testing.T) {
-			var got []string
-			for _, line := range tc.list(t, packageFile(t, "new", format)) {
-				if !strings.HasSuffix(line, "/") || strings.Contains(tc.want, line+"\n") {
-					got = append(got, line) // not the folders above that every system has
-				}
-			}
-			slices.SortFunc(got, func(a, b string) int { return strings.Compare(a[5:], b[5:]) })
-			if text := "\n" + strings.Join(got, "\n") + "\n"; text != tc.want {
-				t.Errorf("it holds:%swant:%s", text, tc.want)
-			}
+			holds(t, tc.list(t, packageFile(t, "new", format)), tc.want)
 		})
 	}
 }
 
+// holds compares what a package holds; not the folders above that every system has.
+func holds(t *testing.T, list []string, want string) {
+	t.Helper()
+	var got []string
+	for _, line := range list {
+		if !strings.HasSuffix(line, "/") || strings.Contains(want, line+"\n") {
+			got = append(got, line)
+		}
+	}
+	slices.SortFunc(got, func(a, b string) int { return strings.Compare(a[5:], b[5:]) })
+	if text := "\n" + strings.Join(got, "\n") + "\n"; text != want {
+		t.Errorf("it holds:%swant:%s", text, want)
+	}
+}
+
+// configurationOf is the configuration file that a package brings.
+func configurationOf(file string) string {
+	if strings.Contains(filepath.Base(file), "gateway") {
+		return "/etc/cardea/gateway.yaml\n"
+	}
+	return "/etc/cardea/server-agent.yaml\n"
+}
+
 func listDeb(t *testing.T, file string) []string {
 	need(t, "dpkg-deb", "tar")
-	if got := said(t, "dpkg-deb", "-I", file, "conffiles"); got != "/etc/cardea/server-agent.yaml\n" {
+	if got := said(t, "dpkg-deb", "-I", file, "conffiles"); got != configurationOf(file) {
 		t.Errorf("conffiles: %q", got)
 	}
 	data, err := exec.Command("dpkg-deb", "--fsys-tarfile", file).Output()
@@ -183,7 +197,7 @@ func octal(letters string) string {
 
 func listRPM(t *testing.T, file string) (out []string) {
 	need(t, "rpm")
-	if got := said(t, "rpm", "-qpc", file); got != "/etc/cardea/server-agent.yaml\n" {
+	if got := said(t, "rpm", "-qpc", file); got != configurationOf(file) {
 		t.Errorf("configuration files: %q", got)
 	}
 	for line := range strings.Lines(said(t, "rpm", "-qp", "--qf", `[%{FILEMODES:octal} %{FILEUSERNAME} %{FILENAMES}\n]`, file)) {
@@ -219,11 +233,20 @@ func TestTheScriptsAreWhatAnyShellRuns(t *testing.T) {
 }
 
 func TestTheUnitIsUnderstoodAndHardened(t *testing.T) {
-	const unit = "systemd/cardea-server-agent.service"
+	for unit, most := range map[string]float64{
+		"cardea-server-agent.service": 4.5, // what is left is what it is for: root, every home, every process
+		"cardea-gateway.service":      2.0,
+	} {
+		t.Run(unit, func(t *testing.T) { understood(t, unit, most) })
+	}
+}
+
+func understood(t *testing.T, name string, most float64) {
+	unit := "systemd/" + name
 	need(t, "systemd-analyze")
 	out, _ := exec.Command("systemd-analyze", "verify", "--man=no", unit).CombinedOutput()
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "cardea-server-agent") && !strings.Contains(line, "is not executable") { // it is not installed here
+		if strings.Contains(line, name) && !strings.Contains(line, "is not executable") { // it is not installed here
 			t.Error(line)
 		}
 	}
@@ -234,12 +257,11 @@ func TestTheUnitIsUnderstoodAndHardened(t *testing.T) {
 		}
 		t.Fatalf("%v: %s", err, out)
 	}
-	m := regexp.MustCompile(`exposure level for cardea-server-agent.service: ([0-9.]+)`).FindSubmatch(out)
+	m := regexp.MustCompile(`exposure level for ` + name + `: ([0-9.]+)`).FindSubmatch(out)
 	if m == nil {
 		t.Fatalf("no level: %s", out)
 	}
-	// What is left is what the agent is for: root, every home, every process.
-	if level, err := strconv.ParseFloat(string(m[1]), 64); err != nil || level > 4.5 {
+	if level, err := strconv.ParseFloat(string(m[1]), 64); err != nil || level > most {
 		t.Errorf("exposure level %s", m[1])
 	}
 }

@@ -61,7 +61,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// prepare makes the packages of the server agent in two versions, and the
+// prepare makes the packages of server agent and gateway in two versions, and the
 // programs of the other side.
 func prepare(dir string) error {
 	nfpm, err := buildNFPM(context.Background(), dir)
@@ -70,7 +70,7 @@ func prepare(dir string) error {
 	}
 	for folder, version := range map[string]string{"old": oldVersion, "new": newVersion} {
 		m := maker{root: "..", version: version, arch: runtime.GOARCH, out: filepath.Join(dir, folder), nfpm: nfpm}
-		if _, err := m.make(context.Background(), "cardea-server-agent"); err != nil {
+		if _, err := m.make(context.Background(), "cardea-server-agent", "cardea-gateway"); err != nil {
 			return err
 		}
 	}

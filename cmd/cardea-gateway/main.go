@@ -15,6 +15,9 @@ import (
 )
 
 func main() {
+	if code, done := stepAside(); done {
+		os.Exit(code)
+	}
 	ctx, stop := daemon.Context(context.Background())
 	code := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()

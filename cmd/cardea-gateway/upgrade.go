@@ -39,6 +39,10 @@ const (
 	// from 3 on, each with the option that it was opened for. The first is the socket.
 	handoverVariable = "CARDEA_GATEWAY_HANDOVER"
 	firstInherited   = 3
+	// stepMark, before the names, asks for a process that only starts the next one and
+	// ends: so that one is the child of the service manager, which then sees its end and
+	// waits for it. It does not wait for a process that it calls an alien.
+	stepMark = "step "
 	// readyTimeout is how long the next process may take: it reads its configuration
 	// and reports once.
 	readyTimeout = time.Minute
@@ -87,6 +91,35 @@ type inheritance struct {
 	handover  gateway.Handover
 	listeners map[string]*net.TCPListener // by option=address
 }
+
+// stepAside is the whole life of the process between two processes of a row. It tells
+// the older one the id of the newer one.
+func stepAside() (code int, done bool) {
+	list, asked := strings.CutPrefix(os.Getenv(handoverVariable), stepMark)
+	if !asked {
+		return 0, false
+	}
+	os.Setenv(handoverVariable, list)
+	files := []uintptr{0, 1, 2}
+	for n := range strings.Split(list, " ") {
+		files = append(files, uintptr(firstInherited+n))
+	}
+	path, err := exec.LookPath(os.Args[0])
+	if err == nil {
+		var pid int
+		if pid, err = syscall.ForkExec(path, os.Args, &syscall.ProcAttr{Env: os.Environ(), Files: files}); err == nil {
+			_, err = syscall.Write(firstInherited, fmt.Appendf(nil, pidLine, pid))
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cardea-gateway: start the next process:", err)
+		return 1, true
+	}
+	return 0, true
+}
+
+// pidLine is what the process between says of the one that it has started.
+const pidLine = "{\"pid\":%d}\n"
 
 // inherit reads what was handed over, if anything was.
 func inherit() (*inheritance, error) {
@@ -249,7 +282,7 @@ func (u *upgrader) start(ctx context.Context, g *gateway.Gateway) (net.Conn, err
 		}
 		names, files = append(names, option+"="+u.doors.opened[option]), append(files, fd)
 	}
-	env := append(os.Environ(), handoverVariable+"="+strings.Join(names, " "))
+	env := append(os.Environ(), handoverVariable+"="+stepMark+strings.Join(names, " "))
 	// Not os/exec: it would make the listeners blocking, which are one description with
 	// ours, and an accept that blocks cannot be ended.
 	pid, err := syscall.ForkExec(u.path, os.Args, &syscall.ProcAttr{Env: env, Files: files})
@@ -263,31 +296,43 @@ func (u *upgrader) start(ctx context.Context, g *gateway.Gateway) (net.Conn, err
 		ours.Close()
 		return nil, err
 	}
-	go process.Wait() // so that one that fails leaves no zombie
-	if err := u.await(ctx, ours, text); err != nil {
+	go process.Wait() // so that it leaves no zombie
+	next, err := u.await(ctx, ours, text)
+	if err != nil {
 		process.Kill()
+		if next > 0 {
+			syscall.Kill(next, syscall.SIGKILL)
+		}
 		ours.Close()
 		return nil, err
 	}
-	u.log.Info("the next process is ready", "pid", pid)
+	u.log.Info("the next process is ready", "pid", next)
 	return ours, nil
 }
 
-// await gives the handover and waits for the word that the next process is ready.
-func (u *upgrader) await(ctx context.Context, conn net.Conn, handover []byte) error {
+// await gives the handover and waits for the word that the next process is ready. It
+// returns the id of that process as soon as there is one.
+func (u *upgrader) await(ctx context.Context, conn net.Conn, handover []byte) (pid int, err error) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	conn.SetDeadline(time.Now().Add(readyTimeout))
 	if _, err := conn.Write(append(handover, '\n')); err != nil {
-		return err
+		return 0, err
 	}
-	answer := make([]byte, len(ready))
-	if _, err := io.ReadFull(conn, answer); err != nil {
-		return fmt.Errorf("it ended, or says nothing; its log has the reason: %w", err)
+	lines := bufio.NewReader(io.LimitReader(conn, maxHandover))
+	for able := false; !able || pid == 0; { // the two are two processes, and come in any order
+		answer, err := readLine(lines)
+		if err != nil {
+			return pid, fmt.Errorf("it ended, or says nothing; its log has the reason: %w", err)
+		}
+		if string(answer) == string(ready) {
+			able = true
+			continue
+		}
+		if n, _ := fmt.Sscanf(string(answer), pidLine, &pid); n != 1 || pid <= 1 {
+			return 0, fmt.Errorf("it says %q", answer)
+		}
 	}
-	if string(answer) != string(ready) {
-		return fmt.Errorf("it says %q", answer)
-	}
-	return nil
+	return pid, nil
 }
 
 // talk makes the socket pair: ours, and the descriptor that the next process gets.
