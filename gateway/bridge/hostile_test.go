@@ -775,3 +775,32 @@ func TestADisplayIsConnectedAsOftenAsItWasAskedFor(t *testing.T) {
 		t.Errorf("recorded %+v", f)
 	}
 }
+
+func TestHandshakesThatFailLeaveNothing(t *testing.T) {
+	s := newFake(t, func(o *Options) { o.kexTime, o.authTime = 200*time.Millisecond, 400*time.Millisecond }, nil)
+	before := runtime.NumGoroutine()
+	for i := range 20 {
+		conn, err := net.Dial("tcp", s.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := s.goConfig()
+		switch i % 4 {
+		case 0: // says nothing
+		case 1:
+			io.WriteString(conn, "SSH-2.0-x\r\n\x00\x00\x00\x0c\x0a\x05") // ends in the middle of a packet
+			conn.Close()
+		case 2:
+			config.Auth = nil
+			ssh.NewClientConn(conn, "", config)
+		case 3:
+			config.HostKeyCallback = func(string, net.Addr, ssh.PublicKey) error { return errors.New("not mine") }
+			ssh.NewClientConn(conn, "", config)
+		}
+		if e := s.end(); e.Cause != CauseError {
+			t.Errorf("%d: %+v", i, e.Result)
+		}
+		conn.Close()
+	}
+	noMoreGoroutines(t, before)
+}

@@ -13,8 +13,8 @@ var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 // pump copies from one side to the other until an end or an error, and then discards what is
 // left, so that a reader who has gone leaves nothing in memory. Each piece is shown to take
-// first; what take does not want, does not pass.
-func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)) {
+// first; what take does not want, does not pass. It reports whether all has passed.
+func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)) (whole bool) {
 	var idle [idleChunk]byte
 	buf, big := idle[:], (*[chunk]byte)(nil)
 	defer func() {
@@ -35,7 +35,7 @@ func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)
 			busy(false)
 		}
 		if err != nil {
-			return
+			return !broken
 		}
 		switch {
 		case big == nil && n == len(buf):
@@ -52,11 +52,13 @@ func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)
 func (c *channel) pumpUp() {
 	<-c.begun
 	tap := c.tap()
-	pump(c.server, c.user, func(p []byte) error {
+	whole := pump(c.server, c.user, func(p []byte) error {
 		c.up.Add(int64(len(p)))
 		return tap.up(p)
 	}, func(bool) {})
-	c.server.CloseWrite()
+	if whole { // else a program could take a part for all
+		c.server.CloseWrite()
+	}
 }
 
 // pumpDown carries data and stderr to the user. The end of the stream ends both, as it does in
