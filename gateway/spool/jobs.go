@@ -41,7 +41,7 @@ func (s *Spool) Jobs(key ed25519.PrivateKey) []Job {
 	slices.SortFunc(entries, func(a, b *entry) int {
 		return cmp.Or(a.started.Compare(b.started), strings.Compare(a.session, b.session))
 	})
-	var out []Job
+	out := s.tellAside()
 	for _, e := range entries {
 		out = append(out, s.jobsOf(e, key)...)
 	}
@@ -195,6 +195,9 @@ func (s *Spool) SetAside(j Job, why string) error {
 
 // Told says that the control plane has taken a report.
 func (s *Spool) Told(j Job) error {
+	if was, err := s.toldAside(j.Session); was {
+		return err
+	}
 	e, err := s.entry(j.Session)
 	if err != nil {
 		return err
@@ -212,14 +215,10 @@ const maxFault = 400
 // report is what the control plane is to know.
 func (m *Meta) report() api.RecordingReport {
 	r := api.RecordingReport{State: api.RecordingRunning, Place: m.Place()}
-	damaged := false
 	for _, s := range m.Segments {
-		switch s.Kept {
-		case There:
+		if s.Kept == There {
 			r.Segments++
 			r.Bytes += s.Size
-		case Aside:
-			damaged = true
 		}
 	}
 	if m.End != nil {
@@ -229,7 +228,7 @@ func (m *Meta) report() api.RecordingReport {
 		}
 	}
 	switch {
-	case m.State == Stored && damaged:
+	case m.State == Stored && m.Damaged:
 		r.State = api.RecordingDamaged
 	case m.State == Stored:
 		r.State = api.RecordingStored

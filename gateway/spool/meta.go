@@ -76,6 +76,8 @@ type Meta struct {
 	Segments []Segment `json:"segments,omitempty"`
 	// End is set once the recording is over.
 	End *End `json:"end,omitempty"`
+	// Damaged says that something of it is in quarantine.
+	Damaged bool `json:"damaged,omitempty"`
 	// Faults are what went wrong, each in a sentence, the first ones.
 	Faults []string `json:"faults,omitempty"`
 	// Told is what the control plane has taken of it, as Report.digest has it.

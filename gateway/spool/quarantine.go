@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/recording"
@@ -17,6 +21,9 @@ import (
 const (
 	quarantineDir = "quarantine"
 	reasonFile    = "reason.txt"
+	// untoldFile says that the control plane has not heard yet that a whole recording
+	// is there: nothing else is left of it that could tell.
+	untoldFile = "untold"
 )
 
 // setFolderAside sets aside all of a session of which nothing can be told.
@@ -29,6 +36,13 @@ func (s *Spool) setFolderAside(name, why string) error {
 		return fmt.Errorf("set %s aside: %w", name, err)
 	}
 	s.note(to, why)
+	if err := os.WriteFile(filepath.Join(to, untoldFile), nil, 0o600); err != nil {
+		s.log.Warn("the control plane may never hear of a recording that was set aside", "session", ident.Text(name), "error", err)
+	}
+	s.mu.Lock()
+	s.untold[name] = to
+	s.mu.Unlock()
+	s.wake()
 	s.log.Error("a recording was set aside", "session", ident.Text(name), "folder", to, "reason", why)
 	return nil
 }
@@ -49,6 +63,7 @@ func (s *Spool) setFileAside(e *entry, number int, why string) error {
 		return fmt.Errorf("set segment %d aside: %w", number, err)
 	}
 	s.note(dir, fmt.Sprintf("%s: %s", filepath.Base(to), why))
+	e.meta.Damaged = true
 	e.meta.fault("segment %d was set aside: %s", number, why)
 	s.log.Error("a segment was set aside", "session", e.meta.Session, "segment", number, "file", to, "reason", why)
 	return errors.Join(atomicfile.SyncDir(dir), atomicfile.SyncDir(e.dir))
@@ -87,8 +102,45 @@ func (s *Spool) note(dir, why string) {
 	}
 }
 
-// countQuarantine counts the sessions of which something is set aside.
-func (s *Spool) countQuarantine() int {
-	names, _ := os.ReadDir(filepath.Join(s.opt.Dir, quarantineDir))
-	return len(names)
+// lookAside counts the sessions of which something is set aside, and finds those of which
+// the control plane is to hear.
+func (s *Spool) lookAside() {
+	dir := filepath.Join(s.opt.Dir, quarantineDir)
+	names, _ := os.ReadDir(dir)
+	s.aside = len(names)
+	for _, n := range names {
+		if session, _, _ := strings.Cut(n.Name(), "."); exists(filepath.Join(dir, n.Name(), untoldFile)) {
+			s.untold[session] = filepath.Join(dir, n.Name())
+		}
+	}
+}
+
+// tellAside are the jobs of recordings that are aside as a whole.
+func (s *Spool) tellAside() (out []Job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, session := range slices.Sorted(maps.Keys(s.untold)) {
+		if checkID(session, ident.GatewaySession) != nil {
+			continue // nobody knows of it
+		}
+		out = append(out, Job{Session: session, Task: Task{Do: Tell}, Report: api.RecordingReport{
+			State: api.RecordingDamaged, Cause: recording.Interrupted, Fault: "nothing could be told of it, and it was set aside on the gateway: look for it in the quarantine of its spool",
+		}})
+	}
+	return out
+}
+
+// toldAside says whether a report was of one of these, which is heard of now.
+func (s *Spool) toldAside(session string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, was := s.untold[session]
+	if !was {
+		return false, nil
+	}
+	if _, err := atomicfile.Remove(filepath.Join(dir, untoldFile)); err != nil {
+		return true, err
+	}
+	delete(s.untold, session)
+	return true, nil
 }

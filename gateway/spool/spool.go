@@ -87,7 +87,8 @@ type Spool struct {
 	mu      sync.Mutex
 	entries map[string]*entry // by session; of this process
 	closed  bool
-	aside   int // in quarantine, counted at the start and since
+	aside   int               // in quarantine, counted at the start and since
+	untold  map[string]string // sessions whose folder is there, and where, until the control plane knows
 }
 
 // entry is one recording. Its mutex is taken before Spool.mu, never after it.
@@ -134,14 +135,14 @@ func Open(opt Options) (*Spool, error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
-	s := &Spool{opt: opt, log: opt.Log, Changed: make(chan struct{}, 1), entries: map[string]*entry{}}
+	s := &Spool{opt: opt, log: opt.Log, Changed: make(chan struct{}, 1), entries: map[string]*entry{}, untold: map[string]string{}}
 	s.room.init(opt)
 	s.syncs.init(opt)
 	var err error
 	if s.owner, err = newOwner(opt.Dir); err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
-	s.aside = s.countQuarantine()
+	s.lookAside()
 	s.layBallast()
 	return s, nil
 }

@@ -164,7 +164,18 @@ func TestWhatCannotBeUnderstoodIsSetAsideAndTheRestGoesOn(t *testing.T) {
 	if n, err := next.Recover(r.key); n != 0 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
+	again := r.open(nil) // the control plane has not heard yet
+	if n := len(again.tellAside()); n != 2 {
+		t.Errorf("after a restart %d are told of that were set aside", n)
+	}
+	again.Close()
 	r.drain(next)
+	if n := len(slices.DeleteFunc(slices.Clone(r.told), func(state string) bool { return state != api.RecordingDamaged })); n != 3 {
+		t.Errorf("%d are told of as damaged: %v", n, r.told)
+	}
+	if n := len(next.tellAside()); n != 0 || !slices.Contains(r.told, api.RecordingDamaged) {
+		t.Errorf("%d are told of again, told %v", n, r.told)
+	}
 	if report := r.verify(all[3].origin); !report.Whole() {
 		t.Errorf("%+v", report)
 	}
