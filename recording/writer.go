@@ -339,7 +339,8 @@ func (w *Writer) begin() error {
 	if err == nil && n != len(all) {
 		err = io.ErrShortWrite
 	}
-	if err == nil {
+	// The first segment is synced as all that is written is: its user waits for it.
+	if err == nil && before != nil {
 		err = segment.Sync()
 	}
 	// Only now: as long as the process lives there is a segment that is not closed, in

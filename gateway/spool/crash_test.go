@@ -323,11 +323,14 @@ func TestAPowerCutLosesNoMoreThanTheLimit(t *testing.T) {
 		next.Close()
 		missing := 0
 		for i, rec := range recs {
-			report := r.verify(rec.origin)
-			if !report.Ended || report.Cause != recording.Interrupted {
-				t.Errorf("round %d: %+v", round, report)
+			got := ""
+			if r.stored(rec.origin)[recording.SegmentName(1)] != nil { // else not even its folder was kept in time
+				report := r.verify(rec.origin)
+				if !report.Ended || report.Cause != recording.Interrupted {
+					t.Errorf("round %d: %+v", round, report)
+				}
+				got = r.output(rec.origin)
 			}
-			got := r.output(rec.origin)
 			for _, l := range said[i] {
 				if strings.HasPrefix(got, l.text) {
 					got = got[len(l.text):]
