@@ -109,3 +109,19 @@ func TestARecordingComesByTheIdOfItsSession(t *testing.T) {
 		t.Errorf("of more than there can be: %v", err)
 	}
 }
+
+// The status says on how many servers sessions are recorded, by what the agent of this very
+// user knows.
+func TestTheStatusCountsRecordedServers(t *testing.T) {
+	c := api.Catalog{Session: api.Session{User: "usr_alice"}, Servers: []api.CatalogEntry{{Name: "web-1", Recorded: true}, {Name: "web-2"}}}
+	for user, want := range map[string]string{"usr_alice": "2, and sessions on 1 of them are recorded", "usr_bob": ""} {
+		s := status{Session: api.Session{User: user}}
+		s.count(t.Context(), keeping{catalog: c})
+		a, _, _ := testApp(t)
+		for _, line := range a.statusLines() {
+			if line.name == "Servers" && line.text(s) != want {
+				t.Errorf("%s: %q", user, line.text(s))
+			}
+		}
+	}
+}

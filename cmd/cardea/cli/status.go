@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,11 @@ type status struct {
 	Agent     string      `json:"agent"`
 	AgentPID  int         `json:"agent_pid,omitempty"`
 	SSHConfig string      `json:"ssh_config"`
-	Version   string      `json:"version"`
+	// Servers is how many may be reached, as far as the agent knows, and Recorded on how
+	// many of them sessions are recorded.
+	Servers  int    `json:"servers,omitempty"`
+	Recorded int    `json:"recorded_servers,omitempty"`
+	Version  string `json:"version"`
 }
 
 func newStatus(a *app) *cobra.Command {
@@ -60,6 +65,7 @@ func (a *app) status(ctx context.Context) error {
 	}
 	if pid, ok := a.local.Running(ctx); ok {
 		s.Agent, s.AgentPID = "running", pid
+		s.count(ctx, a.local)
 	}
 	if perr := showOne(a, s, a.statusLines()); perr != nil {
 		return perr
@@ -70,6 +76,20 @@ func (a *app) status(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// count asks the agent alone: nobody who asks for the status waits for a list.
+func (s *status) count(ctx context.Context, local localAgent) {
+	c, _, err := local.Catalog(ctx)
+	if err != nil || c.Session.User != s.Session.User {
+		return
+	}
+	s.Servers = len(c.Servers)
+	for _, e := range c.Servers {
+		if e.Recorded {
+			s.Recorded++
+		}
+	}
 }
 
 // ask has the control plane confirm the session: it may have been ended there.
@@ -124,6 +144,15 @@ func (a *app) statusLines() []column[status] {
 				return fmt.Sprintf("%s, process %d", s.Agent, s.AgentPID)
 			}
 			return s.Agent
+		}},
+		{"Servers", func(s status) string {
+			switch {
+			case s.Servers == 0:
+				return ""
+			case s.Recorded == 0:
+				return strconv.Itoa(s.Servers)
+			}
+			return fmt.Sprintf("%d, and sessions on %d of them are recorded", s.Servers, s.Recorded)
 		}},
 		{"ssh", func(s status) string { return s.SSHConfig }},
 		{"Version", func(s status) string { return s.Version }},
