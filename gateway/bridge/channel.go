@@ -98,7 +98,7 @@ func (b *bridge) open(from *leg, nc ssh.NewChannel, told recording.Opened) {
 	if err != nil {
 		var no *ssh.OpenChannelError
 		if errors.As(err, &no) {
-			nc.Reject(no.Reason, no.Message)
+			nc.Reject(no.Reason, b.unopened(nc.ChannelType(), no.Message))
 		} else {
 			nc.Reject(ssh.ConnectionFailed, "the other side is gone")
 		}
@@ -150,14 +150,14 @@ func (c *channel) carry(userRequests, serverRequests <-chan *ssh.Request) {
 		for req := range userRequests {
 			b.guard(func() { c.request(b.user, req) })
 		}
-		c.begin(c.counting()) // it never will otherwise
+		c.begin(c.keeping()) // it never will otherwise
 		<-c.sent
 		c.server.Close()
 	})
 	for req := range serverRequests {
 		b.guard(func() { c.request(b.server, req) })
 	}
-	c.begin(c.counting())
+	c.begin(c.keeping()) // what comes without a program is nothing that may pass unseen
 	c.isOver()
 	<-c.drained
 	c.user.Close()
@@ -193,8 +193,32 @@ func (c *channel) request(from *leg, req *ssh.Request) {
 	case from.side == fromUser && c.isSession():
 		c.requestUp(req, v.record)
 	default:
+		if from.side == fromServer {
+			req.Payload = c.bare(req)
+		}
 		c.requestDown(from, req, v.record)
 	}
+}
+
+// unopened records why a channel did not open, as far as the opener is told.
+func (b *bridge) unopened(kind, why string) string {
+	why = printable(why, maxReason)
+	if err := b.note(0, recording.Refused{Type: kind, Sentence: why}); err != nil {
+		return err.Error()
+	}
+	return why
+}
+
+// bare is the payload of a request of the server without what nobody records: the words to a
+// signal, which no client shows.
+func (c *channel) bare(req *ssh.Request) []byte {
+	if req.Type != "exit-signal" {
+		return req.Payload
+	}
+	var s exitSignal
+	ssh.Unmarshal(req.Payload, &s) // the policy has read it
+	s.Message, s.Language = "", ""
+	return ssh.Marshal(s)
 }
 
 // requestDown passes on what the server says, or what concerns no session.

@@ -51,13 +51,12 @@ func (b *bridge) global(from *leg, req *ssh.Request) {
 	}
 }
 
-// pass sends a request to the other side and its answer back.
+// pass sends a request to the other side and tells whether it was granted. What else an
+// answer could hold is nothing that these requests ask for, and nobody records it.
 func (b *bridge) pass(from *leg, req *ssh.Request) bool {
-	ok, answer, err := b.other(from).conn.SendRequest(req.Type, req.WantReply, req.Payload)
-	if err != nil {
-		ok, answer = false, nil
-	}
-	req.Reply(ok, answer)
+	ok, _, err := b.other(from).conn.SendRequest(req.Type, req.WantReply, req.Payload)
+	ok = ok && err == nil
+	req.Reply(ok, nil)
 	return ok || err == nil && !req.WantReply
 }
 
@@ -85,10 +84,12 @@ func (b *bridge) forwardTCP(req *ssh.Request) {
 	}
 	ok, answer, err := b.server.conn.SendRequest(req.Type, req.WantReply, req.Payload)
 	port := l.Port
+	ok = ok && err == nil
 	if ok && port == 0 && len(answer) == 4 {
 		port = binary.BigEndian.Uint32(answer)
+	} else {
+		answer = nil
 	}
-	ok = ok && err == nil
 	b.forwards.tcp.settle(l.Port, port, l.Port == 0, ok || err == nil && !req.WantReply)
 	req.Reply(ok, answer)
 }

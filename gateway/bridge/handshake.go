@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/cardea-ssh/cardea/recording"
 	"github.com/cardea-ssh/cardea/sshcert"
 )
 
@@ -151,7 +153,9 @@ func (e *entry) verified(meta ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permis
 	<-e.done // bounded by the server's deadline
 	select {
 	case text := <-e.banner:
-		e.preparing.SendAuthBanner(text)
+		if e.noteBanner(text) == nil {
+			e.preparing.SendAuthBanner(text)
+		}
 	default:
 	}
 	if e.err != nil {
@@ -161,6 +165,16 @@ func (e *entry) verified(meta ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permis
 	return &ssh.Permissions{Extensions: map[string]string{
 		permKeyID: cert.KeyId, permSerial: strconv.FormatUint(cert.Serial, 10),
 	}}, nil
+}
+
+// noteBanner records what the server shows before the login.
+func (e *entry) noteBanner(text string) error {
+	for part := range slices.Chunk([]byte(text), chunk) {
+		if err := e.record(0, recording.Errput, part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // excuse is what the user is told when the server's side fails. The cause is for the log.

@@ -23,6 +23,8 @@ const (
 	maxRefusals = 1000
 	// maxName bounds names that a peer chose, where they are written down.
 	maxName = 64
+	// maxReason bounds why a server did not open a channel; OpenSSH says a line.
+	maxReason = 256
 	// commandPart is how much of a command one event holds: JSON may make six bytes of each.
 	commandPart = recordingMax / 8
 

@@ -77,12 +77,12 @@ func rules() []rule {
 		{sessionRequest, fromServer, "eow@openssh.com", always, readEmpty},
 		{sessionRequest, fromServer, "xon-xoff", always, readFlag},
 
-		{sessionRequest, fromServer, "keepalive@openssh.com", always, readAny},
-		{sessionRequest, fromUser, "keepalive@openssh.com", always, readAny},
-		{channelRequest, fromServer, "keepalive@openssh.com", always, readAny},
-		{channelRequest, fromUser, "keepalive@openssh.com", always, readAny},
-		{globalRequest, fromServer, "keepalive@openssh.com", always, readAny},
-		{globalRequest, fromUser, "keepalive@openssh.com", always, readAny},
+		{sessionRequest, fromServer, "keepalive@openssh.com", always, readEmpty},
+		{sessionRequest, fromUser, "keepalive@openssh.com", always, readEmpty},
+		{channelRequest, fromServer, "keepalive@openssh.com", always, readEmpty},
+		{channelRequest, fromUser, "keepalive@openssh.com", always, readEmpty},
+		{globalRequest, fromServer, "keepalive@openssh.com", always, readEmpty},
+		{globalRequest, fromUser, "keepalive@openssh.com", always, readEmpty},
 
 		{globalRequest, fromUser, "tcpip-forward", forwarding, readListenTCP},
 		{globalRequest, fromUser, "cancel-tcpip-forward", forwarding, readUnlistenTCP},

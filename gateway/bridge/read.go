@@ -43,6 +43,9 @@ func readDirectUnix(p []byte) (any, error) {
 func readForwardedUnix(p []byte) (any, error) {
 	var u forwardedUnix
 	err := unmarshal(p, &u)
+	if err == nil && u.Reserved != "" {
+		err = errMalformed // nobody would see it
+	}
 	return recording.Opened{Type: "forwarded-streamlocal@openssh.com", To: legible(u.Path)}, err
 }
 
@@ -131,6 +134,9 @@ func readExitStatus(p []byte) (any, error) {
 func readExitSignal(p []byte) (any, error) {
 	var s exitSignal
 	err := unmarshal(p, &s)
+	if err == nil && len(s.Signal) > maxName {
+		err = errMalformed
+	}
 	return recording.Exited{Signal: strings.TrimPrefix(printable(s.Signal, maxName), "SIG"), Core: s.Core}, err
 }
 
