@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -134,5 +135,82 @@ func TestNothingRidesOnWhatIsNotRecorded(t *testing.T) {
 	}
 	if _, err := readForwardedUnix(ssh.Marshal(forwardedUnix{"/tmp/x", secret})); err == nil {
 		t.Error("a reserved field passes with something in it")
+	}
+}
+
+// TestAQuestionEachWayDoesNotKeepASession: both ends may wait for each other's answers, with
+// more behind than anybody holds.
+func TestAQuestionEachWayDoesNotKeepASession(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(c ssh.Conn, ch ssh.Channel, answer bool){
+		"of the connection": func(c ssh.Conn, _ ssh.Channel, answer bool) { c.SendRequest("keepalive@openssh.com", answer, nil) },
+		"of a channel":      func(_ ssh.Conn, ch ssh.Channel, answer bool) { ch.SendRequest("keepalive@openssh.com", answer, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			flood := func(c ssh.Conn, ch ssh.Channel) {
+				go ask(c, ch, true)
+				time.Sleep(100 * time.Millisecond) // it goes first
+				for range 100 {
+					go ask(c, ch, false)
+				}
+			}
+			s := newFake(t, nil, func(p *peer) {
+				for nc := range p.chans {
+					if ch, _, err := nc.Accept(); err == nil {
+						flood(p.conn, ch)
+					}
+				}
+			})
+			conn, err := net.Dial("tcp", s.addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			c, _, _, err := ssh.NewClientConn(conn, "", s.goConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ch, _, err := c.OpenChannel("session", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			flood(c, ch)
+			time.Sleep(300 * time.Millisecond) // to let both be stuck; sooner, less is tested
+			conn.Close()
+			s.end()
+		})
+	}
+}
+
+func TestRequestsBehindOneWithoutAnAnswerAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		behind int
+		ends   bool
+	}{{maxWaiting, false}, {maxWaiting + 1, true}} {
+		s := newFake(t, nil, func(p *peer) {
+			go empty(p.reqs) // without an answer
+			p.conn.Wait()
+		})
+		c := s.goClient(t)
+		go c.SendRequest("keepalive@openssh.com", true, nil)
+		time.Sleep(100 * time.Millisecond) // it goes first
+		for range tc.behind {
+			c.SendRequest("keepalive@openssh.com", false, nil)
+		}
+		if tc.ends {
+			if e := s.end(); e.Cause != CauseError {
+				t.Errorf("%d requests behind one: ended with %q", tc.behind, e.Cause)
+			}
+			continue
+		}
+		select {
+		case e := <-s.ends:
+			t.Errorf("%d requests behind one: ended with %v", tc.behind, e.Result)
+		case <-time.After(300 * time.Millisecond):
+		}
+		c.Close()
+		s.end()
 	}
 }

@@ -149,6 +149,8 @@ func (b *bridge) run(ctx context.Context) error {
 		b.end(End{CauseError, err.Error()})
 		b.user.Close()
 		b.server.Close()
+		b.user.release()
+		b.server.release()
 		b.work.Wait()
 		return err
 	}
@@ -229,6 +231,8 @@ func (b *bridge) farewell() {
 		b.sessions.tell(sentenceTime)
 	}
 	b.server.Close()
+	b.user.release()
+	b.server.release()
 	b.user.finish(finishTime)
 }
 

@@ -147,16 +147,12 @@ func (c *channel) carry(userRequests, serverRequests <-chan *ssh.Request) {
 	spawn(func() { defer close(c.sent); c.pumpUp() })
 	spawn(func() { defer close(c.drained); c.pumpDown() })
 	spawn(func() {
-		for req := range userRequests {
-			b.guard(func() { c.request(b.user, req) })
-		}
+		b.each(userRequests, func(req *ssh.Request) { c.request(b.user, req) })
 		c.begin(c.keeping()) // it never will otherwise
 		<-c.sent
 		c.server.Close()
 	})
-	for req := range serverRequests {
-		b.guard(func() { c.request(b.server, req) })
-	}
+	b.each(serverRequests, func(req *ssh.Request) { c.request(b.server, req) })
 	c.begin(c.keeping()) // what comes without a program is nothing that may pass unseen
 	c.isOver()
 	<-c.drained

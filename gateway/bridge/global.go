@@ -12,9 +12,7 @@ import (
 // globals answers the global requests of one side, one by one: their answers carry no number
 // and must keep their order (RFC 4254, section 4).
 func (b *bridge) globals(from *leg) {
-	for req := range from.requests {
-		b.guard(func() { b.global(from, req) })
-	}
+	b.each(from.requests, func(req *ssh.Request) { b.global(from, req) })
 }
 
 func (b *bridge) global(from *leg, req *ssh.Request) {

@@ -16,6 +16,10 @@ const (
 	maxChannels = 256
 	// maxEnv is how many variables one channel may set: sshd takes no more.
 	maxEnv = 128
+	// maxWaiting and maxWaitingBytes bound the requests of one channel behind one that has no
+	// answer yet: ssh sends all variables at once, and a command may have 256 KiB.
+	maxWaiting      = 1024
+	maxWaitingBytes = 1 << 20
 	// maxForwards bounds the listeners of -R.
 	maxForwards = 256
 	// maxRefusals is how many refusals of a session are recorded and told one by one; the
