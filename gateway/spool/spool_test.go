@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -337,5 +338,34 @@ func TestOnlyNamesThatAGatewayGivesLeadToFolders(t *testing.T) {
 	rec := r.begin(s, 0)
 	if _, err := s.Begin(rec.origin); err == nil {
 		t.Error("the same session begins twice")
+	}
+}
+
+func TestASegmentWaitsForADescriptor(t *testing.T) {
+	r := newRig(t)
+	left := 3
+	s := r.open(func(o *Options) {
+		o.open = func(path string) (file, error) {
+			if filepath.Base(path) == recording.SegmentName(2) && left > 0 {
+				left--
+				return nil, syscall.EMFILE
+			}
+			return openSegment(path)
+		}
+	})
+	defer s.Close()
+	rec := r.begin(s, 1<<10)
+	for _, l := range lines(100) {
+		if err := rec.say(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rec.Close(recording.Ended{Cause: "client"})
+	if err := rec.session.Finish("client", r.key); err != nil {
+		t.Fatal(err)
+	}
+	r.drain(s)
+	if report := r.verify(rec.origin); !report.Whole() || left != 0 {
+		t.Errorf("%+v", report)
 	}
 }
