@@ -173,4 +173,13 @@ func TestWhatIsNoFileTransferIsKeptWhateverItsName(t *testing.T) {
 	if kept := s.end().rec.bytes(recording.Output); !strings.Contains(kept, "shown") {
 		t.Errorf("recorded %q", kept)
 	}
+	for _, command := range []string{"scp -f /etc/hostname", "/usr/bin/scp -f /nowhere; echo shown", "sftp-server -h; echo shown"} {
+		got := s.run("-n", "web-1", command)
+		if !strings.Contains(got.Stdout, "shown") {
+			t.Fatalf("%s: %+v", command, got)
+		}
+		if kept := s.end().rec.bytes(recording.Output); strings.Count(kept, "shown") != 1 {
+			t.Errorf("%s: recorded %q", command, kept)
+		}
+	}
 }

@@ -48,9 +48,10 @@ func (c *channel) keep(kind recording.Kind) func([]byte) error {
 
 // watching lists the files that a program transfers, and keeps no content of them. What cannot
 // be read as a transfer, from the piece on in which it stops being one, is kept as bytes: else
-// a program could show a user what no recording shows.
+// a program could show a user what no recording shows. So is what the server says before the
+// user has said anything, for in a transfer the side that wants something begins.
 func (c *channel) watching(start func(filewatch.Emit) *filewatch.Watcher) *tap {
-	var lost, failed atomic.Bool
+	var begun, lost, failed atomic.Bool
 	w := start(func(_ recording.Kind, v any) {
 		if _, gap := v.(recording.Missing); gap {
 			lost.Store(true)
@@ -63,17 +64,21 @@ func (c *channel) watching(start func(filewatch.Emit) *filewatch.Watcher) *tap {
 	if w == nil {
 		return keep
 	}
-	watch := func(look func([]byte), kept func([]byte) error) func([]byte) error {
-		return func(p []byte) error {
-			look(p)
-			switch {
-			case failed.Load():
-				return errUnrecorded
-			case lost.Load():
-				return kept(p)
-			}
-			return nil
+	// show shows a piece to the watcher, and keeps it if that cannot follow, or anyway.
+	show := func(p []byte, look func([]byte), anyway bool, kept func([]byte) error) error {
+		look(p)
+		switch {
+		case failed.Load():
+			return errUnrecorded
+		case anyway || lost.Load():
+			return kept(p)
 		}
+		return nil
 	}
-	return &tap{onUp: watch(w.FromUser, keep.up), onDown: watch(w.FromServer, keep.down), onErrput: keep.onErrput, onEnd: w.Close}
+	onUp := func(p []byte) error {
+		begun.Store(true)
+		return show(p, w.FromUser, false, keep.up)
+	}
+	onDown := func(p []byte) error { return show(p, w.FromServer, !begun.Load(), keep.down) }
+	return &tap{onUp: onUp, onDown: onDown, onErrput: keep.onErrput, onEnd: w.Close}
 }
