@@ -53,6 +53,7 @@ func newWorld(t testing.TB) *world {
 //
 //	gateways=N          how many there are (1)
 //	gateway=required    the project's setting
+//	forwarding=yes      the project allows it, of ports and of agents
 //	balancer=haproxy    one address for all gateways, and haproxy behind it
 //	recording=required  the project's setting
 //	database=postgres   in place of SQLite
@@ -92,6 +93,8 @@ func (w *world) raise(ctx context.Context, words ...string) {
 			w.must(os.WriteFile(w.auditor, []byte(identity.String()+"\n"), 0o600))
 			project.RecordSettings = api.RecordSettings{Recording: value, Recipients: []string{identity.Recipient().String()}}
 			opt.Control = append(opt.Control, "CARDEA_RECORDINGS=file://"+filepath.Join(dir, "gw-1", "recordings"))
+		case "forwarding":
+			project.PortForwarding, project.AgentForwarding = true, true
 		case "database":
 			if value != "postgres" {
 				w.t.Fatalf("no database %q", value)

@@ -61,6 +61,7 @@ func (s *Stage) addGateway(ctx context.Context, name string) error {
 		"CARDEA_CONTROL_URL=" + s.URL,
 		"CARDEA_STATE_DIR=" + dir,
 		"CARDEA_LISTEN=" + g.Listen, "CARDEA_DRAIN_TIME=2s",
+		"CARDEA_SPOOL_RESERVE=1MiB", // a developer's disk may be nearly full
 		"CARDEA_HEALTH_LISTEN=" + g.Health,
 	}, balanced...)
 	s.Gateways = append(s.Gateways, g)
