@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	// killVariable is how often the gateway is killed, under crowdFull sessions; a thousand
+	// kills take hours. Without it there are killSample under crowdSample. seedVariable has
+	// the kills come at the same moments again.
+	killVariable, seedVariable = "CARDEA_KILLS", "CARDEA_SEED"
+	killSample, crowdSample    = 3, 6
+	crowdFull                  = 100
+	// killWithin bounds the moment of a kill after the sessions were begun: from before their
+	// first byte to well into their stream.
+	killWithin = 1500 * time.Millisecond
+)
+
+// counting prints numbered lines for ever, some at once and some by and by, and is never
+// quiet for long.
+const counting = `i=0; while :; do i=$((i+1)); echo "line $i of $0 $(($i*$i))"; [ $((i%40)) = 0 ] && sleep 0.02; done`
+
+// TestNothingSeenIsLostWhenTheGatewayIsKilled: what a user has seen of a recorded session is
+// in the recording, at whatever moment kill -9 hits the gateway. Started again, the gateway
+// finishes the recordings, says that they were interrupted, and stores them.
+func TestNothingSeenIsLostWhenTheGatewayIsKilled(t *testing.T) {
+	needs(t)
+	kills, crowd := killSample, crowdSample
+	if n, err := strconv.Atoi(os.Getenv(killVariable)); err == nil {
+		kills, crowd = n, crowdFull
+	}
+	seed := uint64(time.Now().UnixNano())
+	if n, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
+		seed = n
+	}
+	t.Logf("%s=%d", seedVariable, seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t)
+	w.raise(t.Context(), "gateways=1", "web-1")
+	m := newMatrix(t, w)
+	alice := m.enter(0)
+	m.beRecorded()
+	m.stored(m.relayed()) // what came before is no part of it
+	known := m.sessions()
+	var sessions, seen int
+	for i := range kills {
+		s, b := m.kill(alice, crowd, time.Duration(rnd.Int64N(int64(killWithin))), known)
+		sessions, seen = sessions+s, seen+b
+		if t.Failed() {
+			t.Fatalf("after %d kills, %d sessions and %d bytes", i+1, sessions, seen)
+		}
+	}
+	t.Logf("%d kills, %d sessions, %d bytes seen, none lost", kills, sessions, seen)
+	if sessions == 0 || seen == 0 {
+		t.Error("no session was live at any kill")
+	}
+}
+
+// relayed are the sessions so far that nobody records.
+func (m *matrix) relayed() map[string]bool {
+	m.t.Helper()
+	ids := map[string]bool{}
+	for id, recorded := range m.recordedSessions() {
+		if !recorded {
+			ids[id] = true
+		}
+	}
+	return ids
+}
+
+// kill begins a crowd of sessions, kills the gateway after a while, and compares what
+// each client got with what its recording has. It returns how many there were, and the bytes.
+func (m *matrix) kill(c column, crowd int, after time.Duration, known map[string]bool) (sessions, seen int) {
+	m.t.Helper()
+	gw, err := m.gateway("gw-1")
+	m.must(err)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 2*longest)
+	defer cancel()
+	jobs := map[string]*job{} // by the mark in its stream
+	for i := range crowd {
+		mark := fmt.Sprintf("m%d-%d", len(known), i)
+		cmd := m.command(ctx, c.person, c.person.Home, "ssh", "-n", "web-1", "exec bash -c '"+counting+"' "+mark)
+		cmd.Env = append(cmd.Env, m.variables(c)...)
+		j, err := begin(cmd, func() {})
+		m.must(err)
+		jobs[mark] = j
+	}
+	time.Sleep(after) // the moment is what the test is about
+	m.must(gw.Kill())
+	for mark, j := range jobs {
+		if err := j.wait(longest); err != nil {
+			m.t.Fatalf("%s did not end with its gateway: %v", mark, err)
+		}
+	}
+	m.must(gw.Start(ctx))
+	matched := map[string]bool{}
+	for _, r := range m.storedBy(known) {
+		mark := ""
+		for _, q := range r.requests {
+			if _, after, found := strings.Cut(q.Command, "' "); found {
+				mark = after
+			}
+		}
+		sessions++
+		// The one that was killed before it heard what to run is finished, too.
+		if r.ended.Cause != "interrupted" {
+			m.t.Errorf("the recording of %q ended by %+v, not interrupted", mark, *r.ended)
+		}
+		j := jobs[mark]
+		if j == nil {
+			continue
+		}
+		matched[mark] = true
+		got, has := j.out.String(), string(r.output[1])
+		seen += len(got)
+		if !strings.HasPrefix(has, got) {
+			m.t.Errorf("%s: the client got %d bytes, and the recording has %d; they differ from byte %d on", mark, len(got), len(has), differ(has, got))
+		}
+	}
+	for mark, j := range jobs {
+		if !matched[mark] && j.out.String() != "" {
+			m.t.Errorf("%s: the client got %d bytes, and there is no recording", mark, len(j.out.String()))
+		}
+	}
+	return sessions, seen
+}
+
+// differ is where two texts begin to.
+func differ(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
