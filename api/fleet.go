@@ -158,6 +158,9 @@ type GatewayReport struct {
 	// Uptime is how many seconds this process has run, at least 1. Sessions that
 	// began before have ended, though nobody could tell.
 	Uptime int64 `json:"uptime,omitempty" minimum:"0"`
+	// UptimeMillis is the same in milliseconds, and counts where it is given: a gateway that
+	// is started again at once left sessions that began within the last second.
+	UptimeMillis int64 `json:"uptime_ms,omitempty" minimum:"0"`
 	// SealingKeys are the X25519 public keys (32 bytes) at which hellos may be
 	// sealed, newest first; at most four.
 	SealingKeys []SealingKey `json:"sealing_keys"`

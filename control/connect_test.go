@@ -503,7 +503,17 @@ func TestSessionsOfAKilledGatewayEnd(t *testing.T) {
 	if live := report(131); len(live) != 1 || live[0].ID != young || young == old {
 		t.Errorf("two minutes later: live %+v", live)
 	}
-	if e := s.events(audit.GatewaySessionEnd); len(e) != 1 || e[0].Detail["gateway_session"] != old || e[0].User != s.alice.session.User || e[0].Reason == "" {
+	s.wait(time.Minute)
+	last := begin()
+	s.wait(300 * time.Millisecond) // it is killed, and runs again for 100 ms
+	id := s.gateway.sealing.ID()
+	must[api.GatewayReportAnswer](t, s.gateway.device, "POST", "/v1/gateway/report", api.GatewayReport{
+		Healthy: true, SealingKeys: []api.SealingKey{{ID: id[:], Public: s.gateway.sealing.Public()}}, Uptime: 1, UptimeMillis: 100,
+	})
+	if live := must[api.List[api.GatewaySession]](t, s.admin, "GET", "/v1/gateway-sessions?live=true", nil).Items; len(live) != 0 {
+		t.Errorf("started again at once: live %+v, of which the last was %s", live, last)
+	}
+	if e := s.events(audit.GatewaySessionEnd); len(e) != 3 || e[0].Detail["gateway_session"] != old || e[0].User != s.alice.session.User || e[0].Reason == "" {
 		t.Errorf("audit %+v", e)
 	}
 }

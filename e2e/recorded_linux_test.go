@@ -326,9 +326,10 @@ func (m *matrix) file1(r recorded, action, name string) {
 func (m *matrix) refusedEvent(kind, session string) {
 	m.t.Helper()
 	for deadline := time.Now().Add(longest); ; time.Sleep(200 * time.Millisecond) {
-		events, err := m.events()
+		var newest api.List[api.AuditEvent]
+		_, err := m.stage.Client().Get(m.t.Context(), "/v1/audit?last=100", nil, &newest)
 		m.must(err)
-		for _, e := range events {
+		for _, e := range newest.Items {
 			if text := fmt.Sprintf("%+v", e); e.Action == audit.SessionRefused && e.Outcome == audit.Denied && strings.Contains(text, kind) && strings.Contains(text, session) {
 				return
 			}

@@ -93,7 +93,7 @@ func (g *Gateway) reportOnce(ctx context.Context) error {
 	in := api.GatewayReport{
 		Healthy: why == "", Health: why, Draining: g.draining.Load() || g.opt.RefuseConnections, Sessions: g.sessions.count() + g.before.count(),
 		SealingKeys: g.sealing.public(), Version: g.opt.Version,
-		Uptime: max(1, int64(g.clock.local().Sub(g.began)/time.Second)),
+		Uptime: max(1, int64(g.clock.local().Sub(g.began)/time.Second)), UptimeMillis: max(1, g.clock.local().Sub(g.began).Milliseconds()),
 	}
 	g.reportRecording(&in)
 	var got api.GatewayReportAnswer

@@ -51,7 +51,7 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 	}
 	m := by.Meta(s.now(), s.healthEvents(by, r)...)
 	m.Idempotency = nil // a repeat only makes the report younger, as it should
-	if err := s.endOrphans(ctx, by, in.Uptime); err != nil {
+	if err := s.endOrphans(ctx, by, uptime(in)); err != nil {
 		return nil, err
 	}
 	defer s.roster.forget()
@@ -84,13 +84,21 @@ func (s *Service) healthEvents(by caller.Caller, r store.GatewayReport) [][]byte
 	return audit.EncodeAll(e)
 }
 
+// uptime is how long the process has run that reports; zero if it does not say.
+func uptime(in api.GatewayReport) time.Duration {
+	if in.UptimeMillis > 0 {
+		return time.Duration(in.UptimeMillis) * time.Millisecond
+	}
+	return time.Duration(in.Uptime) * time.Second
+}
+
 // endOrphans closes the records of sessions that an earlier process of the
 // gateway carried and could not close: it was killed, or its machine was. The
 // first report of a process is the one before which the gateway last reported
 // earlier than the process began.
-func (s *Service) endOrphans(ctx context.Context, by caller.Caller, uptime int64) error {
+func (s *Service) endOrphans(ctx context.Context, by caller.Caller, uptime time.Duration) error {
 	now := s.now()
-	began := now.Add(-time.Duration(uptime) * time.Second)
+	began := now.Add(-uptime)
 	if uptime <= 0 || !by.Gateway.ReportedAt.Before(began) {
 		return nil
 	}
