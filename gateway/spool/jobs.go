@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -275,7 +276,7 @@ const manifestDomain = "cardea recording 1 manifest\n"
 // manifest makes the manifest once, durably: tried again, the same bytes are stored.
 func (e *entry) manifest(key ed25519.PrivateKey) (file string, size int64, sum string, err error) {
 	file = filepath.Join(e.dir, ManifestName)
-	text, err := os.ReadFile(file)
+	text, err := readManifest(file)
 	if errors.Is(err, os.ErrNotExist) {
 		if key == nil {
 			return "", 0, "", errNoKey
@@ -289,6 +290,20 @@ func (e *entry) manifest(key ed25519.PrivateKey) (file string, size int64, sum s
 	}
 	h := sha256.Sum256(text)
 	return file, int64(len(text)), hex.EncodeToString(h[:]), nil
+}
+
+// readManifest reads one that a process before this has written.
+func readManifest(file string) ([]byte, error) {
+	f, err := openPlain(file, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxMeta+1))
+	if err == nil && len(text) > maxMeta {
+		err = fmt.Errorf("%s is larger than a manifest can be", file)
+	}
+	return text, err
 }
 
 func (m *Meta) signedManifest(key ed25519.PrivateKey, now time.Time) ([]byte, error) {

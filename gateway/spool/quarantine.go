@@ -50,7 +50,7 @@ func (s *Spool) setFolderAside(name, why string) error {
 // setFileAside sets one segment aside; e.mu is held.
 func (s *Spool) setFileAside(e *entry, number int, why string) error {
 	dir := filepath.Join(s.opt.Dir, quarantineDir, e.meta.Session)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(plainDir(filepath.Dir(dir)), plainDir(dir)); err != nil {
 		return fmt.Errorf("set segment %d aside: %w", number, err)
 	}
 	name := recording.SegmentName(number)
@@ -72,7 +72,7 @@ func (s *Spool) setFileAside(e *entry, number int, why string) error {
 // asideName is a free name in the quarantine.
 func (s *Spool) asideName(name string) (string, error) {
 	dir := filepath.Join(s.opt.Dir, quarantineDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := plainDir(dir); err != nil {
 		return "", fmt.Errorf("make the quarantine: %w", err)
 	}
 	to := filepath.Join(dir, name)
@@ -92,7 +92,7 @@ func (s *Spool) note(dir, why string) {
 	s.mu.Lock()
 	s.aside++
 	s.mu.Unlock()
-	f, err := os.OpenFile(filepath.Join(dir, reasonFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := openPlain(filepath.Join(dir, reasonFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND)
 	if err == nil {
 		_, err = fmt.Fprintf(f, "%s %s\n", s.opt.Now().UTC().Format("2006-01-02T15:04:05Z"), why)
 		err = errors.Join(err, f.Sync(), f.Close())

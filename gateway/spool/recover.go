@@ -211,7 +211,7 @@ func (s *Spool) headless(e *entry, number int) error {
 // endSegment sees to it that a segment ends the recording. One that is stored already
 // is not changed any more: it has its end, or that is an error.
 func (s *Spool) endSegment(path string, how ending, stored bool) (recording.Recovered, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := openPlain(path, os.O_RDWR)
 	if err != nil {
 		return recording.Recovered{}, err
 	}

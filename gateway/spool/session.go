@@ -118,7 +118,7 @@ func (m *Meta) add(seg Segment) {
 
 // hashed reads a segment's file.
 func hashed(dir string, number int) (Segment, error) {
-	f, err := os.Open(filepath.Join(dir, recording.SegmentName(number)))
+	f, err := openPlain(filepath.Join(dir, recording.SegmentName(number)), os.O_RDONLY)
 	if err != nil {
 		return Segment{}, err
 	}
