@@ -100,8 +100,8 @@ var floors = map[string]int{
 // bans lists what a binary must never link, with everything below it. What a
 // program does not contain, nobody who takes it over can use.
 var bans = map[string][]string{
-	"cmd/cardea":              {"ca", "store", "control", "gateway", "server-agent", "internal/postgres", "internal/vhost"},
-	"cmd/cardea-server-agent": {"ca", "store", "control", "gateway", "tui", "login", "internal/postgres", "internal/vhost"},
+	"cmd/cardea":              {"ca", "store", "control", "gateway", "server-agent", "internal/bucket", "internal/postgres", "internal/vhost"},
+	"cmd/cardea-server-agent": {"ca", "store", "control", "gateway", "tui", "login", "internal/bucket", "internal/postgres", "internal/vhost"},
 	"cmd/cardea-gateway":      {"ca", "store", "control", "server-agent", "tui", "login", "internal/postgres", "internal/vhost"},
 	"cmd/cardea-control":      {"server-agent", "gateway", "tui", "login", "internal/postgres", "internal/vhost"},
 }
