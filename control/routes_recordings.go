@@ -5,6 +5,9 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/control/caller"
@@ -84,5 +87,24 @@ func objectRoute(t *table, s *recordings.Service, r route) {
 	}, func(w http.ResponseWriter, req *http.Request, err error) {
 		by, _ := caller.From(req.Context())
 		writeProblem(w, t.server.public(req.Context(), by, err))
+	})
+	t.documentObject(r)
+}
+
+// documentObject describes a plain route that answers with bytes.
+func (t *table) documentObject(r route) {
+	var parameters []*huma.Param
+	for _, name := range []string{"session", "segment"} {
+		if strings.Contains(r.Path, "{"+name+"}") {
+			parameters = append(parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+		}
+	}
+	t.huma.OpenAPI().AddOperation(&huma.Operation{
+		OperationID: operationID(r), Method: r.Method, Path: r.Path, Summary: r.Doc, Tags: []string{r.tag()}, Parameters: parameters,
+		Responses: map[string]*huma.Response{
+			"200":     {Description: "OK", Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}},
+			"default": t.problemDoc(),
+		},
+		Security: security(r.Access), Extensions: map[string]any{accessExtension: r.Access.String()},
 	})
 }
