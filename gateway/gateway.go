@@ -90,6 +90,7 @@ type Gateway struct {
 	refusals *refusals
 	target   target
 	health   *health
+	memory   *memoryGroup
 	// recorders is nil where nothing can be recorded.
 	recorders *Recorders
 	tls       *tls.Config
@@ -152,7 +153,8 @@ func New(opt Options) (*Gateway, error) {
 			return nil, err
 		}
 	}
-	g.health = newHealth(opt.StateDir)
+	g.memory = newMemoryGroup("/")
+	g.health = newHealth(opt.StateDir, g.memory)
 	g.health.checks.Ready("control", g.acknowledged)
 	g.health.checks.Ready("room", g.gate.room)
 	g.health.checks.Ready("refusing", g.accepting)

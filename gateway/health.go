@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +28,10 @@ const (
 	// minMemory is what the machine must have available: below it the kernel
 	// is about to kill somebody.
 	minMemory = 64 << 20
+	// maxLoad is the load of the last minute for each processor from which others
+	// should be chosen. A gateway that passes bytes hardly makes any; it is high, since a pool
+	// whose members all say so serves nobody.
+	maxLoad = 32
 	// acceptGrace is how long a failed accept counts, if none succeeds since.
 	acceptGrace = 30 * time.Second
 )
@@ -41,11 +48,12 @@ type health struct {
 	last      string // what look found last
 }
 
-func newHealth(stateDir string) *health {
+func newHealth(stateDir string, group *memoryGroup) *health {
 	h := &health{stateDir: stateDir, files: fileLimit()}
 	h.checks.Ready("listening", h.listening)
 	h.checks.Ready("disk", h.disk)
-	h.checks.Ready("memory", memory)
+	h.checks.Ready("memory", func(ctx context.Context) error { return cmp.Or(memory(ctx), group.room()) })
+	h.checks.Ready("cpu", func(context.Context) error { return processors("/", runtime.NumCPU()) })
 	h.checks.Ready("descriptors", h.descriptors)
 	return h
 }
@@ -150,6 +158,20 @@ func memory(context.Context) error {
 		if kib<<10 < minMemory {
 			return fmt.Errorf("%d MiB of memory are left, want %d", kib>>10, minMemory>>20)
 		}
+	}
+	return nil
+}
+
+// processors fails while far more wants to run than can.
+func processors(root string, count int) error {
+	text, err := os.ReadFile(filepath.Join(root, "proc/loadavg"))
+	if err != nil {
+		return nil // not Linux
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	load, err := strconv.ParseFloat(first, 64)
+	if err == nil && load > float64(maxLoad*count) {
+		return fmt.Errorf("a load of %.0f on %d processors", load, count)
 	}
 	return nil
 }

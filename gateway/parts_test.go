@@ -233,7 +233,7 @@ func TestAGatewayWithAWrongClockWorks(t *testing.T) {
 // TestRunningOutOfDescriptors: accept fails, the report says so, and what runs
 // is left alone.
 func TestRunningOutOfDescriptorsIsReported(t *testing.T) {
-	h := newHealth(t.TempDir())
+	h := newHealth(t.TempDir(), &memoryGroup{})
 	if h.look(t.Context()); h.why() != "" {
 		t.Fatalf("unhealthy at first: %s", h.why())
 	}
@@ -250,7 +250,7 @@ func TestRunningOutOfDescriptorsIsReported(t *testing.T) {
 }
 
 func TestHealthSeesAFullDiskAndAMissingFolder(t *testing.T) {
-	h := newHealth(t.TempDir() + "/gone")
+	h := newHealth(t.TempDir()+"/gone", &memoryGroup{})
 	if !h.look(t.Context()) || !strings.HasPrefix(h.why(), "disk: ") {
 		t.Errorf("the reason is %q", h.why())
 	}

@@ -116,6 +116,10 @@ func (g *Gateway) serve(raw *net.TCPConn, inside bool) {
 		return
 	}
 	g.gate.leave(v)
+	if err := g.memory.room(); err != nil {
+		g.refuse(conn, opened, &refusal{kindBusy, "this gateway has no memory for another session", err}, log...)
+		return
+	}
 	if !g.gate.beginSession() {
 		g.refuse(conn, opened, &refusal{kindBusy, "this gateway has no room for another session", nil}, log...)
 		return

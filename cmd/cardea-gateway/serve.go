@@ -163,6 +163,9 @@ func serve(ctx context.Context, opt options, networks networks, log *slog.Logger
 	if err != nil {
 		return err
 	}
+	if limit := gateway.LimitMemory(); limit > 0 {
+		log.Info("memory is limited", "mib", limit>>20)
+	}
 	from, err := inherit()
 	if err != nil {
 		return err

@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// groups writes a tree of control groups.
+func groups(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestTheTightestLimitOfTheControlGroupsCounts(t *testing.T) {
+	const gateway = "0::/system.slice/cardea-gateway.service"
+	for name, c := range map[string]struct {
+		files map[string]string
+		limit int64
+		used  int64
+	}{
+		"no control groups": {nil, 0, 0},
+		"no limit": {map[string]string{"proc/self/cgroup": gateway,
+			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.max": "max"}, 0, 0},
+		"its own": {map[string]string{"proc/self/cgroup": gateway,
+			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.max":     "268435456",
+			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.current": "100000",
+			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.stat":    "anon 7\ninactive_file 40000\nactive_file 3"}, 268435456, 60000},
+		"that of the slice above": {map[string]string{"proc/self/cgroup": gateway,
+			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.max": "268435456",
+			"sys/fs/cgroup/system.slice/memory.max":                        "1000000",
+			"sys/fs/cgroup/system.slice/memory.current":                    "5000"}, 1000000, 5000},
+		"a container that sees its host's path": {map[string]string{"proc/self/cgroup": "0::/kubepods/pod1/abc",
+			"sys/fs/cgroup/memory.max": "500000", "sys/fs/cgroup/memory.current": "9"}, 500000, 9},
+		"version 1": {map[string]string{"proc/self/cgroup": "5:cpu:/x\n4:memory:/gw\n0::/",
+			"sys/fs/cgroup/memory/gw/memory.limit_in_bytes": "700000", "sys/fs/cgroup/memory/gw/memory.usage_in_bytes": "600",
+			"sys/fs/cgroup/memory/gw/memory.stat": "total_inactive_file 100", "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, 700000, 500},
+	} {
+		m := newMemoryGroup(groups(t, c.files))
+		var used int64
+		if m.used != nil {
+			used, _ = m.used()
+		}
+		if m.limit != c.limit || used != c.used {
+			t.Errorf("%s: %d of %d, want %d of %d", name, used, m.limit, c.used, c.limit)
+		}
+	}
+}
+
+func TestMemoryIsShortFromSevenEighthsOn(t *testing.T) {
+	for used, ok := range map[string]bool{"224": true, "225": false, "broken": true} {
+		root := groups(t, map[string]string{"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": "256", "sys/fs/cgroup/memory.current": used})
+		if err := newMemoryGroup(root).room(); (err == nil) != ok {
+			t.Errorf("%s of 256: %v", used, err)
+		}
+	}
+}
+
+// Before the kernel kills sessions no other begins: clients go to the next gateway,
+// balancers and the control plane are told, and what runs goes on.
+func TestWithoutMemoryNoSessionBeginsAndTheLiveOnesRunOn(t *testing.T) {
+	t.Parallel() // it waits for two looks of five seconds
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, nil)
+	client := newCaller(t, p, server.addr, g).mustCall(g)
+	remote := server.next(t)
+	var used atomic.Int64
+	g.memory.mu.Lock()
+	g.memory.limit, g.memory.used, g.memory.seen = 256<<20, func() (int64, error) { return used.Load(), nil }, time.Time{}
+	g.memory.mu.Unlock()
+	used.Store(250 << 20)
+	eventually(t, "the refusal", func() bool {
+		_, a := newCaller(t, p, server.addr, g).call(g)
+		return !a.Accepted && a.Kind == "busy"
+	})
+	eventually(t, "readiness to be over, and the report", func() bool {
+		r := p.lastReport()
+		return readiness(g) == 503 && !r.Healthy && strings.Contains(r.Health, "memory: ")
+	})
+	say(t, client, "ping")
+	hear(t, remote, "ping")
+	used.Store(100 << 20)
+	eventually(t, "sessions again", func() bool { _, a := newCaller(t, p, server.addr, g).call(g); return a.Accepted })
+	eventually(t, "a healthy report", func() bool { return p.lastReport().Healthy })
+}
+
+func TestTheLoadOfTheMachineIsJudgedByItsProcessors(t *testing.T) {
+	for load, ok := range map[string]bool{"0.10": true, "63.9": true, "64.1": false, "what": true} {
+		root := groups(t, map[string]string{"proc/loadavg": load + " 1.00 1.00 2/345 678"})
+		if err := processors(root, 2); (err == nil) != ok {
+			t.Errorf("load %s on two processors: %v", load, err)
+		}
+	}
+	if err := processors(t.TempDir(), 2); err != nil {
+		t.Errorf("where nothing is known: %v", err)
+	}
+}
