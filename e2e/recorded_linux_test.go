@@ -186,6 +186,10 @@ func (m *matrix) recordingOf(session string) recorded {
 	if found == "" {
 		m.t.Fatalf("no bucket has a recording of %s", session)
 	}
+	if segments, err := filepath.Glob(filepath.Join(found, "*.seg")); err == nil && len(segments) == 0 {
+		// The gateway was killed before it wrote anything, so it said nothing to the user either.
+		return recorded{header: recording.Header{Session: session}, ended: &recording.Ended{Cause: recording.Interrupted}}
+	}
 	r, err := m.readRecording(found)
 	if err != nil {
 		m.t.Fatalf("recording of %s: %v", session, err)
