@@ -547,3 +547,26 @@ func TestTheGatewayCAIsRotatedUnderway(t *testing.T) {
 		t.Errorf("%d keys are left", len(keys))
 	}
 }
+
+// A ticket that is older than the rule to record brings no session that nobody records.
+func TestAnOldTicketDoesNotPassUnrecorded(t *testing.T) {
+	t.Parallel()
+	for _, rule := range []string{"required", "best-effort"} {
+		s := recordedScene(t)
+		s.setRecord(api.RecordPatch{Recording: ptr("off")})
+		f := newFresh(t)
+		conn := must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", ""))
+		if conn.Recorded {
+			t.Fatal("recorded, though it is off")
+		}
+		message, _ := s.hello(f, conn)
+		s.setRecord(api.RecordPatch{Recording: &rule})
+		claim := api.Claim{Hello: s.gateway.open(t, message).Claim, Source: "203.0.113.9:50000"}
+		if got, err := try[api.Claimed](t, s.gateway.device, "POST", "/v1/gateway/sessions", claim); api.KindOf(err) != api.Gone {
+			t.Errorf("%s: got %+v, %v", rule, got, err)
+		}
+		if e := s.audited(audit.GatewayClaim); e.Outcome != audit.Denied || e.Reason != "changed" || e.Project != s.project.ID {
+			t.Errorf("%s: audited %+v", rule, e)
+		}
+	}
+}

@@ -78,11 +78,20 @@ func (s *Service) claim(ctx context.Context, by caller.Caller, in api.Claim, c h
 	if err != nil {
 		return nil, err
 	}
+	project, err := s.Store.Project(ctx, server.Project)
+	if err != nil {
+		return nil, caller.Explain(err, "project "+server.Project)
+	}
+	e.Project = project.ID
+	if project.Records() {
+		// The ticket is older than the rule; under break-glass nobody comes by a gateway.
+		return nil, s.refuse(ctx, e, "changed", api.Errorf(api.Gone, "sessions of project %s are recorded from now on", project.Name).WithHint("connect again"))
+	}
 	session := store.GatewaySession{
 		ID: ident.New(ident.GatewaySession), Gateway: by.Gateway.ID, User: t.User, Server: t.Server, Project: server.Project,
 		Login: t.Login, UserSession: t.Session, Source: bounded(in.Source), StartedAt: e.Time,
 	}
-	e.Project, e.Detail["gateway_session"] = server.Project, session.ID
+	e.Detail["gateway_session"] = session.ID
 	err = s.Store.ClaimHello(ctx, store.Claim{
 		Nonce: c.Nonce[:], Ticket: t.ID, Fingerprint: c.KeyFingerprint[:], Session: session, UserSession: t.Session, ExpiresAt: t.Expires,
 	}, by.MetaFor(e.Time, session.ID, audit.Encode(e)))
