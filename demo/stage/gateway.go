@@ -61,7 +61,6 @@ func (s *Stage) addGateway(ctx context.Context, name string) error {
 		"CARDEA_CONTROL_URL=" + s.URL,
 		"CARDEA_STATE_DIR=" + dir,
 		"CARDEA_LISTEN=" + g.Listen, "CARDEA_DRAIN_TIME=2s",
-		"CARDEA_SPOOL_RESERVE=1MiB", // a developer's disk may be nearly full
 		"CARDEA_HEALTH_LISTEN=" + g.Health,
 		// A tenth of this machine's disk need not be free to record what is done here.
 		"CARDEA_SPOOL_RESERVE=64MiB",
