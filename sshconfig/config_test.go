@@ -316,11 +316,11 @@ func TestFiveThousandServersAreReadInNoTime(t *testing.T) {
 	best := func(path string) time.Duration {
 		d := time.Hour
 		for range 15 {
-			start := time.Now()
-			if err := exec.Command(ssh, "-F", path, "-G", "web-0").Run(); err != nil {
+			cmd := exec.Command(ssh, "-F", path, "-G", "web-0")
+			if err := cmd.Run(); err != nil {
 				t.Fatal(err)
 			}
-			d = min(d, time.Since(start))
+			d = min(d, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) // others may have the machine
 		}
 		return d
 	}
