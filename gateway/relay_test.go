@@ -330,15 +330,16 @@ func TestASlowHelloIsCutOff(t *testing.T) {
 	p := newPlane(t)
 	g := runGateway(t, p, func(o *Options) { o.helloTimeout = 200 * time.Millisecond })
 	conn := dial(t, g.addr)
-	began := time.Now()
+	sent := 0
 	for i := range 100 {
 		if _, err := conn.Write([]byte("cardea\x00\x01\x00\x00\x01\x00aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"[i : i+1])); err != nil {
 			break
 		}
+		sent++
 		time.Sleep(20 * time.Millisecond)
 	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("one byte after another was read for %s", took)
+	if sent == 100 {
+		t.Error("one byte after another was read for ten times as long as a hello may take")
 	}
 	eventually(t, "an empty waiting room", func() bool { g.gate.mu.Lock(); defer g.gate.mu.Unlock(); return g.gate.pending.Len() == 0 })
 }
@@ -504,7 +505,9 @@ func TestTwoHundredAtOnce(t *testing.T) {
 // each as many connections as she may. Alice gets in at once.
 func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	p, server := newPlane(t), newSSHD(t)
-	g := runGateway(t, p, func(o *Options) { o.limits = Limits{Pending: 40, PendingPerSource: 8, Sessions: 10} })
+	g := runGateway(t, p, func(o *Options) {
+		o.limits, o.helloTimeout = Limits{Pending: 40, PendingPerSource: 8, Sessions: 10}, time.Minute
+	})
 	for host := range 20 {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 9, byte(host+1))}}
 		for range 10 {
@@ -520,7 +523,7 @@ func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	for range 10 {
 		newCaller(t, p, server.addr, g).mustCall(g)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("ten sessions took %s", took)
 	}
 	if _, a := newCaller(t, p, server.addr, g).call(g); a.Kind != kindBusy {
