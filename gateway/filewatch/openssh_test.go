@@ -222,7 +222,7 @@ func TestWhatOpenSSHTransfersIsSeen(t *testing.T) {
 			return []string{"upload " + d + "/y -> large 3000001 " + sum(large) + " whole"}
 		}},
 		{"scp by its old protocol fetches a tree", []string{"scp", "-O", "-p", "-r", "host:THERE/tree", "HERE/x"}, "", false, func(d string) []string {
-			return []string{"download " + d + "/tree/a/one 6 " + sum(small) + " whole"}
+			return []string{"list " + d + "/tree", "list " + d + "/tree/a", "download " + d + "/tree/a/one 6 " + sum(small) + " whole"}
 		}},
 		{"scp by its old protocol sends a tree", []string{"scp", "-O", "-p", "-r", "HERE/wood", "host:THERE/."}, "", false, func(d string) []string {
 			return []string{"mkdir " + d + "/wood", "upload " + d + "/wood/two 6 " + sum(small) + " whole"}

@@ -14,6 +14,9 @@ const (
 	// kept. A request has at most two paths and attributes, an answer of interest a handle.
 	keepRequest = 4*maxPath + 1024
 	keepAnswer  = 1024
+	// keepReply bounds the answer to an extension: OpenSSH's longest has the names of a
+	// folder's users and groups.
+	keepReply = 8 << 10
 	// maxHandle is the longest handle that the draft allows, in bytes.
 	maxHandle = 256
 )

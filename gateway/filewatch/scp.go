@@ -25,9 +25,16 @@ const (
 	maxLine = 16 << 10
 	// maxAhead bounds what is held back of a sender that does not wait for its answers.
 	maxAhead = 256 << 10
+	// maxTimes, maxMode and maxDigits bound what nothing tells of: four numbers of 64 bits, a
+	// mode as OpenSSH writes it with room for a bit more, and a size.
+	maxTimes  = 96
+	maxMode   = 6
+	maxDigits = 19
 	// maxDepth bounds how deep folders are nested.
 	maxDepth = 1024
 )
+
+var errWords = errors.New("an error of scp is longer than errors are")
 
 // What the sender is at.
 type scpState uint8
@@ -172,6 +179,8 @@ func (s *scp) said(line []byte) error {
 		return errors.New("an empty line")
 	}
 	switch {
+	case len(line) > maxWords && (line[0] == 1 || line[0] == 2):
+		return errWords
 	case line[0] == 1 || line[0] == 2: // something that it could not send
 		if s.state == scpTrailer {
 			s.file.Error = faultOf(0, line[1:])
@@ -188,6 +197,9 @@ func (s *scp) said(line []byte) error {
 		}
 		s.dirs = s.dirs[:len(s.dirs)-1]
 	case line[0] == 'T':
+		if len(line) > maxTimes || len(bytes.Trim(line[1:], "0123456789 ")) > 0 {
+			return errors.New("a line of scp says no times")
+		}
 	case line[0] == 'C' || line[0] == 'D':
 		if err := s.begins(line); err != nil {
 			return err
@@ -202,7 +214,7 @@ func (s *scp) said(line []byte) error {
 // begins reads Cmode size name, or D.
 func (s *scp) begins(line []byte) error {
 	parts := bytes.SplitN(line[1:], []byte(" "), 3)
-	if len(parts) != 3 || len(parts[2]) == 0 {
+	if len(parts) != 3 || len(parts[0]) > maxMode || len(parts[1]) > maxDigits || len(parts[2]) == 0 || len(parts[2]) > maxPath {
 		return errors.New("a line of scp lacks mode, size or name")
 	}
 	size, err := strconv.ParseInt(string(parts[1]), 10, 64)
@@ -215,6 +227,9 @@ func (s *scp) begins(line []byte) error {
 			return errors.New("folders are nested too deep")
 		}
 		s.file = recording.FileAction{Action: "mkdir", Path: s.place(name), To: s.unsure(name)}
+		if s.action == "download" {
+			s.file.Action = "list"
+		}
 		s.dirs = append(s.dirs, name)
 		return nil
 	}
@@ -267,16 +282,22 @@ func (s *scp) receiver(b []byte) error {
 		if n == 0 {
 			taken = len(b)
 		}
-		if len(s.reply)+taken > maxLine {
-			return errors.New("an answer of scp is too long")
+		if len(s.reply)+taken > maxLine || len(s.reply) == 0 && b[0] > 2 {
+			return errors.New("this is no answer of scp, or too long")
 		}
 		s.reply = append(s.reply, b[:taken]...)
 		b = b[taken:]
 		if n == 0 {
 			return nil
 		}
-		words := bytes.TrimLeft(s.reply[:len(s.reply)-1], "\x01\x02")
+		if s.reply[0] != 1 && s.reply[0] != 2 {
+			return errors.New("this is no answer of scp")
+		}
+		words := s.reply[1 : len(s.reply)-1]
 		s.reply = nil
+		if len(words) > maxWords {
+			return errWords
+		}
 		if err := s.answered(faultOf(4, words)); err != nil {
 			return err
 		}
@@ -297,8 +318,10 @@ func (s *scp) answered(fault string) error {
 	case s.state == scpVerdict:
 		s.file.Error += fault
 		s.over()
-	case fault != "" && (s.state == scpData || s.state == scpTrailer):
+	case fault != "" && (s.state == scpData || s.state == scpTrailer) && s.file.Error == "":
 		s.file.Error = fault // told early, for example that the disk is full
+	case s.state == scpData || s.state == scpTrailer:
+		return errors.New("a file is answered twice")
 	case fault != "":
 		s.emit(recording.File, recording.FileAction{Action: s.action, Path: s.place(""), Error: fault})
 	default:
@@ -325,10 +348,8 @@ func (s *scp) accepted(fault string) {
 		if fault != "" {
 			s.dirs = s.dirs[:len(s.dirs)-1]
 		}
-		if s.action == "upload" {
-			s.file.Error = fault
-			s.emit(recording.File, s.file)
-		}
+		s.file.Error = fault
+		s.emit(recording.File, s.file)
 	}
 }
 

@@ -22,16 +22,21 @@ const (
 	pktSetstat  = 9
 	pktFsetstat = 10
 	pktOpendir  = 11
+	pktReaddir  = 12
 	pktRemove   = 13
 	pktMkdir    = 14
 	pktRmdir    = 15
+	pktRealpath = 16
 	pktRename   = 18
+	pktReadlink = 19
 	pktSymlink  = 20
 	pktStatus   = 101
 	pktHandle   = 102
 	pktData     = 103
+	pktName     = 104
 	pktAttrs    = 105
 	pktExtended = 200
+	pktReply    = 201
 )
 
 // Flags of an open, and of attributes.
@@ -126,9 +131,15 @@ func keepOfRequest(kind byte) int {
 	return keepRequest
 }
 
+// dataHead is what an answer with data has besides: its type, the id, and a length.
+const dataHead = 1 + 4 + 4
+
 func keepOfAnswer(kind byte) int {
-	if kind == pktData {
+	switch kind {
+	case pktData:
 		return 4 + 4
+	case pktReply:
+		return keepReply
 	}
 	return keepAnswer
 }
@@ -161,6 +172,9 @@ func (s *sftp) passed(p **passing) error {
 var (
 	errFields  = errors.New("a packet of SFTP lacks fields")
 	errVersion = errors.New("the server does not speak version 3 of SFTP")
+	// errMore and errKind are of what some server sends to some client, and no file tells of.
+	errMore = errors.New("a packet of SFTP has more in it than it should")
+	errKind = errors.New("an answer of SFTP is of another kind than its request")
 )
 
 // request looks at the start of a packet from the user.
@@ -320,7 +334,7 @@ func (s *sftp) answer(kind byte, start []byte, whole bool) (int, error) {
 	switch {
 	case f.bad:
 		return 0, errFields
-	case kind == pktVersion && number != 3:
+	case kind == pktVersion && (number != 3 || s.spoken || !whole):
 		return 0, errVersion
 	case kind == pktVersion:
 		s.spoken = true
@@ -339,27 +353,53 @@ func (s *sftp) answer(kind byte, start []byte, whole bool) (int, error) {
 		if f.bad || len(handle) > maxHandle {
 			return 0, errors.New("a handle is too long")
 		}
+		if len(f.b) > 0 {
+			return 0, errMore
+		}
 		return own, s.handed(p, string(handle))
 	case pktData:
 		n := f.u32()
 		if f.bad || p.kind != pktRead {
 			return 0, errFields
 		}
-		s.down = &passing{left: n}
-		if file := s.files[p.handle]; file != nil {
-			s.down.run = &file.down
-			file.down.packet(p.offset, &s.held)
+		if int64(n)+dataHead != s.answers.length() {
+			return 0, errMore
 		}
+		file := s.files[p.handle]
+		if file == nil {
+			return 0, errors.New("these are data of no file that is open")
+		}
+		s.down = &passing{left: n, run: &file.down}
+		file.down.packet(p.offset, &s.held)
 		own -= len(f.b)
 	case pktAttrs:
+		if !whole {
+			return 0, errMore
+		}
 		if file := s.files[p.handle]; file != nil && p.kind == pktFstat && f.u32()&attrSize != 0 {
 			file.size, file.sized = f.u64(), true
 		}
 	case pktStatus:
 		code, words := f.u32(), f.str()
+		if len(f.b) > 0 {
+			f.str() // the language
+		}
+		if !whole || len(f.b) > 0 {
+			return 0, errMore
+		}
 		s.status(p, code, words)
-	default:
+	case pktName:
+		if p.kind != pktReaddir && p.kind != pktRealpath && p.kind != pktReadlink && p.kind != pktExtended {
+			return 0, errKind
+		}
 		s.tell(p, "")
+	case pktReply:
+		if p.kind != pktExtended || !whole {
+			return 0, errKind
+		}
+		s.tell(p, "")
+	default:
+		return 0, errKind
 	}
 	if f.bad && kind != pktStatus { // old servers send no words with a status
 		return 0, errFields
@@ -475,9 +515,11 @@ func (s *sftp) finish() {
 	}
 }
 
+// maxWords bounds what is kept of an error's words, in bytes.
+const maxWords = 1024
+
 // faultOf is what the server said, or what its code means (section 7 of the draft).
 func faultOf(code uint32, words []byte) string {
-	const maxWords = 256
 	if len(words) > 0 {
 		return text(words[:min(len(words), maxWords)])
 	}

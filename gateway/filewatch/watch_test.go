@@ -295,7 +295,13 @@ func TestLimitsOfSCP(t *testing.T) {
 		name string
 		at   func(extra int) []string // what the sender says, each answered by 0
 	}{
-		{"a line", func(extra int) []string { return []string{"C0644 0 " + strings.Repeat("x", maxLine-9+extra) + "\n"} }},
+		{"a name", func(extra int) []string { return []string{"C0644 0 " + strings.Repeat("x", maxPath+extra) + "\n"} }},
+		{"a mode", func(extra int) []string { return []string{"C" + strings.Repeat("0", maxMode+extra) + " 0 x\n"} }},
+		{"a size", func(extra int) []string { return []string{"C0644 " + strings.Repeat("0", maxDigits+extra) + " x\n"} }},
+		{"times", func(extra int) []string { return []string{"T" + strings.Repeat("0", maxTimes-1+extra) + "\n"} }},
+		{"an error", func(extra int) []string {
+			return []string{"C0644 0 x\n", "\x01" + strings.Repeat("x", maxWords-1+extra) + "\n"}
+		}},
 		{"nested folders", func(extra int) []string { return slices.Repeat([]string{"D0755 0 d\n"}, maxDepth+extra) }},
 	} {
 		for extra := range 2 {
@@ -310,6 +316,15 @@ func TestLimitsOfSCP(t *testing.T) {
 			if gap != (extra == 1) {
 				t.Errorf("%s, %d beyond the limit: %v", tc.name, extra, gap)
 			}
+		}
+	}
+	for extra := range 2 {
+		var s seen
+		w := Exec("scp -t .", s.emit)
+		w.FromServer([]byte{0})
+		w.FromUser(bytes.Repeat([]byte("C"), maxLine+extra))
+		if gap := len(s.rows) == 1; gap != (extra == 1) {
+			t.Errorf("a line, %d beyond the limit: %v", extra, gap)
 		}
 	}
 	for extra := range 2 {
