@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -197,6 +198,7 @@ func (g *Gateway) carryRecorded(s *session, opened *hello.Opened, log []any) {
 	g.log.Info("session started", append(log, "recorded", r.writer != nil)...)
 	o := r.options
 	o.User, o.Server, o.Refused, o.Log = s.client, s.server, told.add, g.log.With("session", s.id)
+	o.Room = func() error { return cmp.Or(memory(s.ctx), g.memory.room()) }
 	if r.writer != nil {
 		o.Recorder = r.writer
 	}

@@ -1,9 +1,11 @@
 package bridge
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,5 +214,70 @@ func TestRequestsBehindOneWithoutAnAnswerAreBounded(t *testing.T) {
 		}
 		c.Close()
 		s.end()
+	}
+}
+
+// TestWhatNobodyReadsDoesNotTakeAllMemory: the kernel would choose the gateway, and so every
+// session.
+func TestWhatNobodyReadsDoesNotTakeAllMemory(t *testing.T) {
+	t.Parallel()
+	full := errors.New("full")
+	for name, tc := range map[string]struct {
+		channels int
+		room     error
+		ends     bool
+	}{
+		"many channels where memory is short":     {manyHeld + 1, full, true},
+		"as many as may wait":                     {manyHeld, full, false},
+		"many channels where there is still some": {manyHeld + 1, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sent atomic.Int64
+			s := newFake(t, func(o *Options) { o.Room = func() error { return tc.room } }, func(p *peer) {
+				go ssh.DiscardRequests(p.reqs)
+				for nc := range p.chans {
+					ch, reqs, err := nc.Accept()
+					if err != nil {
+						return
+					}
+					go ssh.DiscardRequests(reqs)
+					go func() {
+						block := make([]byte, chunk)
+						for {
+							n, err := ch.Write(block)
+							if sent.Add(int64(n)); err != nil {
+								return
+							}
+						}
+					}()
+				}
+			})
+			c := s.goClient(t)
+			defer c.Close()
+			for range tc.channels {
+				_, reqs, err := c.OpenChannel("direct-tcpip", ssh.Marshal(addressPair{"localhost", 80, "localhost", 1}))
+				if err != nil {
+					break // it has ended
+				}
+				go ssh.DiscardRequests(reqs)
+			}
+			if tc.ends {
+				if e := s.end(); e.Cause != CauseError || !strings.Contains(e.Sentence, "memory") {
+					t.Errorf("ended with %+v", e.Result)
+				}
+				return
+			}
+			for before, end := int64(-1), time.Now().Add(patience); sent.Load() != before && time.Now().Before(end); time.Sleep(3 * heldLook) {
+				before = sent.Load() // until all windows are full
+			}
+			select {
+			case e := <-s.ends:
+				t.Errorf("ended with %+v", e.Result)
+			default:
+			}
+			c.Close()
+			s.end()
+		})
 	}
 }

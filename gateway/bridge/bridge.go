@@ -18,7 +18,7 @@ import (
 	"github.com/cardea-ssh/cardea/sshcert"
 )
 
-// Options are what one session needs. All fields but Recorder, Refused, Log and Now are.
+// Options are what one session needs. All fields but Recorder, Refused, Log, Room and Now are.
 type Options struct {
 	// User is the connection to the user, from the first byte of SSH on; Server the one to
 	// the server. Run closes both.
@@ -44,6 +44,9 @@ type Options struct {
 	// Refused hears of each refusal, at most maxRefusals a session. It must not block.
 	Refused func(Refusal)
 	Log     *slog.Logger
+	// Room fails while memory is short; nil means never. It is asked while many channels
+	// wait for a reader.
+	Room func() error
 	// Now is the clock that certificates are judged by; nil means time.Now.
 	Now func() time.Time
 
@@ -105,6 +108,8 @@ type bridge struct {
 	forwards     forwards
 	rekey        rekey
 	sessions     sessions
+	held         atomic.Int32                  // pumps that hold something
+	watched      atomic.Bool                   // there is somebody who looks for room
 	slots        chan struct{}                 // one for each channel that may live
 	number       atomic.Uint32                 // of the channel that was opened last
 	shown        atomic.Pointer[ssh.PublicKey] // the server's first host key

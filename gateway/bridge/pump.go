@@ -55,7 +55,7 @@ func (c *channel) pumpUp() {
 	whole := pump(c.server, c.user, func(p []byte) error {
 		c.up.Add(int64(len(p)))
 		return tap.up(p)
-	}, func(bool) {})
+	}, c.hold)
 	if whole { // else a program could take a part for all
 		c.server.CloseWrite()
 	}
@@ -67,6 +67,7 @@ func (c *channel) pumpDown() {
 	<-c.begun
 	tap := c.tap()
 	busy := func(yes bool) {
+		c.hold(yes)
 		if yes {
 			c.busy.Add(1)
 			c.progress.Add(1)
