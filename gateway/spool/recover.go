@@ -109,8 +109,8 @@ func (s *Spool) adoptOne(name string) error {
 		return s.setFolderAside(name, err.Error())
 	case err != nil:
 		return err // a newer version, or a disk that cannot be read: another time
-	case m.Owner != s.owner.name && alive(s.opt.Dir, m.Owner):
-		return nil
+	case m.Owner == s.owner.name || alive(s.opt.Dir, m.Owner):
+		return nil // ours are known, or were, and are being removed
 	}
 	m.Owner = s.owner.name
 	e := newEntry(s.opt.Dir, m)

@@ -213,17 +213,36 @@ func (s *Spool) Begin(o Origin) (*Session, error) {
 	e := newEntry(s.opt.Dir, Meta{Version: metaVersion, Origin: o, Owner: s.owner.name, State: Recording})
 	x := &Session{spool: s, entry: e}
 	e.live = x
+	// It is ours before anybody can see the folder: else whoever looks for what dead
+	// processes left would finish it.
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := s.enter(e); err != nil {
+		return nil, fmt.Errorf("begin a recording: %w", err)
+	}
 	if err := s.makeFolder(e); err != nil {
+		e.known = true // there is nothing to do for it
+		s.mu.Lock()
+		delete(s.entries, o.Session)
+		s.mu.Unlock()
 		return nil, fmt.Errorf("begin a recording: %w", s.noRoom(err))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errOver
-	}
-	s.entries[o.Session] = e
 	s.wake()
 	return x, nil
+}
+
+// enter makes an entry known; e.mu is held.
+func (s *Spool) enter(e *entry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return errOver
+	case s.entries[e.session] != nil:
+		return fmt.Errorf("%s is recorded already", e.session)
+	}
+	s.entries[e.session] = e
+	return nil
 }
 
 // makeFolder makes the folder with its meta.json under a name that nobody looks at,
