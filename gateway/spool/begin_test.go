@@ -1,8 +1,11 @@
 package spool
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/cardea-ssh/cardea/recording"
 )
 
 // TestNobodyFinishesWhatBegins: the process looks for what dead ones left while sessions
@@ -42,5 +45,28 @@ func TestNobodyFinishesWhatBegins(t *testing.T) {
 		if err != nil || m.State != Recording || e == nil || !s.isLive(e) {
 			t.Fatalf("a session that has just begun is %q: %v", m.State, err)
 		}
+	}
+}
+
+// TestASegmentThatNobodyStoredIsNotRemoved: whatever meta.json says of the rest.
+func TestASegmentThatNobodyStoredIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	o := origin()
+	dir := filepath.Join(r.dir, o.Session)
+	need(t, os.MkdirAll(dir, 0o700))
+	m := Meta{Version: metaVersion, Origin: o, Owner: ".owner-dead", State: Finished, End: &End{Cause: recording.Interrupted}}
+	need(t, m.first(dir))
+	need(t, os.WriteFile(filepath.Join(dir, "000001.seg"), []byte("what a user saw"), 0o600))
+	s := r.open(nil)
+	if _, err := s.Recover(r.key); err != nil {
+		t.Fatal(err)
+	}
+	r.drain(s)
+	if text, err := os.ReadFile(filepath.Join(r.dir, quarantineDir, o.Session, "000001.seg")); err != nil || string(text) != "what a user saw" {
+		t.Errorf("what nobody stored is gone: %v", err)
+	}
+	if s.Figures().Quarantined != 1 {
+		t.Errorf("%+v", s.Figures())
 	}
 }

@@ -107,11 +107,14 @@ func (s *Spool) remove(e *entry, t Task) bool {
 			s.wake()
 		}
 	case RemoveFolder:
+		if err = e.onlyStored(); err != nil {
+			s.forget(e)
+			err = errors.Join(err, s.setFolderAside(e.session, err.Error()))
+			break
+		}
 		gone := filepath.Join(s.opt.Dir, goneMark+e.meta.Session)
 		if err = os.Rename(e.dir, gone); err == nil {
-			s.mu.Lock()
-			delete(s.entries, e.meta.Session)
-			s.mu.Unlock()
+			s.forget(e)
 			err = os.RemoveAll(gone)
 		}
 	}
@@ -119,6 +122,24 @@ func (s *Spool) remove(e *entry, t Task) bool {
 		s.log.Error("cannot remove what is stored", "session", e.meta.Session, "segment", t.Number, "error", err)
 	}
 	return err == nil
+}
+
+// onlyStored fails where a folder has a segment of which meta.json does not say that it is
+// stored, whatever else that says.
+func (e *entry) onlyStored() error {
+	files, err := segmentFiles(e.dir)
+	for _, number := range files {
+		if seg := e.meta.segment(number); seg == nil || seg.Kept != There {
+			return fmt.Errorf("segment %d is here, and nobody has stored it", number)
+		}
+	}
+	return err
+}
+
+func (s *Spool) forget(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.entries, e.session)
 }
 
 // ErrChanged says that what was stored is not what was recorded.

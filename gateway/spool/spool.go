@@ -222,9 +222,7 @@ func (s *Spool) Begin(o Origin) (*Session, error) {
 	}
 	if err := s.makeFolder(e); err != nil {
 		e.known = true // there is nothing to do for it
-		s.mu.Lock()
-		delete(s.entries, o.Session)
-		s.mu.Unlock()
+		s.forget(e)
 		return nil, fmt.Errorf("begin a recording: %w", s.noRoom(err))
 	}
 	s.wake()
