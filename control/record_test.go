@@ -570,3 +570,23 @@ func TestAnOldTicketDoesNotPassUnrecorded(t *testing.T) {
 		}
 	}
 }
+
+// A session that was claimed and could not begin, as where its server is away, leaves nobody
+// waiting for its recording: alarms about those would hide the true ones.
+func TestNobodyWaitsForWhatNeverBegan(t *testing.T) {
+	t.Parallel()
+	s := recordedScene(t)
+	f := newFresh(t)
+	conn := must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", ""))
+	claim, _ := s.claimOf(s.gateway, f, conn)
+	session := must[api.Claimed](t, s.gateway.device, "POST", "/v1/gateway/sessions", claim).Session
+	must[api.Named](t, s.gateway.device, "POST", "/v1/gateway/sessions/"+session+"/end", api.SessionEnd{Cause: "error", Unrecorded: "the session did not begin"})
+	got := must[api.Recording](t, s.admin, "GET", "/v1/recordings/"+session, nil)
+	if got.State != api.RecordingDamaged || got.Fault != "the session did not begin" {
+		t.Errorf("%+v", got)
+	}
+	late, err := s.store.LateRecordings(t.Context(), s.now().Add(24*time.Hour), 10)
+	if err != nil || len(late) != 0 {
+		t.Errorf("waits for %+v, %v", late, err)
+	}
+}

@@ -214,13 +214,13 @@ func (g *Gateway) start(conn client, from netip.AddrPort, ticket hello.Ticket, o
 		}
 		return nil, refusedClaim(claimErr)
 	case d.err != nil:
-		g.ends.add(ended{claimed.Session, api.SessionEnd{Cause: causeError}})
+		g.ends.add(ended{claimed.Session, unbegun(claimed)})
 		return nil, failedDial(d.err, ticket)
 	}
 	s := &session{id: claimed.Session, client: conn, server: d.conn}
 	if no := g.record(s, claimed, ticket, key, from); no != nil {
 		d.conn.Close()
-		g.ends.add(ended{claimed.Session, api.SessionEnd{Cause: causeError}})
+		g.ends.add(ended{claimed.Session, unbegun(claimed)})
 		return nil, no
 	}
 	if !g.sessions.add(s, claimed.EndsAt, g.clock.Now()) {
@@ -231,6 +231,16 @@ func (g *Gateway) start(conn client, from netip.AddrPort, ticket hello.Ticket, o
 	}
 	g.heir.Load().tell(word{Live: []string{s.id}})
 	return s, nil
+}
+
+// unbegun is the end of a session that was claimed and did not begin. If it was to be recorded,
+// nobody shall wait for a recording.
+func unbegun(claimed api.Claimed) api.SessionEnd {
+	end := api.SessionEnd{Cause: causeError}
+	if claimed.Record != nil {
+		end.Unrecorded = "the session did not begin"
+	}
+	return end
 }
 
 func refusedClaim(err error) *refusal {

@@ -63,7 +63,26 @@ func (s *Service) End(ctx context.Context, by caller.Caller, session string, in 
 	err = s.Store.EndGatewaySession(ctx, store.GatewaySession{
 		ID: session, Gateway: by.Gateway.ID, EndedAt: e.Time, Cause: in.Cause, Up: in.Up, Down: in.Down,
 	}, by.MetaFor(e.Time, session, audit.EncodeAll(events...)...))
+	if err == nil && in.Unrecorded != "" {
+		err = s.unrecorded(ctx, by, session, bounded(in.Unrecorded))
+	}
 	return lookup.Named(session, caller.Explain(err, "session "+session))
+}
+
+// unrecorded notes that there is nothing of a recording to wait for. Where its gateway has told
+// more of it, that holds.
+func (s *Service) unrecorded(ctx context.Context, by caller.Caller, session, why string) error {
+	row, err := s.Store.Recording(ctx, session)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (row.State != store.RecordingRunning || row.Place != "") {
+		return nil
+	}
+	if err == nil {
+		err = s.Store.ReportRecording(ctx, session, store.Recording{Keeper: by.Gateway.ID, State: store.RecordingDamaged, EndCause: "error", Fault: why}, store.Meta{Now: s.now()})
+	}
+	if errors.Is(err, store.ErrDenied) {
+		return nil
+	}
+	return err
 }
 
 // oddity is what was wrong with what a server showed; without a reason nothing
