@@ -345,3 +345,21 @@ func TestBehindDamageNothingOfAnotherRecordingIsProven(t *testing.T) {
 }
 
 func first(s set, _ Progress) set { return s }
+
+// A gateway of the team that was taken over can make a recording with its own name and its own
+// key, which is known, and say that it is of a session of another.
+func TestWhatAnotherGatewayMadeUpIsNotTheRecording(t *testing.T) {
+	k := newTeam(t)
+	made, _ := k.three(t, "ses_a")
+	r, err := Verify(made.fs(), VerifyOptions{Keys: k.keys(), Session: "ses_a"})
+	if err != nil || !r.Whole() {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r, err = Verify(made.fs(), VerifyOptions{Keys: k.keys(), Session: "ses_a", Gateway: r.Gateway}); err != nil || !r.Whole() {
+		t.Errorf("of the gateway that it is of: %+v, %v", r, err)
+	}
+	r, err = Verify(made.fs(), VerifyOptions{Keys: k.keys(), Session: "ses_a", Gateway: "gw_other"})
+	if err != nil || r.Whole() || !strings.Contains(fmt.Sprint(r.Faults), "another gateway") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

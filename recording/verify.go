@@ -27,9 +27,10 @@ func KeySet(publics ...ed25519.PublicKey) Keys {
 // VerifyOptions are what is known about a recording before it is verified.
 type VerifyOptions struct {
 	Keys Keys
-	// Session and Head, if not "", are what the recording must be of, and the link that
-	// it must end with: without Head an older, shorter state passes for the whole.
-	Session, Head string
+	// Session, Gateway and Head, if not "", are what the recording must be of, whose
+	// it must be, and the link that it must end with: without Gateway what another gateway
+	// of the team made up passes, and without Head an older, shorter state for the whole.
+	Session, Gateway, Head string
 }
 
 // Fault is one thing that is wrong with a recording.
@@ -88,7 +89,7 @@ func Verify(folder fs.FS, o VerifyOptions) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{Keys: map[string]int{}, Session: o.Session}
+	r := Report{Keys: map[string]int{}, Session: o.Session, Gateway: o.Gateway}
 	if len(numbers) == 0 {
 		r.fault(Fault{What: "there are no segments"})
 	}

@@ -51,15 +51,17 @@ func (a *app) sessionsVerify(ctx context.Context, o verifyOptions) error {
 	if err != nil {
 		return err
 	}
+	gateway := ""
 	if s, is := folder.(*stored); is {
 		// What the gateway told when it was done, which no bucket can take back.
 		o.session, o.head = cmp.Or(o.session, s.info.Session), cmp.Or(o.head, s.info.Head)
+		gateway = s.info.Gateway // whose session it was, whoever has told of it since
 	}
 	keys, err := a.recordingKeys(ctx, o.keys)
 	if err != nil {
 		return err
 	}
-	report, err := recording.Verify(folder, recording.VerifyOptions{Keys: keys, Session: o.session, Head: o.head})
+	report, err := recording.Verify(folder, recording.VerifyOptions{Keys: keys, Session: o.session, Gateway: gateway, Head: o.head})
 	if err != nil {
 		return err
 	}
