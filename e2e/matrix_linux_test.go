@@ -86,7 +86,8 @@ var matrixRows = []row{
 	{name: "every exit code", script: `for c in $CODES; do ssh -n $H "exit $c"; echo $c $?; done`},
 	{name: "a command that a signal ends", script: `for s in TERM KILL SEGV; do ssh -n $H "kill -$s \$\$"; echo $?; done`},
 	{name: "a command that is not there", script: `ssh -n $H /no/such/command`},
-	{name: "a client that is interrupted", script: `timeout -s INT 2 ssh -n $H 'echo begun; exec sleep 60'; echo $?`},
+	// What it says depends on who is interrupted first, ssh or its ProxyCommand.
+	{name: "a client that is interrupted", script: `timeout -s INT 2 ssh -n $H 'echo begun; exec sleep 60' 2>/dev/null; echo $?`},
 	{name: "what a command reads, to its end", script: `printf 'one\ntwo' | ssh $H 'cat; echo; echo end'`},
 	{name: "a command that reads nothing", script: `ssh -n $H 'cat; echo end'; head -c 300000 /dev/zero | ssh $H 'true'; echo $?`},
 	{name: "a command that stops reading", script: `head -c 2000000 /dev/zero | ssh $H 'head -c 10 | wc -c'`},
