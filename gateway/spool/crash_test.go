@@ -380,7 +380,7 @@ func TestAfterASyncThatFailedNothingCountsAsKept(t *testing.T) {
 	})
 	defer s.Close()
 	rec, other := r.begin(s, 0), r.begin(s, 0)
-	if err := errors.Join(rec.say("kept\n"), rec.session.current.Sync()); err != nil {
+	if err := errors.Join(rec.say("kept\n"), rec.session.current.Sync(), other.session.current.Sync()); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
