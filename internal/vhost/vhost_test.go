@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 func must[T any](v T, err error) func(*testing.T) T {
@@ -242,13 +244,23 @@ func TestPrivateNetworksDoNotMeet(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	// Whoever answers for every address, as some sandboxes do, is no sshd.
-	if conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.Addr().String()+":22"); err == nil {
-		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(200 * time.Millisecond))
-		if line, _ := bufio.NewReader(conn).ReadString('\n'); strings.HasPrefix(line, "SSH-") {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.Addr().String()+":22")
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	// Somebody answers: a sandbox that does so for every address, or a host of another
+	// test's. Is it this sshd?
+	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	want := must(a.HostKey())(t)
+	_, _, _, err = ssh.NewClientConn(conn, "", &ssh.ClientConfig{HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		if got := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))); strings.HasPrefix(strings.TrimSpace(want), got) {
 			t.Error("the machine reaches a private network")
 		}
+		return errors.New("seen enough")
+	}, HostKeyAlgorithms: []string{ssh.KeyAlgoED25519}})
+	if err == nil {
+		t.Error("somebody let us in")
 	}
 }
 
