@@ -402,4 +402,15 @@ func TestADeadGatewaysDiskIsImported(t *testing.T) {
 	if err := Import(t.Context(), "gw_b", r.state, filepath.Join(disk, "none"), r.options(), r.plane.Client(), &bytes.Buffer{}, log); err == nil {
 		t.Error("a folder that is not there is imported")
 	}
+	wrong := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(wrong, "lib", "postgresql"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err = Import(t.Context(), "gw_b", r.state, wrong, r.options(), r.plane.Client(), &bytes.Buffer{}, log)
+	if err == nil || !strings.Contains(err.Error(), "give the state folder") {
+		t.Errorf("of a folder that is no spool it says: %v", err)
+	}
+	if names, _ := os.ReadDir(wrong); len(names) != 1 {
+		t.Errorf("a folder that is no spool was changed: %v", names)
+	}
 }

@@ -26,7 +26,14 @@ func Import(ctx context.Context, gateway, stateDir, dir string, opt RecordingOpt
 		dir = below
 	}
 	if !isDir(dir) {
-		return fmt.Errorf("there is no folder %s", dir)
+		return fmt.Errorf("there is no folder %s; give the state folder of the gateway that is gone, or its spool", dir)
+	}
+	is, err := spool.Is(dir)
+	if err != nil {
+		return err
+	}
+	if !is {
+		return fmt.Errorf("%s is no spool, and has none in it; give the state folder of the gateway that is gone, or its spool", dir)
 	}
 	opt.Spool = dir
 	r, err := NewRecorders(gateway, stateDir, opt, client, log)

@@ -7,10 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 // Names in a spool that are no session's begin with a dot, or are quarantineDir.
@@ -20,6 +23,18 @@ const (
 	goneMark  = ".gone-"
 	lockFile  = ".lock"
 )
+
+// Is reports whether a folder is a spool, or a copy of one: it has its lock, or a
+// recording in it.
+func Is(dir string) (bool, error) {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(names, func(n fs.DirEntry) bool {
+		return n.Name() == lockFile && n.Type().IsRegular() || n.IsDir() && ident.Check(n.Name(), ident.GatewaySession) == nil
+	}), nil
+}
 
 // owner is a process that takes part in a spool. It lives while it holds the lock on
 // its file: the kernel lets go of that when the process dies, however it does.

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 // TestADiskFromElsewhereLeadsNowhere: a spool that somebody has prepared is imported by root.
@@ -14,7 +16,7 @@ func TestADiskFromElsewhereLeadsNowhere(t *testing.T) {
 	for name, prepare := range map[string]func(t *testing.T, spool, session, elsewhere string){
 		"the quarantine is a link": func(t *testing.T, spool, _, elsewhere string) {
 			need(t, os.Symlink(elsewhere, filepath.Join(spool, quarantineDir)))
-			need(t, os.Mkdir(filepath.Join(spool, "sshd.service.d"), 0o755))
+			need(t, os.Mkdir(filepath.Join(spool, ident.New(ident.GatewaySession)), 0o755))
 		},
 		"the quarantine of a session is a link": func(t *testing.T, spool, session, elsewhere string) {
 			need(t, os.Mkdir(filepath.Join(spool, quarantineDir), 0o755))
@@ -52,6 +54,32 @@ func TestADiskFromElsewhereLeadsNowhere(t *testing.T) {
 				t.Errorf("this is where nothing may come: %q", found)
 			}
 		})
+	}
+}
+
+// TestWhatIsNoRecordingStaysWhereItIs: somebody may name a folder that is no spool.
+func TestWhatIsNoRecordingStaysWhereItIs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var others []string
+	for _, name := range []string{"lib", "gse_short", "gse_aaaaaaaaaaaaaaaaaaaa.old", "Quarantine"} {
+		file := filepath.Join(r.dir, name, "of-others")
+		need(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		need(t, os.WriteFile(file, nil, 0o600))
+		others = append(others, file)
+	}
+	s := r.open(nil)
+	defer s.Close()
+	if n, err := s.Recover(r.key); n != 0 || err != nil {
+		t.Fatalf("%d wait, %v", n, err)
+	}
+	for _, file := range others {
+		if !exists(file) {
+			t.Errorf("%s is gone", file)
+		}
+	}
+	if f := s.Figures(); f.Quarantined != 0 {
+		t.Errorf("%d were set aside", f.Quarantined)
 	}
 }
 

@@ -70,6 +70,9 @@ func (s *Spool) adopt() error {
 		case strings.HasPrefix(name, newMark), strings.HasPrefix(name, goneMark):
 			s.sweep(name)
 		case name[0] == '.' || name == quarantineDir || !n.IsDir():
+		case ident.Check(name, ident.GatewaySession) != nil:
+			// Whoever names the wrong folder keeps what is in it.
+			s.log.Warn("a folder in the spool is no recording, and is left alone", "folder", filepath.Join(s.opt.Dir, ident.Text(name)))
 		default:
 			if err := s.adoptOne(name); err != nil {
 				s.log.Error("cannot take over a recording", "session", name, "error", err)
