@@ -120,18 +120,21 @@ func TestARecordingIsToldListedAndFetched(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	for name, who := range map[string]*device{"alice herself": s.alice, "bob": s.bob} {
-		_, err := who.api(0).Open(t.Context(), objects+"/segments/1")
-		if api.KindOf(err) != api.NotFound {
+	for name, c := range map[string]struct {
+		who  *device
+		kind api.Kind
+	}{"alice herself": {s.alice, api.Denied}, "bob": {s.bob, api.NotFound}} {
+		_, err := c.who.api(0).Open(t.Context(), objects+"/segments/1")
+		if api.KindOf(err) != c.kind || !strings.Contains(err.Error(), session) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if e := s.audited(audit.RecordingRead); e.Outcome != audit.Denied || e.Actor != who.session.User {
+		if e := s.audited(audit.RecordingRead); e.Outcome != audit.Denied || e.Actor != c.who.session.User {
 			t.Errorf("%s: audited %+v", name, e)
 		}
 	}
 	none := denied(t, s.bob, api.NotFound, "GET", "/v1/recordings/gse_aaaaaaaaaaaaaaaaaaaa", nil)
 	hidden := denied(t, s.bob, api.NotFound, "GET", "/v1/recordings/"+session, nil)
-	if none.Hint != hidden.Hint || strings.Contains(hidden.Detail, "web-1") {
+	if none.Hint != hidden.Hint || strings.ReplaceAll(none.Detail, "gse_aaaaaaaaaaaaaaaaaaaa", session) != hidden.Detail {
 		t.Errorf("bob can tell %q from %q", hidden, none)
 	}
 	denied(t, s.bob, api.Denied, "GET", "/v1/recordings?user=alice", nil)

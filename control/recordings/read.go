@@ -89,12 +89,16 @@ func (s *Service) Recording(ctx context.Context, by caller.Caller, session strin
 	return &out[0], s.name(ctx, out)
 }
 
-// unseen is the answer to whoever may not see it: the one that says that there is none. That
-// it was tried is on record.
+// unseen is the answer to whoever may not see it: the one that says that there is none. Who
+// was in the session sees that there is one, and reads who may fetch it. That it was tried
+// is on record.
 func (s *Service) unseen(ctx context.Context, by caller.Caller, row store.Recording) error {
-	_, missing := s.find(ctx, "")
-	e := s.readEvent(by, row)
-	return s.refuse(ctx, e, "not an administrator", missing)
+	why := missing(row.ID)
+	if by.User.ID != "" && row.User == by.User.ID {
+		why = api.Errorf(api.Denied, "administrators alone may fetch recordings").
+			WithHint("ask one; to see what is known of this one type: cardea sessions show %s", row.ID)
+	}
+	return s.refuse(ctx, s.readEvent(by, row), "not an administrator", why)
 }
 
 func (s *Service) readEvent(by caller.Caller, row store.Recording) audit.Event {

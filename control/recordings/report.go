@@ -79,15 +79,18 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, session string, 
 
 // find is the recording of a session that somebody named.
 func (s *Service) find(ctx context.Context, session string) (store.Recording, error) {
-	missing := api.Errorf(api.NotFound, "there is no recording of a session %q", lookup.Shown(session)).WithHint("to see what there is type: cardea sessions ls")
 	if ident.Check(session, ident.GatewaySession) != nil {
-		return store.Recording{}, missing
+		return store.Recording{}, missing(session)
 	}
 	row, err := s.Store.Recording(ctx, session)
 	if errors.Is(err, store.ErrNotFound) {
-		return row, missing.WithCause(err)
+		return row, missing(session).WithCause(err)
 	}
 	return row, err
+}
+
+func missing(session string) *api.Error {
+	return api.Errorf(api.NotFound, "there is no recording of a session %q", lookup.Shown(session)).WithHint("to see what there is type: cardea sessions ls")
 }
 
 func (s *Service) refuse(ctx context.Context, e audit.Event, reason string, why error) error {
