@@ -109,6 +109,10 @@ func wanted(f *pflag.Flag) string {
 		return "true or false"
 	case "int", "int64":
 		return "a whole number"
+	case "uint32":
+		return "a whole number from 0 on"
+	case "float64":
+		return "a number"
 	case "duration":
 		return "a duration such as 90s or 5m"
 	}
@@ -180,7 +184,33 @@ func (a *app) run(ctx context.Context, args []string) ExitCode {
 	case err != nil && ctx.Err() != nil:
 		err = errInterrupted
 	case err != nil && !a.working && api.KindOf(err) == api.Internal && !errors.As(err, &usage):
-		err = usageErrorf(cmd, "%v", err) // cobra has no type for its own
+		err = usageErrorf(cmd, "%s", flagSentence(err.Error())) // cobra has no type for its own
 	}
 	return a.tell(err)
+}
+
+// flagSentence says in words for those who type what cobra says of flags together.
+func flagSentence(text string) string {
+	if names, ok := strings.CutPrefix(text, "required flag(s) "); ok {
+		names = strings.NewReplacer(`"`, "", ",", "").Replace(strings.TrimSuffix(names, " not set"))
+		return dashed(names) + " must be given"
+	}
+	_, names, ok := strings.Cut(text, "none of the others can be; [")
+	if names, all := strings.CutSuffix(names, "] were all set"); ok && all {
+		return dashed(names) + " exclude each other"
+	}
+	return text
+}
+
+// dashed are the names of flags as they are typed, with "and" before the last.
+func dashed(names string) string {
+	flags := strings.Fields(names)
+	for i := range flags {
+		flags[i] = "--" + flags[i]
+	}
+	last := len(flags) - 1
+	if last < 1 {
+		return strings.Join(flags, "")
+	}
+	return strings.Join(flags[:last], ", ") + " and " + flags[last]
 }

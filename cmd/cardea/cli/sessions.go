@@ -26,12 +26,15 @@ func newSessions(a *app) *cobra.Command {
 		Use: "sessions", GroupID: groupAccess,
 		Short: "List, play, export and verify recorded sessions",
 	}
-	cmd.AddCommand(newSessionsLs(a), newSessionsShow(a), newSessionsPlay(a), newSessionsExport(a), newSessionsVerify(a), newSessionsDownload(a))
+	cmd.AddCommand(newSessionsLs(a), newSessionsShow(a), newSessionsPlay(a), newSessionsExport(a), newSessionsVerify(a), newSessionsKeys(a), newSessionsDownload(a))
 	return cmd
 }
 
-// recordingArg is what the verbs take.
-const recordingArg = "RECORDING"
+// recordingArg is what the verbs take, and recordingHelp says in their help what it is.
+const (
+	recordingArg  = "RECORDING"
+	recordingHelp = "RECORDING is the id of a session, as `cardea sessions ls` shows it, or a folder, as `cardea sessions download` makes it."
+)
 
 // openRecording finds a recording: a folder with its segments, one segment, or by the id
 // of its session what the control plane knows of.
@@ -89,10 +92,36 @@ func (a *app) readRecording(ctx context.Context, ref string, identityFiles []str
 		identities = append(identities, found...)
 	}
 	r, err := recording.NewReader(folder, identities...)
-	if errors.Is(err, recording.ErrNoIdentity) {
+	switch {
+	case errors.Is(err, recording.ErrNoIdentity):
 		return nil, fmt.Errorf("%w; give --identity FILE with another one", err)
+	case errors.Is(err, recording.ErrFormat):
+		return nil, fmt.Errorf("%w; give the folder that holds %s, or the id of a session that `cardea sessions ls` shows", err, recording.SegmentName(1))
 	}
 	return r, err
+}
+
+// ofChannel sees to it that there is a channel of that number, 0 being any.
+func ofChannel(ctx context.Context, r *recording.Reader, channel uint32) error {
+	if channel == 0 {
+		return nil
+	}
+	found := errors.New("found")
+	last := uint32(0)
+	err := events(ctx, r, func(e recording.Event) error {
+		if e.Channel == channel {
+			return found
+		}
+		last = max(last, e.Channel)
+		return nil
+	})
+	switch {
+	case errors.Is(err, found):
+		return r.Seek(0)
+	case err != nil:
+		return err
+	}
+	return &usageError{fmt.Sprintf("there is no channel %d in this recording, and the last is %d", channel, last), "to see what there is use: cardea sessions export --format json"}
 }
 
 // maxKeyFile bounds a file of keys, in bytes.

@@ -37,8 +37,8 @@ func newSessionsExport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export " + recordingArg, Short: "Write a recorded session in another form, to stdout",
 		Long: "Write a recorded session in another form, to stdout: asciicast (version 2) and text are of one channel, json has an event\n" +
-			"in each line, files lists the files that passed by sftp and scp.",
-		Example: "  cardea sessions export -i key.txt ses_abc/ > session.cast\n  cardea sessions export -i key.txt ses_abc/ --format files",
+			"in each line, files lists the files that passed by sftp and scp.\n" + recordingHelp,
+		Example: "  cardea sessions export -i auditor.key gse_abc > session.cast\n  cardea sessions export -i auditor.key gse_abc/ --format files",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref = args[0]
@@ -54,6 +54,9 @@ func newSessionsExport(a *app) *cobra.Command {
 func (a *app) sessionsExport(ctx context.Context, o exportOptions) error {
 	r, err := a.readRecording(ctx, o.ref, o.identities)
 	if err != nil {
+		return err
+	}
+	if err := ofChannel(ctx, r, o.channel); err != nil {
 		return err
 	}
 	switch o.format {

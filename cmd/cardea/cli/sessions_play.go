@@ -32,8 +32,8 @@ func newSessionsPlay(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "play " + recordingArg, Short: "Show what a recorded session showed",
 		Long: "Show what a recorded session showed, in its own time. Space pauses, + and - change the speed, q ends.\n" +
-			"Where stdout is no terminal nothing waits. Codes by which a program could do more to your terminal than draw are left out.",
-		Example: "  cardea sessions play -i key.txt ses_abc/ --idle-limit 2s\n  cardea sessions play -i key.txt ses_abc/ --at 1h2m --speed 4",
+			"Where stdout is no terminal nothing waits. Codes by which a program could do more to your terminal than draw are left out.\n" + recordingHelp,
+		Example: "  cardea sessions play -i auditor.key gse_abc --idle-limit 2s\n  cardea sessions play -i auditor.key gse_abc/ --at 1h2m --speed 4",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref = args[0]
@@ -66,6 +66,9 @@ func (a *app) sessionsPlay(ctx context.Context, o playOptions) error {
 	}
 	at, err := instant(o.at, r.Header().Started)
 	if err != nil {
+		return err
+	}
+	if err := ofChannel(ctx, r, o.channel); err != nil {
 		return err
 	}
 	p := &player{

@@ -129,7 +129,11 @@ func TestSessionsVerbs(t *testing.T) {
 		{"with a stranger's", []string{"play", "-i", other.identity, r.dir}, 1, []string{"none of the identities"}, nil},
 		{"an identity that is none is not shown", []string{"play", "-i", short, r.dir}, 1, []string{"holds no identity"}, []string{"NONSENSE"}},
 		{"a folder that is not there", []string{"play", "-i", r.identity, "/none"}, 1, []string{"000001.seg"}, nil},
-		{"a folder without a recording", []string{"play", "-i", r.identity, t.TempDir()}, 1, []string{"not a recording"}, nil},
+		{"a folder without a recording", []string{"play", "-i", r.identity, t.TempDir()}, 1, []string{"not a recording", "; give the folder"}, nil},
+		{"a channel that there is not", []string{"play", "-i", r.identity, r.dir, "--channel", "9"}, 2, []string{"no channel 9", "the last is 3"}, nil},
+		{"a channel that is none", []string{"play", "-i", r.identity, r.dir, "--channel", "x"}, 2, []string{`--channel is "x"; give a whole number`}, nil},
+		{"export of a channel that there is not", []string{"export", "-i", r.identity, r.dir, "--channel", "4"}, 2, []string{"no channel 4"}, []string{"version"}},
+		{"asciicast of another channel", []string{"export", "-i", r.identity, r.dir, "--channel", "2"}, 0, []string{"another"}, []string{"hello"}},
 		{"asciicast", []string{"export", "-i", r.identity, r.dir}, 0, []string{`"width":100`, `[3600.000000,"o","\u001b[1mhello`, `\u009b6n`}, []string{"\x1b", "\u009b", "another"}},
 		{"text", []string{"export", "-i", r.identity, r.dir, "--format", "text"}, 0, []string{"hello\n?6nbär ?\n"}, []string{"\x1b", "52"}},
 		{"json", []string{"export", "-i", r.identity, r.dir, "--format", "json"}, 0, []string{`"kind":"header"`, hour, `"text":"\u001b[1mhello`, `"bytes":"YsOk`, `"data":{"code":3}`, `"kind":"end"`}, []string{"\x1b", "\u009b"}},
@@ -149,7 +153,8 @@ func TestSessionsVerbs(t *testing.T) {
 		{"verify what is damaged", []string{"verify", damaged.dir, "--keys", damaged.keys}, 1, []string{"NOT as", "000001.seg", "damaged"}, nil},
 		{"verify what is damaged, for a program", []string{"verify", damaged.dir, "--keys", damaged.keys, "-o", "json"}, 1, []string{`"segment": 1`, `"offset": `}, nil},
 		{"verify with keys that are none", []string{"verify", r.dir, "--keys", r.identity}, 1, []string{"holds no public key"}, []string{"AGE-SECRET"}},
-		{"verify without keys asks the control plane", []string{"verify", r.dir}, 4, []string{"cardea login"}, nil},
+		{"verify without keys asks the control plane", []string{"verify", r.dir}, 4, []string{"cardea login", "--keys FILE"}, nil},
+		{"two choices of whose", []string{"ls", "--mine", "--user", "alice"}, 2, []string{"--mine and --user exclude each other; type: cardea sessions ls --help"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a, stdout, stderr := testApp(t)

@@ -31,8 +31,8 @@ func newSessionsVerify(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify " + recordingArg, Short: "Check that a recording is whole and as the gateway wrote it",
 		Long: "Check that a recording is whole and as the gateway wrote it: hashes, order and signatures of all segments. Nothing is\n" +
-			"decrypted. Without --keys the control plane is asked for the public keys of all gateways. Ends with code 1 if anything is wrong.",
-		Example: "  cardea sessions verify ses_abc/\n  cardea sessions verify ses_abc/ --keys keys.json --head 4f2a…",
+			"decrypted. Without --keys the control plane is asked for the public keys of all gateways. Ends with code 1 if anything is wrong.\n" + recordingHelp,
+		Example: "  cardea sessions verify gse_abc\n  cardea sessions keys -o json > keys.json\n  cardea sessions verify gse_abc/ --keys keys.json --head 4f2a…",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref = args[0]
@@ -128,6 +128,23 @@ func faultColumns() []column[recording.Fault] {
 	}
 }
 
+func newSessionsKeys(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "keys", Short: "List the public keys that recordings were ever signed with",
+		Long:    "List the public keys that recordings were ever signed with, by all gateways, also by those that are gone.",
+		Example: "  cardea sessions keys -o json > keys.json\n  cardea sessions verify gse_abc/ --keys keys.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return listRows(cmd.Context(), a, "/v1/recording-keys", nil, []column[api.RecordingKey]{
+				{"key", func(k api.RecordingKey) string { return k.ID }},
+				{"gateway", func(k api.RecordingKey) string { return k.Gateway }},
+				{"since", func(k api.RecordingKey) string { return stamp(k.Since) }},
+				{"public", func(k api.RecordingKey) string { return hex.EncodeToString(k.Public) }},
+			})
+		},
+	}
+}
+
 // recordingKeys are those in the files, or those that the control plane knows.
 func (a *app) recordingKeys(ctx context.Context, files []string) (recording.Keys, error) {
 	var all []api.RecordingKey
@@ -141,7 +158,7 @@ func (a *app) recordingKeys(ctx context.Context, files []string) (recording.Keys
 	if len(files) == 0 {
 		c, err := a.client(ctx)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; without the control plane give --keys FILE, which `cardea sessions keys -o json` wrote while it was there", err)
 		}
 		if all, err = api.All[api.RecordingKey](ctx, c, "/v1/recording-keys", nil); err != nil {
 			return nil, err
