@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,10 +29,6 @@ const (
 	// minMemory is what the machine must have available: below it the kernel
 	// is about to kill somebody.
 	minMemory = 64 << 20
-	// maxLoad is the load of the last minute for each processor from which others
-	// should be chosen. A gateway that passes bytes hardly makes any; it is high, since a pool
-	// whose members all say so serves nobody.
-	maxLoad = 32
 	// acceptGrace is how long a failed accept counts, if none succeeds since.
 	acceptGrace = 30 * time.Second
 )
@@ -53,9 +50,23 @@ func newHealth(stateDir string, group *memoryGroup) *health {
 	h.checks.Ready("listening", h.listening)
 	h.checks.Ready("disk", h.disk)
 	h.checks.Ready("memory", func(ctx context.Context) error { return cmp.Or(memory(ctx), group.room()) })
-	h.checks.Ready("cpu", func(context.Context) error { return processors("/", runtime.NumCPU()) })
 	h.checks.Ready("descriptors", h.descriptors)
+	h.checks.Figures(h.figures(nil))
 	return h
+}
+
+// figures are what the machine says of itself, and what else there is to tell.
+func (h *health) figures(more func() map[string]int64) func() map[string]int64 {
+	return func() map[string]int64 {
+		all := map[string]int64{}
+		if more != nil {
+			all = more()
+		}
+		if percent, ok := load("/", runtime.NumCPU()); ok {
+			all["load_percent"] = percent
+		}
+		return all
+	}
 }
 
 // look runs the checks and says whether the outcome has changed.
@@ -162,18 +173,17 @@ func memory(context.Context) error {
 	return nil
 }
 
-// processors fails while far more wants to run than can.
-func processors(root string, count int) error {
+// load is the load of the last minute in hundredths of a processor, by how many there
+// are: 100 is a busy machine. It is told and judged by nobody: a busy gateway is better than
+// none, and one that passes bytes hardly makes any itself. ok is false where it is not known.
+func load(root string, count int) (percent int64, ok bool) {
 	text, err := os.ReadFile(filepath.Join(root, "proc/loadavg"))
 	if err != nil {
-		return nil // not Linux
+		return 0, false // not Linux
 	}
 	first, _, _ := strings.Cut(string(text), " ")
 	load, err := strconv.ParseFloat(first, 64)
-	if err == nil && load > float64(maxLoad*count) {
-		return fmt.Errorf("a load of %.0f on %d processors", load, count)
-	}
-	return nil
+	return int64(math.Round(100 * load / float64(count))), err == nil && load >= 0
 }
 
 // fileLimit is the limit on open files of this process, which the Go runtime

@@ -97,14 +97,16 @@ func TestWithoutMemoryNoSessionBeginsAndTheLiveOnesRunOn(t *testing.T) {
 	eventually(t, "a healthy report", func() bool { return p.lastReport().Healthy })
 }
 
-func TestTheLoadOfTheMachineIsJudgedByItsProcessors(t *testing.T) {
-	for load, ok := range map[string]bool{"0.10": true, "63.9": true, "64.1": false, "what": true} {
-		root := groups(t, map[string]string{"proc/loadavg": load + " 1.00 1.00 2/345 678"})
-		if err := processors(root, 2); (err == nil) != ok {
-			t.Errorf("load %s on two processors: %v", load, err)
+func TestTheLoadOfTheMachineIsThatOfItsProcessors(t *testing.T) {
+	for text, want := range map[string]int64{"0.10": 5, "2.00": 100, "64.1": 3205} {
+		root := groups(t, map[string]string{"proc/loadavg": text + " 1.00 1.00 2/345 678"})
+		if got, ok := load(root, 2); !ok || got != want {
+			t.Errorf("load %s on two processors: %d, %v", text, got, ok)
 		}
 	}
-	if err := processors(t.TempDir(), 2); err != nil {
-		t.Errorf("where nothing is known: %v", err)
+	for _, root := range []string{t.TempDir(), groups(t, map[string]string{"proc/loadavg": "what"})} {
+		if got, ok := load(root, 2); ok {
+			t.Errorf("where nothing is known: %d", got)
+		}
 	}
 }

@@ -314,7 +314,7 @@ func (g *Gateway) prepareRecording() (err error) {
 			return err
 		}
 		g.health.checks.Ready("recording", g.recorders.unable)
-		g.health.checks.Figures(g.recorders.figures)
+		g.health.checks.Figures(g.health.figures(g.recorders.figures))
 		g.recording = func(h recording.Header, order *api.RecordOrder) (sessionRecorder, error) {
 			x, err := g.recorders.Begin(h, order)
 			if err != nil {
