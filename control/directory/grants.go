@@ -166,7 +166,17 @@ func (s *Service) DeleteGrant(ctx context.Context, by caller.Caller, project, id
 	e := by.Event(s.now(), audit.GrantDelete)
 	e.Project, e.Detail = p.ID, map[string]string{"grant": id}
 	err = s.Store.DeleteGrant(ctx, p.ID, id, by.MetaFor(s.now(), id, audit.Encode(e)))
-	return lookup.Named(id, caller.Explain(err, "grant "+id+" in project "+p.Name))
+	return lookup.Named(id, explainKept(err, "grant "+id+" in project "+p.Name))
+}
+
+// explainKept explains why a grant or a group was not deleted: what a break-glass let in
+// stays while it lasts.
+func explainKept(err error, what string) error {
+	if errors.Is(err, store.ErrInUse) {
+		return api.Errorf(api.Conflict, "%s is kept while a break-glass lets it in", what).
+			WithHint("to see it type: cardea admin break-glass ls").WithCause(err)
+	}
+	return caller.Explain(err, what)
 }
 
 // grant finds one of a project; there are few.

@@ -81,7 +81,7 @@ func (s *Service) DeleteGroup(ctx context.Context, by caller.Caller, ref string)
 	e := by.Event(s.now(), audit.GroupDelete)
 	e.Detail = map[string]string{"group": g.ID, "name": g.Name}
 	err = s.Store.DeleteGroup(ctx, g.ID, by.MetaFor(s.now(), g.ID, audit.Encode(e)))
-	return lookup.Named(g.ID, caller.Explain(err, "group "+g.Name))
+	return lookup.Named(g.ID, explainKept(err, "group "+g.Name))
 }
 
 // PutMember adds a user to a group, or changes when the membership ends.

@@ -94,7 +94,7 @@ func Choose(c Choice) ([]api.Route, error) {
 		return nil, noGateway("project %s requires a gateway, and nobody has declared from which addresses %s reaches servers", c.Project.Name, rest.undeclared).
 			WithHint("an administrator can; type: cardea admin gateways update %s --egress ADDRESS", rest.undeclared)
 	}
-	return nil, noGateway("project %s requires a gateway, and none reported in time", c.Project.Name)
+	return nil, noGateway("project %s requires a gateway, and none takes sessions now", c.Project.Name)
 }
 
 func noGateway(format string, args ...any) *api.Error {

@@ -287,7 +287,7 @@ func TestRecordedSessionsGoThroughGatewaysThatRecord(t *testing.T) {
 	}{
 		{"one of two records", "required", []store.Gateway{gw(1), gw(2, records)}, "gw_2", ""},
 		{"none records", "required", []store.Gateway{gw(1), gw(2)}, "", "no gateway of it can record now"},
-		{"there is none", "required", nil, "", "none reported in time"},
+		{"there is none", "required", nil, "", "none takes sessions now"},
 		{"the one that records has no egress", "required", []store.Gateway{gw(1), gw(2, records, func(g *store.Gateway) { g.Egress = nil })}, "", "declared from which addresses gw-2"},
 		{"the server has not confirmed the one that records", "required", []store.Gateway{gw(1), gw(2, records, func(g *store.Gateway) { g.EgressRevision = 6 })}, "", "not yet confirmed"},
 		{"never direct, where the settings disagree", "allowed", []store.Gateway{gw(1)}, "", "no gateway of it can record now"},

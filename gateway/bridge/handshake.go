@@ -186,7 +186,7 @@ func excuse(err error) string {
 	case errors.As(err, &auth) && auth.Timeout():
 		return "the server did not answer the gateway in time"
 	}
-	return "the gateway cannot log in to the server"
+	return "the gateway cannot log in to the server; try again, and if it stays so ask your administrator, who finds more in its log"
 }
 
 var errChanged = errors.New("the server's host key is not what it was before")
