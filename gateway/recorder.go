@@ -311,7 +311,7 @@ func (g *Gateway) prepareRecording() (err error) {
 	g.recording = g.opt.recording
 	if o := g.opt.Recording; o.Bucket != "" && g.recording == nil {
 		if g.recorders, err = NewRecorders(g.opt.Credential.Gateway, g.opt.StateDir, o, g.opt.Client, g.log); err != nil {
-			return err
+			return fmt.Errorf("%w; folders that it may write are named with --spool and --state-dir", err)
 		}
 		g.health.checks.Ready("recording", g.recorders.unable)
 		g.health.checks.Figures(g.health.figures(g.recorders.figures))

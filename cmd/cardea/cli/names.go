@@ -81,7 +81,7 @@ func named[T any](ctx context.Context, a *app, client *api.Client, rows []T, col
 	names := newIDNames(client)
 	out := slices.Clone(columns)
 	for i, c := range columns {
-		if !slices.Contains([]string{"user", "server", "project", "gateway", "bastion", "by"}, c.name) {
+		if !slices.Contains([]string{"user", "server", "project", "gateway", "bastion", "by", "spool given to"}, c.name) {
 			continue
 		}
 		var ids []string

@@ -85,11 +85,11 @@ func recordingShowColumns() []column[api.Recording] {
 		{"ended", func(r api.Recording) string { return stamp(r.EndedAt) }},
 		{"length", lengthOf},
 		{"gateway", func(r api.Recording) string { return r.Gateway }},
-		{"told by", func(r api.Recording) string {
+		{"spool given to", func(r api.Recording) string {
 			if r.Keeper == r.Gateway {
 				return ""
 			}
-			return r.Keeper + ", which was given the spool"
+			return r.Keeper
 		}},
 		{"recording", func(r api.Recording) string {
 			return cmp.Or(explained[r.State], r.State) + map[bool]string{true: "; it is overdue, look at the gateway"}[r.Overdue]
