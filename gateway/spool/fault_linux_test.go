@@ -142,6 +142,9 @@ func afterwards(t *testing.T, r *rig, told, fault string) {
 		o := origin()
 		o.Session, o.Project = session, "prj_aaaaaaaaaaaaaaaaaaaa"
 		report := r.verify(o)
+		if report.Segments == 0 && !report.Whole() {
+			continue // the disk did not keep even its beginning, which whoever verifies it is told
+		}
 		if !report.Ended {
 			t.Errorf("%s: %+v", fault, report)
 		}
