@@ -237,11 +237,14 @@ func (u *upgrader) run(ctx context.Context, g *gateway.Gateway, told <-chan os.S
 		case <-told:
 		}
 		u.log.Info("starting the next process", "program", u.path)
-		conn, err := u.start(ctx, g)
+		conn, next, err := u.start(ctx, g)
 		if err != nil {
 			u.log.Error("the next process does not take over: this one goes on", "error", err)
 			continue
 		}
+		// From here, since the next process says so only after this one has left: if this one
+		// ended before that, systemd would take it for the end of the service.
+		daemon.Notify(mainPID(next))
 		g.Leave(conn, func() {
 			u.quiet()
 			conn.Write(gone)
@@ -251,18 +254,18 @@ func (u *upgrader) run(ctx context.Context, g *gateway.Gateway, told <-chan os.S
 }
 
 // start runs the next process until it is ready.
-func (u *upgrader) start(ctx context.Context, g *gateway.Gateway) (net.Conn, error) {
+func (u *upgrader) start(ctx context.Context, g *gateway.Gateway) (net.Conn, int, error) {
 	handover, err := g.HandOver()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	text, err := json.Marshal(handover)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	ours, theirs, err := talk()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	names, files := []string{"talk"}, []uintptr{0, 1, 2, theirs}
 	handed := func() { // nothing of it may stay here: its end would not be the end
@@ -278,7 +281,7 @@ func (u *upgrader) start(ctx context.Context, g *gateway.Gateway) (net.Conn, err
 		if err != nil {
 			handed()
 			ours.Close()
-			return nil, err
+			return nil, 0, err
 		}
 		names, files = append(names, option+"="+u.doors.opened[option]), append(files, fd)
 	}
@@ -289,12 +292,12 @@ func (u *upgrader) start(ctx context.Context, g *gateway.Gateway) (net.Conn, err
 	handed()
 	if err != nil {
 		ours.Close()
-		return nil, err
+		return nil, 0, err
 	}
 	process, err := os.FindProcess(pid)
 	if err != nil {
 		ours.Close()
-		return nil, err
+		return nil, 0, err
 	}
 	go process.Wait() // so that it leaves no zombie
 	next, err := u.await(ctx, ours, text)
@@ -304,10 +307,10 @@ func (u *upgrader) start(ctx context.Context, g *gateway.Gateway) (net.Conn, err
 			syscall.Kill(next, syscall.SIGKILL)
 		}
 		ours.Close()
-		return nil, err
+		return nil, 0, err
 	}
 	u.log.Info("the next process is ready", "pid", next)
-	return ours, nil
+	return ours, next, nil
 }
 
 // await gives the handover and waits for the word that the next process is ready. It
@@ -367,5 +370,7 @@ func duplicate(l *net.TCPListener) (fd uintptr, err error) {
 // announce tells systemd that the work is done here now. After an upgrade this is not the
 // process that it started (sd_notify(3), MAINPID).
 func announce() {
-	daemon.Notify("MAINPID=" + strconv.Itoa(os.Getpid()) + "\nREADY=1")
+	daemon.Notify(mainPID(os.Getpid()) + "\nREADY=1")
 }
+
+func mainPID(pid int) string { return "MAINPID=" + strconv.Itoa(pid) }
