@@ -45,7 +45,7 @@ func LatestBreakGlass(rows []BreakGlass, project string) BreakGlass {
 // nothing is recorded.
 func (p Project) During(b BreakGlass, now time.Time) Project {
 	if b.InForce(now) {
-		p.Gateway, p.Recording = "none", RecordingOff
+		p.Gateway, p.Recording = GatewayNone, RecordingOff
 	}
 	return p
 }

@@ -65,6 +65,13 @@ type Member struct {
 	Revision    int64
 }
 
+// Words of Project.Gateway: whether the way to its servers leads through one.
+const (
+	GatewayNone     = "none"
+	GatewayAllowed  = "allowed"
+	GatewayRequired = "required"
+)
+
 // Project is the scope of a CA, of accounts and of rules.
 type Project struct {
 	ID                 string

@@ -26,11 +26,6 @@ const (
 	minCertificate, maxCertificate, defaultCertificate = 60, 600, 180
 )
 
-// Ways of a project, from the laptop to the server.
-const (
-	gatewayNone, gatewayAllowed, gatewayRequired = "none", "allowed", "required"
-)
-
 // CreateProject makes a project and, with it, its user CA. The CA's private key
 // is sealed to the project's id, so that it opens in no other row.
 func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.NewProject) (*api.Project, error) {
@@ -43,7 +38,7 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 		p.CertificateSeconds = defaultCertificate
 	}
 	if p.Gateway == "" {
-		p.Gateway = gatewayAllowed
+		p.Gateway = store.GatewayAllowed
 	}
 	var rules error
 	p.AccountRules, rules = accountRules(in.AccountSettings)
@@ -107,8 +102,8 @@ func checkSettings(seconds *int, gateway, selector *string) error {
 	if seconds != nil && (*seconds < minCertificate || *seconds > maxCertificate) {
 		return fmt.Errorf("a certificate lives %d to %d seconds, not %d", minCertificate, maxCertificate, *seconds)
 	}
-	if gateway != nil && *gateway != gatewayNone && *gateway != gatewayAllowed && *gateway != gatewayRequired {
-		return fmt.Errorf("gateway is %s, %s or %s", gatewayNone, gatewayAllowed, gatewayRequired)
+	if gateway != nil && *gateway != store.GatewayNone && *gateway != store.GatewayAllowed && *gateway != store.GatewayRequired {
+		return fmt.Errorf("gateway is %s, %s or %s", store.GatewayNone, store.GatewayAllowed, store.GatewayRequired)
 	}
 	if selector != nil {
 		if _, err := policy.ParseSelector(*selector); err != nil {

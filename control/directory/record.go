@@ -41,9 +41,9 @@ func checkRecord(gateway string, r store.RecordRules) error {
 	switch {
 	case !r.Records():
 		return nil
-	case gateway != gatewayRequired:
-		return api.Errorf(api.Invalid, "sessions are recorded by gateways, so recording needs gateway %s", gatewayRequired).
-			WithHint("add --gateway %s, or --recording %s", gatewayRequired, store.RecordingOff)
+	case gateway != store.GatewayRequired:
+		return api.Errorf(api.Invalid, "sessions are recorded by gateways, so recording needs gateway %s", store.GatewayRequired).
+			WithHint("add --gateway %s, or --recording %s", store.GatewayRequired, store.RecordingOff)
 	case len(r.Recipients) == 0:
 		return api.Errorf(api.Invalid, "recordings need somebody who can read them, and there is no recipient").
 			WithHint("make a key with `age-keygen -o auditor.key`, keep it safe, and add --recording-recipient age1…")

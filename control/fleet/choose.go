@@ -13,12 +13,6 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-// Values of a project's gateway setting.
-const (
-	gatewayNone     = "none"
-	gatewayRequired = "required"
-)
-
 const (
 	// freshReport is how young a report must be: two of them may be lost, since
 	// gateways report every two minutes.
@@ -68,19 +62,19 @@ type Choice struct {
 func Choose(c Choice) ([]api.Route, error) {
 	direct := api.Route{Address: c.Server.Address, Bastion: c.Server.Bastion}
 	if c.Project.Records() {
-		c.Project.Gateway = gatewayRequired
+		c.Project.Gateway = store.GatewayRequired
 	}
-	if c.Project.Gateway == gatewayNone || c.Server.Bastion != "" && c.Project.Gateway != gatewayRequired {
+	if c.Project.Gateway == store.GatewayNone || c.Server.Bastion != "" && c.Project.Gateway != store.GatewayRequired {
 		return []api.Route{direct}, nil
 	}
 	candidates, rest := c.candidates()
 	limit := maxRoutes
-	if c.Project.Gateway != gatewayRequired {
+	if c.Project.Gateway != store.GatewayRequired {
 		limit-- // the last one is direct
 	}
 	routes := routesOf(c.order(candidates), candidates, limit)
 	switch {
-	case c.Project.Gateway != gatewayRequired:
+	case c.Project.Gateway != store.GatewayRequired:
 		return append(routes, direct), nil
 	case len(routes) > 0:
 		return routes, nil
@@ -120,9 +114,9 @@ func (c Choice) candidates() (out []store.Gateway, rest notYet) {
 		case !able:
 		case c.Project.Records() && !g.Records:
 			rest.silent = true
-		case c.Project.Gateway == gatewayRequired && len(g.Egress) == 0:
+		case c.Project.Gateway == store.GatewayRequired && len(g.Egress) == 0:
 			rest.undeclared = g.Name
-		case c.Project.Gateway == gatewayRequired && !c.confirmed(g):
+		case c.Project.Gateway == store.GatewayRequired && !c.confirmed(g):
 			rest.unconfirmed = true
 		default:
 			out = append(out, g)
@@ -219,7 +213,7 @@ func membersAt(candidates []store.Gateway, address string, of func(store.Gateway
 // another try is worth while when the server has confirmed its newest state.
 func (s *Service) Routes(ctx context.Context, f store.Facts) (routes []api.Route, unconfirmed bool, err error) {
 	c := Choice{Now: s.now(), Epoch: f.Team.Epoch, Project: f.Project, Server: f.Server}
-	if f.Project.Gateway != gatewayNone {
+	if f.Project.Gateway != store.GatewayNone {
 		if c.Gateways, err = s.roster.list(ctx, s.Store); err != nil {
 			return nil, false, err
 		}

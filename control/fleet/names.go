@@ -209,7 +209,7 @@ func (s *Service) mayBeBastion(ctx context.Context, row, through store.Server) e
 	if err != nil {
 		return caller.Explain(err, "project "+row.Project)
 	}
-	if p.Gateway == gatewayRequired {
+	if p.Gateway == store.GatewayRequired {
 		return api.Errorf(api.Invalid, "project %s requires a gateway, and gateways dial its servers themselves", p.Name).
 			WithHint("leave the bastion out, or type: cardea admin projects update %s --gateway allowed", p.Name)
 	}

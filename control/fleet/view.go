@@ -127,7 +127,7 @@ func lines(keys []store.Key) []string {
 // sources are where managed users may come from. Draining gateways are among
 // them: their sessions run on.
 func sources(f store.ProjectFacts) []string {
-	if f.Project.Gateway != gatewayRequired {
+	if f.Project.Gateway != store.GatewayRequired {
 		return nil
 	}
 	var out []string

@@ -18,7 +18,7 @@ func gatewayInto(g *store.Gateway) []any {
 }
 
 // projectsBehind are those whose servers admit the gateways' addresses alone.
-const projectsBehind = `SELECT id FROM projects WHERE gateway = 'required'`
+const projectsBehind = `SELECT id FROM projects WHERE gateway = '` + store.GatewayRequired + `'`
 
 // EnrolGateway implements store.Fleet.
 func (s *Store) EnrolGateway(ctx context.Context, secretHash []byte, g store.Gateway, c store.Credential, m store.Meta) (store.Gateway, error) {

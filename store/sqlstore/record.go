@@ -18,7 +18,7 @@ func recordRulesOf(r store.RecordRules) []any {
 // each be good: without a gateway that is required nobody records, and without
 // recipients nobody could read it.
 func checkRecord(p store.Project) error {
-	if p.Records() && (p.Gateway != "required" || len(p.Recipients) == 0) {
+	if p.Records() && (p.Gateway != store.GatewayRequired || len(p.Recipients) == 0) {
 		return fmt.Errorf("a recorded project needs a required gateway and recipients: %w", store.ErrDenied)
 	}
 	return nil
