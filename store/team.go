@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"time"
 )
@@ -36,6 +37,18 @@ type Key struct {
 	Revision  int64
 	CreatedAt time.Time
 	ChangedAt time.Time // of the state; zero if it never changed
+}
+
+// Line is the public half of an SSH CA as a line, without its end.
+func (k Key) Line() string { return string(bytes.TrimSpace(k.Public)) }
+
+// Lines are those of several.
+func Lines(keys []Key) []string {
+	out := make([]string, 0, len(keys))
+	for _, k := range keys {
+		out = append(out, k.Line())
+	}
+	return out
 }
 
 // Teams is the root of everything.

@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -75,7 +74,7 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	if err != nil {
 		return nil, caller.Explain(err, "project "+p.Name)
 	}
-	out := projectOf(created, string(bytes.TrimSpace(key.Public)))
+	out := projectOf(created, key.Line())
 	return &out, nil
 }
 
@@ -161,7 +160,7 @@ func (s *Service) userCAs(ctx context.Context, project string) (map[string]strin
 	out := make(map[string]string, len(keys))
 	for _, k := range keys {
 		if _, seen := out[k.Scope]; !seen && k.State == store.Active {
-			out[k.Scope] = string(bytes.TrimSpace(k.Public))
+			out[k.Scope] = k.Line()
 		}
 	}
 	return out, nil

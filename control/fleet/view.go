@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -100,7 +99,7 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 		}
 	}
 	slices.SortFunc(v.people, func(a, b person) int { return cmp.Compare(a.user.UID, b.user.UID) })
-	v.userCAs, v.hostCAs, v.sources = lines(f.UserCAs), lines(f.HostCAs), sources(f)
+	v.userCAs, v.hostCAs, v.sources = store.Lines(f.UserCAs), store.Lines(f.HostCAs), sources(f)
 	v.revoked = newRevoked(f.Revoked)
 	v.sudo = newSudoers(f.Entitlements)
 	v.leavers = map[string][]store.Leaver{}
@@ -115,14 +114,6 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 
 // ended: the end itself is outside.
 func ended(until, now time.Time) bool { return !until.IsZero() && !now.Before(until) }
-
-func lines(keys []store.Key) []string {
-	out := make([]string, 0, len(keys))
-	for _, k := range keys {
-		out = append(out, string(bytes.TrimSpace(k.Public)))
-	}
-	return out
-}
 
 // sources are where managed users may come from. Draining gateways are among
 // them: their sessions run on.

@@ -1,7 +1,6 @@
 package issue
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -54,13 +53,9 @@ func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, 
 		Memberships: memberships(f.Memberships),
 	}
 	c := &api.Catalog{Session: sessionOf(by, f.User, session), Servers: reachable(f, q), HostCAs: []string{}}
-	for _, k := range f.HostCAs {
-		c.HostCAs = append(c.HostCAs, string(bytes.TrimSpace(k.Public)))
-	}
+	c.HostCAs = store.Lines(f.HostCAs)
 	if slices.ContainsFunc(c.Servers, func(e api.CatalogEntry) bool { return e.Recorded }) {
-		for _, k := range f.GatewayCAs {
-			c.GatewayCAs = append(c.GatewayCAs, string(bytes.TrimSpace(k.Public)))
-		}
+		c.GatewayCAs = store.Lines(f.GatewayCAs)
 	}
 	c.Version, err = versionOf(*c)
 	return c, topicsOf(f), err

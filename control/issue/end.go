@@ -177,7 +177,7 @@ func (s *Service) hostCAs(ctx context.Context) ([]ssh.PublicKey, error) {
 	}
 	var cas []ssh.PublicKey
 	for _, k := range keys {
-		key, err := sshcert.ParseLine(strings.TrimSpace(string(k.Public)))
+		key, err := sshcert.ParseLine(k.Line())
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,6 @@
 package issue
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -177,9 +176,9 @@ func (s *Service) shownCAs(ctx context.Context, of ca.Purpose) []string {
 	if err != nil {
 		return nil
 	}
-	out := []string{string(bytes.TrimSpace(active.key.Public))}
+	out := []string{active.key.Line()}
 	if active.previous != nil {
-		out = append(out, string(bytes.TrimSpace(active.previous.key.Public)))
+		out = append(out, active.previous.key.Line())
 	}
 	return out
 }

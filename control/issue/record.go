@@ -229,14 +229,7 @@ func (s *Service) order(ctx context.Context, p store.Project, signed pair) (*api
 // caLines are the team's CAs of a purpose that are trusted now, as public keys.
 func (s *Service) caLines(ctx context.Context, of ca.Purpose) ([]string, error) {
 	keys, err := s.Store.Keys(ctx, ca.Team, string(of))
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, k := range keys {
-		out = append(out, string(bytes.TrimSpace(k.Public)))
-	}
-	return out, nil
+	return store.Lines(keys), err
 }
 
 // unheard answers a claim that comes again because its answer was lost. The certificates

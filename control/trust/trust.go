@@ -16,7 +16,6 @@
 package trust
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -146,7 +145,7 @@ func (a authority) key(k store.Key) api.CA {
 }
 
 func caOf(k store.Key) api.CA {
-	out := api.CA{ID: k.ID, State: k.State, Fingerprint: k.Fingerprint, PublicKey: string(bytes.TrimSpace(k.Public)), CreatedAt: k.CreatedAt, ChangedAt: k.ChangedAt}
+	out := api.CA{ID: k.ID, State: k.State, Fingerprint: k.Fingerprint, PublicKey: k.Line(), CreatedAt: k.CreatedAt, ChangedAt: k.ChangedAt}
 	for name, purpose := range purposes {
 		if string(purpose) == k.Purpose {
 			out.Purpose = name
