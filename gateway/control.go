@@ -62,14 +62,14 @@ func (g *Gateway) tell(opened *hello.Opened, from netip.AddrPort, no *refusal) {
 
 // reportLoop reports every reportEvery, and at once when woken.
 func (g *Gateway) reportLoop(ctx context.Context) error {
-	retry := retryMin
+	var retry backoff
 	for {
 		wait := jitter(reportEvery)
 		if err := g.reportOnce(ctx); err != nil && ctx.Err() == nil {
 			g.log.Warn("cannot report to the control plane", "error", err)
-			wait, retry = jitter(retry), min(2*retry, retryMax)
+			wait = retry.next()
 		} else {
-			retry = retryMin
+			retry = 0
 		}
 		select {
 		case <-ctx.Done():
@@ -158,18 +158,18 @@ func ticketKeys(public [][]byte) (hello.TicketKeys, error) {
 
 // watchLoop hears orders: sessions to end, and new ticket keys.
 func (g *Gateway) watchLoop(ctx context.Context) error {
-	after, retry, refused := int64(0), retryMin, 0
+	var retry backoff
+	after, refused := int64(0), 0
 	for ctx.Err() == nil {
 		var got api.GatewayWatch
 		found, err := g.watchOnce(ctx, after, &got)
 		if err != nil && ctx.Err() == nil {
 			refused = g.disowned(err, refused)
 			g.log.Warn("cannot hear the control plane", "error", err)
-			sleep(ctx, jitter(retry))
-			retry = min(2*retry, retryMax)
+			sleep(ctx, retry.next())
 			continue
 		}
-		retry, refused = retryMin, 0
+		retry, refused = 0, 0
 		if !found {
 			continue
 		}

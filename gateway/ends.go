@@ -2,10 +2,7 @@ package gateway
 
 import (
 	"context"
-	"net/http"
-	"net/url"
 	"sync"
-	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 )
@@ -14,8 +11,6 @@ const (
 	// maxEnds bounds what waits while the control plane is away; beyond it the
 	// oldest are dropped, and the log still has them.
 	maxEnds = 50000
-	// flushTime bounds the last try when the gateway stops.
-	flushTime = 5 * time.Second
 	// maxEndKeys bounds the host keys and offers of them among what waits, in
 	// bytes: a certificate has 700, and a hostile server could show 11 KiB in each
 	// session, or offer one. Beyond it ends are told without.
@@ -51,10 +46,7 @@ func (e *ends) add(x ended) {
 	e.keys += x.bytes()
 	e.queue = append(e.queue, x)
 	e.mu.Unlock()
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
+	wakeUp(e.wake)
 }
 
 func (e *ends) first() (ended, bool) {
@@ -107,53 +99,19 @@ func (s *session) end(cause string, up, down int64) api.SessionEnd {
 	return end
 }
 
-// endLoop reports ends in order and retries for ever.
-func (g *Gateway) endLoop(ctx context.Context) error {
-	retry := retryMin
-	for ctx.Err() == nil {
-		x, ok := g.ends.first()
-		if !ok {
-			select {
-			case <-ctx.Done():
-			case <-g.ends.wake:
-			}
-			continue
-		}
-		if !g.sendEnd(ctx, x) {
-			sleep(ctx, jitter(retry))
-			retry = min(2*retry, retryMax)
-			continue
-		}
-		retry = retryMin
+// tellEnd tells the end that waits first.
+func (g *Gateway) tellEnd(ctx context.Context) outcome {
+	x, ok := g.ends.first()
+	if !ok {
+		return nothingWaits
 	}
-	return nil
-}
-
-// sendEnd reports whether x is settled: told, or refused for good.
-func (g *Gateway) sendEnd(ctx context.Context, x ended) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/sessions/"+url.PathEscape(x.session)+"/end", x.end, nil)
-	switch api.KindOf(err) {
-	case "":
-	case api.Invalid, api.NotFound, api.Conflict, api.Gone:
+	switch err := post(ctx, g.opt.Client, x.session, "end", x.end); {
+	case forGood(err):
 		g.log.Error("the control plane does not take the end of a session", "session", x.session, "error", err)
-	default:
-		return false
+	case err != nil:
+		return away
 	}
 	g.ends.done(x)
 	g.heir.Load().tell(word{Ended: x.session})
-	return true
-}
-
-// flushEnds is the last try of a gateway that stops.
-func (g *Gateway) flushEnds() {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
-	defer cancel()
-	for {
-		x, ok := g.ends.first()
-		if !ok || !g.sendEnd(ctx, x) {
-			return
-		}
-	}
+	return settled
 }

@@ -187,8 +187,8 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	parts := daemon.NewGroup(life)
 	parts.Go("report", g.reportLoop)
 	parts.Go("watch", g.watchLoop)
-	parts.Go("ends", g.endLoop)
-	parts.Go("refusals", g.refusalLoop)
+	parts.Go("ends", func(ctx context.Context) error { return tellAll(ctx, g.ends.wake, g.tellEnd) })
+	parts.Go("refusals", func(ctx context.Context) error { return tellAll(ctx, g.refusals.wake, g.tellRefusals) })
 	parts.Go("health", g.healthLoop)
 	if g.recorders != nil {
 		parts.Go("recordings", g.recorders.Run)
@@ -214,8 +214,8 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	g.gate.closeAll()
 	g.sessions.close()
 	g.handlers.Wait()
-	g.flushEnds()
-	g.flushRefusals()
+	flush(g.tellEnd)
+	flush(g.tellRefusals)
 	if g.recorders != nil {
 		err = errors.Join(err, g.recorders.Close())
 	}
@@ -271,9 +271,4 @@ func (g *Gateway) acknowledged(context.Context) error {
 	return nil
 }
 
-func (g *Gateway) wakeReport() {
-	select {
-	case g.report <- struct{}{}:
-	default: // it is awake already
-	}
-}
+func (g *Gateway) wakeReport() { wakeUp(g.report) }

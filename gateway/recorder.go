@@ -233,10 +233,7 @@ func (r *Recorders) warn() {
 func (r *Recorders) wakeLoop(ctx context.Context) error {
 	for {
 		for _, c := range []chan struct{}{r.store, r.tell} {
-			select {
-			case c <- struct{}{}:
-			default:
-			}
+			wakeUp(c)
 		}
 		select {
 		case <-ctx.Done():

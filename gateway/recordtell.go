@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -19,61 +17,54 @@ const refusedPause = 5 * time.Minute
 // stands in the spool and outlives this process; of one recording the newest is told,
 // which says all that those before it would have.
 func (r *Recorders) tellLoop(ctx context.Context) error {
-	retry := retryMin
-	refused := map[string]time.Time{} // sessions that wait
+	var retry backoff
+	refused := map[string]time.Time{} // until when sessions wait
 	for ctx.Err() == nil {
-		away := false
-		wait := refusedPause
-		for _, j := range r.spool.Jobs(r.key()) {
-			if j.Do != spool.Tell || ctx.Err() != nil {
-				continue
-			}
-			if until, waits := refused[j.Session]; waits && time.Now().Before(until) {
-				continue
-			}
-			delete(refused, j.Session)
-			switch settled, err := r.tellOne(ctx, j); {
-			case err == nil:
-				r.note(j, nil)
-			case settled:
-				r.log.Error("the control plane does not take the state of a recording", "session", j.Session, "state", j.Report.State, "error", err)
-				refused[j.Session] = time.Now().Add(refusedPause)
-				r.note(j, err)
-			default:
-				r.log.Warn("cannot tell the control plane how far a recording is", "session", j.Session, "error", err)
-				away = true
-			}
-			if away {
-				break // the others would meet the same
-			}
-		}
-		if away {
-			sleep(ctx, jitter(retry))
-			retry = min(2*retry, retryMax)
+		if !r.tellRound(ctx, refused) {
+			sleep(ctx, retry.next())
 			continue
 		}
-		retry = retryMin
+		retry = 0
 		select {
 		case <-ctx.Done():
 		case <-r.tell:
-		case <-time.After(wait):
+		case <-time.After(refusedPause):
 		}
 	}
 	return nil
 }
 
+// tellRound tells of each recording once, but for those that wait. It is false when the
+// control plane is away: the others would meet the same.
+func (r *Recorders) tellRound(ctx context.Context, refused map[string]time.Time) bool {
+	for _, j := range r.spool.Jobs(r.key()) {
+		if j.Do != spool.Tell || ctx.Err() != nil || time.Now().Before(refused[j.Session]) {
+			continue
+		}
+		delete(refused, j.Session)
+		switch settled, err := r.tellOne(ctx, j); {
+		case err == nil:
+			r.note(j, nil)
+		case settled:
+			r.log.Error("the control plane does not take the state of a recording", "session", j.Session, "state", j.Report.State, "error", err)
+			refused[j.Session] = time.Now().Add(refusedPause)
+			r.note(j, err)
+		default:
+			r.log.Warn("cannot tell the control plane how far a recording is", "session", j.Session, "error", err)
+			return false
+		}
+	}
+	return true
+}
+
 // tellOne tells of one; settled says that the control plane has answered for good.
 func (r *Recorders) tellOne(ctx context.Context, j spool.Job) (settled bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	err = r.client.Send(ctx, http.MethodPost, "/v1/gateway/sessions/"+url.PathEscape(j.Session)+"/recording", j.Report, nil)
-	switch api.KindOf(err) {
-	case "":
+	err = post(ctx, r.client, j.Session, "recording", j.Report)
+	if err == nil {
 		return false, r.spool.Told(j)
-	case api.Invalid, api.NotFound, api.Conflict, api.Gone, api.Denied, api.Internal:
-		return true, err
 	}
-	return false, err
+	kind := api.KindOf(err)
+	return forGood(err) || kind == api.Denied || kind == api.Internal, err
 }
 
 // note remembers how the control plane took a report.

@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"net/http"
-	"net/url"
 	"sync"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -75,10 +73,7 @@ func (x *sessionRefusals) enqueue() {
 	}
 	x.queued = true
 	x.all.queue = append(x.all.queue, x)
-	select {
-	case x.all.wake <- struct{}{}:
-	default:
-	}
+	wakeUp(x.all.wake)
 }
 
 // next is what to tell next. It stays until it was settled.
@@ -110,52 +105,18 @@ func (r *refusals) settled(x *sessionRefusals, in api.SessionRefusals) {
 	}
 }
 
-// refusalLoop tells the control plane, and retries for ever.
-func (g *Gateway) refusalLoop(ctx context.Context) error {
-	retry := retryMin
-	for ctx.Err() == nil {
-		x, in := g.refusals.next()
-		if x == nil {
-			select {
-			case <-ctx.Done():
-			case <-g.refusals.wake:
-			}
-			continue
-		}
-		if !g.sendRefusals(ctx, x, in) {
-			sleep(ctx, jitter(retry))
-			retry = min(2*retry, retryMax)
-			continue
-		}
-		retry = retryMin
+// tellRefusals tells those that wait first.
+func (g *Gateway) tellRefusals(ctx context.Context) outcome {
+	x, in := g.refusals.next()
+	if x == nil {
+		return nothingWaits
 	}
-	return nil
-}
-
-// sendRefusals reports whether they are settled: told, or refused for good.
-func (g *Gateway) sendRefusals(ctx context.Context, x *sessionRefusals, in api.SessionRefusals) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	err := g.opt.Client.Send(ctx, http.MethodPost, "/v1/gateway/sessions/"+url.PathEscape(x.session)+"/refusals", in, nil)
-	switch api.KindOf(err) {
-	case "":
-	case api.Invalid, api.NotFound, api.Conflict, api.Gone:
+	switch err := post(ctx, g.opt.Client, x.session, "refusals", in); {
+	case forGood(err):
 		g.log.Error("the control plane does not take the refusals of a session", "session", x.session, "count", len(in.Refusals)+in.Unsaid, "error", err)
-	default:
-		return false
+	case err != nil:
+		return away
 	}
 	g.refusals.settled(x, in)
-	return true
-}
-
-// flushRefusals is the last try of a gateway that stops.
-func (g *Gateway) flushRefusals() {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
-	defer cancel()
-	for {
-		x, in := g.refusals.next()
-		if x == nil || !g.sendRefusals(ctx, x, in) {
-			return
-		}
-	}
+	return settled
 }
