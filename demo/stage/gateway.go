@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cardea-ssh/cardea/api"
 )
@@ -64,7 +65,7 @@ func (s *Stage) addGateway(ctx context.Context, name string) error {
 		"CARDEA_HEALTH_LISTEN=" + g.Health,
 		// A tenth of this machine's disk need not be free to record what is done here.
 		"CARDEA_SPOOL_RESERVE=64MiB",
-	}, balanced...)
+	}, slices.Concat(balanced, s.opt.Gateway)...)
 	s.Gateways = append(s.Gateways, g)
 	return g.Start(ctx)
 }

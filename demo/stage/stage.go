@@ -31,8 +31,9 @@ type Options struct {
 	Database string
 	// Control is more of the control plane's environment.
 	Control []string
-	// Gateways is how many there are.
+	// Gateways is how many there are, and Gateway more of their environment.
 	Gateways int
+	Gateway  []string
 	// Access is the address of a balancer in front of all gateways, which tells them the
 	// client by a PROXY header, and Inside the one where it takes TLS for them. Empty means
 	// that people dial each gateway.
