@@ -57,6 +57,7 @@ func newWorld(t testing.TB) *world {
 //	balancer=haproxy    one address for all gateways, and haproxy behind it
 //	recording=required  the project's setting
 //	database=postgres   in place of SQLite
+//	drain=10m           how long a gateway carries sessions on that stops
 //	cloud=azure         there is a cloud whose papers the control plane believes
 func (w *world) raise(ctx context.Context, words ...string) {
 	w.t.Helper()
@@ -83,6 +84,8 @@ func (w *world) raise(ctx context.Context, words ...string) {
 			w.balancer, err = newBalancer(dir)
 			w.must(err)
 			opt.Access, opt.Inside = w.balancer.plain, w.balancer.inside
+		case "drain":
+			opt.Gateway = append(opt.Gateway, "CARDEA_DRAIN_TIME="+value)
 		case "gateway":
 			project.Gateway = value
 		case "recording":
