@@ -37,10 +37,10 @@ func said(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// packageFile is the package of the server agent in a format.
-func packageFile(t *testing.T, folder, format string) string {
+// packageFile is a package in a format.
+func packageFile(t *testing.T, folder, name, format string) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(files, folder, "cardea-server-agent*."+format))
+	found, err := filepath.Glob(filepath.Join(files, folder, name+`[_\-]*.`+format))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("the packages in %s/%s are %q: %v", files, folder, found, err)
 	}
@@ -53,7 +53,7 @@ func TestTheProgramIsStaticAndUnderTwentyMegabytes(t *testing.T) {
 	const limit = 20_000_000
 	need(t, "dpkg-deb")
 	dir := t.TempDir()
-	said(t, "dpkg-deb", "-x", packageFile(t, "new", "deb"), dir)
+	said(t, "dpkg-deb", "-x", packageFile(t, "new", "cardea-server-agent", "deb"), dir)
 	path := filepath.Join(dir, "usr/bin/cardea-server-agent")
 	info, err := os.Stat(path)
 	if err != nil {
@@ -103,19 +103,20 @@ const content = `
 `
 
 func TestThePackagesHoldWhatTheyShould(t *testing.T) {
-	apk := strings.Replace(content, "0644 /usr/lib/systemd/system/cardea-server-agent.service\n", "", 1)
-	apk = strings.Replace(apk, "0755 /usr/bin", "0755 /etc/init.d/cardea-server-agent\n0755 /usr/bin", 1)
-	for format, tc := range map[string]struct {
-		want string
-		list func(t *testing.T, file string) []string
-	}{
-		"deb": {content, listDeb},
-		"rpm": {content, listRPM},
-		"apk": {apk, listAPK},
-	} {
-		t.Run(format, func(t *testing.T) {
-			holds(t, tc.list(t, packageFile(t, "new", format)), tc.want)
-		})
+	contents := map[string]string{"cardea-server-agent": content, "cardea-gateway": gatewayContent, "cardea-control": controlContent}
+	lists := map[string]func(*testing.T, string) []string{"deb": listDeb, "rpm": listRPM, "apk": listAPK}
+	for name, want := range contents {
+		apk := strings.Replace(want, "0644 /usr/lib/systemd/system/"+name+".service\n", "", 1)
+		apk = strings.Replace(apk, "0755 /usr/bin", "0755 /etc/init.d/"+name+"\n0755 /usr/bin", 1)
+		for format, list := range lists {
+			t.Run(name+"/"+format, func(t *testing.T) {
+				if format == "apk" {
+					holds(t, list(t, packageFile(t, "new", name, format)), apk)
+					return
+				}
+				holds(t, list(t, packageFile(t, "new", name, format)), want)
+			})
+		}
 	}
 }
 
@@ -136,8 +137,10 @@ func holds(t *testing.T, list []string, want string) {
 
 // configurationOf is the configuration file that a package brings.
 func configurationOf(file string) string {
-	if strings.Contains(filepath.Base(file), "gateway") {
-		return "/etc/cardea/gateway.yaml\n"
+	for _, name := range []string{"gateway", "control"} {
+		if strings.Contains(filepath.Base(file), name) {
+			return "/etc/cardea/" + name + ".yaml\n"
+		}
 	}
 	return "/etc/cardea/server-agent.yaml\n"
 }
@@ -236,6 +239,7 @@ func TestTheUnitIsUnderstoodAndHardened(t *testing.T) {
 	for unit, most := range map[string]float64{
 		"cardea-server-agent.service": 4.5, // what is left is what it is for: root, every home, every process
 		"cardea-gateway.service":      2.0,
+		"cardea-control.service":      2.0,
 	} {
 		t.Run(unit, func(t *testing.T) { understood(t, unit, most) })
 	}
@@ -266,26 +270,29 @@ func understood(t *testing.T, name string, most float64) {
 	}
 }
 
-func TestTheManualPageHasEveryVerb(t *testing.T) {
+func TestTheManualPagesHaveEveryVerb(t *testing.T) {
 	need(t, "dpkg-deb")
-	page, err := os.ReadFile("man/cardea-server-agent.8")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	said(t, "dpkg-deb", "-x", packageFile(t, "new", "deb"), dir)
-	help := said(t, filepath.Join(dir, "usr/bin/cardea-server-agent"), "--help")
-	_, verbs, _ := strings.Cut(help, "Available Commands:\n")
-	verbs, _, _ = strings.Cut(verbs, "\n\n")
-	n := 0
-	for line := range strings.Lines(verbs) {
-		verb := strings.Fields(line)[0]
-		if n++; verb != "help" && verb != "completion" && !strings.Contains(string(page), ".B "+verb+"\n") {
-			t.Errorf("the manual page does not know %s", verb)
+	for name, least := range map[string]int{"cardea-server-agent": 5, "cardea-gateway": 3, "cardea-control": 3} {
+		page, err := os.ReadFile("man/" + name + ".8")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if n < 5 {
-		t.Errorf("verbs not found in: %s", help)
+		dir := t.TempDir()
+		said(t, "dpkg-deb", "-x", packageFile(t, "new", name, "deb"), dir)
+		help := said(t, filepath.Join(dir, "usr/bin", name), "--help")
+		_, verbs, _ := strings.Cut(help, "Available Commands:\n")
+		verbs, _, _ = strings.Cut(verbs, "\n\n")
+		n := 0
+		for line := range strings.Lines(verbs) {
+			verb := strings.Fields(line)[0]
+			known := regexp.MustCompile(`(?m)^\.BI? ` + verb + `( |$)`).Match(page)
+			if n++; verb != "help" && verb != "completion" && !known {
+				t.Errorf("the manual page of %s does not know %s", name, verb)
+			}
+		}
+		if n < least {
+			t.Errorf("verbs of %s not found in: %s", name, help)
+		}
 	}
 }
 
@@ -337,7 +344,7 @@ func describe(t *testing.T, rel release) error {
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		return err
 	}
-	text, err := p.nfpm(newVersion, "amd64", map[string]string{"cardea-server-agent": program})
+	text, err := p.nfpm(&maker{version: newVersion, arch: "amd64", quick: true}, map[string]string{"cardea-server-agent": program})
 	if err != nil {
 		return err
 	}

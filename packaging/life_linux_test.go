@@ -34,7 +34,7 @@ var managers = []manager{
 // file is a package as the host sees it.
 func (m manager) file(h *host, folder string) string {
 	h.Helper()
-	return filepath.Join(inside, folder, filepath.Base(packageFile(h.T, folder, m.format)))
+	return filepath.Join(inside, folder, filepath.Base(packageFile(h.T, folder, "cardea-server-agent", m.format)))
 }
 
 const purge = "dpkg --purge --force-unsafe-io cardea-server-agent"

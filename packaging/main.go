@@ -44,6 +44,8 @@ func main() {
 type maker struct {
 	root, version, arch, out, nfpm string
 	formats                        []string // empty means all that a package has
+	// quick packs next to nothing: what is thrown away again need not be small.
+	quick bool
 }
 
 // make makes the named packages, or all, and returns their files.

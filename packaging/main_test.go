@@ -61,16 +61,19 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// prepare makes the packages of server agent and gateway in two versions, and the
-// programs of the other side.
+// prepare makes the packages of the three services in two versions, and the programs
+// of the other side.
 func prepare(dir string) error {
 	nfpm, err := buildNFPM(context.Background(), dir)
 	if err != nil {
 		return err
 	}
 	for folder, version := range map[string]string{"old": oldVersion, "new": newVersion} {
-		m := maker{root: "..", version: version, arch: runtime.GOARCH, out: filepath.Join(dir, folder), nfpm: nfpm}
-		if _, err := m.make(context.Background(), "cardea-server-agent", "cardea-gateway"); err != nil {
+		m := maker{root: "..", version: version, arch: runtime.GOARCH, out: filepath.Join(dir, folder), nfpm: nfpm, quick: true}
+		if folder == "old" {
+			m.formats = []string{"deb", "rpm"} // an apk is only looked into
+		}
+		if _, err := m.make(context.Background(), "cardea-server-agent", "cardea-gateway", "cardea-control"); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,7 @@ func (m *maker) one(ctx context.Context, work string, rel release, p pack) (file
 			return nil, err
 		}
 	}
-	text, err := p.nfpm(m.version, m.arch, programs)
+	text, err := p.nfpm(m, programs)
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func dependsOn(m map[string]any) map[string]any {
 
 // nfpm is the package as nfpm reads it, with the programs added as goreleaser
 // adds them.
-func (p pack) nfpm(version, arch string, programs map[string]string) ([]byte, error) {
+func (p pack) nfpm(m *maker, programs map[string]string) ([]byte, error) {
 	c := dependsOn(p)
 	for _, own := range []string{"id", "ids", "package_name", "file_name_template", "formats", "bindir"} {
 		delete(c, own)
@@ -115,7 +115,7 @@ func (p pack) nfpm(version, arch string, programs map[string]string) ([]byte, er
 		overrides[format] = dependsOn(v.(map[string]any))
 	}
 	c["overrides"] = overrides
-	c["name"], c["version"], c["arch"], c["platform"] = p.name(), version, arch, "linux"
+	c["name"], c["version"], c["arch"], c["platform"] = p.name(), m.version, m.arch, "linux"
 	contents, _ := p["contents"].([]any)
 	contents = slices.Clone(contents)
 	for _, name := range slices.Sorted(maps.Keys(programs)) {
@@ -124,5 +124,8 @@ func (p pack) nfpm(version, arch string, programs map[string]string) ([]byte, er
 		})
 	}
 	c["contents"] = contents
+	if m.quick {
+		c["deb"], c["rpm"] = map[string]any{"compression": "none"}, map[string]any{"compression": "gzip:1"}
+	}
 	return yaml.Marshal(c)
 }

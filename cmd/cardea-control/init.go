@@ -99,6 +99,13 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return commandline.Wrong(err)
 	}
+	mine := []string{o.KeyFile}
+	if o.sqlite() {
+		mine = append(mine, o.Database)
+	}
+	if err := mayMake("init --team "+shellWord(o.team)+o.given, mine...); err != nil {
+		return err
+	}
 	var files traces
 	defer files.remove()
 	fresh, err := o.prepareDatabase(&files)
@@ -300,5 +307,9 @@ func (o *initOptions) tell(out io.Writer, admin store.User, made string) {
 		fmt.Fprintf(out, "password       %s  (told this once)\n", made)
 	}
 	url := cmp.Or(o.PublicURL, "http://"+o.Listen)
-	fmt.Fprintf(out, "\nnext:\n  cardea-control serve%s\n  cardea login %s\n  cardea admin projects create web\n", o.given, url)
+	serve := "cardea-control serve" + o.given
+	if self, err := os.Executable(); err == nil && o.given == "" {
+		serve = cmp.Or(startVerb("/", self), serve)
+	}
+	fmt.Fprintf(out, "\nnext:\n  %s\n  cardea login %s\n  cardea admin projects create web\n", serve, url)
 }

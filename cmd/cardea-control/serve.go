@@ -40,6 +40,11 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 	if err != nil {
 		return commandline.Wrong(err)
 	}
+	if o.sqlite() {
+		if err := mayMake("serve", o.Database); err != nil {
+			return err
+		}
+	}
 	db, err := openStore(ctx, o, log)
 	if err != nil {
 		return err
