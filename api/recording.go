@@ -67,6 +67,32 @@ type RecordingReport struct {
 	Fault string `json:"fault,omitempty" maxLength:"400"`
 }
 
+// HeldRecording is GET /v1/gateway/sessions/{session}/recording: what a gateway asks before
+// it stores what it found in a spool.
+type HeldRecording struct {
+	Session string `json:"session"`
+	// Gateway ran the session; Project is that of the server.
+	Gateway string `json:"gateway"`
+	Project string `json:"project"`
+	State   string `json:"state" enum:"recording,finished,stored,damaged"`
+	Place   string `json:"place,omitempty" doc:"where it is stored, once some of it is"`
+}
+
+// HandOver is POST /v1/gateways/{gateway}/hand-over: an administrator's word that a gateway is
+// gone, and which other one has its spool and may tell of its recordings.
+type HandOver struct {
+	To string `json:"to" doc:"id or name; empty takes it back"`
+}
+
+// HandedOver is the answer.
+type HandedOver struct {
+	Gateway     string    `json:"gateway"`
+	GatewayName string    `json:"gateway_name,omitempty" doc:"empty for one that was deleted"`
+	To          string    `json:"to,omitempty"`
+	ToName      string    `json:"to_name,omitempty"`
+	Until       time.Time `json:"until,omitzero"`
+}
+
 // SessionRefusals is POST /v1/gateway/sessions/{session}/refusals: what the gateway
 // refused to a user within a session. Each goes into the audit log.
 type SessionRefusals struct {

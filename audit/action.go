@@ -76,8 +76,9 @@ const (
 	GatewayEnrol        = "gateway.enrol"
 	GatewayUpdate       = "gateway.update"
 	GatewayDelete       = "gateway.delete"
-	GatewayReport       = "gateway.report" // only where its fitness changes
-	GatewayClaim        = "gateway.claim"  // a hello was claimed: a session begins
+	GatewayHandOver     = "gateway.hand-over" // which other one may tell of its recordings
+	GatewayReport       = "gateway.report"    // only where its fitness changes
+	GatewayClaim        = "gateway.claim"     // a hello was claimed: a session begins
 	GatewaySessionEnd   = "gateway.session.end"
 	GatewaySessionOrder = "gateway.session.order" // its end was ordered
 	GatewayMisuse       = "gateway.misuse"        // a claim that an honest gateway never makes

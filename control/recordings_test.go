@@ -176,35 +176,65 @@ func TestReportsThatCannotBeAreRefused(t *testing.T) {
 	must[api.Named](t, s.gateway.device, "POST", path, good)
 }
 
-// A gateway speaks for another only while that one cannot speak for itself.
-func TestTheSpoolOfADeadGatewayIsToldOfByAnother(t *testing.T) {
+// A gateway speaks for another by an administrator's word alone, and only while that one
+// cannot speak for itself.
+func TestTheSpoolOfADeadGatewayIsToldOfByItsHeir(t *testing.T) {
 	t.Parallel()
 	s := recordedScene(t)
 	dead, _ := newRecordingKey(t)
 	s.records(s.gateway, true, dead)
 	session := s.recordedSession()
-	heir := s.newGateway("gw-2")
+	heir, mallory := s.newGateway("gw-2"), s.newGateway("gw-3")
 	k, _ := newRecordingKey(t)
 	s.records(heir, true, k)
 	path := "/v1/gateway/sessions/" + session + "/recording"
 	report := api.RecordingReport{State: "stored", Segments: 1, Place: s.place(session), Head: head, Key: k.ID, Cause: "interrupted"}
+	over := func(to string) (api.HandedOver, error) {
+		return try[api.HandedOver](t, s.admin, "POST", "/v1/gateways/gw-1/hand-over", api.HandOver{To: to})
+	}
 
-	e := denied(t, heir.device, api.Conflict, "POST", path, report)
-	if !strings.Contains(e.Hint, "cardea admin gateways disable gw-1") {
-		t.Errorf("got %v", e)
+	if e := denied(t, s.admin, api.Conflict, "POST", "/v1/gateways/gw-1/hand-over", api.HandOver{To: "gw-2"}); !strings.Contains(e.Hint, "cardea admin gateways disable gw-1") {
+		t.Errorf("of a gateway that is alive: %v", e)
 	}
-	if e := s.audited(audit.GatewayMisuse); e.Actor != heir.id {
-		t.Errorf("audited %+v", e)
-	}
+	denied(t, heir.device, api.Conflict, "POST", path, report)
 	s.wait(5*time.Minute - time.Second)
 	denied(t, heir.device, api.Conflict, "POST", path, report)
 	s.wait(time.Second)
+	// Silence is no word of an administrator: a gateway that was taken over settles nothing.
+	if e := denied(t, mallory.device, api.Denied, "POST", path, report); !strings.Contains(e.Hint, "cardea admin gateways hand-over gw-1 --to gw-3") {
+		t.Errorf("got %v", e)
+	}
+	if e := s.audited(audit.GatewayMisuse); e.Actor != mallory.id || e.Outcome != audit.Denied {
+		t.Errorf("audited %+v", e)
+	}
+	denied(t, mallory.device, api.Denied, "GET", path, nil)
+	denied(t, mallory.device, api.NotFound, "GET", "/v1/gateway/sessions/gse_aaaaaaaaaaaaaaaaaaaa/recording", nil)
+	if got := s.recordings(s.admin, "")[0]; got.State != "recording" || got.Keeper != s.gateway.id || !got.EndedAt.IsZero() {
+		t.Errorf("got %+v", got)
+	}
+
+	for name, to := range map[string]string{"itself": "gw-1", "one that is not there": "gw-9"} {
+		if _, err := over(to); err == nil {
+			t.Errorf("handed over to %s", name)
+		}
+	}
+	denied(t, s.admin, api.NotFound, "POST", "/v1/gateways/gw_aaaaaaaaaaaaaaaaaaaa/hand-over", api.HandOver{To: "gw-2"})
+	got, err := over("gw-2")
+	if err != nil || got.To != heir.id || got.Gateway != s.gateway.id || !got.Until.Equal(s.now().Add(recordings.HandOverLife)) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if e := s.audited(audit.GatewayHandOver); e.Actor != s.admin.session.User || e.Gateway != s.gateway.id || e.Detail["to"] != heir.id {
+		t.Errorf("audited %+v", e)
+	}
+	denied(t, mallory.device, api.Denied, "POST", path, report)
+	if held := must[api.HeldRecording](t, heir.device, "GET", path, nil); held != (api.HeldRecording{Session: session, Gateway: s.gateway.id, Project: s.project.ID, State: "recording"}) {
+		t.Errorf("got %+v", held)
+	}
 	must[api.Named](t, heir.device, "POST", path, report)
 	if e := s.audited(audit.RecordingImport); e.Actor != heir.id || e.Detail["of_gateway"] != s.gateway.id || e.Outcome != audit.Allowed {
 		t.Errorf("audited %+v", e)
 	}
-	got := s.recordings(s.admin, "")[0]
-	if got.State != "stored" || got.Keeper != heir.id || got.Gateway != s.gateway.id || got.EndedAt.IsZero() {
+	if got := s.recordings(s.admin, "")[0]; got.State != "stored" || got.Keeper != heir.id || got.Gateway != s.gateway.id || got.Key != k.ID || got.EndedAt.IsZero() {
 		t.Errorf("got %+v", got)
 	}
 	// It comes back, and tells what it knows.
@@ -213,10 +243,38 @@ func TestTheSpoolOfADeadGatewayIsToldOfByAnother(t *testing.T) {
 	if again := s.recordings(s.admin, "")[0]; again.State != "stored" || again.Keeper != heir.id {
 		t.Errorf("got %+v", again)
 	}
-	third := s.recordedSession()
+	second, third, fourth := s.recordedSession(), s.recordedSession(), s.recordedSession()
+	tell := func(session string) error {
+		report.Place = s.place(session)
+		_, err := try[api.Named](t, heir.device, "POST", "/v1/gateway/sessions/"+session+"/recording", report)
+		return err
+	}
+	if err := tell(second); api.KindOf(err) != api.Conflict {
+		t.Errorf("of a gateway that came back: %v", err)
+	}
 	must[api.Gateway](t, s.admin, "PATCH", "/v1/gateways/gw-1", api.GatewayPatch{State: ptr("disabled")})
-	report.Place = s.place(third)
-	must[api.Named](t, heir.device, "POST", "/v1/gateway/sessions/"+third+"/recording", report)
+	if err := tell(second); err != nil {
+		t.Error(err)
+	}
+	if _, err := over(""); err != nil {
+		t.Error(err)
+	}
+	if err := tell(third); api.KindOf(err) != api.Denied {
+		t.Errorf("after it was taken back: %v", err)
+	}
+	must[api.Named](t, s.admin, "DELETE", "/v1/gateways/gw-1", nil)
+	if err := tell(third); api.KindOf(err) != api.Denied {
+		t.Errorf("of one that is deleted: %v", err)
+	}
+	must[api.HandedOver](t, s.admin, "POST", "/v1/gateways/"+s.gateway.id+"/hand-over", api.HandOver{To: heir.id})
+	s.wait(recordings.HandOverLife - time.Second)
+	if err := tell(third); err != nil {
+		t.Error(err)
+	}
+	s.wait(time.Second)
+	if err := tell(fourth); api.KindOf(err) != api.Denied {
+		t.Errorf("after its time: %v", err)
+	}
 }
 
 // What was refused within a session is in the audit log, as often as is good for it.

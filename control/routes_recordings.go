@@ -43,6 +43,17 @@ func recordingRoutes(t *table, s *recordings.Service) {
 		}) (*api.Named, error) {
 			return s.Report(ctx, by, in.Session, in.Body)
 		})
+	handle(t, route{Method: "GET", Path: "/v1/gateway/sessions/{session}/recording", Access: Gateway, Doc: "What is known of a recording, for the gateway that may tell of it"},
+		func(ctx context.Context, by caller.Caller, in *SessionRef) (*api.HeldRecording, error) {
+			return s.Held(ctx, by, in.Session)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/gateways/{gateway}/hand-over", Access: Admin, Doc: "Let another gateway tell of the recordings of one that is gone"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			GatewayRef
+			Body api.HandOver
+		}) (*api.HandedOver, error) {
+			return s.HandOver(ctx, by, in.Gateway, in.Body)
+		})
 	handle(t, route{Method: "POST", Path: "/v1/gateway/sessions/{session}/refusals", Access: Gateway, Doc: "Tell what was refused within a session"},
 		func(ctx context.Context, by caller.Caller, in *struct {
 			SessionRef

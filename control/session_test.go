@@ -281,6 +281,7 @@ var rights = map[string]Access{
 	"POST /v1/connect": User, "POST /v1/impostors": User, "GET /v1/catalog": User, "GET /v1/why": User,
 	"GET /v1/recording-keys": User, "GET /v1/recordings": User, "GET /v1/recordings/{session}": User,
 	"GET /v1/recordings/{session}/segments/{segment}": User, "GET /v1/recordings/{session}/manifest": User,
+	"GET /v1/gateway/sessions/{session}/recording": Gateway, "POST /v1/gateways/{gateway}/hand-over": Admin,
 	"POST /v1/gateway/sessions/{session}/recording": Gateway, "POST /v1/gateway/sessions/{session}/refusals": Gateway,
 
 	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "POST /v1/gateway-sessions/{session}/revoke": Admin, "POST /v1/gateway-sessions/revoke": Admin, "GET /v1/audit": Admin,

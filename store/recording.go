@@ -67,8 +67,15 @@ type Recordings interface {
 	// come in the order recording, finished, damaged, stored), and what is known already,
 	// is nil and leaves no audit row. ErrDenied for a change of one that is stored, for
 	// another place, for fewer segments, and for another head than the known one, but for
-	// one that is damaged.
+	// one that is damaged; and for a Keeper that is neither the session's gateway nor the
+	// heir of that.
 	ReportRecording(ctx context.Context, session string, v Recording, m Meta) error
+	// HandOver lets heir, and no other, speak for the recordings of a gateway that is gone,
+	// until then. An empty heir takes that back. The gateway may be deleted. ErrNotFound
+	// for one that never recorded and is not there, and for an heir that is none.
+	HandOver(ctx context.Context, gateway, heir string, until time.Time, m Meta) error
+	// Heir is who may speak for a gateway at now, "" for nobody.
+	Heir(ctx context.Context, gateway string, now time.Time) (string, error)
 	// Recording: ErrNotFound for a session that is not recorded.
 	Recording(ctx context.Context, session string) (Recording, error)
 	// Recordings lists those of a user ("" for all), newest session first.

@@ -4,7 +4,7 @@
 //
 // What gateways tell is stored as they tell it, within limits: a gateway speaks of the
 // sessions that it ran itself, and of those of a gateway that is gone, whose spool it was
-// given. Nothing that is known is taken back; and whether a recording is whole, nobody has
+// given by an administrator's word. Nothing that is known is taken back; and whether a recording is whole, nobody has
 // to believe: whoever holds the segments and the public keys, which are kept for ever, can
 // verify it.
 package recordings

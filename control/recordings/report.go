@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"regexp"
-	"slices"
 	"strconv"
 	"time"
 
@@ -17,10 +16,6 @@ import (
 	"github.com/cardea-ssh/cardea/recording"
 	"github.com/cardea-ssh/cardea/store"
 )
-
-// gone is how long a gateway must not have been heard of before another one may speak of
-// its recordings: longer than it is without a report when all is well.
-const gone = 5 * time.Minute
 
 var (
 	// place is where gateways keep a recording: it names project and session, so that
@@ -34,7 +29,7 @@ const maxBytes = int64(recording.MaxSegments) * recording.MaxSegmentBytes
 
 // Report takes what a gateway tells of the recording of a session.
 //
-// It is the gateway that ran the session, or one that has imported its spool. The latter
+// It is the gateway that ran the session, or its heir, which has imported its spool. The heir
 // is believed only while the former cannot speak for itself: it is deleted, disabled or not
 // heard of for some minutes. What it says can make a recording seem to be where it is not,
 // but no more: who verifies a recording wants the signatures of the gateway that ran the
@@ -48,9 +43,12 @@ func (s *Service) Report(ctx context.Context, by caller.Caller, session string, 
 	e.User, e.Server, e.Project, e.Session = row.User, row.Server, row.Project, row.UserSession
 	e.Detail = map[string]string{"gateway_session": session, "state": in.State}
 	if by.Gateway.ID != row.Gateway {
-		if err := s.mayImport(ctx, by, row, &e); err != nil {
+		misuse := e
+		misuse.Action = audit.GatewayMisuse
+		if err := s.mayImport(ctx, by, row, misuse); err != nil {
 			return nil, err
 		}
+		e.Action, e.Detail["of_gateway"] = audit.RecordingImport, row.Gateway
 	}
 	if err := s.check(ctx, by, row, in); err != nil {
 		return nil, err
@@ -99,30 +97,6 @@ func (s *Service) refuse(ctx context.Context, e audit.Event, reason string, why 
 		return err
 	}
 	return why
-}
-
-// mayImport lets a gateway speak for one that cannot, and for the one that spoke before it.
-func (s *Service) mayImport(ctx context.Context, by caller.Caller, row store.Recording, e *audit.Event) error {
-	for _, id := range slices.Compact([]string{row.Gateway, row.Keeper}) {
-		if id == by.Gateway.ID {
-			continue
-		}
-		g, err := s.Store.Gateway(ctx, id)
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if g.State == store.Active && e.Time.Sub(g.ReportedAt) < gone {
-			e.Action = audit.GatewayMisuse
-			return s.refuse(ctx, *e, "it speaks of a recording of "+g.Name+", which is alive",
-				api.Errorf(api.Conflict, "gateway %s is alive, and tells of its recordings itself", g.Name).
-					WithHint("if it is gone and its spool was imported, wait some minutes, or type: cardea admin gateways disable %s", g.Name))
-		}
-	}
-	e.Action, e.Detail["of_gateway"] = audit.RecordingImport, row.Gateway
-	return nil
 }
 
 // check refuses what no gateway says that works.

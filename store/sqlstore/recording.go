@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,6 +91,11 @@ func (s *Store) ReportRecording(ctx context.Context, session string, v store.Rec
 		if err := one(t, recordingInto(&old), recordingRows+`r.session_id = ? /*lock*/`, session); err != nil {
 			return fmt.Errorf("recording: %w", err)
 		}
+		if v.Keeper != old.Gateway {
+			if heir, err := heirOf(t, old.Gateway, t.now); err != nil || heir != v.Keeper {
+				return cmp.Or(err, fmt.Errorf("the recordings of its gateway were not handed over to this one: %w", store.ErrDenied))
+			}
+		}
 		if told(old) == told(v) || older(old.State, v.State) {
 			t.audit = nil
 			return nil
@@ -103,6 +109,31 @@ func (s *Store) ReportRecording(ctx context.Context, session string, v store.Rec
 		return t.must(store.ErrNotFound, `UPDATE recordings SET keeper = ?, state = ?, segments = ?, bytes = ?, place = ?, head = ?, key_id = ?, seconds = ?, cause = ?, fault = ?, changed_at = ?
 			WHERE session_id = ?`, v.Keeper, v.State, v.Segments, v.Bytes, v.Place, v.Head, v.Key, v.Seconds, v.EndCause, v.Fault, t.now, session)
 	})
+}
+
+// HandOver implements store.Recordings.
+func (s *Store) HandOver(ctx context.Context, gateway, heir string, until time.Time, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		if _, err := t.exec(`DELETE FROM recording_heirs WHERE gateway_id = ?`, gateway); err != nil || heir == "" {
+			return err
+		}
+		return t.must(store.ErrNotFound, `INSERT INTO recording_heirs (gateway_id, heir_id, until) SELECT ?, w.id, ? FROM gateways w
+			WHERE w.id = ? AND (EXISTS (SELECT 1 FROM gateways WHERE id = ?) OR EXISTS (SELECT 1 FROM recording_keys WHERE gateway_id = ?))`,
+			gateway, until, heir, gateway, gateway)
+	})
+}
+
+// Heir implements store.Recordings.
+func (s *Store) Heir(ctx context.Context, gateway string, now time.Time) (string, error) {
+	return heirOf(s.reader(ctx), gateway, now)
+}
+
+func heirOf(db querier, gateway string, now time.Time) (heir string, err error) {
+	err = one(db, []any{&heir}, `SELECT e.heir_id FROM recording_heirs e WHERE e.gateway_id = ? AND e.until > ?`, gateway, now)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return heir, err
 }
 
 // told is what a report says.

@@ -206,6 +206,43 @@ var recordingCases = []testCase{
 		w.ok(err)
 		w.equal(len(none), 0)
 	}},
+	{"another gateway speaks for one that is gone only while it is its heir", func(w *world) {
+		p, heir, third := w.path(), w.gateway("gw-2"), w.gateway("gw-3")
+		h := w.recorded(p)
+		report := func(keeper, state string) error {
+			return w.s.ReportRecording(w.ctx, h.ID, store.Recording{Keeper: keeper, State: state}, w.meta("report"))
+		}
+		is := func(want string) {
+			w.Helper()
+			w.equal(must[string](w)(w.s.Heir(w.ctx, p.gateway.ID, w.now)), want)
+		}
+		is("")
+		w.want(store.ErrDenied, report(heir.ID, "finished"))
+		w.unlogged("report")
+		w.want(store.ErrNotFound, w.s.HandOver(w.ctx, p.gateway.ID, "gw_none", w.now.Add(time.Hour), w.quiet()))
+		w.want(store.ErrNotFound, w.s.HandOver(w.ctx, "gw_none", heir.ID, w.now.Add(time.Hour), w.quiet()))
+		is("")
+		w.ok(w.s.HandOver(w.ctx, p.gateway.ID, third.ID, w.now.Add(time.Hour), w.quiet()))
+		w.ok(w.s.HandOver(w.ctx, p.gateway.ID, heir.ID, w.now.Add(time.Hour), w.meta("handed over")))
+		w.logged("handed over")
+		is(heir.ID)
+		w.want(store.ErrDenied, report(third.ID, "finished"))
+		w.ok(report(heir.ID, "finished"))
+		w.equal(must[store.Recording](w)(w.s.Recording(w.ctx, h.ID)).Keeper, heir.ID)
+		w.ok(w.s.DeleteGateway(w.ctx, p.gateway.ID, w.quiet()))
+		is(heir.ID) // the administrator's word outlives what it was said of
+		w.now = w.now.Add(time.Hour)
+		is("")
+		w.want(store.ErrDenied, report(heir.ID, "stored"))
+		w.want(store.ErrNotFound, w.s.HandOver(w.ctx, p.gateway.ID, heir.ID, w.now.Add(time.Hour), w.quiet()))
+		w.ok(w.s.ReportGateway(w.ctx, third.ID, store.GatewayReport{RecordingKeys: []store.RecordingKey{{ID: "0000000000000001", Public: sum("1")}}}, w.quiet()))
+		w.ok(w.s.DeleteGateway(w.ctx, third.ID, w.quiet()))
+		w.ok(w.s.HandOver(w.ctx, third.ID, heir.ID, w.now.Add(time.Hour), w.quiet())) // it has recorded
+		w.ok(w.s.HandOver(w.ctx, p.gateway.ID, "", w.now, w.quiet()))
+		is("")
+		w.want(store.ErrDenied, report(heir.ID, "stored"))
+		w.ok(report(p.gateway.ID, "stored"))
+	}},
 	{"a recording that nobody finishes is noted once", func(w *world) {
 		p := w.path()
 		late, live, stored := w.recorded(p), w.recorded(p), w.recorded(p)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -50,6 +51,7 @@ func adminGateways(a *app) *cobra.Command {
 		gatewayUpdate(a),
 		onOff(a, "disable", "GATEWAY", "Give a gateway no more sessions", "gateways", api.GatewayPatch{State: &disabled}),
 		onOff(a, "enable", "GATEWAY", "Give a disabled gateway sessions again", "gateways", api.GatewayPatch{State: &active}),
+		gatewayHandOver(a),
 		deleteVerb(a, "gateways", "GATEWAY", "Forget a gateway; it must enrol again"),
 	)
 }
@@ -89,4 +91,41 @@ func gatewayUpdate(a *app) *cobra.Command {
 	pairsVar(f, &label, "label", "labels in place of all that it has; once for each")
 	f.StringSliceVar(&egress, "egress", nil, "addresses or prefixes from which it reaches servers")
 	return cmd
+}
+
+func gatewayHandOver(a *app) *cobra.Command {
+	var in api.HandOver
+	var back bool
+	cmd := &cobra.Command{
+		Use: "hand-over GATEWAY", Short: "Let another gateway store the recordings of one that is gone", Args: cobra.ExactArgs(1),
+		Long: `Let another gateway store the recordings of one that is gone, for a week. The one that is
+gone must be disabled, deleted or silent for some minutes. Then, on the other, type
+cardea-gateway import-spool DIR, where DIR is on the disk of the one that is gone.`,
+		Example: "  cardea admin gateways hand-over gw-1 --to gw-2\n  cardea admin gateways hand-over gw-1 --back",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if back == (in.To != "") {
+				return &usageError{"say to which gateway, or that it is taken back", "for example: --to gw-2, or --back"}
+			}
+			path, err := pathOf("gateways", args[0], "hand-over")
+			if err != nil {
+				return err
+			}
+			h, err := call[api.HandedOver](cmd.Context(), a, "POST", path, in)
+			if err != nil {
+				return err
+			}
+			return showOne(a, h, handOverColumns())
+		},
+	}
+	cmd.Flags().StringVar(&in.To, "to", "", "the gateway that has its spool, by name or id")
+	cmd.Flags().BoolVar(&back, "back", false, "take it back: no gateway may")
+	return cmd
+}
+
+func handOverColumns() []column[api.HandedOver] {
+	return []column[api.HandedOver]{
+		{"gateway", func(h api.HandedOver) string { return cmp.Or(h.GatewayName, h.Gateway) }},
+		{"recordings told by", func(h api.HandedOver) string { return cmp.Or(h.ToName, "itself alone") }},
+		{"until", func(h api.HandedOver) string { return stamp(h.Until) }},
+	}
 }
