@@ -65,6 +65,11 @@ type Recorders struct {
 
 // NewRecorders opens the spool. Client is the one whose requests this gateway signs.
 func NewRecorders(gateway, stateDir string, opt RecordingOptions, client *api.Client, log *slog.Logger) (*Recorders, error) {
+	return newRecorders(gateway, stateDir, opt, nil, client, log)
+}
+
+// newRecorders takes what is left in the spool of those sessions only; nil means all.
+func newRecorders(gateway, stateDir string, opt RecordingOptions, only func(session string) bool, client *api.Client, log *slog.Logger) (*Recorders, error) {
 	if opt.Spool == "" {
 		opt.Spool = filepath.Join(stateDir, SpoolDir)
 	}
@@ -76,7 +81,7 @@ func NewRecorders(gateway, stateDir string, opt RecordingOptions, client *api.Cl
 	if err != nil {
 		return nil, fmt.Errorf("recordings: %w", err)
 	}
-	s, err := spool.Open(spool.Options{Dir: opt.Spool, Reserve: opt.Reserve, Log: log})
+	s, err := spool.Open(spool.Options{Dir: opt.Spool, Reserve: opt.Reserve, Only: only, Log: log})
 	if err != nil {
 		return nil, err
 	}

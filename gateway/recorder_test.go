@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
@@ -95,6 +97,7 @@ func (r *vault) header() recording.Header {
 		r.told[h.Session] = append(r.told[h.Session], in)
 		return nil, nil
 	})
+	r.plane.Reply("GET", "/v1/gateway/sessions/"+h.Session+"/recording", api.HeldRecording{Session: h.Session, Gateway: h.Gateway, Project: h.Project, State: api.RecordingRunning})
 	return h
 }
 
@@ -396,7 +399,7 @@ func TestADeadGatewaysDiskIsImported(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if out, err := run(); err != nil || out != "" {
+	if out, err := run(); err != nil || !strings.HasPrefix(out, "nothing to do: ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("once more: %q, %v", out, err)
 	}
 	if err := Import(t.Context(), "gw_b", r.state, filepath.Join(disk, "none"), r.options(), r.plane.Client(), &bytes.Buffer{}, log); err == nil {
@@ -413,4 +416,161 @@ func TestADeadGatewaysDiskIsImported(t *testing.T) {
 	if names, _ := os.ReadDir(wrong); len(names) != 1 {
 		t.Errorf("a folder that is no spool was changed: %v", names)
 	}
+}
+
+// A disk may come from anywhere. What the control plane does not say is ours to store is not
+// stored, not told of, and not touched.
+func TestAnImportLeavesAloneWhatIsNotItsOwn(t *testing.T) {
+	r := newVault(t, newPlane(t))
+	dead, stop := r.open()
+	acknowledged(t, dead)
+	plane := func(h recording.Header, answer any) {
+		r.plane.On("GET", "/v1/gateway/sessions/"+h.Session+"/recording", func(apitest.Call) (any, error) {
+			if err, is := answer.(error); is {
+				return nil, err
+			}
+			return answer, nil
+		})
+	}
+	held := func(h recording.Header, change func(*api.HeldRecording)) api.HeldRecording {
+		v := api.HeldRecording{Session: h.Session, Gateway: h.Gateway, Project: h.Project, State: api.RecordingRunning}
+		change(&v)
+		return v
+	}
+	cases := map[string]struct {
+		answer func(recording.Header) any
+		says   string
+	}{
+		"a session that the control plane does not know": {func(recording.Header) any { return api.Errorf(api.NotFound, "no") }, "knows of no such"},
+		"one that was not handed over":                   {func(recording.Header) any { return api.Errorf(api.Denied, "not handed over") }, "not handed over"},
+		"one of a gateway that is alive":                 {func(recording.Header) any { return api.Errorf(api.Conflict, "it is alive") }, "it is alive"},
+		"one of another gateway than it says": {func(h recording.Header) any {
+			return held(h, func(v *api.HeldRecording) { v.Gateway = "gw_b" })
+		}, "gw_b did"},
+		"one of another project than it says": {func(h recording.Header) any {
+			return held(h, func(v *api.HeldRecording) { v.Project = "prj_other" })
+		}, "does not belong"},
+		"one that stands at another place": {func(h recording.Header) any {
+			return held(h, func(v *api.HeldRecording) { v.Place = h.Project + "/2020/01/01/" + h.Session })
+		}, "does not belong"},
+	}
+	sessions := map[string]recording.Header{}
+	for name, c := range cases {
+		h := r.header()
+		x, err := dead.Begin(h, r.order())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sayTo(t, x, "what the user saw\n")
+		plane(h, c.answer(h))
+		sessions[name] = h
+	}
+	damaged, ours := r.header(), r.header()
+	for _, h := range []recording.Header{damaged, ours} {
+		x, err := dead.Begin(h, r.order())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sayTo(t, x, "what the user saw\n")
+	}
+	plane(damaged, api.Errorf(api.NotFound, "no"))
+	stop()
+	dead.spool.Close()
+	told := map[string]int{}
+	for id, all := range r.told {
+		told[id] = len(all)
+	}
+	disk, dir := r.state, filepath.Join(r.state, SpoolDir)
+	if err := os.WriteFile(filepath.Join(dir, damaged.Session, "meta.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(dir, ".gone-"+damaged.Session)
+	if err := os.Mkdir(gone, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before := fileTree(t, dir, ours.Session)
+	r.state = t.TempDir() // another gateway
+	living, err := loadRecordKeys(r.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acknowledged(t, &Recorders{keys: living})
+	run := func() (string, error) {
+		var out bytes.Buffer
+		err := Import(t.Context(), "gw_b", r.state, disk, r.options(), r.plane.Client(), &out, slog.New(slog.NewTextHandler(testWriter{t}, nil)))
+		return out.String(), err
+	}
+
+	// While the control plane gives no answer, not even what is ours is begun.
+	plane(ours, api.Errorf(api.Unavailable, "the database is away"))
+	if _, err := run(); err == nil || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("without an answer: %v", err)
+	}
+	if _, err := os.Stat(r.bucket); err == nil {
+		t.Error("something was stored without an answer")
+	}
+	plane(ours, held(ours, func(*api.HeldRecording) {}))
+	for range 2 {
+		out, err := run()
+		if err == nil || !strings.Contains(err.Error(), "left alone") {
+			t.Errorf("nothing is said of what was left: %v", err)
+		}
+		for name, c := range cases {
+			h := sessions[name]
+			if line := lineWith(out, h.Session); !strings.Contains(line, "left alone") || !strings.Contains(line, c.says) {
+				t.Errorf("%s: says %q", name, line)
+			}
+			if _, err := os.Stat(filepath.Join(r.bucket, h.Project)); err == nil {
+				t.Errorf("%s: it was stored", name)
+			}
+		}
+		if !strings.Contains(lineWith(out, damaged.Session), "left alone") {
+			t.Errorf("damaged: %q", out)
+		}
+		for id, n := range told {
+			if id != ours.Session && len(r.told[id]) != n {
+				t.Errorf("the control plane was told of %s", id)
+			}
+		}
+		if diff := cmp.Diff(before, fileTree(t, dir, ours.Session)); diff != "" {
+			t.Errorf("the spool was changed (-before +after):\n%s", diff)
+		}
+	}
+	if r.last(ours.Session).State != api.RecordingStored {
+		t.Errorf("ours is %+v", r.last(ours.Session))
+	}
+}
+
+func lineWith(text, word string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, word) {
+			return line
+		}
+	}
+	return ""
+}
+
+// fileTree is what is in the folders of a spool but that of a session, with the contents.
+func fileTree(t *testing.T, dir, but string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || strings.HasPrefix(path, but) {
+			return err
+		}
+		if d.IsDir() {
+			out[path] = "folder"
+			return nil
+		}
+		if !strings.Contains(path, "/") {
+			return nil // locks and what belongs to processes
+		}
+		text, err := os.ReadFile(filepath.Join(dir, path))
+		out[path] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

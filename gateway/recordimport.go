@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -17,32 +18,120 @@ import (
 // Import finishes, stores and tells of all that is in the spool of a gateway which is
 // gone: dir is its spool, or its state folder. It ends when nothing is left, or ctx
 // ends; what was done by then stays done, and it can be done again. Each recording
-// that is stored is a line to out.
+// is a line to out.
+//
+// A disk may come from anywhere. So the control plane is asked about each session before
+// anything is changed or stored, and what it does not know, or what was not handed over to
+// this gateway, is left alone.
 //
 // The recordings keep their names. Their ends, where there is none yet, are signed by
 // this gateway's key.
 func Import(ctx context.Context, gateway, stateDir, dir string, opt RecordingOptions, client *api.Client, out io.Writer, log *slog.Logger) error {
+	dir, err := spoolBelow(dir)
+	if err != nil {
+		return err
+	}
+	found, err := spool.Look(dir)
+	if err != nil {
+		return err
+	}
+	keys, err := loadRecordKeys(stateDir)
+	if err != nil {
+		return err
+	}
+	if _, err := keys.signing(); err != nil {
+		return errors.New("this gateway has no recording key yet: start it once, so that the control plane has its key")
+	}
+	ours, err := askWhose(ctx, client, found, out)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was changed, type the same again", err)
+	}
+	if len(found) == 0 {
+		fmt.Fprintf(out, "nothing to do: there is no recording in %s\n", dir)
+		return nil
+	}
+	if len(ours) > 0 {
+		opt.Spool = dir
+		r, err := newRecorders(gateway, stateDir, opt, func(session string) bool { return ours[session] }, client, log)
+		if err != nil {
+			return fmt.Errorf("%w; copy the spool to a disk that can be written", err)
+		}
+		if err := r.importAll(ctx, dir, out); err != nil {
+			return err
+		}
+	}
+	if left := len(found) - len(ours); left > 0 {
+		return fmt.Errorf("%d of %d recordings were left alone in %s, as said", left, len(found), dir)
+	}
+	return nil
+}
+
+// spoolBelow is the spool that somebody means by a folder.
+func spoolBelow(dir string) (string, error) {
 	if below := filepath.Join(dir, SpoolDir); isDir(below) {
 		dir = below
 	}
 	if !isDir(dir) {
-		return fmt.Errorf("there is no folder %s; give the state folder of the gateway that is gone, or its spool", dir)
+		return "", fmt.Errorf("there is no folder %s; give the state folder of the gateway that is gone, or its spool", dir)
 	}
 	is, err := spool.Is(dir)
-	if err != nil {
-		return err
+	if err == nil && !is {
+		err = fmt.Errorf("%s is no spool, and has none in it; give the state folder of the gateway that is gone, or its spool", dir)
 	}
-	if !is {
-		return fmt.Errorf("%s is no spool, and has none in it; give the state folder of the gateway that is gone, or its spool", dir)
+	return dir, err
+}
+
+// askWhose asks the control plane about each session that was found, and says which may be
+// imported. The others are a line to out. An error means that it gave no answer.
+func askWhose(ctx context.Context, client *api.Client, found []spool.Found, out io.Writer) (map[string]bool, error) {
+	ours := map[string]bool{}
+	for _, f := range found {
+		why, err := notOurs(ctx, client, f)
+		if err != nil {
+			return nil, fmt.Errorf("ask the control plane about %s: %w", f.Session, err)
+		}
+		if why == "" {
+			ours[f.Session] = true
+			continue
+		}
+		fmt.Fprintf(out, "%s  left alone  %s\n", f.Session, why)
 	}
-	opt.Spool = dir
-	r, err := NewRecorders(gateway, stateDir, opt, client, log)
-	if err != nil {
-		return fmt.Errorf("%w; copy the spool to a disk that can be written", err)
+	return ours, nil
+}
+
+// notOurs says why a recording is left alone, or nothing.
+func notOurs(ctx context.Context, client *api.Client, f spool.Found) (string, error) {
+	if f.Live {
+		return "a gateway that runs looks after it", nil
 	}
-	if r.key() == nil {
-		return errors.Join(errors.New("this gateway has no recording key yet: start it once, so that the control plane has its key"), r.spool.Close())
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var held api.HeldRecording
+	_, err := client.Get(ctx, claimPath+"/"+url.PathEscape(f.Session)+"/recording", nil, &held)
+	switch api.KindOf(err) {
+	case api.NotFound:
+		return "the control plane knows of no such recording", nil
+	case api.Denied, api.Conflict:
+		return err.Error(), nil
 	}
+	o := f.Origin
+	switch {
+	case err != nil:
+		return "", err
+	case held.Session != f.Session:
+		return "", errors.New("its answer is of another session")
+	case o.Gateway == "": // it cannot be read, and is only set aside
+		return "", nil
+	case held.Gateway != o.Gateway:
+		return fmt.Sprintf("it says that gateway %s made it, and the control plane that %s did", ident.Text(o.Gateway), ident.Text(held.Gateway)), nil
+	case held.Project != o.Project, held.Place != "" && held.Place != o.Place():
+		return fmt.Sprintf("it would be stored in %s, where it does not belong", ident.Text(o.Place())), nil
+	}
+	return "", nil
+}
+
+// importAll does it for those that are ours.
+func (r *Recorders) importAll(ctx context.Context, dir string, out io.Writer) error {
 	aside := r.spool.Figures().Quarantined
 	r.told = func(j spool.Job) {
 		if j.Report.State == api.RecordingStored || j.Report.State == api.RecordingDamaged {

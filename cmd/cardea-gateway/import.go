@@ -18,6 +18,7 @@ func importCommand(env func(string) (string, bool), stdout, stderr io.Writer) *c
 		Use:   "import-spool DIR",
 		Short: "Store the recordings that a dead gateway left on its disk",
 		Long: "Store the recordings that a dead gateway left on its disk. DIR is its spool, or its state folder.\n" +
+			"An administrator has handed them over before: cardea admin gateways hand-over OLD --to NEW.\n" +
 			"This gateway must be enrolled and have been started once; it may run.",
 		Example: "  cardea-gateway import-spool /mnt/old/var/lib/cardea-gateway",
 		Args: func(_ *cobra.Command, args []string) error {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
@@ -105,14 +104,9 @@ func (s *Spool) note(dir, why string) {
 // lookAside counts the sessions of which something is set aside, and finds those of which
 // the control plane is to hear.
 func (s *Spool) lookAside() {
-	dir := filepath.Join(s.opt.Dir, quarantineDir)
-	names, _ := os.ReadDir(dir)
-	s.aside = len(names)
-	for _, n := range names {
-		if session, _, _ := strings.Cut(n.Name(), "."); exists(filepath.Join(dir, n.Name(), untoldFile)) {
-			s.untold[session] = filepath.Join(dir, n.Name())
-		}
-	}
+	s.aside = len(asideIn(s.opt.Dir))
+	s.untold = untoldIn(s.opt.Dir)
+	maps.DeleteFunc(s.untold, func(session, _ string) bool { return !s.mine(session) })
 }
 
 // tellAside are the jobs of recordings that are aside as a whole.

@@ -67,9 +67,9 @@ func (s *Spool) adopt() error {
 			if name != s.owner.name && !alive(s.opt.Dir, name) {
 				os.Remove(filepath.Join(s.opt.Dir, name))
 			}
-		case strings.HasPrefix(name, newMark), strings.HasPrefix(name, goneMark):
+		case s.opt.Only == nil && (strings.HasPrefix(name, newMark) || strings.HasPrefix(name, goneMark)):
 			s.sweep(name)
-		case name[0] == '.' || name == quarantineDir || !n.IsDir():
+		case name[0] == '.' || name == quarantineDir || !n.IsDir() || !s.mine(name):
 		case ident.Check(name, ident.GatewaySession) != nil:
 			// Whoever names the wrong folder keeps what is in it.
 			s.log.Warn("a folder in the spool is no recording, and is left alone", "folder", filepath.Join(s.opt.Dir, ident.Text(name)))

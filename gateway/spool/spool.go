@@ -38,8 +38,11 @@ type Options struct {
 	// Reserve is what must stay free of the file system, in bytes: below it no session
 	// begins. Zero means the larger of MinReserve and a tenth of the file system.
 	Reserve int64
-	Log     *slog.Logger
-	Now     func() time.Time // the clock of meta.json; nil means time.Now
+	// Only says of which sessions something may be done that are there already; nil
+	// means all. In a spool that came from elsewhere nothing else is touched.
+	Only func(session string) bool
+	Log  *slog.Logger
+	Now  func() time.Time // the clock of meta.json; nil means time.Now
 
 	// For tests: a disk that fails or forgets, one with room at will, and limits that
 	// can be waited for.
@@ -135,7 +138,7 @@ func Open(opt Options) (*Spool, error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
-	s := &Spool{opt: opt, log: opt.Log, Changed: make(chan struct{}, 1), entries: map[string]*entry{}, untold: map[string]string{}}
+	s := &Spool{opt: opt, log: opt.Log, Changed: make(chan struct{}, 1), entries: map[string]*entry{}}
 	s.room.init(opt)
 	s.syncs.init(opt)
 	var err error
