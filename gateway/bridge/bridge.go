@@ -52,6 +52,8 @@ type Options struct {
 
 	// kexTime and authTime but for tests that cannot wait for them.
 	kexTime, authTime time.Duration
+	// began, in a test, is shown what others do not see.
+	began func(*bridge)
 }
 
 // Recorder takes the events of one session; it is called by one goroutine at a time.
@@ -106,7 +108,6 @@ type bridge struct {
 	rec          recorder
 	refusals     refusals
 	forwards     forwards
-	rekey        rekey
 	sessions     sessions
 	held         atomic.Int32                  // pumps that hold something
 	watched      atomic.Bool                   // there is somebody who looks for room
@@ -134,7 +135,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	b := &bridge{Options: o, slots: make(chan struct{}, maxChannels), ending: make(chan struct{})}
 	b.rec.init(o.Recorder, o.Required)
 	b.user, b.server = newLeg(o.User), newLeg(o.Server)
-	b.rekey = rekey{leg: b.user, limit: o.kexTime, late: b.lateKeys}
+	b.user.watchKeys(o.kexTime, b.lateUser)
+	b.server.watchKeys(o.kexTime, b.lateServer)
+	if o.began != nil {
+		o.began(b)
+	}
 	defer b.user.Close()
 	defer b.server.Close()
 	err := b.run(ctx)
@@ -202,10 +207,16 @@ func (b *bridge) guard(f func()) {
 	f()
 }
 
-// lateKeys ends a session whose user does not end a key exchange. There is no way to tell him.
-func (b *bridge) lateKeys() {
+// lateUser ends a session whose user does not end a key exchange. There is no way to tell him.
+func (b *bridge) lateUser() {
 	b.end(End{CauseError, "a key exchange took too long"})
 	b.user.Close()
+}
+
+// lateServer does so where it is the server.
+func (b *bridge) lateServer() {
+	b.end(End{CauseError, "the server began a key exchange and did not end it"})
+	b.server.Close()
 }
 
 // serve starts what carries the session after both handshakes.

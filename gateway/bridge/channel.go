@@ -94,6 +94,7 @@ func (b *bridge) unasked(from *leg, kind string, extra []byte) string {
 
 // open opens the channel at the other side and carries it to its end.
 func (b *bridge) open(from *leg, nc ssh.NewChannel, told recording.Opened) {
+	b.other(from).rekey.wait()
 	far, farRequests, err := b.other(from).conn.OpenChannel(nc.ChannelType(), nc.ExtraData())
 	if err != nil {
 		var no *ssh.OpenChannelError
@@ -230,6 +231,7 @@ func (c *channel) requestDown(from *leg, req *ssh.Request, record any) {
 	if from == c.bridge.user {
 		to = c.server
 	}
+	c.other(from).rekey.wait()
 	ok, _ := to.SendRequest(req.Type, req.WantReply, req.Payload)
 	req.Reply(ok, nil)
 	if _, exits := record.(recording.Exited); exits {

@@ -52,6 +52,7 @@ func (b *bridge) global(from *leg, req *ssh.Request) {
 // pass sends a request to the other side and tells whether it was granted. What else an
 // answer could hold is nothing that these requests ask for, and nobody records it.
 func (b *bridge) pass(from *leg, req *ssh.Request) bool {
+	b.other(from).rekey.wait()
 	ok, _, err := b.other(from).conn.SendRequest(req.Type, req.WantReply, req.Payload)
 	ok = ok && err == nil
 	req.Reply(ok, nil)
@@ -80,6 +81,7 @@ func (b *bridge) forwardTCP(req *ssh.Request) {
 		b.tooManyForwards(req)
 		return
 	}
+	b.server.rekey.wait()
 	ok, answer, err := b.server.conn.SendRequest(req.Type, req.WantReply, req.Payload)
 	port := l.Port
 	ok = ok && err == nil

@@ -30,8 +30,9 @@ const (
 
 // algorithms are those of both legs: post-quantum where the peer has it, and AES-GCM, which
 // costs half of chacha20 here and takes no part in prefix truncation (CVE-2023-48795).
-func algorithms() ssh.Config {
+func algorithms(l *leg) ssh.Config {
 	return ssh.Config{
+		Rand:         random{&l.rekey},
 		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
 		Ciphers:      []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM},
 	}
@@ -81,7 +82,8 @@ func (b *bridge) handshake() error {
 	<-e.done // it has: the user was let in
 	b.user.SetDeadline(time.Time{})
 	b.server.SetDeadline(time.Time{})
-	b.rekey.armed.Store(true)
+	b.user.rekey.armed.Store(true)
+	b.server.rekey.armed.Store(true)
 	select {
 	case <-b.ending:
 		return b.why
@@ -93,7 +95,7 @@ func (b *bridge) handshake() error {
 // toUser is the user's side.
 func (e *entry) toUser() error {
 	config := &ssh.ServerConfig{
-		Config: algorithms(), ServerVersion: version, MaxAuthTries: maxAuthTries,
+		Config: algorithms(e.user), ServerVersion: version, MaxAuthTries: maxAuthTries,
 		PublicKeyAuthAlgorithms: []string{
 			ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoSKECDSA256, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
 		},
@@ -110,7 +112,7 @@ func (e *entry) toUser() error {
 			e.Log.Debug("authentication", "method", printable(method, maxName), "error", err)
 		},
 	}
-	config.AddHostKey(watchedKey{e.HostKey, e.rekey.begun})
+	config.AddHostKey(e.HostKey)
 	conn, chans, requests, err := ssh.NewServerConn(e.user, config)
 	if err != nil {
 		return err
@@ -194,7 +196,7 @@ var errChanged = errors.New("the server's host key is not what it was before")
 // toServer is the server's side.
 func (e *entry) toServer() error {
 	config := &ssh.ClientConfig{
-		Config: algorithms(), ClientVersion: version, User: e.Expect.Login,
+		Config: algorithms(e.server), ClientVersion: version, User: e.Expect.Login,
 		Auth:            []ssh.AuthMethod{ssh.PublicKeys(e.TargetKey)},
 		HostKeyCallback: e.checkHost,
 		HostKeyAlgorithms: []string{

@@ -22,11 +22,17 @@ type leg struct {
 	// first is the beginning of a packet that is to be written, and held where it is kept.
 	// Both are of whoever writes; the library lets one packet be written at a time.
 	first, held []byte
+	rekey       rekey
 	// last is sent to when there shall be no more sessions than were asked for.
 	last chan struct{}
 }
 
 func newLeg(c net.Conn) *leg { return &leg{Conn: c, last: make(chan struct{}, 1)} }
+
+// watchKeys has late called when a key exchange takes longer than limit.
+func (l *leg) watchKeys(limit time.Duration, late func()) {
+	l.rekey.leg, l.rekey.limit, l.rekey.late = l, limit, late
+}
 
 // Read and Write count.
 func (l *leg) Read(p []byte) (int, error) {

@@ -7,6 +7,11 @@ const (
 	// first byte of SSH: a stranger holds no slot longer, and a person decides nothing here.
 	kexTime  = 15 * time.Second
 	authTime = 30 * time.Second
+	// wideWrites is how many may write whole packets to one connection at a time; everybody
+	// else writes narrowWrite bytes. With the 64 packets that the library queues while keys are
+	// exchanged, that is 188 KiB.
+	wideWrites  = 4
+	narrowWrite = 1 << 10
 	// maxAuthTries is how often a user may show a wrong key. The right one is offered first
 	// by the local agent, and by nobody else.
 	maxAuthTries = 3

@@ -52,7 +52,7 @@ func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)
 func (c *channel) pumpUp() {
 	<-c.begun
 	tap := c.tap()
-	whole := pump(c.server, c.user, func(p []byte) error {
+	whole := pump(inputWriter{c}, c.user, func(p []byte) error {
 		c.up.Add(int64(len(p)))
 		return tap.up(p)
 	}, c.hold)
@@ -159,12 +159,18 @@ func (c *channel) settle() {
 	}
 }
 
+// inputWriter writes to the server.
+type inputWriter struct{ c *channel }
+
+func (w inputWriter) Write(p []byte) (int, error) {
+	return w.c.bridge.server.rekey.send(w.c.server, p)
+}
+
 // outputWriter writes to the user.
 type outputWriter struct{ c *channel }
 
 func (w outputWriter) Write(p []byte) (int, error) {
-	w.c.rekey.wait()
-	return w.c.user.Write(p)
+	return w.c.bridge.user.rekey.send(w.c.user, p)
 }
 
 // errputWriter writes to the user's stderr, which others do too.
@@ -173,8 +179,7 @@ type errputWriter struct{ c *channel }
 func (w errputWriter) Write(p []byte) (int, error) {
 	w.c.errput.Lock()
 	defer w.c.errput.Unlock()
-	w.c.rekey.wait()
-	return w.c.user.Stderr().Write(p)
+	return w.c.bridge.user.rekey.send(w.c.user.Stderr(), p)
 }
 
 // say tells the user something of our own, and gives up after d.

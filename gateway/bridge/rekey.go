@@ -1,16 +1,16 @@
 package bridge
 
 import (
+	"crypto/rand"
+	"io"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 )
 
-// rekey watches the key exchanges that come after the first one, on the user's side. While one
-// is under way the library queues up to 64 packets, of 32 KiB each, and waits for ever; a user
+// rekey watches the key exchanges of one connection that come after the first one. While one
+// is under way the library queues up to 64 packets, of 32 KiB each, and waits for ever; a peer
 // who begins one and never ends it could hold that. So what has not been handed to the library
-// waits here, and the exchange has kexTime.
+// waits here, little is handed to it at a time, and the exchange has kexTime.
 type rekey struct {
 	leg   *leg
 	limit time.Duration
@@ -18,10 +18,11 @@ type rekey struct {
 	// pause is closed when the exchange is over; nil while there is none.
 	pause atomic.Pointer[chan struct{}]
 	armed atomic.Bool // after the login
+	wide  atomic.Int32
 }
 
-// begun is called by the library at the beginning of an exchange, and again within it. It may
-// not block: a lock of the connection is held.
+// begun is called at the beginning of an exchange. It may not block: a lock of the connection
+// is held.
 func (r *rekey) begun() {
 	if !r.armed.Load() {
 		return
@@ -48,14 +49,40 @@ func (r *rekey) wait() {
 	}
 }
 
-// watchedKey is a host key that knows when it is looked at, which the library does first in
-// each key exchange: it lists the kinds of its keys.
-type watchedKey struct {
-	ssh.Signer
-	look func()
+// send writes p to a channel of the connection. What was under way when an exchange began is
+// queued nevertheless: so no more than wideWrites write a whole packet at the same time, and
+// all others narrowWrite bytes. Nobody waits for anybody, since a channel may have no window
+// for hours.
+func (r *rekey) send(to io.Writer, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		r.wait()
+		part, wide := p[n:], false
+		if len(part) > narrowWrite {
+			if wide = r.wide.Add(1) <= wideWrites; !wide {
+				r.wide.Add(-1)
+				part = part[:narrowWrite]
+			}
+		}
+		var sent int
+		sent, err = to.Write(part)
+		n += sent
+		if wide {
+			r.wide.Add(-1)
+		}
+	}
+	return n, err
 }
 
-func (k watchedKey) PublicKey() ssh.PublicKey {
-	k.look()
-	return k.Signer.PublicKey()
+// random is the randomness of the connection, by which an exchange shows: the library begins each
+// by filling an array of cookieSize with it. Padding is as long at times, but within a buffer.
+type random struct{ *rekey }
+
+// cookieSize is that of the random bytes at the beginning of an exchange (RFC 4253, section 7.1).
+const cookieSize = 16
+
+func (r random) Read(p []byte) (int, error) {
+	if len(p) == cookieSize && cap(p) == cookieSize {
+		r.begun()
+	}
+	return rand.Read(p)
 }

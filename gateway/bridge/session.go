@@ -110,6 +110,7 @@ func (c *channel) requestUp(req *ssh.Request, record any) {
 		return
 	}
 	c.prepare(req)
+	c.bridge.server.rekey.wait()
 	ok, err := c.server.SendRequest(req.Type, req.WantReply, req.Payload)
 	granted := err == nil && (ok || !req.WantReply)
 	if granted {
