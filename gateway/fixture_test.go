@@ -196,6 +196,11 @@ type running struct {
 
 func runGateway(t testing.TB, p *plane, change func(*Options)) *running {
 	t.Helper()
+	return runGatewayAt(t, "127.0.0.1:0", p, change)
+}
+
+func runGatewayAt(t testing.TB, address string, p *plane, change func(*Options)) *running {
+	t.Helper()
 	key, err := dpop.NewKey()
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +219,7 @@ func runGateway(t testing.TB, p *plane, change func(*Options)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := Listen(t.Context(), "127.0.0.1:0")
+	listener, err := Listen(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +256,7 @@ type caller struct {
 	fresh      ed25519.PrivateKey
 	ticket     hello.Ticket
 	recipients []hello.Recipient
+	dial       func(address string) (net.Conn, error) // nil: from here
 }
 
 func newCaller(t testing.TB, p *plane, server string, gateways ...*running) *caller {
@@ -296,7 +302,10 @@ func (c *caller) call(g *running) (*net.TCPConn, hello.Answer) {
 
 func (c *caller) send(g *running, message []byte, keys hello.AnswerKeys) (*net.TCPConn, hello.Answer) {
 	c.t.Helper()
-	conn := dial(c.t, g.addr)
+	if c.dial == nil {
+		c.dial = func(address string) (net.Conn, error) { return net.Dial("tcp", address) }
+	}
+	conn := dialWith(c.t, g.addr, c.dial)
 	if _, err := conn.Write(message); err != nil {
 		c.t.Fatal(err)
 	}
@@ -318,7 +327,12 @@ func (c *caller) mustCall(g *running) *net.TCPConn {
 
 func dial(t testing.TB, addr string) *net.TCPConn {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	return dialWith(t, addr, func(address string) (net.Conn, error) { return net.Dial("tcp", address) })
+}
+
+func dialWith(t testing.TB, addr string, dial func(string) (net.Conn, error)) *net.TCPConn {
+	t.Helper()
+	conn, err := dial(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,6 +353,10 @@ func newSSHD(t testing.TB) *sshd {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newSSHDAt(t, l)
+}
+
+func newSSHDAt(t testing.TB, l net.Listener) *sshd {
 	s := &sshd{addr: l.Addr().String(), conns: make(chan *net.TCPConn, 1000)}
 	t.Cleanup(func() { l.Close() })
 	go func() {

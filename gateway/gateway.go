@@ -57,6 +57,9 @@ type Options struct {
 	// DrainTime is how long live sessions may run on after the gateway was told
 	// to stop; zero means DefaultDrain.
 	DrainTime time.Duration
+	// PeerTimeout is how long nothing may be heard of a client or a server, nor of its
+	// kernel, before its session ends; zero means DefaultPeerTimeout.
+	PeerTimeout time.Duration
 	// Recording says where recordings go.
 	Recording RecordingOptions
 	// Version is told to the control plane.
@@ -125,6 +128,9 @@ func New(opt Options) (*Gateway, error) {
 	if opt.DrainTime == 0 {
 		opt.DrainTime = DefaultDrain
 	}
+	if opt.PeerTimeout == 0 {
+		opt.PeerTimeout = DefaultPeerTimeout
+	}
 	if opt.helloTimeout == 0 {
 		opt.helloTimeout = helloTimeout
 	}
@@ -139,7 +145,7 @@ func New(opt Options) (*Gateway, error) {
 		sessions: newSessions(),
 		ends:     newEnds(),
 		refusals: newRefusals(),
-		target:   newTarget(opt.AllowTargets),
+		target:   newTarget(opt.AllowTargets, opt.PeerTimeout),
 		tls:      hello.ServerTLS(),
 		report:   make(chan struct{}, 1),
 		leaving:  make(chan struct{}),
@@ -190,6 +196,7 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	parts.Go("ends", func(ctx context.Context) error { return tellAll(ctx, g.ends.wake, g.tellEnd) })
 	parts.Go("refusals", func(ctx context.Context) error { return tellAll(ctx, g.refusals.wake, g.tellRefusals) })
 	parts.Go("health", g.healthLoop)
+	parts.Go("peers", g.aliveLoop)
 	if g.recorders != nil {
 		parts.Go("recordings", g.recorders.Run)
 	}

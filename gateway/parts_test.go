@@ -105,7 +105,7 @@ func TestAnIPv6HostIsOneSource(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	plain := newTarget(nil)
+	plain := newTarget(nil, DefaultPeerTimeout)
 	for _, a := range []string{
 		"127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "0.1.2.3",
 		"169.254.169.254", "169.254.0.1", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192",
@@ -123,7 +123,7 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s may not be dialled (%v)", a, err)
 		}
 	}
-	listed := newTarget([]netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")})
+	listed := newTarget([]netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}, DefaultPeerTimeout)
 	if _, err := listed.resolve(t.Context(), "[::ffff:127.0.0.2]:22"); err != nil {
 		t.Errorf("a listed address may not be dialled: %v", err)
 	}
@@ -138,7 +138,7 @@ func TestANameIsResolvedOnce(t *testing.T) {
 	server := newSSHD(t)
 	_, port, _ := net.SplitHostPort(server.addr)
 	asked := 0
-	tg := newTarget([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")})
+	tg := newTarget([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, DefaultPeerTimeout)
 	tg.lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
 		if asked++; asked > 1 || host != "rebind.example.com" {
 			t.Errorf("asked %d times, for %s", asked, host)
@@ -158,7 +158,7 @@ func TestANameIsResolvedOnce(t *testing.T) {
 func TestTheNextAddressOfANameIsTried(t *testing.T) {
 	server := newSSHD(t)
 	_, port, _ := net.SplitHostPort(server.addr)
-	tg := newTarget(loopback)
+	tg := newTarget(loopback, DefaultPeerTimeout)
 	tg.lookup = func(context.Context, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.77"), netip.MustParseAddr("127.0.0.1")}, nil
 	}

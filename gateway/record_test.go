@@ -81,16 +81,31 @@ type recorder struct {
 	server, project           string
 	address                   string
 	order                     func(*api.RecordOrder) // changes it
+	dial                      func(string) (net.Conn, error)
 }
 
 func newRecorder(t *testing.T) *recorder {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newRecorderAt(t, "127.0.0.1:0", l, nil)
+}
+
+// newRecorderAt has its gateway at an address, and the server where l listens.
+func newRecorderAt(t *testing.T, gateway string, l net.Listener, change func(*Options)) *recorder {
 	r := &recorder{
 		t: t, plane: newPlane(t), recordings: &recordings{}, userCA: sshtest.Key(t), hostCA: sshtest.Key(t), gatewayCA: sshtest.Key(t),
 		server: ident.New(ident.Server), project: ident.New(ident.Project), order: func(*api.RecordOrder) {},
 	}
 	r.plane.On("POST", "/v1/gateway/sessions", r.claim)
-	r.gateway = runGateway(t, r.plane, func(o *Options) { o.recording = r.recordings.begin })
-	r.serve()
+	r.gateway = runGatewayAt(t, gateway, r.plane, func(o *Options) {
+		o.recording = r.recordings.begin
+		if change != nil {
+			change(o)
+		}
+	})
+	r.serve(l)
 	return r
 }
 
@@ -141,13 +156,9 @@ func (r *recorder) sign(cert *ssh.Certificate, err error, ca ssh.Signer) *ssh.Ce
 }
 
 // serve is the server: it says hello to whoever has the certificate, and waits.
-func (r *recorder) serve() {
+func (r *recorder) serve(l net.Listener) {
 	key := sshtest.Key(r.t)
 	signer, err := ssh.NewCertSigner(r.host(r.hostCA, key.PublicKey()), key)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -199,7 +210,7 @@ func serveHello(conn net.Conn, config *ssh.ServerConfig) {
 func (r *recorder) connect() (*ssh.Client, hello.Answer) {
 	r.t.Helper()
 	c := newCaller(r.t, r.plane, r.address, r.gateway)
-	c.ticket.Mode, c.ticket.Server = hello.Record, r.server
+	c.ticket.Mode, c.ticket.Server, c.dial = hello.Record, r.server, r.dial
 	conn, a := c.call(r.gateway)
 	if !a.Accepted {
 		return nil, a

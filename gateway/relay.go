@@ -46,12 +46,29 @@ func (s *session) copy(to, from client, cause string, begin func(to, from client
 	} else if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	s.ended(cause)
+	if err != nil {
+		cause = s.whose(cause)
+	}
+	s.halfEnded(cause)
 	if err != nil || to.CloseWrite() != nil {
 		s.client.Close()
 		s.server.Close()
 	}
 	return n
+}
+
+// whose is the side that an error comes from: a reset of one is an error of both directions. If
+// the kernel does not tell, it is otherwise.
+func (s *session) whose(otherwise string) string {
+	c, _ := lookAt(rawClient(s.client))
+	v, _ := lookAt(s.server)
+	switch {
+	case c.closed && !v.closed:
+		return causeClient
+	case v.closed && !c.closed:
+		return causeServer
+	}
+	return otherwise
 }
 
 // look copies until the host key has passed or is not looked for any more. Each

@@ -40,9 +40,9 @@ const (
 	acceptPauseMax = time.Second
 )
 
-// Listen listens for clients. Dead ones are found by keep-alive.
+// Listen listens for clients.
 func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	lc := net.ListenConfig{KeepAlive: -1} // each connection is told its own
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -73,6 +73,8 @@ func (g *Gateway) accept(listener *net.TCPListener, inside bool) error {
 		if g.health.accepted() {
 			g.wakeReport()
 		}
+		// Here and not at the listener, which may be that of the process before.
+		conn.SetKeepAliveConfig(keepAlive(g.opt.PeerTimeout))
 		g.handlers.Go(func() { g.serve(conn, inside) })
 	}
 }

@@ -37,7 +37,8 @@ type session struct {
 	cancel   context.CancelCauseFunc
 
 	mu    sync.Mutex
-	cause string // the first one holds; guarded by mu
+	cause string    // the first one holds; guarded by mu
+	half  time.Time // when the first side ended; guarded by mu
 	timer *time.Timer
 }
 
@@ -61,6 +62,26 @@ func (s *session) ended(cause string) string {
 		s.cause = cause
 	}
 	return s.cause
+}
+
+// halfEnded notes that one side has said all that it will.
+func (s *session) halfEnded(cause string) {
+	s.ended(cause)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.half.IsZero() {
+		s.half = time.Now()
+	}
+}
+
+// halfFor is how long that side has ended first, and the other has not.
+func (s *session) halfFor(cause string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.half.IsZero() || s.cause != cause {
+		return 0
+	}
+	return time.Since(s.half)
 }
 
 // sessions are all that live, by the id the control plane gave.
@@ -147,6 +168,12 @@ func (t *sessions) ids() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Collect(maps.Keys(t.live))
+}
+
+func (t *sessions) all() []*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.live))
 }
 
 func (t *sessions) count() int {

@@ -13,10 +13,6 @@ import (
 // can use it to reach what listens beside it or what a cloud tells its machines.
 var errForbidden = errors.New("the server's address is one that this gateway may not dial")
 
-// keepAlive finds a dead peer within three minutes: soon enough to leave no
-// zombie, late enough that a laptop may change its network.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 8}
-
 // forbidden by default, beyond what netip names itself.
 var forbidden = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),          // this host (RFC 1122)
@@ -52,13 +48,13 @@ type target struct {
 	dialer net.Dialer
 }
 
-func newTarget(allow []netip.Prefix) target {
+func newTarget(allow []netip.Prefix, peerTimeout time.Duration) target {
 	return target{
 		allow: allow,
 		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		},
-		dialer: net.Dialer{KeepAliveConfig: keepAlive},
+		dialer: net.Dialer{KeepAliveConfig: keepAlive(peerTimeout)},
 	}
 }
 

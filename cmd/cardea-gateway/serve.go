@@ -49,6 +49,7 @@ type options struct {
 	Refuse       bool          `name:"refuse-connections" help:"take no new sessions; live ones run on"`
 	DrainNotice  time.Duration `name:"drain-notice" help:"how long new sessions are still taken after SIGTERM, so that a balancer notices (default 5s with proxy-from)"`
 	DrainTime    time.Duration `name:"drain-time" help:"how long live sessions run on after SIGTERM"`
+	PeerTimeout  time.Duration `name:"peer-timeout" help:"how long a client or a server may be out of reach before its session ends, from 10s to 4h; longer lets laptops sleep"`
 }
 
 func defaults() options {
@@ -57,6 +58,7 @@ func defaults() options {
 		HealthListen: "127.0.0.1:7235",
 		StateDir:     gateway.DefaultStateDir,
 		DrainTime:    gateway.DefaultDrain,
+		PeerTimeout:  gateway.DefaultPeerTimeout,
 	}
 }
 
@@ -107,6 +109,9 @@ func (o options) check() (n networks, err error) {
 		if d < 0 {
 			return n, fmt.Errorf("%s: %s is negative", name, d)
 		}
+	}
+	if err := gateway.CheckPeerTimeout(o.PeerTimeout); err != nil {
+		return n, fmt.Errorf("peer-timeout: %w", err)
 	}
 	for _, text := range o.AllowTargets {
 		p, err := netip.ParsePrefix(text)
@@ -188,7 +193,7 @@ func serve(ctx context.Context, opt options, networks networks, log *slog.Logger
 		Recording:  recordings,
 		Credential: cred, Client: client, StateDir: opt.StateDir, AllowTargets: networks.targets,
 		TLS: d.inside, ProxyFrom: networks.proxies, RefuseConnections: opt.Refuse, From: from.from(),
-		DrainTime: opt.DrainTime, DrainNotice: opt.notice(), Version: version.Get().Version, Log: log,
+		DrainTime: opt.DrainTime, DrainNotice: opt.notice(), PeerTimeout: opt.PeerTimeout, Version: version.Get().Version, Log: log,
 	})
 	if err != nil {
 		return err

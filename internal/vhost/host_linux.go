@@ -183,6 +183,15 @@ func (h *Host) Run(ctx context.Context, name string, args ...string) (string, er
 	return runCommand(h.Command(ctx, name, args...), nil)
 }
 
+// Dial connects from inside the host.
+func (h *Host) Dial(network, address string) (conn net.Conn, err error) {
+	err = h.space.do(func() error {
+		conn, err = net.Dial(network, address)
+		return err
+	})
+	return conn, err
+}
+
 // Listen opens a socket on the host that this program serves: a service that the
 // host finds on its network.
 func (h *Host) Listen(network, address string) (l net.Listener, err error) {

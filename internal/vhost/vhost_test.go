@@ -282,7 +282,7 @@ func TestForwardsLeadOutAndPassHalfCloses(t *testing.T) {
 				}
 			}()
 			h := newHost(t, n, Options{Name: "web-1", Forwards: []Forward{{Port: 7080, To: l.Addr().String()}}})
-			conn := must(h.dial("127.0.0.1:7080"))(t)
+			conn := must(h.Dial("tcp", "127.0.0.1:7080"))(t)
 			conn.Write([]byte("hello"))
 			conn.(*net.TCPConn).CloseWrite()
 			if out := must(io.ReadAll(conn))(t); string(out) != "HELLO" {
@@ -294,15 +294,6 @@ func TestForwardsLeadOutAndPassHalfCloses(t *testing.T) {
 			}
 		})
 	}
-}
-
-// dial connects from inside the host.
-func (h *Host) dial(address string) (conn net.Conn, err error) {
-	err = h.space.do(func() error {
-		conn, err = net.Dial("tcp", address)
-		return err
-	})
-	return conn, err
 }
 
 func TestBindsShowThePathsOfTheMachineAndNoMore(t *testing.T) {
