@@ -71,15 +71,20 @@ type Refused struct {
 
 // FileAction is one line of the list of files. Size and SHA256 (hex) are of the
 // bytes that passed; Whole is false where they are not the file from its first
-// byte to its last, in order.
+// byte to its last, in order. Of a list they are those of the names with all that
+// came with them, and Entries is how many. Answers are all else that the server said.
 type FileAction struct {
-	Action string `json:"action"` // upload, download, remove, rename, mkdir, rmdir, symlink, link, setstat, list, …
+	Action string `json:"action"` // upload, download, remove, rename, mkdir, rmdir, symlink, link, setstat, list, answers, …
 	Path   string `json:"path"`
 	To     string `json:"to,omitempty"` // of rename, symlink, link
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256,omitempty"`
 	Whole  bool   `json:"whole,omitempty"`
 	Error  string `json:"error,omitempty"` // what the server answered
+	// Entries counts the names of a list.
+	Entries int64 `json:"entries,omitempty"`
+	// Said is what the server put into words although all was well.
+	Said string `json:"said,omitempty"`
 }
 
 // Forwarded is the end of a forwarded connection.

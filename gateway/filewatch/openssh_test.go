@@ -91,12 +91,19 @@ func carry(to io.Writer, from io.Reader, note func([]byte)) {
 	}
 }
 
-// seen is what a watcher emits, as text.
-type seen struct{ rows []string }
+// seen is what a watcher emits, as text, and the count of the answers apart.
+type seen struct {
+	rows    []string
+	answers recording.FileAction
+}
 
 func (s *seen) emit(kind recording.Kind, v any) {
 	switch v := v.(type) {
 	case recording.FileAction:
+		if v.Action == "answers" {
+			s.answers = v
+			return
+		}
 		s.rows = append(s.rows, row(v))
 	case recording.Missing:
 		s.rows = append(s.rows, "GAP "+v.Why)
@@ -110,11 +117,17 @@ func row(a recording.FileAction) string {
 	if a.To != "" {
 		out += " -> " + a.To
 	}
-	if a.SHA256 != "" {
+	if a.Entries > 0 {
+		out += fmt.Sprintf(" %d names", a.Entries)
+	}
+	if a.SHA256 != "" && a.Entries == 0 {
 		out += fmt.Sprintf(" %d %s", a.Size, a.SHA256[:8])
 	}
 	if a.Whole {
 		out += " whole"
+	}
+	if a.Said != "" {
+		out += " (" + a.Said + ")"
 	}
 	if a.Error != "" {
 		out += ": " + a.Error
@@ -201,7 +214,7 @@ func TestWhatOpenSSHTransfersIsSeen(t *testing.T) {
 			true, func(d string) []string {
 				return []string{
 					"upload " + d + "/large 3000001 " + sum(large) + " whole", "upload " + d + "/empty 0 " + sum(nil) + " whole",
-					"download " + d + "/large 3000001 " + sum(large) + " whole", "list " + d + "/",
+					"download " + d + "/large 3000001 " + sum(large) + " whole", "list " + d + "/ 6 names whole",
 					"mkdir " + d + "/d", "rename " + d + "/large -> " + d + "/d/moved", "symlink " + d + "/link -> " + d + "/d/moved",
 					"link " + d + "/hard -> " + d + "/d/moved", "setstat " + d + "/d/moved", "remove " + d + "/hard",
 				}

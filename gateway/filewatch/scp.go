@@ -67,6 +67,8 @@ type scp struct {
 	kind byte // of the line that is being answered
 	left int64
 	hash hash.Hash
+	// aside is what the server says besides the bytes of files.
+	aside aside
 }
 
 // newSCP reads the arguments of a remote scp, or returns nil if it moves nothing.
@@ -116,6 +118,7 @@ func (s *scp) fromUser(b []byte) error {
 
 func (s *scp) fromServer(b []byte) error {
 	if s.action == "upload" {
+		s.aside.add(b)
 		return s.receiver(b)
 	}
 	return s.sender(b)
@@ -142,6 +145,15 @@ func (s *scp) sender(b []byte) error {
 
 // step takes some bytes of the sender and returns how many.
 func (s *scp) step(b []byte) (int, error) {
+	data := s.state == scpData
+	n, err := s.stepOf(b)
+	if !data && s.action == "download" {
+		s.aside.add(b[:n])
+	}
+	return n, err
+}
+
+func (s *scp) stepOf(b []byte) (int, error) {
 	if s.state == scpData {
 		n := int(min(int64(len(b)), s.left))
 		s.hash.Write(b[:n])
@@ -368,4 +380,8 @@ func (s *scp) finish() {
 		}
 		s.over()
 	}
+	if s.action == "download" {
+		s.aside.add(s.ahead)
+	}
+	s.aside.tell(s.emit)
 }

@@ -74,6 +74,7 @@ type sftp struct {
 	opened   int // files so far: they are told of in this order
 
 	up, down *passing // the data that pass now
+	aside    aside
 }
 
 // pending is a request that has no answer yet.
@@ -88,8 +89,11 @@ type pending struct {
 	next   *pending // another with the same id
 }
 
-// file is one that is open.
+// file is one that is open, or a folder that is being listed: then what comes down are
+// its names.
 type file struct {
+	folder   bool
+	entries  int64
 	order    int
 	path     string
 	flags    uint32
@@ -113,7 +117,7 @@ type passing struct {
 func newSFTP(emit Emit) *sftp {
 	s := &sftp{emit: emit, pending: map[uint32]*pending{}, files: map[string]*file{}}
 	s.requests = packets{keep: keepOfRequest, begin: s.request, piece: func(b []byte) { s.pass(s.up, b) }, end: func() error { return s.passed(&s.up) }}
-	s.answers = packets{keep: keepOfAnswer, begin: s.answer, piece: func(b []byte) { s.pass(s.down, b) }, end: func() error { return s.passed(&s.down) }}
+	s.answers = packets{keep: keepOfAnswer, begin: s.answerOf, piece: s.passDown, end: func() error { return s.passed(&s.down) }}
 	return s
 }
 
@@ -139,6 +143,14 @@ func keepOfAnswer(kind byte) int {
 		return keepReply
 	}
 	return keepAnswer
+}
+
+// passDown is pass of what the server sends: all that is no file's and no list's is counted.
+func (s *sftp) passDown(b []byte) {
+	if s.down == nil {
+		s.aside.add(b)
+	}
+	s.pass(s.down, b)
 }
 
 func (s *sftp) pass(p *passing, b []byte) {
@@ -191,11 +203,15 @@ func (s *sftp) request(kind byte, start []byte, whole bool) (int, error) {
 		}
 		p.order = s.opened
 		s.opened++
-	case pktClose, pktFstat:
+	case pktOpendir:
+		p.action = recording.FileAction{Action: "list", Path: text(f.str())}
+		p.order = s.opened
+		s.opened++
+	case pktClose, pktFstat, pktReaddir:
 		p.handle = string(f.str())
 	case pktRead:
 		p.handle, p.offset, p.length = string(f.str()), f.u64(), f.u32()
-		if file := s.files[p.handle]; file != nil && !f.bad {
+		if file := s.files[p.handle]; file != nil && !file.folder && !f.bad {
 			file.down.from(p.offset)
 		}
 	case pktWrite:
@@ -205,7 +221,7 @@ func (s *sftp) request(kind byte, start []byte, whole bool) (int, error) {
 			break // no server has such a handle
 		}
 		s.up = &passing{left: p.length}
-		if file := s.files[p.handle]; file != nil && !f.bad {
+		if file := s.files[p.handle]; file != nil && !file.folder && !f.bad {
 			s.up.run = &file.up
 			file.up.packet(p.offset, &s.held)
 		}
@@ -232,8 +248,6 @@ func (s *sftp) named(kind byte, f *fields, p *pending) {
 	one := func(action string) { p.action = recording.FileAction{Action: action, Path: text(f.str())} }
 	two := func(action string) { one(action); p.action.To = text(f.str()) }
 	switch kind {
-	case pktOpendir:
-		one("list")
 	case pktRemove:
 		one("remove")
 	case pktMkdir:

@@ -10,6 +10,15 @@ import (
 	"github.com/cardea-ssh/cardea/recording"
 )
 
+// answerOf is answer, and counts what of the packet is no file's and no list's.
+func (s *sftp) answerOf(kind byte, start []byte, whole bool) (int, error) {
+	own, err := s.answer(kind, start, whole)
+	if err == nil {
+		s.aside.add(s.answers.have[:len(s.answers.have)-len(start)+own])
+	}
+	return own, err
+}
+
 // answer looks at the start of a packet from the server.
 func (s *sftp) answer(kind byte, start []byte, whole bool) (int, error) {
 	f := fields{b: start, more: !whole}
@@ -49,7 +58,7 @@ func (s *sftp) answer(kind byte, start []byte, whole bool) (int, error) {
 			return 0, errMore
 		}
 		file := s.files[p.handle]
-		if file == nil {
+		if file == nil || file.folder {
 			return 0, errors.New("these are data of no file that is open")
 		}
 		s.down = &passing{left: n, run: &file.down}
@@ -75,6 +84,9 @@ func (s *sftp) answer(kind byte, start []byte, whole bool) (int, error) {
 		if p.kind != pktReaddir && p.kind != pktRealpath && p.kind != pktReadlink && p.kind != pktExtended {
 			return 0, errKind
 		}
+		if p.kind == pktReaddir {
+			return s.listed(p, f)
+		}
 		s.tell(p, "")
 	case pktReply:
 		if p.kind != pktExtended || !whole {
@@ -92,7 +104,7 @@ func (s *sftp) answer(kind byte, start []byte, whole bool) (int, error) {
 
 // handed is the answer to an open.
 func (s *sftp) handed(p *pending, handle string) error {
-	if p.kind != pktOpen {
+	if p.kind != pktOpen && p.kind != pktOpendir {
 		s.tell(p, "")
 		return nil
 	}
@@ -103,28 +115,54 @@ func (s *sftp) handed(p *pending, handle string) error {
 		return fmt.Errorf("more than %d files are open", maxHandles)
 	}
 	s.names += len(handle) + len(p.action.Path)
-	s.files[handle] = &file{order: p.order, path: p.action.Path, flags: p.flags}
+	s.files[handle] = &file{folder: p.kind == pktOpendir, order: p.order, path: p.action.Path, flags: p.flags}
 	return nil
+}
+
+// idSize is that of the id of a request, which stands before all else in an answer.
+const idSize = 4
+
+// listed is an answer with names of a folder: what stands behind the id is the list's.
+func (s *sftp) listed(p *pending, f fields) (own int, err error) {
+	folder := s.files[p.handle]
+	if folder == nil || !folder.folder {
+		return 0, errors.New("these are names of no folder that is open")
+	}
+	folder.entries += int64(f.u32())
+	if f.bad {
+		return 0, errFields
+	}
+	s.down = &passing{left: uint32(s.answers.length() - 1 - idSize), run: &folder.down}
+	folder.down.packet(folder.down.next, &s.held)
+	return idSize, nil
 }
 
 // status is the answer to all that brings nothing back.
 func (s *sftp) status(p *pending, code uint32, words []byte) {
 	file := s.files[p.handle]
 	switch {
-	case p.kind == pktRead && code == statusEOF:
+	case (p.kind == pktRead || p.kind == pktReaddir) && code == statusEOF:
 		if file != nil && (!file.ended || p.offset < file.eof) {
 			file.eof, file.ended = p.offset, true
 		}
+		s.said(p, file, words)
 		return
-	case p.kind == pktOpen && code == statusOK:
-		return // no server opens a file without saying its handle
+	case (p.kind == pktOpen || p.kind == pktOpendir) && code == statusOK:
+		// No server opens a file without saying its handle.
+		p.action.Action = ""
+		s.said(p, file, words)
+		return
 	}
 	fault := ""
 	if code != statusOK {
 		fault = faultOf(code, words)
 	}
-	if file != nil && fault != "" && file.fault == "" && (p.kind == pktRead || p.kind == pktWrite || p.kind == pktClose) {
-		file.fault = fault
+	shown := fault != "" && p.action.Action != ""
+	if file != nil && fault != "" && file.fault == "" && (p.kind == pktRead || p.kind == pktReaddir || p.kind == pktWrite || p.kind == pktClose) {
+		file.fault, shown = fault, true
+	}
+	if !shown {
+		s.said(p, file, words)
 	}
 	if p.kind == pktFsetstat && file != nil && fault == "" && p.flags&attrSize != 0 {
 		file.trimmed, file.trim = true, p.offset
@@ -133,6 +171,20 @@ func (s *sftp) status(p *pending, code uint32, words []byte) {
 		s.forget(p.handle, file)
 	}
 	s.tell(p, fault)
+}
+
+// said has words that no row would show otherwise written down: with what the request did,
+// or by themselves.
+func (s *sftp) said(p *pending, file *file, words []byte) {
+	p.action.Said = s.aside.words(words)
+	if p.action.Said != "" && p.action.Action == "" {
+		p.action.Action = "answer"
+		if file != nil {
+			p.action.Path = file.path
+		}
+		s.tell(p, "")
+		p.action = recording.FileAction{}
+	}
 }
 
 // tell emits what a request did.
@@ -155,6 +207,11 @@ func (s *sftp) forget(handle string, f *file) {
 
 // rows are what was done with a file: sent, fetched, or both.
 func (f *file) rows() []recording.FileAction {
+	if f.folder {
+		return []recording.FileAction{{
+			Action: "list", Path: f.path, Size: f.down.size, SHA256: f.down.sum(), Entries: f.entries, Whole: f.ended && f.fault == "", Error: f.fault,
+		}}
+	}
 	var rows []recording.FileAction
 	if f.flags&openWrite != 0 || f.up.begun {
 		a := recording.FileAction{Action: "upload", Path: f.path, Size: f.up.size, Error: f.fault}
@@ -196,6 +253,10 @@ func (s *sftp) finish() {
 			s.tell(p, cutOff)
 		}
 	}
+	if !s.answers.begun {
+		s.aside.add(s.answers.have) // of a packet that never became whole
+	}
+	s.aside.tell(s.emit)
 }
 
 // maxWords bounds what is kept of an error's words, in bytes.

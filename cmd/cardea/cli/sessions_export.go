@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"bufio"
 	"context"
 	"encoding/json"
@@ -263,7 +264,7 @@ func (a *app) exportFiles(ctx context.Context, r *recording.Reader, channel uint
 		{"size", func(f exportedFile) string { return strconv.FormatInt(f.Size, 10) }},
 		{"whole", func(f exportedFile) string { return yesNo(f.Whole) }},
 		{"sha256", func(f exportedFile) string { return f.SHA256 }},
-		{"error", func(f exportedFile) string { return f.Error }},
+		{"error", func(f exportedFile) string { return cmp.Or(f.Error, f.Said) }},
 		{"path", func(f exportedFile) string { return f.Path }},
 		{"to", func(f exportedFile) string { return f.To }},
 	})
