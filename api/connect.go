@@ -135,6 +135,9 @@ type Why struct {
 	// Recorded says that the session would be recorded, and Input that what is typed is, too.
 	Recorded bool `json:"recorded,omitempty"`
 	Input    bool `json:"input,omitempty"`
+	// CountedOnly names what may be forwarded through a recorded session: of that the
+	// addresses and the numbers of bytes alone are recorded.
+	CountedOnly []string `json:"counted_only,omitempty" doc:"ports, agent, X11"`
 	// Sudo is set where Allow is.
 	Sudo *Sudo `json:"sudo,omitempty" doc:"what may be run by sudo there"`
 }

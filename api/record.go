@@ -23,3 +23,17 @@ type RecordPatch struct {
 	RecordInput   *bool     `json:"recording_input,omitempty"`
 	X11Forwarding *bool     `json:"x11_forwarding,omitempty"`
 }
+
+// CountedOnly names those of a project's forwardings of which a recording has the addresses
+// and the numbers of bytes, and not what passed.
+func CountedOnly(ports, agent, x11 bool) (out []string) {
+	for _, f := range []struct {
+		name string
+		on   bool
+	}{{"ports", ports}, {"agent", agent}, {"X11", x11}} {
+		if f.on {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}

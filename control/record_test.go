@@ -590,3 +590,20 @@ func TestNobodyWaitsForWhatNeverBegan(t *testing.T) {
 		t.Errorf("waits for %+v, %v", late, err)
 	}
 }
+
+// Whoever asks is told of what a recording has the addresses and numbers of bytes alone.
+func TestWhyTellsWhatIsOnlyCounted(t *testing.T) {
+	t.Parallel()
+	s := recordedScene(t)
+	if w := must[api.Why](t, s.alice, "GET", "/v1/why?server=web-1", nil); !w.Recorded || !slices.Equal(w.CountedOnly, []string{"ports", "X11"}) {
+		t.Errorf("got %+v", w)
+	}
+	must[api.Project](t, s.admin, "PATCH", "/v1/projects/"+s.project.ID, api.ProjectPatch{PortForwarding: ptr(false), RecordPatch: api.RecordPatch{X11Forwarding: ptr(false)}})
+	if w := must[api.Why](t, s.alice, "GET", "/v1/why?server=web-1", nil); !w.Recorded || len(w.CountedOnly) != 0 {
+		t.Errorf("got %+v", w)
+	}
+	must[api.Project](t, s.admin, "PATCH", "/v1/projects/"+s.project.ID, api.ProjectPatch{PortForwarding: ptr(true), RecordPatch: api.RecordPatch{Recording: ptr("off")}})
+	if w := must[api.Why](t, s.alice, "GET", "/v1/why?server=web-1", nil); w.Recorded || len(w.CountedOnly) != 0 {
+		t.Errorf("not recorded: %+v", w)
+	}
+}

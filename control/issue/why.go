@@ -50,8 +50,12 @@ func (s *Service) Why(ctx context.Context, by caller.Caller, server, login, user
 	if err != nil {
 		return nil, err
 	}
-	return &api.Why{Allow: true, Reason: d.Sentence + " (" + string(d.Role) + ", by " + d.GrantID + ")", Sudo: sudo,
-		Recorded: t.recorded(), Input: t.recorded() && t.facts.Project.RecordInput}, nil
+	out := &api.Why{Allow: true, Reason: d.Sentence + " (" + string(d.Role) + ", by " + d.GrantID + ")", Sudo: sudo}
+	if p := t.facts.Project; t.recorded() {
+		out.Recorded, out.Input = true, p.RecordInput
+		out.CountedOnly = api.CountedOnly(p.PortForwarding, p.AgentForwarding, p.X11Forwarding)
+	}
+	return out, nil
 }
 
 // sudo adds up what all grants that are in force there let the person run, as

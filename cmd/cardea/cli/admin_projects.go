@@ -81,6 +81,7 @@ func projectCreate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.noteForwarding(p)
 			return showOne(a, p, projectShowColumns())
 		},
 	}
@@ -124,6 +125,7 @@ func projectUpdate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.noteForwarding(p)
 			return showOne(a, p, projectShowColumns())
 		},
 	}

@@ -36,3 +36,16 @@ func recordColumns() []column[api.Project] {
 		{"X11 forwarding", func(p api.Project) string { return yesNo(p.X11Forwarding) }},
 	}
 }
+
+// noteForwarding tells who sets that a project is recorded what of it is not.
+func (a *app) noteForwarding(p api.Project) {
+	counted := api.CountedOnly(p.PortForwarding, p.AgentForwarding, p.X11Forwarding)
+	if p.Recording == "" || p.Recording == "off" || len(counted) == 0 {
+		return
+	}
+	flags := ""
+	for _, name := range counted {
+		flags += map[string]string{"ports": " --port-forwarding=false", "agent": " --agent-forwarding=false", "X11": " --x11-forwarding=false"}[name]
+	}
+	a.say("what is forwarded (%s) is not recorded, but where to and how many bytes; to forbid it type: cardea admin projects update %s%s", strings.Join(counted, ", "), p.Name, flags)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -59,13 +60,17 @@ func (a *app) why(ctx context.Context, o whyOptions) error {
 		{"Reason", func(w api.Why) string { return w.Reason }},
 		{"Hint", func(w api.Why) string { return w.Hint }},
 		{"Recorded", func(w api.Why) string {
+			text := ""
 			switch {
 			case w.Input:
-				return "yes, with what you type"
+				text = "yes, with what you type"
 			case w.Recorded:
-				return "yes"
+				text = "yes"
 			}
-			return ""
+			if len(w.CountedOnly) > 0 {
+				text += "; of what is forwarded (" + strings.Join(w.CountedOnly, ", ") + ") addresses and numbers of bytes alone"
+			}
+			return text
 		}},
 	}, sudoColumns(w.Sudo)...))
 	if err == nil && !w.Allow {
