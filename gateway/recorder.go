@@ -45,6 +45,7 @@ const SpoolDir = "spool"
 // Recorders make the recordings of a gateway, and bring them to their bucket.
 type Recorders struct {
 	gateway string
+	bucket  string // its URL, for the log
 	spool   *spool.Spool
 	upload  *upload.Uploader
 	keys    *recordKeys
@@ -86,7 +87,7 @@ func newRecorders(gateway, stateDir string, opt RecordingOptions, only func(sess
 		return nil, err
 	}
 	return &Recorders{
-		gateway: gateway, spool: s, upload: up, keys: keys, client: client, log: log, jobs: map[string]spool.Job{}, denied: map[string]error{},
+		gateway: gateway, bucket: shownBucket(opt.Bucket), spool: s, upload: up, keys: keys, client: client, log: log, jobs: map[string]spool.Job{}, denied: map[string]error{},
 		store: make(chan struct{}, 1), tell: make(chan struct{}, 1),
 	}, nil
 }
@@ -184,6 +185,7 @@ func (r *Recorders) Run(ctx context.Context) error {
 	parts.Go("wake", r.wakeLoop)
 	parts.Go("store", func(ctx context.Context) error { return r.upload.Run(ctx, r, r.store) })
 	parts.Go("tell", r.tellLoop)
+	parts.Go("probe", r.probeLoop)
 	return parts.Wait()
 }
 
