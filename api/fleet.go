@@ -65,12 +65,16 @@ type Gateway struct {
 	Draining bool   `json:"draining"`
 	Healthy  bool   `json:"healthy"`
 	Health   string `json:"health,omitempty" doc:"why it is not healthy"`
-	Sessions int    `json:"sessions"`
+	Sessions int    `json:"sessions" doc:"as it reported last"`
 	// Records says that it can record now.
 	Records    bool      `json:"records,omitempty"`
 	ReportedAt time.Time `json:"reported_at,omitzero"`
 	CreatedAt  time.Time `json:"created_at"`
 }
+
+// FreshReport is how young a gateway's report must be to be believed: two of them may be
+// lost, since gateways report every two minutes.
+const FreshReport = 5 * time.Minute
 
 // GatewayPatch changes a gateway: PATCH /v1/gateways/{gateway}.
 type GatewayPatch struct {

@@ -223,6 +223,7 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	g.handlers.Wait()
 	flush(g.tellEnd)
 	flush(g.tellRefusals)
+	g.goodbye(ctx)
 	if g.recorders != nil {
 		err = errors.Join(err, g.recorders.Close())
 	}
@@ -263,6 +264,17 @@ func (g *Gateway) drain() {
 			return
 		case <-look.C:
 		}
+	}
+}
+
+// goodbye tells, where this gateway was stopped, that it carries nothing any more: what it
+// said last stands in the list of gateways until it is started again.
+func (g *Gateway) goodbye(ctx context.Context) {
+	if ctx.Err() == nil || g.left() {
+		return
+	}
+	if err := g.reportOnce(context.Background()); err != nil {
+		g.log.Warn("cannot tell the control plane that this gateway has stopped", "error", err)
 	}
 }
 

@@ -186,7 +186,10 @@ func (g *Gateway) carryRecorded(s *session, opened *hello.Opened, log []any) {
 		}
 		told.end(res.Refusals)
 		g.ends.add(ended{s.id, recordedEnd(cause, res, r)})
-		g.log.Info("session ended", append(log, "cause", cause, "sentence", res.Sentence, "up", res.Up, "down", res.Down, "seconds", int(time.Since(began).Seconds()))...)
+		if res.Sentence != "" {
+			log = append(log, "sentence", res.Sentence)
+		}
+		g.log.Info("session ended", append(log, "cause", cause, "up", res.Up, "down", res.Down, "seconds", int(time.Since(began).Seconds()))...)
 	}()
 	defer s.server.Close()
 	s.client.SetWriteDeadline(time.Now().Add(answerTimeout))

@@ -459,6 +459,9 @@ func TestDraining(t *testing.T) {
 		t.Fatal("the gateway does not stop after its last session")
 	}
 	p.end("gse_1")
+	if r := p.lastReport(); !r.Draining || r.Sessions != 0 {
+		t.Errorf("what it told last stands in the list of gateways: %+v", r)
+	}
 }
 
 func TestDrainingEndsAtItsLimit(t *testing.T) {
@@ -473,6 +476,7 @@ func TestDrainingEndsAtItsLimit(t *testing.T) {
 	if got := p.end("gse_1"); got.Cause != "drained" {
 		t.Errorf("reported %+v", got)
 	}
+	eventually(t, "the word that it carries nothing any more", func() bool { return p.lastReport().Sessions == 0 })
 }
 
 func TestTwoHundredAtOnce(t *testing.T) {

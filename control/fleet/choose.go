@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// freshReport is how young a report must be: two of them may be lost, since
-	// gateways report every two minutes.
-	freshReport = 5 * time.Minute
 	// lastResort is how old the newest report may be when nobody has a fresh one:
 	// the reports may be at fault, and not the gateways.
 	lastResort = 24 * time.Hour
@@ -134,7 +131,7 @@ func (c Choice) confirmed(g store.Gateway) bool {
 func (c Choice) order(candidates []store.Gateway) []store.Gateway {
 	var fresh []store.Gateway
 	for _, g := range candidates {
-		if c.Now.Sub(g.ReportedAt) < freshReport {
+		if c.Now.Sub(g.ReportedAt) < api.FreshReport {
 			fresh = append(fresh, g)
 		}
 	}

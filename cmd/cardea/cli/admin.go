@@ -100,6 +100,10 @@ func listRows[T any](ctx context.Context, a *app, path string, query url.Values,
 	if err != nil {
 		return err
 	}
+	if len(rows) == 0 && a.output != asJSON {
+		a.say("%s", nothing(path, query))
+		return nil
+	}
 	return show(a, rows, named(ctx, a, client, rows, columns))
 }
 

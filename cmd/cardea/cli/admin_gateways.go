@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +17,13 @@ func gatewayColumns(a *app) []column[api.Gateway] {
 		{"address", func(g api.Gateway) string { return g.Address }},
 		{"tls address", func(g api.Gateway) string { return g.TLSAddress }},
 		{"state", func(g api.Gateway) string { return g.State }},
-		{"health", func(g api.Gateway) string { return healthOf(g) }},
-		{"sessions", func(g api.Gateway) string { return strconv.Itoa(g.Sessions) }},
+		{"health", func(g api.Gateway) string { return healthOf(g, a.now()) }},
+		{"sessions", func(g api.Gateway) string {
+			if silent(g, a.now()) {
+				return "" // nobody knows
+			}
+			return strconv.Itoa(g.Sessions)
+		}},
 		{"reported", func(g api.Gateway) string { return a.ago(g.ReportedAt) }},
 		{"egress", func(g api.Gateway) string { return strings.Join(g.Egress, ",") }},
 		{"labels", func(g api.Gateway) string { return labels(g.Labels) }},
@@ -25,10 +31,17 @@ func gatewayColumns(a *app) []column[api.Gateway] {
 	}
 }
 
-func healthOf(g api.Gateway) string {
+// silent says that what a gateway told last may not hold any more.
+func silent(g api.Gateway, now time.Time) bool { return now.Sub(g.ReportedAt) >= api.FreshReport }
+
+func healthOf(g api.Gateway, now time.Time) string {
 	switch {
 	case g.ReportedAt.IsZero():
 		return "unknown"
+	case silent(g, now) && g.Draining:
+		return "stopped"
+	case silent(g, now):
+		return "silent"
 	case g.RefuseConnections:
 		return "refuses connections"
 	case g.Draining:

@@ -89,7 +89,7 @@ func TestEveryCommandOfTheDocumentsIsTakenAsPrinted(t *testing.T) {
 		if cmd.DisableFlagParsing || cmd.Name() == "ssh" {
 			return
 		}
-		if err == nil {
+		if err == nil && !slices.Contains(rest, "--help") {
 			err = cmd.ParseFlags(rest)
 		}
 		if errors.Is(err, pflag.ErrHelp) {

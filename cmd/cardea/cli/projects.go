@@ -34,7 +34,12 @@ func (a *app) listProjects(ctx context.Context) error {
 		return err
 	}
 	a.noteAge(age)
-	return show(a, projectsOf(c.Servers), []column[reachable]{
+	rows := projectsOf(c.Servers)
+	if len(rows) == 0 && a.output != asJSON {
+		a.say("no project; a grant in one gives access: ask an administrator, or type: cardea admin grants create --help")
+		return nil
+	}
+	return show(a, rows, []column[reachable]{
 		{"name", func(p reachable) string { return p.Name }},
 		{"login", func(p reachable) string { return p.Login }},
 		{"servers", func(p reachable) string { return strconv.Itoa(p.Servers) }},

@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"net/url"
+	"strings"
+)
+
+// nothing tells a person who asked for a list that is empty what would put something
+// there. path is where the list came from.
+func nothing(path string, query url.Values) string {
+	if len(query) > 0 {
+		return "none fits; to see more leave out flags"
+	}
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	of := "" // the object whose list it is, as it is typed
+	if len(parts) > 3 {
+		of, _ = url.PathUnescape(parts[len(parts)-2])
+	}
+	switch parts[len(parts)-1] {
+	case "groups":
+		return "no group yet; to make one type: cardea admin groups create NAME"
+	case "members":
+		return "nobody is in this group; to add somebody type: cardea admin groups members add " + of + " USER"
+	case "projects":
+		return "no project yet; to make one type: cardea admin projects create NAME"
+	case "grants":
+		return "no group has access to this project; to give one access type: cardea admin grants create " + of + " GROUP"
+	case "entitlements":
+		return "no entitlement yet; to make one type: cardea admin entitlements create --help"
+	case "servers":
+		return "no server yet; to make a token that lets one in type: cardea admin tokens create --kind server --project PROJECT"
+	case "gateways":
+		return "no gateway yet; to make a token that lets one in type: cardea admin tokens create --kind gateway --name NAME --address HOST:PORT"
+	case "enrolment-tokens":
+		return "no token; to make one type: cardea admin tokens create --help"
+	case "enrolment-rules":
+		return "no rule yet; to let instances of a cloud in without tokens type: cardea admin enrolment-rules create --help"
+	case "break-glass":
+		return "there never was one; to begin one type: cardea admin break-glass begin --help"
+	case "recordings":
+		return "no session was recorded; to have those of a project recorded type: cardea admin projects update PROJECT --help"
+	case "gateway-sessions":
+		return "no connection went through a gateway yet; to see the gateways type: cardea admin gateways list"
+	case "revoked-keys":
+		return "no key was revoked by hand; to revoke one type: cardea admin ca revoke --help"
+	}
+	return "there is none"
+}
