@@ -39,6 +39,11 @@ func TestEveryRefusalSaysWhatToTypeNext(t *testing.T) {
 		{"a name that is no login", "POST", "/v1/users", api.NewUser{Name: "alice@example.com"}, api.Invalid, "--login", ""},
 		{"a token for no project", "POST", "/v1/enrolment-tokens", raw(`{"kind":"server"}`), api.Invalid, "project", "cardea admin projects list"},
 		{"a gateway token without an address", "POST", "/v1/enrolment-tokens", raw(`{"kind":"gateway","name":"gw-5"}`), api.Invalid, "address", "--address"},
+		{"a gateway token with a name that is taken", "POST", "/v1/enrolment-tokens", api.NewEnrolmentToken{Kind: "gateway", Name: "gw-1", Address: "192.0.2.8:7234"}, api.Conflict, "a gateway named gw-1", "cardea admin gateways delete gw-1"},
+		{"a gateway's address without a port", "POST", "/v1/enrolment-tokens", api.NewEnrolmentToken{Kind: "gateway", Name: "gw-5", Address: "gw.example.com"}, api.Invalid, "for example gw.example.com:7234", ""},
+		{"a gateway's address inside TLS without a port", "PATCH", "/v1/gateways/gw-1", raw(`{"tls_address":"gw"}`), api.Invalid, "for example gw.example.com:443", ""},
+		{"a gateway's new address without a port", "PATCH", "/v1/gateways/gw-1", raw(`{"address":"gw"}`), api.Invalid, "for example gw.example.com:7234", ""},
+		{"a server's address without a port", "PATCH", "/v1/servers/web-1", raw(`{"address":"10.0.0.7"}`), api.Invalid, "for example 10.0.0.7:22", ""},
 		{"a membership that is over", "PUT", "/v1/groups/ops/members/bob", api.NewMember{Until: s.now().Add(-time.Hour)}, api.Invalid, "in the past", "a time to come"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func (s *Service) UpdateGateway(ctx context.Context, by caller.Caller, ref strin
 	if err != nil {
 		return nil, err
 	}
-	detail, err := checkMachine(in.Name, in.Address, in.State, in.Labels)
+	detail, err := checkMachine(in.Name, in.Address, in.State, in.Labels, gatewayExample)
 	if err != nil {
 		return nil, lookup.Invalid(err)
 	}
@@ -108,5 +108,5 @@ func checkTLSAddress(address string) (string, error) {
 	if address == "" {
 		return "", nil
 	}
-	return checkAddress(address)
+	return checkAddress(address, insideExample)
 }

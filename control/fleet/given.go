@@ -23,12 +23,19 @@ const (
 	minEgressBits4, minEgressBits6 = 8, 16
 )
 
+// Examples of addresses, for whoever gave none.
+const (
+	serverExample  = "10.0.0.7:22"
+	gatewayExample = "gw.example.com:7234"
+	insideExample  = "gw.example.com:443"
+)
+
 // checkAddress returns the canonical form of host:port. A name is checked as a
 // name only; whoever dials it checks what it resolves to.
-func checkAddress(address string) (string, error) {
+func checkAddress(address, example string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", fmt.Errorf("%q is no address; write it as host:port, for example 10.0.0.7:22", lookup.Shown(address))
+		return "", fmt.Errorf("%q is no address; write it as host:port, for example %s", lookup.Shown(address), example)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
@@ -53,7 +60,7 @@ func checkAddress(address string) (string, error) {
 // link-local addresses mean another machine to each one that dials them: a
 // server could make a gateway dial itself, or a cloud's metadata service.
 func checkProposal(address string) (string, error) {
-	address, err := checkAddress(address)
+	address, err := checkAddress(address, serverExample)
 	if err != nil {
 		return "", err
 	}

@@ -38,7 +38,7 @@ func TestAddressesThatAnAdministratorMayGive(t *testing.T) {
 		"$(id):22":                      "",
 		strings.Repeat("a", 64) + ":22": "",
 	} {
-		got, err := checkAddress(in)
+		got, err := checkAddress(in, serverExample)
 		if got != want || (want == "") != (err != nil) {
 			t.Errorf("%q: got %q, %v; want %q", in, got, err, want)
 		}

@@ -97,7 +97,7 @@ func (s *Service) UpdateServer(ctx context.Context, by caller.Caller, ref string
 	if err != nil {
 		return nil, err
 	}
-	detail, err := checkMachine(in.Name, in.Address, in.State, in.Labels)
+	detail, err := checkMachine(in.Name, in.Address, in.State, in.Labels, serverExample)
 	if err != nil {
 		return nil, lookup.Invalid(err)
 	}
@@ -145,8 +145,8 @@ func explainName(err error, kind, name string, asked *string) error {
 }
 
 // checkMachine checks a patch of a server or gateway, makes its address
-// canonical, and tells what it changes.
-func checkMachine(name, address, state *string, labels *map[string]string) (map[string]string, error) {
+// canonical, and tells what it changes. example is an address of its kind.
+func checkMachine(name, address, state *string, labels *map[string]string, example string) (map[string]string, error) {
 	detail := map[string]string{}
 	if name != nil {
 		if err := ident.ServerName(*name); err != nil {
@@ -155,7 +155,7 @@ func checkMachine(name, address, state *string, labels *map[string]string) (map[
 		detail["name"] = *name
 	}
 	if address != nil {
-		canonical, err := checkAddress(*address)
+		canonical, err := checkAddress(*address, example)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -107,7 +108,7 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 		if len(in.AltNames) > 0 || in.HostNames {
 			return t, api.Errorf(api.Invalid, "only a server has alternative names").WithHint("leave out --alt-name and --host-names")
 		}
-		return t, checkGatewayToken(t, in.Project)
+		return t, cmp.Or(checkGatewayToken(t, in.Project), s.noSuchGateway(ctx, t.Name))
 	}
 	if t.TLSAddress != "" {
 		return t, api.Errorf(api.Invalid, "only a gateway is reached inside TLS").WithHint("leave out --tls-address")
@@ -148,7 +149,11 @@ func checkToken(t *store.EnrolmentToken) error {
 	}
 	if t.Address != "" {
 		var err error
-		if t.Address, err = checkAddress(t.Address); err != nil {
+		example := serverExample
+		if t.Kind == store.KindGateway {
+			example = gatewayExample
+		}
+		if t.Address, err = checkAddress(t.Address, example); err != nil {
 			return err
 		}
 	}
@@ -164,6 +169,23 @@ func checkGatewayToken(t store.EnrolmentToken, project string) error {
 		return api.Errorf(api.Invalid, "gateways belong to no project; projects pick them by labels").WithHint("leave out --project")
 	}
 	return nil
+}
+
+// noSuchGateway refuses the name of one that is there: the token would be found worthless
+// by whoever uses it, on another machine.
+func (s *Service) noSuchGateway(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := s.Store.GatewayByName(ctx, name)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return api.Errorf(api.Conflict, "there is a gateway named %s already", name).
+		WithHint("give another --name; or, if this one is to stand in its place, type first: cardea admin gateways delete %s", name)
 }
 
 // Tokens lists them, without their secrets.
