@@ -83,6 +83,8 @@ type Project struct {
 	// UserCA is the project's user CA in authorized_keys form.
 	UserCA    string    `json:"user_ca"`
 	CreatedAt time.Time `json:"created_at"`
+	// BreakGlass is the one that is in force; lists of projects do not have it.
+	BreakGlass *BreakGlass `json:"break_glass,omitempty"`
 }
 
 // ProjectSettings are what an administrator may set on a project.

@@ -12,16 +12,18 @@ type Recording struct {
 	Keeper string `json:"keeper"`
 	User   string `json:"user"`
 	Server string `json:"server"`
-	// UserName and ServerName are what they are called now; empty if they are gone.
-	UserName   string    `json:"user_name,omitempty"`
-	ServerName string    `json:"server_name,omitempty"`
-	Project    string    `json:"project"`
-	Login      string    `json:"login"`
-	Source     string    `json:"source"`
-	StartedAt  time.Time `json:"started_at"`
-	EndedAt    time.Time `json:"ended_at,omitzero" doc:"of the session"`
-	Required   bool      `json:"required"`
-	State      string    `json:"state" enum:"recording,finished,stored,damaged"`
+	// These are what they are called now; empty if they are gone.
+	UserName    string    `json:"user_name,omitempty"`
+	ServerName  string    `json:"server_name,omitempty"`
+	ProjectName string    `json:"project_name,omitempty"`
+	GatewayName string    `json:"gateway_name,omitempty"`
+	Project     string    `json:"project"`
+	Login       string    `json:"login"`
+	Source      string    `json:"source"`
+	StartedAt   time.Time `json:"started_at"`
+	EndedAt     time.Time `json:"ended_at,omitzero" doc:"of the session"`
+	Required    bool      `json:"required"`
+	State       string    `json:"state" enum:"recording,finished,stored,damaged"`
 	// Overdue says that the session is over, and that nobody stores its recording.
 	Overdue   bool      `json:"overdue,omitempty"`
 	ChangedAt time.Time `json:"changed_at"`

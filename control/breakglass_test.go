@@ -55,6 +55,10 @@ func TestABreakGlassReplacesTheGroupsOfAProject(t *testing.T) {
 	if !b.InForce || b.GroupName != "sre" || b.ProjectName != "web" || !b.Until.Equal(s.now().Add(time.Hour)) {
 		t.Fatalf("begun: %+v", b)
 	}
+	running := must[api.Project](t, s.admin, "GET", "/v1/projects/web", nil).BreakGlass
+	if running == nil || *running != b {
+		t.Errorf("the project says %+v", running)
+	}
 	during := s.confirm(s.server)
 	if during.Sources != nil || states(during) != "alice locked, carol active admin, dave active admin" {
 		t.Errorf("during: %s from %v", states(during), during.Sources)
@@ -93,6 +97,9 @@ func TestABreakGlassReplacesTheGroupsOfAProject(t *testing.T) {
 	}
 
 	must[api.BreakGlass](t, s.admin, "DELETE", "/v1/projects/web/break-glass", nil)
+	if p := must[api.Project](t, s.admin, "GET", "/v1/projects/web", nil); p.BreakGlass != nil {
+		t.Errorf("after its end the project says %+v", p.BreakGlass)
+	}
 	after := s.confirm(s.server)
 	if fmt.Sprint(after.Sources) != fmt.Sprint(before.Sources) || states(after) != "alice active, carol locked, dave active" {
 		t.Errorf("after: %s from %v", states(after), after.Sources)

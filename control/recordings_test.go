@@ -69,7 +69,7 @@ func TestARecordingIsToldListedAndFetched(t *testing.T) {
 		}
 	}
 	want := api.Recording{
-		UserName: "alice", ServerName: "web-1", Session: session, Gateway: s.gateway.id, Keeper: s.gateway.id, User: s.alice.session.User, Server: s.server.id, Project: s.project.ID, Login: "alice",
+		UserName: "alice", ServerName: "web-1", ProjectName: "web", GatewayName: "gw-1", Session: session, Gateway: s.gateway.id, Keeper: s.gateway.id, User: s.alice.session.User, Server: s.server.id, Project: s.project.ID, Login: "alice",
 		State: "stored", Segments: 2, Bytes: 9, Place: s.place(session), Head: head, Key: k.ID, Seconds: 60, Cause: "client", Required: true,
 	}
 	for name, got := range map[string]api.Recording{

@@ -134,6 +134,16 @@ func (s *Service) Project(ctx context.Context, ref string) (*api.Project, error)
 		return nil, err
 	}
 	out := projectOf(p, cas[p.ID])
+	b, err := s.Store.ProjectBreakGlass(ctx, p.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return nil, err
+	case b.InForce(s.now()):
+		running := s.breakGlassOf(b)
+		running.ProjectName = p.Name
+		out.BreakGlass = &running
+	}
 	return &out, nil
 }
 

@@ -44,26 +44,29 @@ func (s *Service) List(ctx context.Context, by caller.Caller, mine bool, user st
 	return out, s.name(ctx, out.Items)
 }
 
-// name adds what people and servers are called now. A page has few of either.
+// name adds what the ids of a recording are called now. A page has few of each.
 func (s *Service) name(ctx context.Context, rows []api.Recording) error {
 	known := map[string]string{}
+	name := func(id string, read func() (string, error)) (string, error) {
+		if _, ok := known[id]; !ok {
+			n, err := read()
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return "", err
+			}
+			known[id] = n
+		}
+		return known[id], nil
+	}
 	for i := range rows {
 		r := &rows[i]
-		if _, ok := known[r.User]; !ok {
-			u, err := s.Store.User(ctx, r.User)
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-			known[r.User] = u.Name
+		var errs [4]error
+		r.UserName, errs[0] = name(r.User, func() (string, error) { u, err := s.Store.User(ctx, r.User); return u.Name, err })
+		r.ServerName, errs[1] = name(r.Server, func() (string, error) { v, err := s.Store.Server(ctx, r.Server); return v.Name, err })
+		r.ProjectName, errs[2] = name(r.Project, func() (string, error) { p, err := s.Store.Project(ctx, r.Project); return p.Name, err })
+		r.GatewayName, errs[3] = name(r.Gateway, func() (string, error) { g, err := s.Store.Gateway(ctx, r.Gateway); return g.Name, err })
+		if err := errors.Join(errs[:]...); err != nil {
+			return err
 		}
-		if _, ok := known[r.Server]; !ok {
-			v, err := s.Store.Server(ctx, r.Server)
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-			known[r.Server] = v.Name
-		}
-		r.UserName, r.ServerName = known[r.User], known[r.Server]
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -40,6 +41,15 @@ func breakGlassColumns() []column[api.BreakGlass] {
 		{"reason", func(b api.BreakGlass) string { return b.Reason }},
 		{"id", func(b api.BreakGlass) string { return b.ID }},
 	}
+}
+
+// breakGlassLine says of one that is in force what it changes; "" for none.
+func breakGlassLine(b *api.BreakGlass) string {
+	if b == nil {
+		return ""
+	}
+	group := cmp.Or(b.GroupName, b.Group)
+	return "in force until " + stamp(b.Until) + ": group " + group + " alone may enter (" + b.Role + "), directly, and nothing is recorded; reason: " + b.Reason
 }
 
 func adminBreakGlass(a *app) *cobra.Command {

@@ -27,7 +27,9 @@ func projectColumns() []column[api.Project] {
 }
 
 func projectShowColumns() []column[api.Project] {
-	return append(slices.Concat(projectColumns(), accountColumns(), recordColumns()), column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }})
+	return append(slices.Concat(projectColumns(), accountColumns(), recordColumns()),
+		column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }},
+		column[api.Project]{"break-glass", func(p api.Project) string { return breakGlassLine(p.BreakGlass) }})
 }
 
 func adminProjects(a *app) *cobra.Command {

@@ -79,12 +79,12 @@ func recordingShowColumns() []column[api.Recording] {
 		{"user", func(r api.Recording) string { return cmp.Or(r.UserName, r.User) }},
 		{"login", func(r api.Recording) string { return r.Login }},
 		{"server", func(r api.Recording) string { return cmp.Or(r.ServerName, r.Server) }},
-		{"project", func(r api.Recording) string { return r.Project }},
+		{"project", func(r api.Recording) string { return cmp.Or(r.ProjectName, r.Project) }},
 		{"from", func(r api.Recording) string { return r.Source }},
 		{"started", func(r api.Recording) string { return stamp(r.StartedAt) }},
 		{"ended", func(r api.Recording) string { return stamp(r.EndedAt) }},
 		{"length", lengthOf},
-		{"gateway", func(r api.Recording) string { return r.Gateway }},
+		{"gateway", func(r api.Recording) string { return cmp.Or(r.GatewayName, r.Gateway) }},
 		{"spool given to", func(r api.Recording) string {
 			if r.Keeper == r.Gateway {
 				return ""
