@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +48,7 @@ func newHealth(stateDir string, group *memoryGroup) *health {
 	h := &health{stateDir: stateDir, files: fileLimit()}
 	h.checks.Ready("listening", h.listening)
 	h.checks.Ready("disk", h.disk)
-	h.checks.Ready("memory", func(ctx context.Context) error { return cmp.Or(memory(ctx), group.room()) })
+	h.checks.Ready("memory", group.fits)
 	h.checks.Ready("descriptors", h.descriptors)
 	h.checks.Figures(h.figures(nil))
 	return h

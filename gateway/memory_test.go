@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cardea-ssh/cardea/hello"
 )
 
 // groups writes a tree of control groups.
@@ -38,7 +41,7 @@ func TestTheTightestLimitOfTheControlGroupsCounts(t *testing.T) {
 		"its own": {map[string]string{"proc/self/cgroup": gateway,
 			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.max":     "268435456",
 			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.current": "100000",
-			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.stat":    "anon 7\ninactive_file 40000\nactive_file 3"}, 268435456, 60000},
+			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.stat":    "anon 7\ninactive_file 40000\nactive_file 3"}, 268435456, 59997},
 		"that of the slice above": {map[string]string{"proc/self/cgroup": gateway,
 			"sys/fs/cgroup/system.slice/cardea-gateway.service/memory.max": "268435456",
 			"sys/fs/cgroup/system.slice/memory.max":                        "1000000",
@@ -60,12 +63,86 @@ func TestTheTightestLimitOfTheControlGroupsCounts(t *testing.T) {
 	}
 }
 
-func TestMemoryIsShortFromSevenEighthsOn(t *testing.T) {
-	for used, ok := range map[string]bool{"224": true, "225": false, "broken": true} {
-		root := groups(t, map[string]string{"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": "256", "sys/fs/cgroup/memory.current": used})
+func TestMemoryIsShortNearItsLimit(t *testing.T) {
+	for used, ok := range map[string]bool{"920": true, "921": false, "broken": true} {
+		root := groups(t, map[string]string{"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": "1000", "sys/fs/cgroup/memory.current": used})
 		if err := newMemoryGroup(root).room(); (err == nil) != ok {
-			t.Errorf("%s of 256: %v", used, err)
+			t.Errorf("%s of 1000: %v", used, err)
 		}
+	}
+}
+
+func TestGarbageTurnsNobodyAway(t *testing.T) {
+	const limit, most = 1000 << 20, 650 << 20
+	for name, c := range map[string]struct {
+		used, garbage int64
+		collected     int
+		ok            bool
+	}{
+		"little is in use":                       {most, 0, 0, true},
+		"a little more":                          {most + 1, 0, 1, false},
+		"as much is garbage":                     {most + 1, 1, 1, true},
+		"half is garbage, of all":                {limit / 100 * 92, limit / 2, 1, true},
+		"the kernel is about to kill, whatever":  {limit/100*92 + 1, limit / 2, 0, false},
+		"nearly all is garbage, and not so much": {limit / 100 * 92, limit/100*27 - 1, 1, false},
+	} {
+		collected := 0
+		m := &memoryGroup{limit: limit, used: func() (int64, error) { return c.used, nil }, collect: func() int64 { collected++; return c.garbage }}
+		for range 3 { // one look is for all that come within it
+			if err := m.begin(t.Context(), 1); (err == nil) != c.ok || (err != nil && !errors.Is(err, errNoMemory)) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if collected != c.collected {
+			t.Errorf("%s: collected %d times", name, collected)
+		}
+	}
+}
+
+func TestWhatSessionsMayComeToNeedIsKeptForThem(t *testing.T) {
+	const limit = 256 << 20
+	m := &memoryGroup{limit: limit, used: func() (int64, error) { return 0, nil }}
+	count := 0
+	for m.begin(t.Context(), recordedNeeds) == nil {
+		count++
+	}
+	if want := limit / 100 * promisePercent / recordedNeeds; count != want {
+		t.Errorf("%d recorded sessions begin in 256 MiB, want %d", count, want)
+	}
+	if m.fits(t.Context()) == nil {
+		t.Error("it is said to be ready for another one")
+	}
+	if m.begin(t.Context(), relayedNeeds) != nil {
+		t.Error("what is left is not for a relayed one")
+	}
+	m.end(relayedNeeds)
+	m.end(recordedNeeds)
+	if m.fits(t.Context()) != nil || m.begin(t.Context(), recordedNeeds) != nil {
+		t.Error("one that ended left nothing behind")
+	}
+	if err := (&memoryGroup{}).begin(t.Context(), 1<<50); err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
+}
+
+func TestTheRuntimeHasWhatTheKernelLeavesIt(t *testing.T) {
+	for name, c := range map[string]struct{ used, held, want int64 }{
+		"nothing but the runtime's":           {20, 20, 85},
+		"the kernel has as much":              {40, 20, 65},
+		"the kernel has nearly all":           {90, 10, 25},
+		"pages that the runtime never used":   {10, 30, 85},
+		"a quarter is its own in any case":    {100, 39, 25},
+		"a little more than this is its, too": {100, 41, 26},
+	} {
+		if got := allowance(100<<20, c.used<<20, c.held<<20) >> 20; got != c.want && got != c.want-1 {
+			t.Errorf("%s: %d MiB, want %d", name, got, c.want)
+		}
+	}
+}
+
+func TestSessionsAreToldApartByWhatTheyNeed(t *testing.T) {
+	if r, i, b := memoryOf(hello.Relay, false), memoryOf(hello.Relay, true), memoryOf(hello.Record, false); r >= i || i >= b || b != memoryOf(hello.Record, true) {
+		t.Errorf("%d, %d, %d", r, i, b)
 	}
 }
 

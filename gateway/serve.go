@@ -118,10 +118,12 @@ func (g *Gateway) serve(raw *net.TCPConn, inside bool) {
 		return
 	}
 	g.gate.leave(v)
-	if err := g.memory.room(); err != nil {
+	needs := memoryOf(ticket.Mode, inside)
+	if err := g.memory.begin(context.Background(), needs); err != nil {
 		g.refuse(conn, opened, &refusal{kindBusy, "this gateway has no memory for another session", err}, log...)
 		return
 	}
+	defer g.memory.end(needs)
 	if !g.gate.beginSession() {
 		g.refuse(conn, opened, &refusal{kindBusy, "this gateway has no room for another session", nil}, log...)
 		return

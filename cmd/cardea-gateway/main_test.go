@@ -134,7 +134,11 @@ func newControl(t *testing.T) *control {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.reports = append(c.reports, in)
-		return api.GatewayReportAnswer{Acknowledged: [][]byte{in.SealingKeys[0].ID}, GatewayKeys: keys}, nil
+		answer := api.GatewayReportAnswer{Acknowledged: [][]byte{in.SealingKeys[0].ID}, GatewayKeys: keys}
+		for _, k := range in.RecordingKeys {
+			answer.Recording = append(answer.Recording, k.ID)
+		}
+		return answer, nil
 	})
 	c.On("GET", "/v1/gateway/watch", func(apitest.Call) (any, error) { time.Sleep(200 * time.Millisecond); return nil, nil })
 	c.On("POST", "/v1/gateway/sessions", func(apitest.Call) (any, error) {
@@ -179,6 +183,12 @@ var servingLine = regexp.MustCompile(`msg=serving .*listen=(\S+) health=(\S+)`)
 
 func start(t *testing.T, c *control, files string, args ...string) *process {
 	t.Helper()
+	return startIn(t, c, files, "", args...)
+}
+
+// startIn is start in a control group, if one is given.
+func startIn(t *testing.T, c *control, files, group string, args ...string) *process {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "state")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -193,6 +203,9 @@ func start(t *testing.T, c *control, files string, args ...string) *process {
 		copyFile(t, p.program, os.Args[0])
 	}
 	p.cmd = exec.Command(p.program, all...)
+	if group != "" {
+		p.cmd = exec.Command("/bin/sh", append([]string{"-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, group, p.program}, all...)...)
+	}
 	p.cmd.Env = append(os.Environ(), asGateway+"="+files)
 	// A file and no pipe of ours: the next process has it, too, after this one has ended.
 	log, err := os.Create(string(p.log))
@@ -207,8 +220,8 @@ func start(t *testing.T, c *control, files string, args ...string) *process {
 	go func() { p.gone <- p.cmd.Wait() }()
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
-		if t.Failed() {
-			t.Log(p.log)
+		if text := p.log.String(); t.Failed() {
+			t.Log(text[max(0, len(text)-maxShown):])
 		}
 	})
 	p.wait("the start", func() bool {
@@ -235,15 +248,19 @@ func (p *process) wait(what string, ok func() bool) {
 // call opens a session to server, or returns the refusal.
 func (p *process) call(c *control, server string) (net.Conn, hello.Answer, error) {
 	_, fresh, _ := ed25519.GenerateKey(rand.Reader)
+	return p.callWith(c, fresh, hello.Ticket{Server: "srv_a", Address: server})
+}
+
+// callWith is call with a key and a ticket of the caller's, in which the rest is filled in.
+func (p *process) callWith(c *control, fresh ed25519.PrivateKey, ticket hello.Ticket) (net.Conn, hello.Answer, error) {
 	pub, err := ssh.NewPublicKey(fresh.Public())
 	if err != nil {
 		return nil, hello.Answer{}, err
 	}
 	now := time.Now().Truncate(time.Second)
-	raw, err := hello.SignTicket(c.priv, hello.Ticket{
-		ID: "tkt_1", KeyFingerprint: hello.Fingerprint(pub), User: "usr_a", Session: "ses_a", Server: "srv_a", Login: "alice",
-		Address: server, Gateways: []string{"gw_a"}, IssuedAt: now, Expires: now.Add(hello.TicketLife),
-	})
+	ticket.ID, ticket.KeyFingerprint, ticket.User, ticket.Session, ticket.Login = "tkt_1", hello.Fingerprint(pub), "usr_a", "ses_a", "alice"
+	ticket.Gateways, ticket.IssuedAt, ticket.Expires = []string{"gw_a"}, now, now.Add(hello.TicketLife)
+	raw, err := hello.SignTicket(c.priv, ticket)
 	if err != nil {
 		return nil, hello.Answer{}, err
 	}
@@ -385,6 +402,9 @@ func TestEveryOptionIsAVariableToo(t *testing.T) {
 		t.Errorf("stderr %q", err.String())
 	}
 }
+
+// maxShown bounds how much of a gateway's log a test that fails shows.
+const maxShown = 20 << 10
 
 // patience bounds what a test waits for; machines are busy.
 const patience = 30 * time.Second

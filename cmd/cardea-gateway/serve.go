@@ -259,6 +259,7 @@ func runAll(ctx context.Context, g *gateway.Gateway, up *upgrader, from *inherit
 			return nil
 		})
 	}
+	parts.Go("memory", gateway.KeepMemory)
 	parts.Go("upgrade", func(life context.Context) error {
 		until, cancel := context.WithCancel(life)
 		defer cancel()
