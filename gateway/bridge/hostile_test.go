@@ -313,6 +313,49 @@ func TestAServerOpensNothingThatNobodyAskedFor(t *testing.T) {
 	}
 }
 
+// slow is a recorder that always has something to do.
+type slow struct{ memory }
+
+func (s *slow) Record(e recording.Event) error {
+	if e.Kind == recording.Output {
+		time.Sleep(2 * exitPatience)
+	}
+	return s.memory.Record(e)
+}
+
+// TestAnExitCodeWaitsForNoOutputThatHasNoEnd: sshd does not hold it back either.
+func TestAnExitCodeWaitsForNoOutputThatHasNoEnd(t *testing.T) {
+	t.Parallel()
+	s := newFake(t, func(o *Options) { o.Recorder = &slow{} }, onSession(func(_ *peer, ch ssh.Channel) {
+		for i := 0; ; i++ {
+			if _, err := ch.Write(make([]byte, chunk)); err != nil {
+				return
+			}
+			if i == 10 {
+				ch.SendRequest("exit-status", false, []byte{0, 0, 0, 3})
+			}
+		}
+	}))
+	user := s.goClient(t)
+	defer user.Close()
+	ch, reqs, err := user.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, ch)
+	if ok, err := ch.SendRequest("exec", true, ssh.Marshal(text{"yes & exit 3"})); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	select {
+	case req := <-reqs:
+		if req.Type != "exit-status" {
+			t.Errorf("%s came", req.Type)
+		}
+	case <-time.After(patience):
+		t.Error("no exit code came")
+	}
+}
+
 func TestWhatAServerSaysWronglyDoesNotPass(t *testing.T) {
 	t.Parallel()
 	s := newFake(t, nil, onSession(func(p *peer, ch ssh.Channel) {

@@ -52,6 +52,9 @@ const (
 	// exitPatience is how long an exit code waits for output that came before it: what has
 	// come is here, so it is long enough to see that nobody takes any.
 	exitPatience = 10 * time.Millisecond
+	// exitLimit is how long it waits where output goes on, or is not read: ssh waits for that
+	// in any case, and the code behind it.
+	exitLimit = 2 * time.Second
 	// endPatience is how long the end of a program's output waits for its exit code, where the
 	// user may be waiting for the end.
 	endPatience = 2 * time.Second

@@ -140,11 +140,11 @@ func (c *channel) lastWord(d time.Duration) {
 	}
 }
 
-// settle waits until the output that has come has gone to the user. Output that somebody in
-// the background goes on holding open is not waited for: the exit code of plain ssh does not
-// wait for it either.
+// settle waits until the output that has come has gone to the user, so that the exit code
+// does not overtake it. Output that somebody in the background holds open, or goes on making, is not waited
+// for: sshd does not either. The channel stays until that ends, as it does with sshd.
 func (c *channel) settle() {
-	for {
+	for end := time.Now().Add(exitLimit); time.Now().Before(end); {
 		before := c.progress.Load()
 		patience := time.NewTimer(exitPatience)
 		select {

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardea-ssh/cardea/internal/sshtest"
 	"github.com/cardea-ssh/cardea/recording"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 func TestTheExitCodeArrivesThoughTheOutputEndedBefore(t *testing.T) {
@@ -25,6 +27,45 @@ func TestTheExitCodeArrivesThoughTheOutputEndedBefore(t *testing.T) {
 	cmd.Args = append(cmd.Args, append(s.ssh, "web-1", "echo out; exec >&- 2>&-; cat; exit 0")...)
 	if got := sshtest.Run(t, cmd); got.Stdout != "out\n" {
 		t.Errorf("with an input that waits: %+v", got)
+	}
+}
+
+// TestWhatRunsInTheBackgroundEndsAsWithPlainSSH: ssh waits for whoever holds the output, and
+// for nobody else.
+func TestWhatRunsInTheBackgroundEndsAsWithPlainSSH(t *testing.T) {
+	t.Parallel()
+	s := newReal(t, nil)
+	key, err := os.ReadFile(s.fresh.Write(t, filepath.Join(t.TempDir(), "id")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"id": string(key), "id-cert.pub": sshtest.Line(s.user(s.userCA, s.fresh.PublicKey(), nil)) + "\n",
+		"known_hosts": "@cert-authority * " + sshtest.Line(s.hostCA.PublicKey()) + "\n",
+	} {
+		if err := s.WriteFile("/root/"+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	direct := append(sshtest.Alone(), "-o", "UserKnownHostsFile=/root/known_hosts", "-o", "HostKeyAlias="+sshcert.HostPrincipal(s.server), "-i", "/root/id", "alice@127.0.0.1")
+	for _, tc := range []struct{ options, command, says string }{
+		{"-n", "(sleep 1.5; echo late) & echo hi; exit 3", "hi\nlate\n"},
+		{"-n", "(for i in 1 2 3; do sleep 0.4; echo $i; done) & exit 3", "1\n2\n3\n"},
+		{"-n", "sleep 60 >/dev/null 2>&1 & echo hi; exit 3", "hi\n"},
+		{"-tt", "(sleep 60; echo late) & echo hi; exit 3", "hi\r\n"},
+	} {
+		t.Run(tc.options+" "+tc.command, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			plain := sshtest.Run(t, s.Command(t.Context(), "ssh", append(append([]string{tc.options}, direct...), tc.command)...))
+			got := s.run(tc.options, "web-1", tc.command)
+			if got.Stdout != tc.says || got.Stdout != plain.Stdout || got.Exit != 3 || plain.Exit != 3 {
+				t.Errorf("got %+v, with plain ssh %+v", got, plain)
+			}
+			if took := time.Since(began); took > 40*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
 	}
 }
 
