@@ -105,6 +105,8 @@ type Gateway struct {
 	// In record mode: how a recording is begun, nil where this gateway cannot, and our key.
 	recording beginRecording
 	hostKey   ssh.Signer
+	// beginTime and closeTime, but for tests.
+	beginTime, closeTime time.Duration
 
 	draining atomic.Bool
 	refusing atomic.Bool   // by an administrator's word
@@ -152,6 +154,7 @@ func New(opt Options) (*Gateway, error) {
 
 		complaints: rate.NewLimiter(complaintsPerSecond, complaintsBurst),
 		gate:       newGate(opt.limits),
+		beginTime:  beginTime, closeTime: closeTime,
 	}
 	g.began = g.clock.local()
 	if opt.From != nil {

@@ -152,13 +152,13 @@ func (g *Gateway) record(s *session, claimed api.Claimed, ticket hello.Ticket, k
 // unrecord ends the recording of a session that never began.
 func (s *session) unrecord() {
 	if s.recorded != nil && s.recorded.writer != nil {
-		s.recorded.writer.Close(recording.Ended{Cause: causeRevoked})
+		closeWithin(closeTime, s.recorded.writer, recording.Ended{Cause: causeRevoked})
 	}
 }
 
 // begin begins the recording. A session that has to be recorded and cannot be is refused.
 func (g *Gateway) begin(r *recorded) *refusal {
-	r.writer, r.why = g.recording(r.header, r.order)
+	r.writer, r.why = g.beginWithin(g.beginTime, r)
 	if r.why == nil {
 		return nil
 	}
@@ -168,6 +168,55 @@ func (g *Gateway) begin(r *recorded) *refusal {
 		return &refusal{kindRecord, "this session has to be recorded, and this gateway cannot do that now", r.why}
 	}
 	return nil
+}
+
+const (
+	// beginTime and closeTime bound what a session waits for at its two ends where the
+	// disk does not answer. What is left to do is done when it does, or by the next process.
+	beginTime = 5 * time.Second
+	closeTime = 10 * time.Second
+)
+
+var errDiskHangs = errors.New("the disk does not answer")
+
+// beginWithin begins a recording, or gives up. What begins later is ended at once.
+func (g *Gateway) beginWithin(limit time.Duration, r *recorded) (sessionRecorder, error) {
+	type begun struct {
+		writer sessionRecorder
+		err    error
+	}
+	result := make(chan begun, 1)
+	go func() {
+		w, err := g.recording(r.header, r.order)
+		result <- begun{w, err}
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case b := <-result:
+		return b.writer, b.err
+	case <-timer.C:
+	}
+	go func() {
+		if b := <-result; b.err == nil {
+			b.writer.Close(recording.Ended{Cause: causeError, Sentence: errDiskHangs.Error()})
+		}
+	}()
+	return nil, errDiskHangs
+}
+
+// closeWithin ends a recording, or goes on without waiting for it.
+func closeWithin(limit time.Duration, w sessionRecorder, why recording.Ended) error {
+	done := make(chan error, 1)
+	go func() { done <- w.Close(why) }()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errDiskHangs
+	}
 }
 
 // carryRecorded accepts the client and stands between it and the server until the end.
@@ -180,7 +229,7 @@ func (g *Gateway) carryRecorded(s *session, opened *hello.Opened, log []any) {
 		g.sessions.remove(s)
 		cause := s.ended(res.Cause)
 		if r.writer != nil {
-			if err := r.writer.Close(recording.Ended{Cause: cause, Sentence: res.Sentence}); err != nil {
+			if err := closeWithin(g.closeTime, r.writer, recording.Ended{Cause: cause, Sentence: res.Sentence}); err != nil {
 				g.log.Error("a recording did not end well", "session", s.id, "error", err)
 			}
 		}

@@ -30,8 +30,9 @@ type recordings struct {
 	begun   []recording.Header
 	events  []recording.Event
 	closed  []recording.Ended
-	refuses error // what beginning one is answered with, if set
-	fails   error // what Record is
+	refuses error         // what beginning one is answered with, if set
+	fails   error         // what Record is
+	frozen  chan struct{} // Close waits for it, if set
 }
 
 func (r *recordings) begin(h recording.Header, _ *api.RecordOrder) (sessionRecorder, error) {
@@ -53,6 +54,9 @@ func (r *recordings) Record(e recording.Event) error {
 }
 
 func (r *recordings) Close(e recording.Ended) error {
+	if r.frozen != nil {
+		<-r.frozen
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = append(r.closed, e)
@@ -329,6 +333,35 @@ func TestWhatHasToBeRecordedAndCannotBeDoesNotBegin(t *testing.T) {
 
 func (r *recorder) strangersHost(o *api.RecordOrder) {
 	o.HostCertificate = sshtest.Line(r.host(r.gatewayCA, sshtest.Key(r.t).PublicKey()))
+}
+
+// TestADiskThatNeverAnswersHoldsNoSession: neither one that ends nor one that would begin.
+func TestADiskThatNeverAnswersHoldsNoSession(t *testing.T) {
+	t.Parallel()
+	r := newRecorder(t)
+	thawed := make(chan struct{})
+	r.recordings.frozen = thawed
+	r.gateway.beginTime, r.gateway.closeTime = 200*time.Millisecond, 200*time.Millisecond
+	user, _ := r.connect()
+	if _, err := user.NewSession(); err != nil {
+		t.Fatal(err)
+	}
+	user.Close()
+	r.plane.end("gse_1")
+	eventually(t, "no session", func() bool { return r.gateway.sessions.count() == 0 })
+	r.gateway.recording = func(recording.Header, *api.RecordOrder) (sessionRecorder, error) {
+		<-thawed
+		return r.recordings, nil
+	}
+	if user, a := r.connect(); user != nil || a.Kind != kindRecord {
+		t.Errorf("answered %+v", a)
+	}
+	close(thawed)
+	eventually(t, "both recordings to be closed", func() bool {
+		r.recordings.mu.Lock()
+		defer r.recordings.mu.Unlock()
+		return len(r.recordings.closed) == 2
+	})
 }
 
 func TestWhatMayGoUnrecordedGoesOnAndSaysSo(t *testing.T) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -27,6 +28,10 @@ const (
 	// flushStored bounds what a gateway that stops waits for its bucket. What is left
 	// then is stored by whoever starts next, or imported from the disk.
 	flushStored = 15 * time.Second
+	// closeSpool bounds what it then waits for its disk.
+	closeSpool = 5 * time.Second
+	// lookTime bounds what somebody who asks for figures waits.
+	lookTime = time.Second
 )
 
 // RecordingOptions say where recordings go. Without a Bucket the gateway records nothing.
@@ -56,6 +61,8 @@ type Recorders struct {
 	begun       atomic.Bool   // a session was recorded by this process
 	records     atomic.Bool   // what was reported last
 	waiting     atomic.Int64  // recordings that wait to be finished
+	looking     atomic.Bool   // somebody is at the figures
+	seen        atomic.Pointer[spool.Figures]
 
 	mu     sync.Mutex
 	jobs   map[string]spool.Job // what is being stored, by object
@@ -156,15 +163,39 @@ func (r *Recorders) Records() error {
 // anything can do all that it ever did.
 func (r *Recorders) unable(context.Context) error {
 	err := r.spool.Ready()
-	if f := r.spool.Figures(); err != nil && (r.begun.Load() || f.Waiting+f.Recording > 0) {
+	if err == nil {
+		return nil
+	}
+	if f := r.look(); r.begun.Load() || f.Waiting+f.Recording > 0 {
 		return err
 	}
 	return nil
 }
 
+// look is the spool in figures, or what it was where the disk does not let it tell.
+func (r *Recorders) look() spool.Figures {
+	if !r.looking.CompareAndSwap(false, true) {
+		return *cmp.Or(r.seen.Load(), new(spool.Figures))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f := r.spool.Figures()
+		r.seen.Store(&f)
+		r.looking.Store(false)
+	}()
+	timer := time.NewTimer(lookTime)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	return *cmp.Or(r.seen.Load(), new(spool.Figures))
+}
+
 // figures are what a monitor wants to know.
 func (r *Recorders) figures() map[string]int64 {
-	f, up := r.spool.Figures(), r.upload.Status()
+	f, up := r.look(), r.upload.Status()
 	away := int64(0)
 	if !up.Since.IsZero() {
 		away = int64(time.Since(up.Since) / time.Second)
@@ -186,7 +217,24 @@ func (r *Recorders) Run(ctx context.Context) error {
 	parts.Go("store", func(ctx context.Context) error { return r.upload.Run(ctx, r, r.store) })
 	parts.Go("tell", r.tellLoop)
 	parts.Go("probe", r.probeLoop)
-	return parts.Wait()
+	return within(ctx, closeSpool, parts.Wait)
+}
+
+// within is what do returns, which may hang after ctx has ended: then no longer than limit.
+func within(ctx context.Context, limit time.Duration, do func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- do() }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(limit):
+		return errDiskHangs
+	}
 }
 
 // adoptLoop finishes what others left behind, at the start, when there is a key to do
@@ -288,8 +336,10 @@ func (r *Recorders) done() bool { return len(r.spool.Jobs(r.key())) == 0 && r.wa
 func (r *Recorders) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushStored)
 	defer cancel()
-	r.runUntilDone(ctx, func() bool { return r.upload.Status().Err != nil })
-	return r.spool.Close()
+	return within(ctx, closeSpool, func() error {
+		r.runUntilDone(ctx, func() bool { return r.upload.Status().Err != nil })
+		return r.spool.Close()
+	})
 }
 
 // doneLook is how often somebody who waits for the end looks whether it is there.

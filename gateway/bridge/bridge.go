@@ -50,8 +50,8 @@ type Options struct {
 	// Now is the clock that certificates are judged by; nil means time.Now.
 	Now func() time.Time
 
-	// kexTime and authTime but for tests that cannot wait for them.
-	kexTime, authTime time.Duration
+	// The constants, but for tests that cannot wait for them.
+	kexTime, authTime, recordTime time.Duration
 	// began, in a test, is shown what others do not see.
 	began func(*bridge)
 }
@@ -122,7 +122,7 @@ type bridge struct {
 }
 
 // Run carries one session to its end, and returns when nothing of it is left: both
-// connections are closed and all goroutines are gone. The error is for the log and is nil
+// connections are closed and all goroutines are gone, but those that a hanging Recorder holds. The error is for the log and is nil
 // where the session ended as sessions do.
 func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Log == nil {
@@ -131,9 +131,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.kexTime, o.authTime = cmp.Or(o.kexTime, kexTime), cmp.Or(o.authTime, authTime)
+	o.kexTime, o.authTime, o.recordTime = cmp.Or(o.kexTime, kexTime), cmp.Or(o.authTime, authTime), cmp.Or(o.recordTime, recordTime)
 	b := &bridge{Options: o, slots: make(chan struct{}, maxChannels), ending: make(chan struct{})}
-	b.rec.init(o.Recorder, o.Required)
+	b.rec.init(o.Recorder, o.Required, o.recordTime, func() { b.end(End{CauseError, errHangs.Error()}) })
 	b.user, b.server = newLeg(o.User), newLeg(o.Server)
 	b.user.watchKeys(o.kexTime, b.lateUser)
 	b.server.watchKeys(o.kexTime, b.lateServer)
@@ -161,17 +161,36 @@ func (b *bridge) run(ctx context.Context) error {
 		b.server.Close()
 		b.user.release()
 		b.server.release()
-		b.work.Wait()
+		b.wait()
 		return err
 	}
 	b.serve()
 	<-b.ending
 	b.farewell()
-	b.work.Wait()
+	b.wait()
 	if b.why.Cause == CauseError {
 		return errors.New(b.why.Sentence)
 	}
 	return nil
+}
+
+// wait returns when no goroutine of the session is left, but those that wait for a recorder that
+// does not return. They pass nothing on any more: both connections are closed.
+func (b *bridge) wait() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.work.Wait()
+	}()
+	select {
+	case <-done:
+		return
+	case <-b.rec.hangs:
+	}
+	select {
+	case <-done:
+	case <-time.After(hungTime):
+	}
 }
 
 // ordered is what ctx was ended for.

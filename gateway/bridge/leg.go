@@ -83,7 +83,5 @@ func (l *leg) finish(d time.Duration) {
 	select {
 	case <-gone:
 	case <-timer.C:
-		l.Close()
-		<-gone
 	}
 }

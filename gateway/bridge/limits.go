@@ -12,6 +12,10 @@ const (
 	// exchanged, that is 188 KiB.
 	wideWrites  = 4
 	narrowWrite = 1 << 10
+	// recordTime is how long one event may take. The spool says by itself, and before, that a disk does
+	// not keep up; a write that never returns it cannot end. hungTime is how long others get then.
+	recordTime = 8 * time.Second
+	hungTime   = time.Second
 	// maxAuthTries is how often a user may show a wrong key. The right one is offered first
 	// by the local agent, and by nobody else.
 	maxAuthTries = 3

@@ -88,7 +88,7 @@ func FuzzPolicy(f *testing.F) {
 			}
 			rec := &memory{}
 			b := &bridge{}
-			b.rec.init(rec, true)
+			b.rec.init(rec, true, recordTime, func() {})
 			if v.pass {
 				if err := b.note(1, v.record); err != nil {
 					t.Error(err)

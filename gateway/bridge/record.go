@@ -13,30 +13,45 @@ import (
 // errUnrecorded ends what would have to be recorded and cannot be.
 var errUnrecorded = errors.New("this session cannot be recorded any more, which the project demands, so it ends here")
 
+// errHangs ends a session whose recorder does not return. Where it needed none, it ends as well:
+// somebody waits there with what passes.
+var errHangs = errors.New("the gateway's disk does not answer, so this session ends here")
+
 // recorder puts the events of all goroutines of a session into one order.
 type recorder struct {
 	to       Recorder
 	required bool
 	began    time.Time
+	limit    time.Duration // for one event
+	late     func()        // called once when it is over
 
-	mu  sync.Mutex
-	err error // why nothing is recorded any more; guarded by mu
+	turn  chan struct{} // holds one: whoever records
+	timer *time.Timer   // of whose turn it is
+	err   error         // why nothing is recorded any more; the same
+	once  sync.Once
+	hangs chan struct{} // closed when the recorder does not return
 }
 
-func (r *recorder) init(to Recorder, required bool) {
-	r.to, r.required, r.began = to, required, time.Now()
+func (r *recorder) init(to Recorder, required bool, limit time.Duration, late func()) {
+	*r = recorder{to: to, required: required, began: time.Now(), limit: limit, late: late, turn: make(chan struct{}, 1), hangs: make(chan struct{})}
 }
 
 // write returns when the event is written. An error means that what it tells of must not
 // happen.
 func (r *recorder) write(channel uint32, kind recording.Kind, data []byte) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	select {
+	case r.turn <- struct{}{}:
+	case <-r.hangs:
+		return errHangs
+	}
+	defer func() { <-r.turn }()
 	if r.to == nil && r.required {
 		return errUnrecorded
 	}
 	if r.err == nil && r.to != nil {
+		r.watch()
 		r.err = r.to.Record(recording.Event{At: time.Since(r.began), Channel: channel, Kind: kind, Data: data})
+		r.timer.Stop()
 	}
 	if r.err != nil && r.required {
 		return errUnrecorded
@@ -44,9 +59,37 @@ func (r *recorder) write(channel uint32, kind recording.Kind, data []byte) error
 	return nil
 }
 
+// watch begins the time of one event.
+func (r *recorder) watch() {
+	if r.timer != nil {
+		r.timer.Reset(r.limit)
+		return
+	}
+	r.timer = time.AfterFunc(r.limit, func() {
+		r.once.Do(func() {
+			close(r.hangs)
+			r.late()
+		})
+	})
+}
+
+// hung reports whether a goroutine of the session will not return soon.
+func (r *recorder) hung() bool {
+	select {
+	case <-r.hangs:
+		return true
+	default:
+		return false
+	}
+}
+
+// lost is why nothing is recorded any more.
 func (r *recorder) lost() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if r.hung() {
+		return errHangs
+	}
+	r.turn <- struct{}{}
+	defer func() { <-r.turn }()
 	return r.err
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // goodProbes in a row end the state of a failing disk.
@@ -17,9 +18,28 @@ const probeFile = ".probe"
 // diskHealth remembers that the disk did not keep what it was given. From then on no
 // session begins until the disk has kept something again, several times.
 type diskHealth struct {
-	mu   sync.Mutex
-	err  error // why it is failing; nil: it is not
-	good int   // probes in a row
+	hangs time.Duration // how long it may take
+
+	mu    sync.Mutex
+	err   error // why it is failing; nil: it is not
+	good  int   // probes in a row
+	asked map[*time.Time]struct{}
+}
+
+// ask notes that the disk is asked for something, until its answer is noted.
+func (d *diskHealth) ask() (answered func()) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asked == nil {
+		d.asked = map[*time.Time]struct{}{}
+	}
+	d.asked[&now] = struct{}{}
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.asked, &now)
+	}
 }
 
 func (d *diskHealth) broke(err error) {
@@ -34,6 +54,11 @@ func (d *diskHealth) broke(err error) {
 func (d *diskHealth) failing() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for at := range d.asked {
+		if waits := time.Since(*at); waits > d.hangs {
+			return fmt.Errorf("%w: it has not answered for %s", ErrFailing, waits.Round(time.Second))
+		}
+	}
 	if d.err == nil {
 		return nil
 	}
@@ -45,6 +70,7 @@ func (d *diskHealth) probe(opt Options) {
 	if d.failing() == nil {
 		return
 	}
+	defer d.ask()()
 	path := filepath.Join(opt.Dir, probeFile)
 	os.Remove(path)
 	f, err := opt.open(path)

@@ -85,10 +85,25 @@ func (g *segment) put(b []byte) error {
 	}
 }
 
-// withhold waits while the oldest unsynced byte is older than the limit; g.mu is held.
+// withhold waits while the oldest unsynced byte is older than the limit; g.mu is held. It does not
+// wait for a disk that says nothing at all.
 func (g *segment) withhold() error {
-	limit := g.session.spool.opt.syncLimit
-	for g.err == nil && !g.since.IsZero() && time.Since(g.since) >= limit {
+	s := g.session.spool
+	var end time.Time
+	for g.err == nil && !g.since.IsZero() && time.Since(g.since) >= s.opt.syncLimit {
+		switch {
+		case end.IsZero():
+			end = time.Now().Add(s.opt.hangs)
+			defer time.AfterFunc(s.opt.hangs, func() {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.cond.Broadcast()
+			}).Stop()
+		case !time.Now().Before(end):
+			err := fmt.Errorf("the disk has kept nothing for %s", time.Since(g.since).Round(time.Second))
+			s.disk.broke(err)
+			return g.session.fail(err, 0)
+		}
 		g.cond.Wait()
 	}
 	return g.err
@@ -118,6 +133,7 @@ func (g *segment) sync() {
 	g.mu.Lock()
 	mark, at := g.written, time.Now()
 	g.mu.Unlock()
+	defer g.session.spool.disk.ask()()
 	err := g.file.Sync()
 	if err == nil {
 		g.session.folder.Do(func() { err = g.session.syncFolder() })

@@ -37,7 +37,10 @@ func (x *Session) Create(number int) (recording.Segment, error) {
 		return nil, err
 	}
 	path := filepath.Join(x.entry.dir, recording.SegmentName(number))
-	f, err := x.spool.await(func() (file, error) { return x.spool.opt.open(path) })
+	f, err := x.spool.await(func() (file, error) {
+		defer x.spool.disk.ask()()
+		return x.spool.opt.open(path)
+	})
 	if err != nil {
 		return nil, x.fail(fmt.Errorf("make a segment: %w", x.spool.noRoom(err)), 0)
 	}

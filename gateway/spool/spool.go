@@ -28,6 +28,9 @@ const (
 	// patience is how long a write waits for room before the session is told that there
 	// is none. With what comes after, it ends within ten seconds.
 	patience = 5 * time.Second
+	// hangs is how long a disk may take for what it was asked, before it counts as one that
+	// fails: some never answer. It is counted from SyncLimit on, and ends within ten seconds, too.
+	hangs = 5 * time.Second
 	// lookAgain is how soon a write that waits for room looks for it.
 	lookAgain = 100 * time.Millisecond
 )
@@ -52,6 +55,7 @@ type Options struct {
 	syncEvery time.Duration
 	syncLimit time.Duration
 	patience  time.Duration
+	hangs     time.Duration
 }
 
 // file is what the spool needs of a segment's file.
@@ -123,6 +127,7 @@ func Open(opt Options) (*Spool, error) {
 	orElse(&opt.syncEvery, SyncEvery)
 	orElse(&opt.syncLimit, SyncLimit)
 	orElse(&opt.patience, patience)
+	orElse(&opt.hangs, hangs)
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
@@ -141,6 +146,7 @@ func Open(opt Options) (*Spool, error) {
 	s := &Spool{opt: opt, log: opt.Log, Changed: make(chan struct{}, 1), entries: map[string]*entry{}}
 	s.room.init(opt)
 	s.syncs.init(opt)
+	s.disk.hangs = opt.hangs
 	var err error
 	if s.owner, err = newOwner(opt.Dir); err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
@@ -252,6 +258,7 @@ func (s *Spool) makeFolder(e *entry) error {
 	if _, err := os.Lstat(e.dir); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is there already: %w", e.dir, err)
 	}
+	defer s.disk.ask()()
 	temp := filepath.Join(s.opt.Dir, newMark+e.meta.Session)
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return err
@@ -318,6 +325,7 @@ func (s *Spool) entry(session string) (*entry, error) {
 // save writes meta.json; e.mu is held. What could not be written is tried again.
 func (s *Spool) save(e *entry) error {
 	e.known = false
+	defer s.disk.ask()()
 	err := s.afloat(func() error { return e.meta.write(e.dir) })
 	e.unsaved = err != nil
 	if err != nil {
