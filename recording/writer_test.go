@@ -164,6 +164,8 @@ func TestLimits(t *testing.T) {
 			t.Errorf("faults, %d beyond the limit: %v", extra, more)
 		}
 	}
+	w.mu.Lock() // its timer may run
+	defer w.mu.Unlock()
 	w.number = MaxSegments - 1
 	if err := w.begin(); err != nil {
 		t.Errorf("the last segment: %v", err)
