@@ -8,39 +8,42 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/cardea-ssh/cardea/control/web"
 )
 
-// docsRoutes serve the API's description for machines and for people. Both are
-// made once, when the table is whole, and hold nothing that is secret: the
-// source is public. It must come last.
+// docsRoutes serve the API's description for machines and for people. Each is
+// made when it is first asked for, since that takes longer than all else of a
+// start, and holds nothing that is secret: the source is public. It must come last.
 func docsRoutes(t *table) {
 	fail := (&pages{server: t.server, signin: t.server.signin, web: t.server.web}).fail
-	t.plain(route{Method: "GET", Path: "/openapi.json", Access: Public, Doc: "OpenAPI 3.1"}, t.serve("application/openapi+json", &t.openAPI), fail)
-	t.plain(route{Method: "GET", Path: "/docs", Access: Public, Doc: "The API for people to read"}, t.serve("text/html; charset=utf-8", &t.docs), fail)
-	spec := t.huma.OpenAPI()
+	spec, look := t.huma.OpenAPI(), t.server.web
 	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // the framework's own errors; see problemOf
 		delete(spec.Components.Schemas.Map(), unused)
 	}
-	var err error
-	if t.openAPI, err = json.Marshal(spec); err != nil {
-		t.errs = append(t.errs, fmt.Errorf("write openapi.json: %w", err))
+	document := func() ([]byte, error) { return json.Marshal(spec) }
+	page := func() ([]byte, error) {
+		var b bytes.Buffer
+		err := look.Docs(&b, describe(spec))
+		return b.Bytes(), err
 	}
-	var page bytes.Buffer
-	if err := t.server.web.Docs(&page, describe(spec)); err != nil {
-		t.errs = append(t.errs, err)
-	}
-	t.docs = page.Bytes()
+	t.plain(route{Method: "GET", Path: "/openapi.json", Access: Public, Doc: "OpenAPI 3.1"}, serve("application/openapi+json", document), fail)
+	t.plain(route{Method: "GET", Path: "/docs", Access: Public, Doc: "The API for people to read"}, serve("text/html; charset=utf-8", page), fail)
 }
 
-func (t *table) serve(media string, body *[]byte) func(http.ResponseWriter, *http.Request) error {
+func serve(media string, make func() ([]byte, error)) func(http.ResponseWriter, *http.Request) error {
+	once := sync.OnceValues(make)
 	return func(w http.ResponseWriter, _ *http.Request) error {
+		body, err := once()
+		if err != nil {
+			return fmt.Errorf("describe the API: %w", err)
+		}
 		w.Header().Set("Content-Type", media)
 		w.Header().Set("Content-Security-Policy", pagePolicy)
-		_, err := w.Write(*body)
+		_, err = w.Write(body)
 		return err
 	}
 }

@@ -107,8 +107,6 @@ type table struct {
 	huma   huma.API
 	routes []route
 	errs   []error
-
-	openAPI, docs []byte // of the routes before docsRoutes
 }
 
 // handle adds a route. The package comment tells what In, Out and errors mean.
