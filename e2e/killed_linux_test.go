@@ -18,9 +18,11 @@ const (
 	killVariable, seedVariable = "CARDEA_KILLS", "CARDEA_SEED"
 	killSample, crowdSample    = 3, 6
 	crowdFull                  = 100
-	// killWithin bounds the moment of a kill after the sessions were begun: from before their
-	// first byte to well into their stream.
-	killWithin = 1500 * time.Millisecond
+	// sampleWithin and fullWithin bound the moment of a kill after the sessions were begun: from
+	// before their first byte to well into their stream, with a crowd on two cores.
+	sampleWithin, fullWithin = 1500 * time.Millisecond, 5 * time.Second
+	// killsShown is after how many kills a long run says how far it is.
+	killsShown = 10
 )
 
 // counting prints numbered lines for ever, some at once and some by and by, and is never
@@ -32,9 +34,9 @@ const counting = `i=0; while :; do i=$((i+1)); echo "line $i of $0 $(($i*$i))"; 
 // finishes the recordings, says that they were interrupted, and stores them.
 func TestNothingSeenIsLostWhenTheGatewayIsKilled(t *testing.T) {
 	needs(t)
-	kills, crowd := killSample, crowdSample
+	kills, crowd, within := killSample, crowdSample, sampleWithin
 	if n, err := strconv.Atoi(os.Getenv(killVariable)); err == nil {
-		kills, crowd = n, crowdFull
+		kills, crowd, within = n, crowdFull, fullWithin
 	}
 	seed := uint64(time.Now().UnixNano())
 	if n, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
@@ -51,10 +53,13 @@ func TestNothingSeenIsLostWhenTheGatewayIsKilled(t *testing.T) {
 	known := m.sessions()
 	var sessions, seen int
 	for i := range kills {
-		s, b := m.kill(alice, crowd, time.Duration(rnd.Int64N(int64(killWithin))), known)
+		s, b := m.kill(alice, crowd, time.Duration(rnd.Int64N(int64(within))), known)
 		sessions, seen = sessions+s, seen+b
 		if t.Failed() {
 			t.Fatalf("after %d kills, %d sessions and %d bytes", i+1, sessions, seen)
+		}
+		if (i+1)%killsShown == 0 {
+			t.Logf("%s: %d of %d kills, %d sessions, %d bytes seen", time.Now().Format(time.TimeOnly), i+1, kills, sessions, seen)
 		}
 	}
 	t.Logf("%d kills, %d sessions, %d bytes seen, none lost", kills, sessions, seen)
@@ -102,6 +107,7 @@ func (m *matrix) kill(c column, crowd int, after time.Duration, known map[string
 	m.must(gw.Start(ctx))
 	matched := map[string]bool{}
 	for _, r := range m.storedBy(known) {
+		m.must(os.RemoveAll(m.folder(r.header.Session, "/recordings/"))) // it would be walked through at each kill
 		mark := ""
 		for _, q := range r.requests {
 			if _, after, found := strings.Cut(q.Command, "' "); found {

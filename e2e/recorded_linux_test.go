@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,8 +136,11 @@ func (m *matrix) stored(known map[string]bool) []recorded {
 func (m *matrix) storedBy(known map[string]bool) []recorded {
 	m.t.Helper()
 	for deadline := time.Now().Add(longest); ; time.Sleep(200 * time.Millisecond) {
-		rows, err := api.All[api.GatewaySession](m.t.Context(), m.stage.Client(), "/v1/gateway-sessions", nil)
+		// The newest come first, and a page has more than any test begins at once.
+		var page api.List[api.GatewaySession]
+		_, err := m.stage.Client().Get(m.t.Context(), "/v1/gateway-sessions", url.Values{"limit": {strconv.Itoa(api.MaxPageSize)}}, &page)
 		m.must(err)
+		rows := page.Items
 		slices.Reverse(rows)
 		rows = slices.DeleteFunc(rows, func(s api.GatewaySession) bool {
 			// A gateway that is killed between the claim and the first file has said nothing
