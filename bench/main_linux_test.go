@@ -28,7 +28,7 @@ func TestTheBenchmarksRun(t *testing.T) {
 		}
 	}
 	bin := t.TempDir()
-	if err := buildtest.Build(bin, "../cmd/...", "./nodelay", "."); err != nil {
+	if err := buildtest.BuildReleased(bin, "../cmd/...", "./nodelay", "."); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(bin, "report.json")

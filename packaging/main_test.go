@@ -77,5 +77,5 @@ func prepare(dir string) error {
 			return err
 		}
 	}
-	return buildtest.Build(filepath.Join(dir, "bin"), "../cmd/cardea", "../cmd/cardea-control")
+	return buildtest.BuildReleased(filepath.Join(dir, "bin"), "../cmd/cardea", "../cmd/cardea-control")
 }

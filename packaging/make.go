@@ -16,7 +16,7 @@ const nfpmModule = "github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2"
 
 // buildNFPM builds nfpm, which takes a quarter of a minute the first time.
 func buildNFPM(ctx context.Context, dir string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "install", nfpmModule)
+	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", nfpmModule)
 	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod", "GOOS=", "GOARCH=", "CGO_ENABLED=0")
 	cmd.Dir = dir
 	return filepath.Join(dir, "nfpm"), output(cmd)
