@@ -80,6 +80,9 @@ type DesiredState struct {
 	// Sources are the addresses from which managed users may come (from= in the
 	// principals file); empty means any. Set where a gateway is required.
 	Sources []string `json:"sources,omitempty"`
+	// BreakGlass is the one that is in force, empty if none is. Sessions that began under
+	// another, as their certificates' key ids say, are ended.
+	BreakGlass string `json:"break_glass,omitempty"`
 	// PrincipalSeconds is how long the principals files stay valid without news.
 	PrincipalSeconds int `json:"principal_seconds"`
 }

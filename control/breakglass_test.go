@@ -9,6 +9,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 // brokenScene is a project that requires a gateway, with carol in a group of her own that
@@ -65,6 +66,9 @@ func TestABreakGlassReplacesTheGroupsOfAProject(t *testing.T) {
 	}
 	for _, who := range []*device{carol, dave} {
 		c := must[api.Connection](t, who, "POST", "/v1/connect", f.connect("web-1", ""))
+		if id := certificate(t, c.Certificate).KeyId; during.BreakGlass != b.ID || sshcert.BreakGlassOf(id) != b.ID {
+			t.Errorf("the server hears of %q, and the key id %q of another", during.BreakGlass, id)
+		}
 		if len(c.Routes) != 1 || len(c.Routes[0].Recipients) != 0 || len(c.Ticket) != 0 {
 			t.Errorf("routes %+v, want the server alone", c.Routes)
 		}
@@ -109,8 +113,11 @@ func TestABreakGlassReplacesTheGroupsOfAProject(t *testing.T) {
 			t.Error("the group is still there")
 		}
 	}
-	if c := must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", "")); len(c.Ticket) == 0 || c.Notice != "" {
+	if c := must[api.Connection](t, s.alice, "POST", "/v1/connect", f.connect("web-1", "")); len(c.Ticket) == 0 || c.Notice != "" || sshcert.BreakGlassOf(certificate(t, c.Certificate).KeyId) != "" {
 		t.Errorf("alice, after: %+v", c)
+	}
+	if before.BreakGlass != "" || after.BreakGlass != "" {
+		t.Errorf("the server hears of %q before and %q after", before.BreakGlass, after.BreakGlass)
 	}
 	denied(t, carol, api.NotFound, "POST", "/v1/connect", f.connect("web-1", ""))
 	ends := s.events(audit.BreakGlassEnd)

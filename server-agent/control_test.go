@@ -255,11 +255,12 @@ func (p *plane) certify(w http.ResponseWriter, r *http.Request) {
 	answer(w, api.HostCertificate{Certificate: line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: time.Unix(int64(cert.ValidBefore), 0).UTC()})
 }
 
-// userCert is a certificate as the control plane gives it to a person.
-func (p *plane) userCert(key ssh.PublicKey, login string) *ssh.Certificate {
+// userCert is a certificate as the control plane gives it to a person, under a
+// break-glass or none.
+func (p *plane) userCert(key ssh.PublicKey, user, login, glass string) *ssh.Certificate {
 	p.t.Helper()
 	cert, err := sshcert.BuildUser(sshcert.User{
-		Login: login, ServerID: p.server, ProjectID: p.project, UserID: ident.New(ident.User), SessionID: ident.New(ident.Session), DeviceID: ident.New(ident.Device),
+		Login: login, ServerID: p.server, ProjectID: p.project, UserID: user, BreakGlass: glass, SessionID: ident.New(ident.Session), DeviceID: ident.New(ident.Device),
 		Serial: sshcert.NewSerial(), Issued: time.Now(), Permissions: sshcert.Permissions{PTY: true},
 	}, key)
 	if err == nil {

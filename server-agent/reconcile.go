@@ -106,7 +106,7 @@ func (r *reconciler) apply(ctx context.Context) {
 	r.lookAt, r.lookedWith = time.Now().Add(reconcileEvery), r.lastHeard()
 	confirmed := r.confirmed()
 	want := r.wantAccounts(confirmed)
-	r.endSessions(r.state.Accounts) // like locks, before all that takes time
+	r.endSessions(r.state) // like locks, before all that takes time
 	res, err := r.accounts.Apply(ctx, want)
 	r.tellSteps(res.Done)
 	var left []api.AgentEvent

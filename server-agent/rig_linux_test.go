@@ -17,6 +17,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/faulttest"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 	"github.com/cardea-ssh/cardea/server-agent/accounts"
 	"golang.org/x/crypto/ssh"
@@ -224,11 +225,16 @@ func (r *rig) person(login string, certified bool) person {
 		r.Fatal(err)
 	}
 	if certified {
-		if err := os.WriteFile(key+"-cert.pub", []byte(line(r.p.userCert(public, login))+"\n"), 0o600); err != nil {
-			r.Fatal(err)
-		}
+		r.certify(who, public, ident.New(ident.User), "")
 	}
 	return who
+}
+
+func (r *rig) certify(who person, public ssh.PublicKey, user, glass string) {
+	r.Helper()
+	if err := os.WriteFile(filepath.Join(who.dir, "key-cert.pub"), []byte(line(r.p.userCert(public, user, who.login, glass))+"\n"), 0o600); err != nil {
+		r.Fatal(err)
+	}
 }
 
 func (who person) public(t *rig) string {

@@ -15,17 +15,21 @@ import (
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/server-agent/accounts"
 	"github.com/cardea-ssh/cardea/server-agent/logins"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 // Where several people use one account, ending what one of them does means to
 // end his sessions and nobody else's. Only sshd's log says whose a session is.
+// By the key id it also says which session began under a break-glass: such a one ends
+// with that, also that of somebody who may enter by other grants.
 //
 // On hosts without a journal any local user can write to that log, so a line is
 // believed in one direction only: it can bring somebody under suspicion, and
 // never out of it. A session counts as that of everybody to whom a line has ever
 // ascribed it, and is ended as soon as one of these may not be there. So who writes
-// lines can have others thrown out of the accounts of several people, and of no
-// other: what is ended is the process of a session there (accounts.ErrNotTheirs).
+// lines can have others thrown out, of the accounts of several people or as if by a
+// break-glass, and do no more: what is ended is the process of a session in the account
+// (accounts.ErrNotTheirs).
 
 const (
 	// maxLedger bounds the sessions that are remembered.
@@ -39,12 +43,15 @@ const (
 	doubtFor = 30 * time.Second
 )
 
-// sshSession is one process of sshd's in an account of several people.
+// sshSession is one process of sshd's in an account of several people, or one that began
+// under a break-glass.
 type sshSession struct {
 	PID   int      `json:"pid"`
 	Start string   `json:"start"` // in ticks since the boot
 	Login string   `json:"login"`
 	Users []string `json:"users"`
+	// Glass are the break-glasses under which lines say that it began.
+	Glass []string `json:"glass,omitempty"`
 }
 
 // instance tells a process from a later one of its number.
@@ -59,7 +66,8 @@ type ledger struct {
 	mu      sync.Mutex
 	path    string
 	open    []sshSession               // guarded by mu
-	allowed map[string]map[string]bool // by login, users; guarded by mu
+	allowed map[string]map[string]bool // by login, users; nil while nobody has said; guarded by mu
+	glass   string                     // the break-glass in force, or empty; guarded by mu
 	// doubt are processes that are of no session in the account, and since when that
 	// is known; guarded by mu.
 	doubt   map[instance]time.Time
@@ -88,17 +96,15 @@ func (l *ledger) saw(pid int, e api.AgentEvent) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, of := l.allowed[e.Login]; !of && l.allowed != nil {
+	glass := sshcert.BreakGlassOf(e.KeyID)
+	if _, of := l.allowed[e.Login]; !of && l.allowed != nil && glass == "" {
 		return // an account of one person
 	}
 	for i, s := range l.open {
 		if s.PID == pid && s.Start == start {
-			who := m[1]
-			if len(s.Users) >= maxAscribed {
-				who = tooMany
-			}
-			if !slices.Contains(s.Users, m[1]) && !slices.Contains(s.Users, who) {
-				l.open[i].Users = append(s.Users, who)
+			users, glasses := ascribe(s.Users, m[1]), ascribe(s.Glass, glass)
+			if len(users) > len(s.Users) || len(glasses) > len(s.Glass) {
+				l.open[i].Users, l.open[i].Glass = users, glasses
 				l.save()
 			}
 			return
@@ -106,9 +112,20 @@ func (l *ledger) saw(pid int, e api.AgentEvent) {
 	}
 	l.open = slices.DeleteFunc(l.open, l.gone)
 	if len(l.open) < maxLedger {
-		l.open = append(l.open, sshSession{PID: pid, Start: start, Login: e.Login, Users: []string{m[1]}})
+		l.open = append(l.open, sshSession{PID: pid, Start: start, Login: e.Login, Users: []string{m[1]}, Glass: ascribe(nil, glass)})
 	}
 	l.save()
+}
+
+// ascribe adds to what lines ascribe to a session, if it is new and something.
+func ascribe(all []string, one string) []string {
+	if one != "" && len(all) >= maxAscribed && !slices.Contains(all, one) {
+		one = tooMany
+	}
+	if one == "" || slices.Contains(all, one) {
+		return all
+	}
+	return append(all, one)
 }
 
 func (l *ledger) gone(s sshSession) bool {
@@ -122,8 +139,8 @@ func (l *ledger) save() {
 	}
 }
 
-// rule says who may be in which account from now on.
-func (l *ledger) rule(all []api.Account) {
+// rule says who may be in which account from now on, and which break-glass is in force.
+func (l *ledger) rule(all []api.Account, glass string) {
 	allowed := map[string]map[string]bool{}
 	own := map[string]bool{}
 	for _, a := range all {
@@ -153,7 +170,20 @@ func (l *ledger) rule(all []api.Account) {
 			}
 		}
 	}
-	l.allowed = allowed
+	l.allowed, l.glass = allowed, glass
+}
+
+// over says why a session is to end, or nothing; l.mu is held.
+func (l *ledger) over(s sshSession) string {
+	users, ruled := l.allowed[s.Login]
+	switch {
+	case l.allowed == nil:
+	case ruled && slices.ContainsFunc(s.Users, func(u string) bool { return !users[u] }):
+		return fmt.Sprintf("ended the session of %v, who may not use this account any more", s.Users)
+	case slices.ContainsFunc(s.Glass, func(g string) bool { return g != l.glass }):
+		return fmt.Sprintf("ended the session of %v, which began under a break-glass that is over", s.Users)
+	}
+	return ""
 }
 
 // enforce ends the sessions of people who may not be where they are, and says
@@ -165,8 +195,8 @@ func (l *ledger) enforce() (ended map[string]string, problems []string) {
 	before, doubted := len(l.open), l.doubt
 	l.doubt = map[instance]time.Time{}
 	l.open = slices.DeleteFunc(l.open, func(s sshSession) bool {
-		users, ruled := l.allowed[s.Login]
-		if l.gone(s) || !ruled || !slices.ContainsFunc(s.Users, func(u string) bool { return !users[u] }) {
+		why := l.over(s)
+		if l.gone(s) || why == "" {
 			return l.gone(s)
 		}
 		err := l.end(s.Login, s.PID, s.Start)
@@ -186,7 +216,7 @@ func (l *ledger) enforce() (ended map[string]string, problems []string) {
 			problems = append(problems, fmt.Sprintf("a session in the account %s could not be ended: %v", s.Login, err))
 			return false
 		}
-		ended[s.Login] = fmt.Sprintf("ended the session of %v, who may not use this account any more (process %s)", s.Users, strconv.Itoa(s.PID))
+		ended[s.Login] = fmt.Sprintf("%s (process %s)", why, strconv.Itoa(s.PID))
 		return true
 	})
 	if len(l.open) != before {
@@ -204,8 +234,8 @@ func (l *ledger) doubtful() bool {
 }
 
 // endSessions is the reconciler's part of it.
-func (a *Agent) endSessions(all []api.Account) {
-	a.ledger.rule(all)
+func (a *Agent) endSessions(d api.DesiredState) {
+	a.ledger.rule(d.Accounts, d.BreakGlass)
 	a.enforce()
 }
 

@@ -130,6 +130,51 @@ func TestOneOfSeveralInASharedAccountIsDisabled(t *testing.T) {
 	}
 }
 
+// Ann may enter by a grant of her own, too. What she began under a break-glass ends with
+// that all the same, and what she began by the grant does not.
+func TestADirectSessionEndsWithItsBreakGlass(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sshd()
+	own, glass := r.person("ann", true), r.person("ann", true)
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(glass.public(r)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "brg_aaaaaaaaaaaaaaaaaaaa"
+	r.certify(glass, public, own.user(r), id)
+	state := func(glass string) api.StateVersion {
+		return r.p.set(func(d *api.DesiredState) {
+			d.BreakGlass = glass
+			d.Accounts = []api.Account{{User: own.user(r), Login: "ann", UID: 70010, GID: 70010, FullName: "Ann", State: "active"}}
+		})
+	}
+	v := state(id)
+	r.start()
+	r.p.confirmed(v)
+	r.stay(own, "own")
+	under := r.stay(glass, "glass")
+	r.p.event("the login under it", func(e api.AgentEvent) bool { return e.Kind == "login" && strings.HasSuffix(e.KeyID, ":glass="+id) })
+	r.p.confirmed(state(id))
+	if !r.runs("glass") {
+		t.Error("it ended while the break-glass is in force")
+	}
+	state("")
+	r.thrownOut(under)
+	r.p.event("that it ended", func(e api.AgentEvent) bool {
+		return e.Login == "ann" && strings.Contains(e.Detail, "a break-glass that is over")
+	})
+	if !r.runs("own") {
+		t.Error("what ann began by her own grant ended, too")
+	}
+	late := r.ssh(glass, false, "sleep 1000")
+	if err := late.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.thrownOut(late)
+	r.mayEnter(own, "true")
+}
+
 const noAudit = "4294967295"
 
 // An account of the host's own is used as it is, and left as it was.

@@ -3,6 +3,8 @@ package serveragent
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +31,60 @@ func TestTheLedgerIsBounded(t *testing.T) {
 	}
 }
 
+// A session ends with the break-glass under which it began, whoever's it is, and no other
+// does. What was seen outlives the agent.
+func TestSessionsEndWithTheirBreakGlass(t *testing.T) {
+	path := filepath.Join(t.TempDir(), sessionsFile)
+	var ended []int
+	open := func() *ledger {
+		l := openLedger(path)
+		l.process = func(pid int) (string, bool) { return "4711", true }
+		l.end = func(_ string, pid int, _ string) error { ended = append(ended, pid); return nil }
+		return l
+	}
+	people := []api.Account{{User: "usr_a", Login: "ann", State: "active"}, {Login: "deploy", Shared: true, State: "active", People: []string{"usr_a", "usr_b"}}}
+	login := func(l *ledger, pid int, login, glass string) {
+		l.saw(pid, api.AgentEvent{Kind: "login", Login: login, KeyID: "cardea:user=usr_a:session=x:device=y:login=" + login + glass})
+	}
+	l := open()
+	l.rule(people, "brg_one")
+	login(l, 100, "ann", "")
+	login(l, 101, "ann", ":glass=brg_one")
+	login(l, 102, "deploy", ":glass=brg_one")
+	login(l, 103, "deploy", "")
+	l.enforce()
+	if len(ended) > 0 {
+		t.Errorf("while it is in force %v end", ended)
+	}
+	login(l, 101, "ann", "") // a line that says otherwise changes nothing
+	l = open()
+	l.enforce()
+	if len(ended) > 0 {
+		t.Errorf("before anybody says what is in force %v end", ended)
+	}
+	l.rule(people, "")
+	out, problems := l.enforce()
+	if !slices.Equal(ended, []int{101, 102}) || len(problems) > 0 || !strings.Contains(out["ann"], "break-glass that is over (process 101)") {
+		t.Errorf("%v end: %v %v", ended, out, problems)
+	}
+	// A certificate of then is good for minutes still, and another break-glass is another.
+	login(l, 104, "ann", ":glass=brg_one")
+	l.enforce()
+	l.rule(people, "brg_two")
+	login(l, 105, "ann", ":glass=brg_two")
+	login(l, 106, "ann", ":glass=brg_one")
+	l.enforce()
+	if !slices.Equal(ended[2:], []int{104, 106}) {
+		t.Errorf("%v end", ended)
+	}
+	for i := range 2 * maxAscribed {
+		login(l, 105, "ann", fmt.Sprintf(":glass=brg_%d", i))
+	}
+	if n := len(l.open[slices.IndexFunc(l.open, func(s sshSession) bool { return s.PID == 105 })].Glass); n != maxAscribed+1 {
+		t.Errorf("%d break-glasses are remembered of one session", n)
+	}
+}
+
 // A process that is no session of the account is not ended. It is looked at again
 // for a while, because it may become one, and then forgotten.
 func TestADoubtfulProcessIsForgotten(t *testing.T) {
@@ -36,7 +92,7 @@ func TestADoubtfulProcessIsForgotten(t *testing.T) {
 	l.process = func(int) (string, bool) { return "4711", true }
 	asked := 0
 	l.end = func(string, int, string) error { asked++; return accounts.ErrNotTheirs }
-	l.rule([]api.Account{{Login: "deploy", Shared: true, State: "active", People: []string{"usr_b"}}})
+	l.rule([]api.Account{{Login: "deploy", Shared: true, State: "active", People: []string{"usr_b"}}}, "")
 	l.saw(100, api.AgentEvent{Kind: "login", Login: "deploy", KeyID: "cardea:user=usr_m:session=x"})
 	for range 2 {
 		if ended, problems := l.enforce(); len(ended)+len(problems) > 0 || !l.doubtful() {

@@ -122,6 +122,9 @@ func (t Target) check() error {
 	if t.Lifetime > TargetLifetime {
 		return fmt.Errorf("lifetime %s is above %s", t.Lifetime, TargetLifetime)
 	}
+	if t.BreakGlass != "" {
+		return errors.New("under a break-glass nobody goes through a gateway")
+	}
 	return errors.Join(t.User.check(), ident.Check(t.GatewayID, ident.Gateway))
 }
 

@@ -29,6 +29,9 @@ func (u User) lint(cert *ssh.Certificate) error {
 		return fmt.Errorf("type %d is not a user certificate", cert.CertType)
 	}
 	keyID := fmt.Sprintf("cardea:user=%s:session=%s:device=%s:login=%s", u.UserID, u.SessionID, u.DeviceID, u.Login)
+	if u.BreakGlass != "" {
+		keyID += ":glass=" + u.BreakGlass
+	}
 	if err := lintCommon(cert, u.Serial, keyID, u.Login+"@"+u.ServerID, 0); err != nil {
 		return err
 	}

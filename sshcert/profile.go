@@ -3,6 +3,7 @@ package sshcert
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -34,6 +35,10 @@ type User struct {
 	DeviceID  string // dev_…
 	ProjectID string // prj_…
 	Serial    uint64 // from NewSerial
+	// BreakGlass is the one under which it is issued, brg_…, or empty. It stands in the key
+	// id, which sshd writes into its log: so the server agent knows whom to send away when
+	// the break-glass is over.
+	BreakGlass string
 
 	// Issued is the instant of the decision; the certificate is valid from Backdate before it.
 	Issued time.Time
@@ -103,6 +108,9 @@ func (u User) check() error {
 		ident.Check(u.ServerID, ident.Server), ident.Check(u.ProjectID, ident.Project),
 		ident.Check(u.UserID, ident.User), ident.Check(u.SessionID, ident.Session), ident.Check(u.DeviceID, ident.Device),
 	)
+	if err == nil && u.BreakGlass != "" {
+		err = ident.Check(u.BreakGlass, ident.BreakGlass)
+	}
 	if err != nil {
 		return err
 	}
@@ -134,7 +142,25 @@ func hostKeyID(server string) string { return "cardea:host=" + server }
 // keyID is what sshd writes into its log for every login: ids that the audit log explains,
 // and the login for whoever reads the server's log alone.
 func (u User) keyID() string {
-	return "cardea:user=" + u.UserID + ":session=" + u.SessionID + ":device=" + u.DeviceID + ":login=" + u.Login
+	id := "cardea:user=" + u.UserID + ":session=" + u.SessionID + ":device=" + u.DeviceID + ":login=" + u.Login
+	if u.BreakGlass != "" {
+		id += keyIDGlass + u.BreakGlass
+	}
+	return id
+}
+
+// keyIDGlass stands in the key id before a break-glass. No login has a colon.
+const keyIDGlass = ":glass="
+
+var glassIn = regexp.MustCompile(keyIDGlass + `(brg_[a-z0-9]{1,40})$`)
+
+// BreakGlassOf is the break-glass under which a user's certificate of that key id was
+// issued, or empty.
+func BreakGlassOf(keyID string) string {
+	if m := glassIn.FindStringSubmatch(keyID); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 func (u User) extensions() map[string]string {

@@ -88,6 +88,39 @@ func TestAUserCertificateIsWhatItsFactsSay(t *testing.T) {
 	}
 }
 
+// Sessions that began under a break-glass are known by their key id, and by nothing else.
+func TestAKeyIDNamesTheBreakGlass(t *testing.T) {
+	u := aliceOnWeb1()
+	u.BreakGlass = "brg_aaaaaaaaaaaaaaaaaaaa"
+	cert := buildUser(t, u)
+	if err := Lint(cert, u); err != nil {
+		t.Fatal(err)
+	}
+	if err := Lint(cert, aliceOnWeb1()); err == nil {
+		t.Error("a certificate names a break-glass under which it was not issued")
+	}
+	if err := Lint(buildUser(t, aliceOnWeb1()), u); err == nil {
+		t.Error("a certificate does not name the break-glass")
+	}
+	for id, want := range map[string]string{
+		cert.KeyId:                        u.BreakGlass,
+		buildUser(t, aliceOnWeb1()).KeyId: "",
+		"cardea:user=usr_a:login=x:glass=brg_a:gateway=gw_a": "",
+		"cardea:user=usr_a:login=x:glass=grt_a":              "",
+		"cardea:user=usr_a:login=x:glass=":                   "",
+	} {
+		if got := BreakGlassOf(id); got != want {
+			t.Errorf("of %s: %q", id, got)
+		}
+	}
+	for _, id := range []string{"grt_aaaaaaaaaaaaaaaaaaaa", "brg_a:gateway=gw_a", "brg_A"} {
+		u.BreakGlass = id
+		if _, err := BuildUser(u, newSigner(t).PublicKey()); err == nil {
+			t.Errorf("a certificate under %q", id)
+		}
+	}
+}
+
 func TestAHostCertificateIsWhatItsFactsSay(t *testing.T) {
 	ca, h := newSigner(t), Host{ServerID: "srv_weboneaaaaaaaaaaaaaa", Serial: 7, Issued: issued}
 	cert, err := BuildHost(h, newSigner(t).PublicKey())

@@ -36,6 +36,7 @@ type view struct {
 	hostCAs []string
 	revoked revoked
 	sources []string
+	glass   string // the break-glass in force, or empty
 	sudo    *sudoers
 	leavers map[string][]store.Leaver // by user
 	// ending are the users of whom a membership or a grant has ended just now: the
@@ -64,6 +65,9 @@ func newView(f store.ProjectFacts, now time.Time) (*view, error) {
 	f.Project = f.Project.During(glass, now)
 	v := &view{version: api.StateVersion{Epoch: f.Team.Epoch, Counter: f.Project.Revision}, facts: f}
 	v.ending = map[string]bool{}
+	if glass.InForce(now) {
+		v.glass = glass.ID
+	}
 	byGroup, over := map[string][]int{}, map[string]bool{}
 	for _, g := range f.Grants {
 		over[g.Group] = over[g.Group] || ended(g.Until, now)
@@ -140,7 +144,7 @@ func (v *view) state(server store.Server, demands []store.Demand, now time.Time)
 		Team: v.facts.Team.ID, Project: v.facts.Project.ID, Server: server.ID, Name: server.Name,
 		Version: v.version, IssuedAt: now, Complete: true,
 		Accounts: []api.Account{}, Groups: []api.AccountGroup{},
-		UserCAs: v.userCAs, HostCAs: v.hostCAs, Revoked: v.revoked.of(server.ID), Sources: v.sources,
+		UserCAs: v.userCAs, HostCAs: v.hostCAs, Revoked: v.revoked.of(server.ID), Sources: v.sources, BreakGlass: v.glass,
 		PrincipalSeconds: int(principalLife / time.Second),
 	}
 	matches := make([]bool, len(v.grants))

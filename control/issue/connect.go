@@ -171,7 +171,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	}
 	profile := sshcert.User{
 		Login: d.Login, ServerID: f.Server.ID, UserID: f.User.ID, SessionID: f.Session.ID, DeviceID: f.Device.ID,
-		ProjectID: f.Project.ID, Issued: now, Lifetime: life,
+		ProjectID: f.Project.ID, Issued: now, Lifetime: life, BreakGlass: d.BreakGlass,
 		Permissions: permissions(f.Project),
 	}
 	record := store.Issued{
