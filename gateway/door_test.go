@@ -320,7 +320,8 @@ func TestTheLimitOfASourceIsThatOfTheClientBehindABalancer(t *testing.T) {
 	eventually(t, "the attacker's connections", func() bool {
 		g.gate.mu.Lock()
 		defer g.gate.mu.Unlock()
-		return g.gate.sources[netip.MustParseAddr("203.0.113.9")] == limits.PendingPerSource
+		own := g.gate.sources[netip.MustParseAddr("203.0.113.9")]
+		return own != nil && own.Len() == limits.PendingPerSource
 	})
 	over := from("203.0.113.9")
 	if n, err := io.Copy(io.Discard, over); n > 0 || isTimeout(err) {

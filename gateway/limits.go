@@ -34,8 +34,10 @@ const (
 // Limits bound what strangers can hold.
 type Limits struct {
 	// Pending connections have not yet sent a good hello. Each costs about
-	// 40 KiB at most. When all are taken the oldest makes room: an honest
-	// client sends its hello at once, so the oldest is the one that stalls.
+	// 40 KiB at most. When all are taken the oldest makes room, as an honest client sends
+	// its hello at once: the oldest of the newcomer's own source, if that has its share of
+	// all places already, else of those sources that have more than theirs. So where thousands
+	// come every second they push out each other.
 	Pending int
 	// PendingPerSource lets a storm of 200 connections of one host in, and
 	// leaves an attacker's host an eighth of all.
@@ -74,10 +76,10 @@ type gate struct {
 	limits Limits
 
 	mu      sync.Mutex
-	pending *list.List // of *visitor, oldest first; guarded by mu
-	sources map[netip.Addr]int
-	running int // begin or run
-	begin   int // of these, begin
+	pending *list.List                // of *visitor, oldest first; guarded by mu
+	sources map[netip.Addr]*list.List // the same by their sources
+	running int                       // begin or run
+	begin   int                       // of these, begin
 }
 
 // visitor is a connection that has not sent a good hello.
@@ -85,10 +87,11 @@ type visitor struct {
 	conn   net.Conn
 	source netip.Addr    // zero while that of a balancer's client is not known; guarded by gate.mu
 	place  *list.Element // nil once it has left; guarded by gate.mu
+	own    *list.Element // the place among those of its source
 }
 
 func newGate(l Limits) *gate {
-	return &gate{limits: l, pending: list.New(), sources: map[netip.Addr]int{}}
+	return &gate{limits: l, pending: list.New(), sources: map[netip.Addr]*list.List{}}
 }
 
 // enter admits a connection, or returns nil: then close it without a word. The
@@ -98,13 +101,13 @@ func (g *gate) enter(conn net.Conn, from netip.Addr) *visitor {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	v := &visitor{conn: conn}
+	if g.pending.Len() >= g.limits.Pending && g.mayCount(from) {
+		goes := g.pushedOut(from)
+		g.remove(goes)
+		goes.conn.Close()
+	}
 	if !g.count(v, from) {
 		return nil
-	}
-	if g.pending.Len() >= g.limits.Pending {
-		oldest := g.pending.Front().Value.(*visitor)
-		g.remove(oldest)
-		oldest.conn.Close()
 	}
 	v.place = g.pending.PushBack(v)
 	return v
@@ -117,17 +120,46 @@ func (g *gate) came(v *visitor, from netip.Addr) bool {
 	return v.place != nil && g.count(v, from)
 }
 
-// count adds v to those of its source, if there is room; g.mu is held.
-func (g *gate) count(v *visitor, from netip.Addr) bool {
+// pushedOut is who makes room for one more of a source, where all places are taken; g.mu is held.
+func (g *gate) pushedOut(from netip.Addr) *visitor {
+	share := max(1, g.limits.Pending/max(1, len(g.sources)))
+	if from.IsValid() {
+		if own := g.sources[sourceOf(from)]; own != nil && own.Len() >= share {
+			return own.Front().Value.(*visitor)
+		}
+	}
+	for e := g.pending.Front(); e != nil; e = e.Next() {
+		if v := e.Value.(*visitor); v.own == nil || g.sources[v.source].Len() > share {
+			return v
+		}
+	}
+	return g.pending.Front().Value.(*visitor)
+}
+
+// mayCount says whether one more of a source may come; g.mu is held.
+func (g *gate) mayCount(from netip.Addr) bool {
 	if !from.IsValid() {
 		return true
 	}
-	source := sourceOf(from)
-	if g.sources[source] >= g.limits.PendingPerSource {
+	own := g.sources[sourceOf(from)]
+	return own == nil || own.Len() < g.limits.PendingPerSource
+}
+
+// count adds v to those of its source, if there is room; g.mu is held.
+func (g *gate) count(v *visitor, from netip.Addr) bool {
+	if !g.mayCount(from) {
 		return false
 	}
-	v.source = source
-	g.sources[source]++
+	if !from.IsValid() {
+		return true
+	}
+	v.source = sourceOf(from)
+	own := g.sources[v.source]
+	if own == nil {
+		own = list.New()
+		g.sources[v.source] = own
+	}
+	v.own = own.PushBack(v)
 	return true
 }
 
@@ -147,7 +179,8 @@ func (g *gate) remove(v *visitor) {
 	if !v.source.IsValid() {
 		return
 	}
-	if g.sources[v.source]--; g.sources[v.source] == 0 {
+	own := g.sources[v.source]
+	if own.Remove(v.own); own.Len() == 0 {
 		delete(g.sources, v.source)
 	}
 }

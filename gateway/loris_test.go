@@ -103,8 +103,8 @@ func TestSlowStrangersKeepNobodyOut(t *testing.T) {
 			}
 			g.gate.mu.Lock()
 			defer g.gate.mu.Unlock()
-			for source, n := range g.gate.sources {
-				if n > g.gate.limits.PendingPerSource {
+			for source, own := range g.gate.sources {
+				if n := own.Len(); n > g.gate.limits.PendingPerSource {
 					t.Errorf("%s holds %d places", source, n)
 				}
 			}

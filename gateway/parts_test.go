@@ -69,6 +69,43 @@ func TestTheGateAtItsLimits(t *testing.T) {
 	}
 }
 
+// A crowd that comes again and again pushes out its own, each source at its share, and nobody
+// who came alone; and who has more than his share is pushed out by his own alone.
+func TestACrowdPushesOutItsOwn(t *testing.T) {
+	const places, crowd = 40, 4
+	g := newGate(Limits{Pending: places, PendingPerSource: places / 2, Sessions: 1})
+	alice, bob := new(fakeConn), new(fakeConn)
+	g.enter(alice, netip.MustParseAddr("198.51.100.1"))
+	for i := range 1000 {
+		if g.enter(new(fakeConn), netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + i%crowd)})) == nil {
+			t.Fatalf("number %d of the crowd is refused", i)
+		}
+		if i == places {
+			g.enter(bob, netip.MustParseAddr("198.51.100.2"))
+		}
+	}
+	if alice.closed || bob.closed {
+		t.Error("somebody was pushed out by others, one from each of whose addresses came more")
+	}
+	if g.pending.Len() != places || len(g.sources) != crowd+2 {
+		t.Errorf("%d places are taken by %d sources", g.pending.Len(), len(g.sources))
+	}
+	// As many addresses as places: then it is the oldest.
+	for i := range places {
+		g.enter(new(fakeConn), netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
+	}
+	if !alice.closed || !bob.closed {
+		t.Error("the oldest kept their places")
+	}
+	// One that comes through a balancer counts for nobody until its header has told.
+	g = newGate(Limits{Pending: 1, PendingPerSource: 1, Sessions: 1})
+	first := new(fakeConn)
+	g.enter(first, netip.Addr{})
+	if v := g.enter(new(fakeConn), netip.Addr{}); v == nil || !first.closed || !g.came(v, netip.MustParseAddr("198.51.100.1")) {
+		t.Error("the second of a balancer does not get the first one's place")
+	}
+}
+
 func TestRepeatedHellosAreCountedWithinBounds(t *testing.T) {
 	var r replays
 	now := time.Unix(1000, 0)
