@@ -200,6 +200,7 @@ func (g *Gateway) Run(ctx context.Context, listener *net.TCPListener) error {
 	parts.Go("refusals", func(ctx context.Context) error { return tellAll(ctx, g.refusals.wake, g.tellRefusals) })
 	parts.Go("health", g.healthLoop)
 	parts.Go("peers", g.aliveLoop)
+	parts.Go("memory", g.shedLoop)
 	if g.recorders != nil {
 		parts.Go("recordings", g.recorders.Run)
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -44,6 +43,7 @@ type recorded struct {
 	order    *api.RecordOrder
 	writer   sessionRecorder // nil if it is not recorded, though it should be
 	why      error           // then
+	held     bridge.Held
 }
 
 // recordClaim makes the fresh key with which this gateway goes to the server, and names both
@@ -250,7 +250,7 @@ func (g *Gateway) carryRecorded(s *session, opened *hello.Opened, log []any) {
 	g.log.Info("session started", append(log, "recorded", r.writer != nil)...)
 	o := r.options
 	o.User, o.Server, o.Refused, o.Log = s.client, s.server, told.add, g.log.With("session", s.id)
-	o.Room = func() error { return cmp.Or(memory(s.ctx), g.memory.room()) }
+	o.Held = &r.held
 	if r.writer != nil {
 		o.Recorder = r.writer
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,12 @@ func (r *recordings) Close(e recording.Ended) error {
 	defer r.mu.Unlock()
 	r.closed = append(r.closed, e)
 	return nil
+}
+
+func (r *recordings) ends() []recording.Ended {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.closed)
 }
 
 func (r *recordings) output() (text string) {
@@ -204,6 +211,13 @@ func serveHello(conn net.Conn, config *ssh.ServerConfig) {
 				req.Reply(req.Type == "exec", nil)
 				if req.Type == "exec" {
 					io.WriteString(ch, "hello\n")
+				}
+				if strings.Contains(string(req.Payload), "flood") {
+					go func() {
+						for err := error(nil); err == nil; {
+							_, err = ch.Write(make([]byte, 32<<10))
+						}
+					}()
 				}
 			}
 		}()

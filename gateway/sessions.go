@@ -64,6 +64,13 @@ func (s *session) ended(cause string) string {
 	return s.cause
 }
 
+// isEnded reports whether the session has a cause to end.
+func (s *session) isEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause != ""
+}
+
 // halfEnded notes that one side has said all that it will.
 func (s *session) halfEnded(cause string) {
 	s.ended(cause)
@@ -168,6 +175,12 @@ func (t *sessions) ids() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Collect(maps.Keys(t.live))
+}
+
+func (t *sessions) has(s *session) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.live[s.id] == s
 }
 
 func (t *sessions) all() []*session {

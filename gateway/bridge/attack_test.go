@@ -1,11 +1,9 @@
 package bridge
 
 import (
-	"errors"
 	"io"
 	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,67 +215,56 @@ func TestRequestsBehindOneWithoutAnAnswerAreBounded(t *testing.T) {
 	}
 }
 
-// TestWhatNobodyReadsDoesNotTakeAllMemory: the kernel would choose the gateway, and so every
-// session.
-func TestWhatNobodyReadsDoesNotTakeAllMemory(t *testing.T) {
+// TestWhatWaitsForAReaderIsKnown: the gateway ends the session with the most of it where memory
+// is short.
+func TestWhatWaitsForAReaderIsKnown(t *testing.T) {
 	t.Parallel()
-	full := errors.New("full")
-	for name, tc := range map[string]struct {
-		channels int
-		room     error
-		ends     bool
-	}{
-		"many channels where memory is short":     {manyHeld + 1, full, true},
-		"as many as may wait":                     {manyHeld, full, false},
-		"many channels where there is still some": {manyHeld + 1, nil, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var sent atomic.Int64
-			s := newFake(t, func(o *Options) { o.Room = func() error { return tc.room } }, func(p *peer) {
-				go ssh.DiscardRequests(p.reqs)
-				for nc := range p.chans {
-					ch, reqs, err := nc.Accept()
-					if err != nil {
-						return
-					}
-					go ssh.DiscardRequests(reqs)
-					go func() {
-						block := make([]byte, chunk)
-						for {
-							n, err := ch.Write(block)
-							if sent.Add(int64(n)); err != nil {
-								return
-							}
-						}
-					}()
-				}
-			})
-			c := s.goClient(t)
-			defer c.Close()
-			for range tc.channels {
-				_, reqs, err := c.OpenChannel("direct-tcpip", ssh.Marshal(addressPair{"localhost", 80, "localhost", 1}))
-				if err != nil {
-					break // it has ended
-				}
-				go ssh.DiscardRequests(reqs)
-			}
-			if tc.ends {
-				if e := s.end(); e.Cause != CauseError || !strings.Contains(e.Sentence, "memory") {
-					t.Errorf("ended with %+v", e.Result)
-				}
+	const channels = 5
+	held := new(Held)
+	s := newFake(t, func(o *Options) { o.Held = held }, func(p *peer) {
+		go ssh.DiscardRequests(p.reqs)
+		for nc := range p.chans {
+			ch, reqs, err := nc.Accept()
+			if err != nil {
 				return
 			}
-			for before, end := int64(-1), time.Now().Add(patience); sent.Load() != before && time.Now().Before(end); time.Sleep(3 * heldLook) {
-				before = sent.Load() // until all windows are full
-			}
-			select {
-			case e := <-s.ends:
-				t.Errorf("ended with %+v", e.Result)
-			default:
-			}
-			c.Close()
-			s.end()
-		})
+			go ssh.DiscardRequests(reqs)
+			go func() {
+				ch.Write(make([]byte, 8<<20)) // two windows, what is on its way, and more
+				io.Copy(ch, ch)
+			}()
+		}
+	})
+	c := s.goClient(t)
+	defer c.Close()
+	var all []ssh.Channel
+	for range channels {
+		ch, reqs, err := c.OpenChannel("direct-tcpip", ssh.Marshal(addressPair{"localhost", 80, "localhost", 1}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go ssh.DiscardRequests(reqs)
+		all = append(all, ch)
 	}
+	wait := func(what string, ok func(int64) bool) {
+		t.Helper()
+		for end := time.Now().Add(patience); !ok(held.Bytes()); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: %d bytes wait", what, held.Bytes())
+			}
+		}
+	}
+	const all5 = channels * windowSize
+	wait("while nobody reads", func(n int64) bool { return n > all5*9/10 && n <= all5 })
+	for _, ch := range all {
+		go io.Copy(io.Discard, ch)
+	}
+	wait("when all was read", func(n int64) bool { return n == 0 })
+	// What passes and is read leaves nothing, however much it is.
+	for range 20 {
+		if _, err := all[0].Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait("after more has passed", func(n int64) bool { return n == 0 })
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/cardea-ssh/cardea/sshcert"
 )
 
-// Options are what one session needs. All fields but Recorder, Refused, Log, Room and Now are.
+// Options are what one session needs. All fields but Recorder, Refused, Held, Log and Now are.
 type Options struct {
 	// User is the connection to the user, from the first byte of SSH on; Server the one to
 	// the server. Run closes both.
@@ -44,9 +44,8 @@ type Options struct {
 	// Refused hears of each refusal, at most maxRefusals a session. It must not block.
 	Refused func(Refusal)
 	Log     *slog.Logger
-	// Room fails while memory is short; nil means never. It is asked while many channels
-	// wait for a reader.
-	Room func() error
+	// Held, if not nil, is told how much waits for a reader.
+	Held *Held
 	// Now is the clock that certificates are judged by; nil means time.Now.
 	Now func() time.Time
 
@@ -109,8 +108,7 @@ type bridge struct {
 	refusals     refusals
 	forwards     forwards
 	sessions     sessions
-	held         atomic.Int32                  // pumps that hold something
-	watched      atomic.Bool                   // there is somebody who looks for room
+	holding      holding
 	slots        chan struct{}                 // one for each channel that may live
 	number       atomic.Uint32                 // of the channel that was opened last
 	shown        atomic.Pointer[ssh.PublicKey] // the server's first host key
@@ -137,6 +135,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	b.user, b.server = newLeg(o.User), newLeg(o.Server)
 	b.user.watchKeys(o.kexTime, b.lateUser)
 	b.server.watchKeys(o.kexTime, b.lateServer)
+	if o.Held != nil {
+		o.Held.b.Store(b)
+		defer o.Held.b.Store(nil)
+	}
 	if o.began != nil {
 		o.began(b)
 	}
@@ -240,6 +242,8 @@ func (b *bridge) lateServer() {
 
 // serve starts what carries the session after both handshakes.
 func (b *bridge) serve() {
+	b.rest()
+	b.holding.base.Store(b.holding.idle.Load())
 	b.spawn(func() { b.channels(b.user) })
 	b.spawn(func() { b.channels(b.server) })
 	b.spawn(func() { b.globals(b.user) })

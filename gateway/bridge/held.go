@@ -1,37 +1,84 @@
 package bridge
 
-import "time"
+import (
+	"io"
+	"sync/atomic"
+	"time"
+)
 
-// The library lets each channel have 2 MiB on its way that the other side has not read, and
-// says not how much it has. So where memory is short those sessions end that have many
-// channels waiting for a reader, before the kernel ends all sessions at once.
+// The library lets each channel have a window of 2 MiB on its way that the other side has not
+// read, and says not how much it has. So what came in is compared with what was taken from it.
+
+const (
+	// windowSize is what the library lets a channel have.
+	windowSize = 2 << 20
+	// restTime without anything to pass on is long enough to know that nothing waited when it
+	// began: whoever takes from a channel does so at once, as soon as the machine lets him.
+	restTime = 250 * time.Millisecond
+)
+
+// Held tells how much of a session waits in memory for somebody who reads it. The zero value
+// is of a session that has not begun; it may be asked at any time.
+type Held struct{ b atomic.Pointer[bridge] }
+
+// Bytes is about how much that is.
+func (h *Held) Bytes() int64 {
+	if b := h.b.Load(); b != nil {
+		return b.waiting()
+	}
+	return 0
+}
+
+// holding is what a bridge knows of it.
+type holding struct {
+	pumps  atomic.Int32 // that hold something
+	taken  atomic.Int64 // bytes of data from the library
+	rested atomic.Int64 // when the last of them had nothing any more, since the session began
+	idle   atomic.Int64 // what had come in beyond taken then
+	base   atomic.Int64 // the same, when nothing waited
+}
 
 // hold notes that somebody begins or ends to pass something on.
 func (b *bridge) hold(yes bool) {
+	h := &b.holding
 	if !yes {
-		b.held.Add(-1)
+		if h.pumps.Add(-1) == 0 {
+			b.rest()
+		}
 		return
 	}
-	if b.held.Add(1) > manyHeld && b.Room != nil && b.watched.CompareAndSwap(false, true) {
-		b.spawn(b.watchRoom)
+	if h.pumps.Add(1) == 1 && time.Since(b.rec.began)-time.Duration(h.rested.Load()) > restTime {
+		h.base.Store(h.idle.Load())
 	}
 }
 
-// watchRoom looks for room as long as many wait.
-func (b *bridge) watchRoom() {
-	tick := time.NewTicker(heldLook)
-	defer tick.Stop()
-	defer b.watched.Store(false)
-	for b.held.Load() > manyHeld {
-		if err := b.Room(); err != nil {
-			b.Log.Warn("a session that many channels of wait in is ended", "channels", b.held.Load(), "error", err)
-			b.end(End{CauseError, "the gateway has no memory left, and too much of this session waits to be read"})
-			return
-		}
-		select {
-		case <-b.ending:
-			return
-		case <-tick.C:
-		}
-	}
+// rest notes that nobody has anything to pass on.
+func (b *bridge) rest() {
+	b.holding.idle.Store(b.beyond())
+	b.holding.rested.Store(int64(time.Since(b.rec.began)))
+}
+
+// beyond is what came in and was not taken. Most of it is what the packets have besides data.
+func (b *bridge) beyond() int64 {
+	return b.user.read.Load() + b.server.read.Load() - b.holding.taken.Load()
+}
+
+// waiting is about what the library has: never more than it may have of those who hold
+// something, for what packets have besides grows while much passes.
+func (b *bridge) waiting() int64 {
+	return min(max(b.beyond()-b.holding.base.Load(), 0), int64(b.holding.pumps.Load())*windowSize)
+}
+
+// counted is a channel of which is counted what is taken from it.
+type counted struct {
+	io.Reader
+	taken *atomic.Int64
+}
+
+func (b *bridge) counted(r io.Reader) counted { return counted{r, &b.holding.taken} }
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.taken.Add(int64(n))
+	return n, err
 }

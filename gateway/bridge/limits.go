@@ -23,10 +23,6 @@ const (
 	// directions. A browser behind -D has some dozens. Each may hold a window of 2 MiB each way,
 	// which is what bounds the memory of a session whose streams nobody reads.
 	maxChannels = 256
-	// manyHeld is how many channels may wait for a reader where memory is short: ten programs
-	// at once are what sshd lets one connection have. heldLook is how soon that is seen.
-	manyHeld = 8
-	heldLook = 100 * time.Millisecond
 	// maxEnv is how many variables one channel may set: sshd takes no more.
 	maxEnv = 128
 	// maxWaiting and maxWaitingBytes bound the requests of one channel behind one that has no

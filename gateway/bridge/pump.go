@@ -52,7 +52,7 @@ func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)
 func (c *channel) pumpUp() {
 	<-c.begun
 	tap := c.tap()
-	whole := pump(inputWriter{c}, c.user, func(p []byte) error {
+	whole := pump(inputWriter{c}, c.counted(c.user), func(p []byte) error {
 		c.up.Add(int64(len(p)))
 		return tap.up(p)
 	}, c.hold)
@@ -80,13 +80,13 @@ func (c *channel) pumpDown() {
 		both.Add(1)
 		c.spawn(func() {
 			defer both.Done()
-			pump(errputWriter{c}, c.server.Stderr(), func(p []byte) error {
+			pump(errputWriter{c}, c.counted(c.server.Stderr()), func(p []byte) error {
 				c.down.Add(int64(len(p)))
 				return tap.errput(p)
 			}, busy)
 		})
 	}
-	pump(outputWriter{c}, c.server, func(p []byte) error {
+	pump(outputWriter{c}, c.counted(c.server), func(p []byte) error {
 		c.down.Add(int64(len(p)))
 		return tap.down(p)
 	}, busy)
