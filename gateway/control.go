@@ -121,6 +121,9 @@ func (g *Gateway) accepting(context.Context) error {
 	if g.opt.RefuseConnections || g.refusing.Load() {
 		return errors.New("it is told to refuse connections")
 	}
+	if g.unknown.Load() {
+		return errors.New("the control plane has disabled it, or does not know it")
+	}
 	return nil
 }
 
@@ -170,6 +173,7 @@ func (g *Gateway) watchLoop(ctx context.Context) error {
 			continue
 		}
 		retry, refused = 0, 0
+		g.unknown.Store(false)
 		if !found {
 			continue
 		}
@@ -203,6 +207,7 @@ func (g *Gateway) disowned(err error, refused int) int {
 	}
 	if refused++; refused == disownedAfter {
 		g.log.Error("the control plane no longer knows this gateway: ending its sessions", "sessions", g.sessions.count())
+		g.unknown.Store(true)
 		g.sessions.cutAll(causeRevoked)
 	}
 	return refused

@@ -110,6 +110,7 @@ type Gateway struct {
 
 	draining atomic.Bool
 	refusing atomic.Bool   // by an administrator's word
+	unknown  atomic.Bool   // the control plane does not know it any more, or has disabled it
 	leaving  chan struct{} // closed when the next process takes over
 	closing  func()        // see Leave; read after leaving is closed
 	next     net.Conn      // the same

@@ -3,7 +3,9 @@ package gateway
 import (
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
@@ -35,6 +37,27 @@ func TestAGatewayThatRefusesConnectionsByItsConfigurationSaysSo(t *testing.T) {
 	if readiness(g) != http.StatusServiceUnavailable {
 		t.Error("a balancer is told to send it connections")
 	}
+}
+
+func TestABalancerSendsADisabledGatewayNobodyUntilItIsEnabled(t *testing.T) {
+	p, server := newPlane(t), newSSHD(t)
+	var disabled atomic.Bool
+	p.On("GET", "/v1/gateway/watch", func(apitest.Call) (any, error) {
+		if disabled.Load() {
+			return nil, api.Errorf(api.Denied, "this gateway is disabled")
+		}
+		time.Sleep(10 * time.Millisecond) // a poll that is not long
+		return api.GatewayWatch{GatewayKeys: p.ticketKeys()}, nil
+	})
+	g := runGateway(t, p, nil)
+	disabled.Store(true)
+	eventually(t, "that it is not ready", func() bool { return readiness(g) == http.StatusServiceUnavailable })
+	if _, a := newCaller(t, p, server.addr, g).call(g); a.Accepted || a.Kind != kindDraining {
+		t.Errorf("answer %+v", a) // the client goes to the next one
+	}
+	disabled.Store(false)
+	eventually(t, "readiness", func() bool { return readiness(g) == http.StatusOK })
+	newCaller(t, p, server.addr, g).mustCall(g)
 }
 
 func TestAnAdministratorHasAGatewayRefuseAndTakeConnections(t *testing.T) {
