@@ -38,7 +38,7 @@ func nothing(path string, query url.Values) string {
 	case "break-glass":
 		return "there never was one; to begin one type: cardea admin break-glass begin --help"
 	case "recordings":
-		return "no session was recorded; to have those of a project recorded type: cardea admin projects update PROJECT --help"
+		return "no session was recorded; for administrators, to have those of a project recorded type: cardea admin projects update PROJECT --help"
 	case "gateway-sessions":
 		return "no connection went through a gateway yet; to see the gateways type: cardea admin gateways list"
 	case "revoked-keys":
