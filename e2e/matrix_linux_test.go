@@ -30,8 +30,9 @@ import (
 // The matrix: everything that people do with OpenSSH, through each kind of gateway, must
 // say and end as plain ssh to the same sshd does.
 //
-// By default exit codes are a sample and files are small. This variable, with any value,
-// tries all 256 codes, files of fullBytes, and ansible.
+// By default exit codes are a sample and files are small. This variable tries all 256
+// codes, a long pause, X11, ansible, and files of fullBytes; where it is a number above 1,
+// of so many MiB, for machines that have other work.
 const (
 	matrixVariable = "CARDEA_MATRIX"
 	sampleBytes    = 3 << 20
@@ -53,8 +54,14 @@ func fileBytes() int64 {
 	if os.Getenv(matrixVariable) == "" {
 		return sampleBytes
 	}
+	if mib, err := strconv.ParseInt(os.Getenv(matrixVariable), 10, 32); err == nil && mib > 1 {
+		return mib << 20
+	}
 	return fullBytes
 }
+
+// rekeyLimit gives a file a hundred new keys at most: more take a quarter of an hour.
+func rekeyLimit() string { return strconv.FormatInt(max(1<<20, fileBytes()/100), 10) }
 
 // column is one way to the same sshd.
 type column struct {
@@ -100,7 +107,7 @@ var matrixRows = []row{
 	{name: "a file in, by a pipe", script: `ssh $H sha256sum <$FILE; echo $?`},
 	{name: "a file out, by a pipe", script: `ssh $H 'cat >$HOME/copy.bin' <$FILE; ssh -n $H 'cat copy.bin' | sha256sum | cut -c1-64; echo $SUM; ssh -n $H rm copy.bin`},
 	{name: "a file both ways at once", script: `ssh $H cat <$FILE | sha256sum | cut -c1-64; echo $SUM`},
-	{name: "new keys all the time", script: `ssh -o RekeyLimit=1M $H cat <$FILE | sha256sum | cut -c1-64; echo $SUM`},
+	{name: "new keys all the time", script: `ssh -o RekeyLimit=$REKEY $H cat <$FILE | sha256sum | cut -c1-64; echo $SUM`},
 	{name: "compression", script: `ssh -C $H cat <$FILE | sha256sum | cut -c1-64; echo $SUM`},
 	{name: "scp, by sftp", script: tree + `scp -q -s -p -r tree $H:there && scp -q -s -p -r $H:there back; echo $?; diff -r tree back && echo same; stat -c '%a %Y' back/run.sh; scp -s $H:no-such-file .; echo $?; ssh -n $H rm -r there`},
 	{name: "scp, the old way", script: tree + `scp -q -O -p -r tree $H:there && scp -q -O -p -r $H:there back; echo $?; diff -r tree back && echo same; stat -c '%a %Y' back/run.sh; scp -O $H:no-such-file .; echo $?; ssh -n $H rm -r there`},
@@ -152,6 +159,8 @@ for i in 1 2 3 4 5 6; do (ssh -n -S ./m $H "echo $i; exit $i" >out$i 2>&1; echo 
 ssh -S ./m $H cat <$FILE | sha256sum | cut -c1-64; scp -q -o ControlPath=./m $H:/etc/hostname .; cat hostname; ssh -S ./m -O exit $H 2>/dev/null; echo $?`},
 	{name: "the agent, forwarded and not", script: `ssh -n -A $H 'ssh-add -l | grep -c mine; ssh-add -L' | cut -c1-80; ssh -n -a $H 'echo "<$SSH_AUTH_SOCK>"'; ssh -n $H 'echo "<$SSH_AUTH_SOCK>"'`},
 	{name: "VS Code's way in", script: `printf 'echo begun; uname -s; exit 0\n' | ssh -T -D 127.0.0.1:$P $H bash`},
+	{name: "an editor's two windows, a pause, and one opened again", do: (*matrix).windows},
+	{name: "X11", do: (*matrix).x11},
 	{name: "keep-alives", script: `ssh -n -o ServerAliveInterval=1 -o ServerAliveCountMax=2 $H 'sleep 3; echo there'`},
 	{name: "ten at once", script: `for i in 0 1 2 3 4 5 6 7 8 9; do ssh -n $H "echo $i" >out$i 2>&1 & done; wait; cat out*`},
 	{name: "ansible, to several", do: (*matrix).ansible},
@@ -359,7 +368,7 @@ func (m *matrix) shell(c column, dir, script string) outcome {
 }
 
 func (m *matrix) variables(c column) []string {
-	return []string{"H=web-1", "H2=web-2", "FILE=" + m.file, "SUM=" + m.sum, "CODES=" + sampleCodes(), "P=" + strconv.Itoa(c.port), "TERM=xterm", "LC_ALL=C.UTF-8", "SSH_AUTH_SOCK=" + m.agent}
+	return []string{"H=web-1", "H2=web-2", "FILE=" + m.file, "SUM=" + m.sum, "CODES=" + sampleCodes(), "REKEY=" + rekeyLimit(), "P=" + strconv.Itoa(c.port), "TERM=xterm", "LC_ALL=C.UTF-8", "SSH_AUTH_SOCK=" + m.agent}
 }
 
 // told is what everybody is told who is recorded.

@@ -53,7 +53,7 @@ func newWorld(t testing.TB) *world {
 //
 //	gateways=N          how many there are (1)
 //	gateway=required    the project's setting
-//	forwarding=yes      the project allows it, of ports and of agents
+//	forwarding=yes      the project allows it: of ports, of agents and of X11
 //	balancer=haproxy    one address for all gateways, and haproxy behind it
 //	recording=required  the project's setting
 //	database=postgres   in place of SQLite
@@ -97,7 +97,7 @@ func (w *world) raise(ctx context.Context, words ...string) {
 			project.RecordSettings = api.RecordSettings{Recording: value, Recipients: []string{identity.Recipient().String()}}
 			opt.Control = append(opt.Control, "CARDEA_RECORDINGS=file://"+filepath.Join(dir, "gw-1", "recordings"))
 		case "forwarding":
-			project.PortForwarding, project.AgentForwarding = true, true
+			project.PortForwarding, project.AgentForwarding, project.X11Forwarding = true, true, true
 		case "database":
 			if value != "postgres" {
 				w.t.Fatalf("no database %q", value)
