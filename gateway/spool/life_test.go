@@ -1,9 +1,13 @@
 package spool
 
 import (
+	"errors"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/cardea-ssh/cardea/recording"
 )
 
 // world is a recording, its folder and the bucket, as far as the life of it goes.
@@ -142,5 +146,60 @@ func TestAReportFitsWhatTheControlPlaneTakes(t *testing.T) {
 	r := m.report()
 	if len(m.Faults) != maxFaults || len(r.Fault) > maxFault || strings.ContainsRune(r.Fault, '\x1b') || !strings.HasPrefix(r.Fault, "5 bytes are lost") {
 		t.Errorf("%d faults, %q", len(m.Faults), r.Fault)
+	}
+}
+
+// What could not be written down is written down as soon as the disk takes it, without
+// anything else that happens to the recording.
+func TestHowFarARecordingIsIsWrittenDownInTheEnd(t *testing.T) {
+	r := newRig(t)
+	s := r.open(nil)
+	defer s.Close()
+	rec := r.begin(s, 0)
+	if err := errors.Join(rec.say("x"), rec.Close(recording.Ended{Cause: "client"}), rec.session.Finish("client", r.key)); err != nil {
+		t.Fatal(err)
+	}
+	dir := rec.session.entry.dir
+	without := func(do func() error) error {
+		t.Helper()
+		if err := os.Rename(dir, dir+".away"); err != nil {
+			t.Fatal(err)
+		}
+		err := do()
+		s.look()
+		if err := os.Rename(dir+".away", dir); err != nil {
+			t.Fatal(err)
+		}
+		s.look()
+		return err
+	}
+	job := func(do Action) Job {
+		t.Helper()
+		for _, j := range s.Jobs(r.key) {
+			if j.Do == do {
+				return j
+			}
+		}
+		t.Fatalf("there is no job %q", do)
+		return Job{}
+	}
+	tell := job(Tell)
+	if err := without(func() error { return s.Told(tell) }); err == nil {
+		t.Error("it is told of what nobody could write down")
+	}
+	if m, err := readMeta(dir); err != nil || m.Told != digest(tell.Report) {
+		t.Errorf("on the disk is %+v, %v", m, err)
+	}
+	store := job(StoreSegment)
+	if err := without(func() error { return s.Stored(store, store.Size, store.SHA256) }); err == nil {
+		t.Error("it is stored of what nobody could write down")
+	}
+	job(StoreSegment) // once more, which changes nothing in the bucket
+	r.drain(s)
+	if report := r.verify(rec.origin); !report.Whole() {
+		t.Errorf("%+v", report)
+	}
+	if left := folders(t, r.dir); len(left) != 0 {
+		t.Errorf("the spool still has %v", left)
 	}
 }

@@ -36,6 +36,31 @@ func Is(dir string) (bool, error) {
 	}), nil
 }
 
+// lostAndFound is what a file system of its own has in its root.
+const lostAndFound = "lost+found"
+
+// claim makes a folder a spool, if it is one already or empty. Another one is of somebody
+// else, who may have names like ours in it.
+func claim(dir string) error {
+	is, err := Is(dir)
+	if err != nil {
+		return err
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	foreign := slices.IndexFunc(names, func(n fs.DirEntry) bool { return n.Name() != lostAndFound })
+	if !is && foreign >= 0 {
+		return fmt.Errorf("%s is no spool and has something in it (%s): name a folder that is empty, or not there yet", dir, ident.Text(names[foreign].Name()))
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // owner is a process that takes part in a spool. It lives while it holds the lock on
 // its file: the kernel lets go of that when the process dies, however it does.
 type owner struct {

@@ -3,7 +3,9 @@ package spool
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,7 +59,7 @@ func TestADiskFromElsewhereLeadsNowhere(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoRecordingStaysWhereItIs: somebody may name a folder that is no spool.
+// TestWhatIsNoRecordingStaysWhereItIs: somebody may have put something of his own into a spool.
 func TestWhatIsNoRecordingStaysWhereItIs(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -68,6 +70,7 @@ func TestWhatIsNoRecordingStaysWhereItIs(t *testing.T) {
 		need(t, os.WriteFile(file, nil, 0o600))
 		others = append(others, file)
 	}
+	layOut(t, r.dir, lockFile)
 	s := r.open(nil)
 	defer s.Close()
 	if n, err := s.Recover(r.key); n != 0 || err != nil {
@@ -87,5 +90,77 @@ func need(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Somebody else's folder is not taken for a spool, whatever is in it; a new disk is.
+func TestAFolderOfSomebodyElseIsNoSpool(t *testing.T) {
+	for name, there := range map[string][]string{
+		"a program's folder":         {"postgresql/"},
+		"a file":                     {"notes.txt"},
+		"names like ours":            {".new-release/", ".gone-fishing/"},
+		"beside what a new disk has": {"lost+found/", "x/"},
+		"a lock that is a folder":    {".lock/"},
+	} {
+		dir := t.TempDir()
+		there = append(there, ".gone-gse_aaaaaaaaaaaaaaaaaaaa/")
+		layOut(t, dir, there...)
+		s, err := Open(Options{Dir: dir, free: plenty})
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "no spool") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if left, _ := os.ReadDir(dir); len(left) != len(there) {
+			t.Errorf("%s: %v is left", name, left)
+		}
+	}
+	for name, there := range map[string][]string{
+		"an empty one": nil, "the root of a new disk": {"lost+found/"}, "a spool of before": {".lock", "quarantine/"}, "a recording": {"gse_aaaaaaaaaaaaaaaaaaaa/"},
+	} {
+		dir := t.TempDir()
+		layOut(t, dir, there...)
+		for range 2 { // the first may have died before it did anything
+			s, err := Open(Options{Dir: dir, free: plenty})
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			defer s.Close()
+		}
+	}
+}
+
+// In a spool, too, nothing is removed but what this program made.
+func TestWhatOnlyLooksLikeOursIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	layOut(t, dir, ".lock", ".new-release/", ".gone-fishing/", ".gone-gse_aaaaaaaaaaaaaaaaaaaa", ".new-gse_aaaaaaaaaaaaaaaaaaaa/", ".gone-gse_bbbbbbbbbbbbbbbbbbbb/")
+	old := time.Now().Add(-2 * sweepAge)
+	for _, n := range []string{".new-release", ".new-gse_aaaaaaaaaaaaaaaaaaaa"} {
+		need(t, os.Chtimes(filepath.Join(dir, n), old, old))
+	}
+	s, err := Open(Options{Dir: dir, free: plenty})
+	need(t, err)
+	defer s.Close()
+	_, err = s.Recover(nil)
+	need(t, err)
+	for n, want := range map[string]bool{
+		".new-release": true, ".gone-fishing": true, ".gone-gse_aaaaaaaaaaaaaaaaaaaa": true, ".new-gse_aaaaaaaaaaaaaaaaaaaa": false, ".gone-gse_bbbbbbbbbbbbbbbbbbbb": false,
+	} {
+		if exists(filepath.Join(dir, n)) != want {
+			t.Errorf("%s is there: %v", n, !want)
+		}
+	}
+}
+
+// layOut makes files, and folders where a name ends in a slash.
+func layOut(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	for _, n := range names {
+		if strings.HasSuffix(n, "/") {
+			need(t, os.Mkdir(filepath.Join(dir, n), 0o700))
+		} else {
+			need(t, os.WriteFile(filepath.Join(dir, n), nil, 0o600))
+		}
 	}
 }

@@ -67,7 +67,7 @@ func (s *Spool) adopt() error {
 			if name != s.owner.name && !alive(s.opt.Dir, name) {
 				os.Remove(filepath.Join(s.opt.Dir, name))
 			}
-		case s.opt.Only == nil && (strings.HasPrefix(name, newMark) || strings.HasPrefix(name, goneMark)):
+		case s.opt.Only == nil && n.IsDir() && isOurs(name):
 			s.sweep(name)
 		case name[0] == '.' || name == quarantineDir || !n.IsDir() || !s.mine(name):
 		case ident.Check(name, ident.GatewaySession) != nil:
@@ -85,6 +85,15 @@ func (s *Spool) adopt() error {
 // sweepAge is how old a folder must be that nobody has given a name yet: making one
 // takes milliseconds.
 const sweepAge = time.Hour
+
+// isOurs tells the name of a folder that is being made or removed.
+func isOurs(name string) bool {
+	session, is := strings.CutPrefix(name, newMark)
+	if !is {
+		session, is = strings.CutPrefix(name, goneMark)
+	}
+	return is && checkID(session, ident.GatewaySession) == nil
+}
 
 // sweep removes what a death in the middle of making or removing a folder left.
 func (s *Spool) sweep(name string) {

@@ -119,7 +119,8 @@ func (m *Meta) add(seg Segment) {
 	m.Segments = append(m.Segments[:at], append([]Segment{seg}, m.Segments[at:]...)...)
 }
 
-// hashed reads a segment's file.
+// hashed reads a segment's file. The link at its end is no substitute: it is a hash over
+// frames, each with the link before, and to check it costs as much as this does.
 func hashed(dir string, number int) (Segment, error) {
 	f, err := openPlain(filepath.Join(dir, recording.SegmentName(number)), os.O_RDONLY)
 	if err != nil {

@@ -147,8 +147,11 @@ func Open(opt Options) (*Spool, error) {
 	s.room.init(opt)
 	s.syncs.init(opt)
 	s.disk.hangs = opt.hangs
-	var err error
-	if s.owner, err = newOwner(opt.Dir); err != nil {
+	err := claim(opt.Dir)
+	if err == nil {
+		s.owner, err = newOwner(opt.Dir)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
 	s.lookAside()
