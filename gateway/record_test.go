@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -347,6 +349,71 @@ func TestWhatHasToBeRecordedAndCannotBeDoesNotBegin(t *testing.T) {
 
 func (r *recorder) strangersHost(o *api.RecordOrder) {
 	o.HostCertificate = sshtest.Line(r.host(r.gatewayCA, sshtest.Key(r.t).PublicKey()))
+}
+
+// TestNothingOfTheWayToTheServerIsKept: the key with which a gateway goes to a server, and its
+// certificate, are in memory alone.
+func TestNothingOfTheWayToTheServerIsKept(t *testing.T) {
+	t.Parallel()
+	r := newRecorder(t)
+	files := func() map[string]string {
+		out := map[string]string{}
+		err := filepath.WalkDir(r.gateway.opt.StateDir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			out[path] = string(text)
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return out
+	}
+	var certificate string
+	r.order = func(o *api.RecordOrder) { certificate = o.TargetCertificate }
+	var log logText
+	r.gateway.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	before := files()
+	user, _ := r.connect()
+	session, err := user.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Start("greet"); err != nil {
+		t.Fatal(err)
+	}
+	if during := files(); !maps.Equal(before, during) {
+		t.Errorf("while the session lives there are %d files, before %d, or others", len(during), len(before))
+	}
+	user.Close()
+	r.plane.end("gse_1")
+	if after := files(); !maps.Equal(before, after) {
+		t.Errorf("after the session there are %d files, before %d, or others", len(after), len(before))
+	}
+	blob := strings.Fields(certificate)[1]
+	if text := log.String(); text == "" || strings.Contains(text, blob[:60]) || strings.Contains(text, "PRIVATE") {
+		t.Errorf("the log has it:\n%s", text)
+	}
+}
+
+// logText collects a log.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // TestADiskThatNeverAnswersHoldsNoSession: neither one that ends nor one that would begin.

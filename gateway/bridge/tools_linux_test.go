@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/cardea-ssh/cardea/internal/sshtest"
 	"github.com/cardea-ssh/cardea/recording"
 	"github.com/cardea-ssh/cardea/sshcert"
@@ -30,24 +32,44 @@ func TestTheExitCodeArrivesThoughTheOutputEndedBefore(t *testing.T) {
 	}
 }
 
-// TestWhatRunsInTheBackgroundEndsAsWithPlainSSH: ssh waits for whoever holds the output, and
-// for nobody else.
-func TestWhatRunsInTheBackgroundEndsAsWithPlainSSH(t *testing.T) {
-	t.Parallel()
-	s := newReal(t, nil)
+// plain is ssh on the server itself, past the gateway, with this certificate of the user's key.
+func (s *real) plain(t *testing.T, cert *ssh.Certificate) []string {
+	t.Helper()
 	key, err := os.ReadFile(s.fresh.Write(t, filepath.Join(t.TempDir(), "id")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"id": string(key), "id-cert.pub": sshtest.Line(s.user(s.userCA, s.fresh.PublicKey(), nil)) + "\n",
-		"known_hosts": "@cert-authority * " + sshtest.Line(s.hostCA.PublicKey()) + "\n",
+		"id": string(key), "id-cert.pub": sshtest.Line(cert) + "\n", "known_hosts": "@cert-authority * " + sshtest.Line(s.hostCA.PublicKey()) + "\n",
 	} {
 		if err := s.WriteFile("/root/"+name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	direct := append(sshtest.Alone(), "-o", "UserKnownHostsFile=/root/known_hosts", "-o", "HostKeyAlias="+sshcert.HostPrincipal(s.server), "-i", "/root/id", "alice@127.0.0.1")
+	return append(sshtest.Alone(), "-o", "UserKnownHostsFile=/root/known_hosts", "-o", "HostKeyAlias="+sshcert.HostPrincipal(s.server), "-i", "/root/id", "alice@127.0.0.1")
+}
+
+// TestTheCertificateForTheGatewayOpensNoServer to who goes past the gateway.
+func TestTheCertificateForTheGatewayOpensNoServer(t *testing.T) {
+	t.Parallel()
+	s := newReal(t, nil)
+	past := func(ca ssh.Signer) sshtest.Result {
+		return sshtest.Run(t, s.Command(t.Context(), "ssh", append(s.plain(t, s.user(ca, s.fresh.PublicKey(), nil)), "echo in")...))
+	}
+	if got := past(s.gatewayCA); got.Exit != 255 || !strings.Contains(got.Stderr, "Permission denied (publickey") {
+		t.Errorf("past the gateway: %+v", got)
+	}
+	if got := past(s.userCA); got.Stdout != "in\n" {
+		t.Errorf("with a certificate that the server trusts: %+v", got)
+	}
+}
+
+// TestWhatRunsInTheBackgroundEndsAsWithPlainSSH: ssh waits for whoever holds the output, and
+// for nobody else.
+func TestWhatRunsInTheBackgroundEndsAsWithPlainSSH(t *testing.T) {
+	t.Parallel()
+	s := newReal(t, nil)
+	direct := s.plain(t, s.user(s.userCA, s.fresh.PublicKey(), nil))
 	for _, tc := range []struct{ options, command, says string }{
 		{"-n", "(sleep 1.5; echo late) & echo hi; exit 3", "hi\nlate\n"},
 		{"-n", "(for i in 1 2 3; do sleep 0.4; echo $i; done) & exit 3", "1\n2\n3\n"},
@@ -106,6 +128,21 @@ func TestSilentConnectionsAreKeptAliveFromBothEnds(t *testing.T) {
 	}
 	if r := all[recording.Refused](t, s.end().rec, recording.Refusal); len(r) > 0 {
 		t.Errorf("recorded %+v", r)
+	}
+}
+
+func TestNothingButAKeyIsOfferedToWhoComesWithout(t *testing.T) {
+	t.Parallel()
+	s := newFake(t, nil, nil)
+	others := "none,password,keyboard-interactive,gssapi-with-mic,gssapi-keyex,hostbased"
+	got := s.run("-v", "-o", "PreferredAuthentications="+others, "-o", "NumberOfPasswordPrompts=1", "web-1", "true")
+	if got.Exit != 255 || !strings.Contains(got.Stderr, "Permission denied (publickey).") {
+		t.Errorf("%+v", got)
+	}
+	for _, cipher := range []string{"chacha20-poly1305@openssh.com", "aes128-cbc", "aes128-ctr"} {
+		if got := s.run("-o", "Ciphers="+cipher, "web-1", "true"); got.Exit != 255 || !strings.Contains(got.Stderr, "no matching cipher") {
+			t.Errorf("%s: %+v", cipher, got)
+		}
 	}
 }
 
