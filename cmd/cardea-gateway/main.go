@@ -6,6 +6,8 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +20,8 @@ func main() {
 	if code, done := stepAside(); done {
 		os.Exit(code)
 	}
+	// Else the process would be killed when whoever reads its log has gone.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := daemon.Context(context.Background())
 	code := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
 	stop()

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,6 +162,13 @@ func (c *control) last() (r api.GatewayReport) {
 	return r
 }
 
+// told says whether a report named something that fails.
+func (c *control) told(what string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.reports, func(r api.GatewayReport) bool { return !r.Healthy && strings.Contains(r.Health, what) })
+}
+
 // process is a gateway in a process of its own.
 type process struct {
 	t            *testing.T
@@ -168,6 +176,7 @@ type process struct {
 	addr, health string
 	program      string
 	log          logFile
+	unread       *os.File // the end of the pipe that nobody reads, if there is one
 	gone         chan error
 }
 
@@ -183,11 +192,12 @@ var servingLine = regexp.MustCompile(`msg=serving .*listen=(\S+) health=(\S+)`)
 
 func start(t *testing.T, c *control, files string, args ...string) *process {
 	t.Helper()
-	return startIn(t, c, files, "", args...)
+	return startAs(t, c, files, "", false, args...)
 }
 
-// startIn is start in a control group, if one is given.
-func startIn(t *testing.T, c *control, files, group string, args ...string) *process {
+// startAs is start in a control group, if one is given; unread has nobody read what the process
+// says once it serves.
+func startAs(t *testing.T, c *control, files, group string, unread bool, args ...string) *process {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "state")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -214,6 +224,22 @@ func startIn(t *testing.T, c *control, files, group string, args ...string) *pro
 	}
 	defer log.Close()
 	p.cmd.Stderr = log
+	if unread {
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer write.Close()
+		p.cmd.Stderr, p.unread = write, read
+		go func() {
+			for buf := make([]byte, 4<<10); !strings.Contains(p.log.String(), "msg=serving"); {
+				n, err := read.Read(buf)
+				if err != nil || os.WriteFile(string(p.log), append([]byte(p.log.String()), buf[:n]...), 0o600) != nil {
+					return
+				}
+			}
+		}()
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +401,7 @@ func TestRunningOutOfDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer more.Close()
-	p.wait("the report that says so", func() bool { return strings.Contains(c.last().Health, "too many open files") })
+	p.wait("the report that says so", func() bool { return c.told("too many open files") })
 	ping(t, conn)
 	for _, h := range idle {
 		h.Close()

@@ -32,6 +32,8 @@ const (
 	// maxHealth connections at once: a balancer needs one or two, and nobody
 	// shall use up this gateway's descriptors there.
 	maxHealth = 16
+	// healthTimeout is how long whoever asks may take to ask; to be answered, as long again.
+	healthTimeout = 2 * time.Second
 )
 
 // options are those of serve; each is a flag, a variable and a key.
@@ -74,10 +76,11 @@ func serveCommand(env func(string) (string, bool), stderr io.Writer) *cobra.Comm
 		if err != nil {
 			return commandline.Wrong(err)
 		}
-		log, err := opt.Logger(stderr)
+		log, logged, err := opt.Queued(stderr)
 		if err != nil {
 			return commandline.Wrong(err)
 		}
+		defer logged()
 		return serve(cmd.Context(), opt, networks, log)
 	}
 	return cmd
@@ -234,6 +237,15 @@ func addressOf(l *net.TCPListener) string {
 	return l.Addr().String()
 }
 
+// healthServer lets nobody keep a connection: each of them is one of maxHealth, and a monitor
+// that hangs must not keep a balancer from asking.
+func healthServer(mux *http.ServeMux, log *slog.Logger) *http.Server {
+	s := daemon.NewServer(mux, log)
+	s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout = healthTimeout, healthTimeout, 2*healthTimeout
+	s.SetKeepAlivesEnabled(false)
+	return s
+}
+
 // runAll keeps the health port open while the gateway drains: that is when a
 // balancer must hear that it should send nobody. Where another process has taken
 // over, that one answers.
@@ -249,7 +261,7 @@ func runAll(ctx context.Context, g *gateway.Gateway, up *upgrader, from *inherit
 		mux := http.NewServeMux()
 		g.Health(mux)
 		parts.Go("health", func(context.Context) error {
-			return daemon.Serve(healthy, daemon.NewServer(mux, log), netutil.LimitListener(up.doors.health, maxHealth), healthGrace)
+			return daemon.Serve(healthy, healthServer(mux, log), netutil.LimitListener(up.doors.health, maxHealth), healthGrace)
 		})
 	}
 	if from != nil {

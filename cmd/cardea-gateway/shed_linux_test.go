@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/internal/buildtest"
 )
@@ -122,7 +120,7 @@ func shed(t *testing.T, c *control, n int, full bool, visit func(*process) (io.R
 		limit, much = shedMemory, 256<<10
 	}
 	group := memoryGroup(t, limit)
-	p := startIn(t, c, "-", group, args...)
+	p := startAs(t, c, "-", group, false, args...)
 	p.wait("the first session", func() bool {
 		s, a, _ := visit(p)
 		if s != nil {
@@ -234,11 +232,4 @@ func usage(t *testing.T, group string) int64 {
 		}
 	}
 	return 0
-}
-
-// told says whether a report named something that fails.
-func (c *control) told(what string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.ContainsFunc(c.reports, func(r api.GatewayReport) bool { return !r.Healthy && strings.Contains(r.Health, what) })
 }
