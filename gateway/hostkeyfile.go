@@ -41,7 +41,21 @@ func loadHostKey(stateDir string) (ssh.Signer, error) {
 	if signer.PublicKey().Type() != ssh.KeyAlgoED25519 {
 		return nil, fmt.Errorf("%s is not an Ed25519 key; remove it to have one made", path)
 	}
+	if err := proveKey(signer); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w; remove it to have another made", path, err)
+	}
 	return signer, nil
+}
+
+// proveKey finds a private half that is not that of the public one: ssh.ParsePrivateKey takes
+// both as they stand in the file, and every user's ssh would refuse what it signs.
+func proveKey(key ssh.Signer) error {
+	var challenge [32]byte
+	signed, err := key.Sign(rand.Reader, challenge[:])
+	if err != nil {
+		return err
+	}
+	return key.PublicKey().Verify(challenge[:], signed)
 }
 
 func makeHostKey(path string) ([]byte, error) {

@@ -49,13 +49,20 @@ type recordKeys struct {
 }
 
 type recordKey struct {
-	Seed  []byte    `json:"seed"` // RFC 8032: 32 bytes
+	Seed []byte `json:"seed"` // RFC 8032: 32 bytes
+	// ID is that of the public half. A seed that the disk has changed would sign what nobody
+	// could verify.
+	ID    string    `json:"id,omitempty"` // older files have none
 	Made  time.Time `json:"made"`
 	Acked time.Time `json:"acked,omitzero"`
 }
 
 func (k recordKey) private() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(k.Seed) }
 func (k recordKey) public() ed25519.PublicKey   { return k.private().Public().(ed25519.PublicKey) }
+
+func (k recordKey) damaged() bool {
+	return len(k.Seed) != ed25519.SeedSize || k.ID != "" && k.ID != recording.KeyID(k.public())
+}
 
 // loadRecordKeys reads what is in the state folder, if anything is.
 func loadRecordKeys(stateDir string) (*recordKeys, error) {
@@ -74,7 +81,7 @@ func (k *recordKeys) read() ([]recordKey, error) {
 		return nil, err
 	}
 	var keys []recordKey
-	if err := json.Unmarshal(text, &keys); err != nil || slices.ContainsFunc(keys, func(k recordKey) bool { return len(k.Seed) != ed25519.SeedSize }) {
+	if err := json.Unmarshal(text, &keys); err != nil || slices.ContainsFunc(keys, recordKey.damaged) {
 		return nil, fmt.Errorf("%s is damaged: remove it, and new keys are made", k.path)
 	}
 	return keys, nil
@@ -125,6 +132,9 @@ func (k *recordKeys) change(keys func() bool) error {
 		return nil
 	}
 	k.keys = k.keys[:min(len(k.keys), maxRecordKeys)]
+	for i := range k.keys {
+		k.keys[i].ID = recording.KeyID(k.keys[i].public())
+	}
 	text, err := json.Marshal(k.keys)
 	if err == nil {
 		_, err = atomicfile.Write(k.path, text, atomicfile.Options{Mode: 0o600})
