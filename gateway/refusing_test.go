@@ -40,6 +40,7 @@ func TestAGatewayThatRefusesConnectionsByItsConfigurationSaysSo(t *testing.T) {
 }
 
 func TestABalancerSendsADisabledGatewayNobodyUntilItIsEnabled(t *testing.T) {
+	t.Parallel() // it waits for the third refusal
 	p, server := newPlane(t), newSSHD(t)
 	var disabled atomic.Bool
 	p.On("GET", "/v1/gateway/watch", func(apitest.Call) (any, error) {
