@@ -62,8 +62,9 @@ func (w *window) say(command string) string {
 
 // works is what a window finds through its shell and through its proxy.
 func (w *window) works(what string) string {
+	heard := w.say("echo there") // first: the proxy listens before there is a shell
 	answer, err := w.m.socksTo(w.column, 22)
-	return fmt.Sprintf("%s: %s, %q %v\n", what, w.say("echo there"), answer, err)
+	return fmt.Sprintf("%s: %s, %q %v\n", what, heard, answer, err)
 }
 
 // lose ends the window's ssh as an editor does that has given it up.
