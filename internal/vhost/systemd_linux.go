@@ -27,7 +27,8 @@ func CheckSystemd() error {
 			return fmt.Errorf("%w: install systemd and dbus: there is no %s", ErrUnable, program)
 		}
 	}
-	probe := exec.Command(shellProgram, "-c", "mount --make-rprivate / && mount -t cgroup2 groups /mnt && mkdir /mnt/"+groupPrefix+"probe-$0 && rmdir /mnt/"+groupPrefix+"probe-$0", rand.Text())
+	// Whoever makes a host at the same time removes groups that nobody uses, this one too.
+	probe := exec.Command(shellProgram, "-c", "mount --make-rprivate / && mount -t cgroup2 groups /mnt && mkdir $0 && { rmdir $0 || ! test -e $0; }", "/mnt/"+groupPrefix+"probe-"+rand.Text())
 	probe.SysProcAttr = namespaces()
 	if out, err := probe.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: the kernel refuses control groups: %v: %s", ErrUnable, err, firstLine(out))
