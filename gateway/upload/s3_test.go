@@ -32,9 +32,11 @@ type store struct {
 	t      testing.TB
 	binary string
 	dir    string
-	addr   string // of the server
-	front  *proxy
-	cmd    *exec.Cmd
+	// versions is the folder of versions that were replaced; empty for none, and no locks.
+	versions string
+	addr     string // of the server
+	front    *proxy
+	cmd      *exec.Cmd
 }
 
 func newStore(t *testing.T) *store {
@@ -86,7 +88,11 @@ func (s *store) start(id, secret string) {
 		s.t.Fatal(err)
 	}
 	defer out.Close()
-	s.cmd = exec.Command(s.binary, "--access", id, "--secret", secret, "--quiet", "--port", s.addr, "posix", filepath.Join(s.dir, "data"))
+	args := []string{"--access", id, "--secret", secret, "--quiet", "--port", s.addr, "posix"}
+	if s.versions != "" {
+		args = append(args, "--versioning-dir", s.versions)
+	}
+	s.cmd = exec.Command(s.binary, append(args, filepath.Join(s.dir, "data"))...)
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -143,11 +143,15 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Fatalf("%s did not come", what)
 }
 
+func sumOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
 func sameAsFile(t testing.TB, b *blob.Bucket, o Object) {
 	t.Helper()
 	got, err := b.ReadAll(context.Background(), o.Key)
-	sum := sha256.Sum256(got)
-	if err != nil || hex.EncodeToString(sum[:]) != o.SHA256 {
+	if err != nil || sumOf(got) != o.SHA256 {
 		t.Errorf("%s: %d bytes, %v", o.Key, len(got), err)
 	}
 }
