@@ -17,7 +17,9 @@ const (
 	maxBallast = 1 << 20
 	// ballastPart of what is free it takes on a small disk, one in so many.
 	ballastPart = 64
-	minBallast  = 4096
+	// minBallast is a page for each of some sessions: all fail at the same time, and each
+	// writes an end and its meta.json.
+	minBallast = 32 << 10
 )
 
 // layBallast takes the room, if it is not taken and there is enough.

@@ -263,7 +263,8 @@ func fullDisk() {
 		}
 	}
 	// Storing what is whole makes room for the rest.
-	for range 20 {
+	r.full = true
+	for range 100 {
 		r.drain(s)
 		if _, err := s.Recover(r.key); err != nil {
 			fmt.Println("on the full disk:", err)
