@@ -164,6 +164,7 @@ func New(opt Options) (*Gateway, error) {
 		}
 	}
 	g.memory = newMemoryGroup("/")
+	g.memory.others = g.before.needs
 	g.health = newHealth(opt.StateDir, g.memory)
 	g.health.checks.Ready("control", g.acknowledged)
 	g.health.checks.Ready("room", g.gate.room)

@@ -40,6 +40,9 @@ type sealingHand struct {
 type word struct {
 	Live  []string `json:"live,omitempty"`  // these run
 	Ended string   `json:"ended,omitempty"` // the control plane knows the end of this one
+	// Promised is the memory that the sessions of this process and of those before it may come
+	// to need. All of them share one limit.
+	Promised int64 `json:"promised"`
 }
 
 // HandOver is what the next process gets.
@@ -118,7 +121,7 @@ func (g *Gateway) retire() {
 	if g.closing != nil {
 		g.closing()
 	}
-	h := &heirloom{conn: g.next}
+	h := &heirloom{conn: g.next, promised: g.memory.promised}
 	h.begin(g)
 	limit := time.NewTimer(g.opt.DrainTime)
 	defer limit.Stop()
@@ -137,8 +140,9 @@ func (g *Gateway) retire() {
 // heirloom is the way on which a leaving process tells of its sessions. A nil one
 // tells nobody.
 type heirloom struct {
-	mu   sync.Mutex
-	conn net.Conn
+	mu       sync.Mutex
+	conn     net.Conn
+	promised func() int64
 }
 
 // heirTimeout bounds one line to the next process: if it does not read, no session
@@ -156,6 +160,7 @@ func (h *heirloom) tell(w word) {
 
 // write needs mu. If the next process is gone nobody is to be told.
 func (h *heirloom) write(w word) {
+	w.Promised = h.promised()
 	text, err := json.Marshal(w)
 	if err != nil {
 		return
@@ -179,8 +184,16 @@ const maxWord = 4 << 20
 
 // before are the sessions of the process that was here before.
 type before struct {
-	mu   sync.Mutex
-	live map[string]bool // guarded by mu
+	mu       sync.Mutex
+	live     map[string]bool // guarded by mu
+	promised int64           // the same
+}
+
+// needs is the memory that they may come to need.
+func (b *before) needs() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.promised
 }
 
 func (b *before) count() int {
@@ -218,6 +231,7 @@ func (b *before) hear(w word) {
 		b.live[id] = true
 	}
 	delete(b.live, w.Ended)
+	b.promised = w.Promised
 }
 
 func (b *before) forget() (lost []string) {
@@ -226,6 +240,6 @@ func (b *before) forget() (lost []string) {
 	for id := range b.live {
 		lost = append(lost, id)
 	}
-	b.live = nil
+	b.live, b.promised = nil, 0
 	return lost
 }

@@ -67,6 +67,8 @@ type memoryGroup struct {
 	// collect sweeps the heap and returns how much of it then is of no use; nil means this
 	// process's own.
 	collect func() int64
+	// others is what has been promised in other processes of this gateway; nil is nothing.
+	others func() int64
 
 	mu      sync.Mutex
 	seen    time.Time // of the last look; guarded by mu, as all below
@@ -240,6 +242,21 @@ func (m *memoryGroup) begin(ctx context.Context, needs int64) error {
 	return nil
 }
 
+// promised is what all sessions of this gateway may come to need.
+func (m *memoryGroup) promised() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.all()
+}
+
+// all is promised; mu is held.
+func (m *memoryGroup) all() int64 {
+	if m.others == nil {
+		return m.promise
+	}
+	return m.promise + m.others()
+}
+
 // end takes a promise back.
 func (m *memoryGroup) end(needs int64) {
 	m.mu.Lock()
@@ -258,8 +275,8 @@ func (m *memoryGroup) admits(ctx context.Context, needs int64) error {
 			m.last = m.needed(now)
 		}
 	}
-	if m.last == nil && m.limit > 0 && m.promise+needs > part(m.limit, promisePercent) {
-		return fmt.Errorf("%w: the sessions that live may come to need %d of %d MiB", errNoMemory, m.promise>>20, m.limit>>20)
+	if m.last == nil && m.limit > 0 && m.all()+needs > part(m.limit, promisePercent) {
+		return fmt.Errorf("%w: the sessions that live may come to need %d of %d MiB", errNoMemory, m.all()>>20, m.limit>>20)
 	}
 	return m.last
 }

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,6 +124,49 @@ func TestWhatSessionsMayComeToNeedIsKeptForThem(t *testing.T) {
 	}
 	if err := (&memoryGroup{}).begin(t.Context(), 1<<50); err != nil {
 		t.Errorf("without a limit: %v", err)
+	}
+}
+
+// While one process takes over from another both have sessions, and one limit.
+func TestWhatWasPromisedBeforeAnUpgradeStaysPromised(t *testing.T) {
+	ours, theirs := net.Pipe()
+	old := &memoryGroup{others: func() int64 { return 7 }} // of a process still older
+	for range 3 {
+		if err := old.begin(t.Context(), recordedNeeds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b before
+	next := &memoryGroup{limit: 8 * recordedNeeds, used: func() (int64, error) { return 0, nil }, others: b.needs}
+	follows := make(chan struct{})
+	go func() {
+		defer close(follows)
+		for lines := json.NewDecoder(theirs); ; {
+			var w word
+			if lines.Decode(&w) != nil {
+				b.forget()
+				return
+			}
+			b.hear(w)
+		}
+	}()
+	h := &heirloom{conn: ours, promised: old.promised}
+	h.tell(word{Live: []string{"gse_1", "gse_2", "gse_3"}})
+	eventually(t, "the promise", func() bool { return b.needs() == 3*recordedNeeds+7 })
+	begun := 0
+	for next.begin(t.Context(), recordedNeeds) == nil {
+		begun++
+	}
+	if begun != 2 { // of the five that 70 % of the limit is for
+		t.Errorf("%d begin", begun)
+	}
+	old.end(recordedNeeds)
+	h.tell(word{Ended: "gse_1"})
+	eventually(t, "room for one", func() bool { return next.begin(t.Context(), recordedNeeds) == nil })
+	ours.Close()
+	<-follows
+	if b.needs() != 0 {
+		t.Error("a process that has ended still needs something")
 	}
 }
 
