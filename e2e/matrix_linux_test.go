@@ -94,7 +94,8 @@ var matrixRows = []row{
 	{name: "a command that a signal ends", script: `for s in TERM KILL SEGV; do ssh -n $H "kill -$s \$\$"; echo $?; done`},
 	{name: "a command that is not there", script: `ssh -n $H /no/such/command`},
 	// What it says depends on who is interrupted first, ssh or its ProxyCommand.
-	{name: "a client that is interrupted", script: `timeout -s INT 2 ssh -n $H 'echo begun; exec sleep 60' 2>/dev/null; echo $?`},
+	// timeout takes ALRM for its own time, and interrupts.
+	{name: "a client that is interrupted", script: `timeout -s INT 600 ssh -n $H 'echo begun; exec sleep 60' >said 2>/dev/null & until grep -q begun said; do sleep 0.1; done; kill -ALRM $!; wait $!; echo $?; cat said`},
 	{name: "what a command reads, to its end", script: `printf 'one\ntwo' | ssh $H 'cat; echo; echo end'`},
 	{name: "a command that reads nothing", script: `ssh -n $H 'cat; echo end'; head -c 300000 /dev/zero | ssh $H 'true'; echo $?`},
 	{name: "a command that stops reading", script: `head -c 2000000 /dev/zero | ssh $H 'head -c 10 | wc -c'`},
