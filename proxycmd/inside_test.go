@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,13 +77,17 @@ func TestWhereThePlainWayIsClosedTheOneInsideTLSIsTakenAndRemembered(t *testing.
 			route.Address = nobody(t)
 			through(w, s.Addr, route)
 			greeted(t, "the first", realSSH(w, options...))
-			// Now that it has worked it comes first, though the other would do again.
+			// Now that it has worked it comes first, though the other would do again: but for a
+			// machine so slow that the other, which begins beside it after a while, overtakes it.
 			route.Address = open
 			through(w, s.Addr, route)
-			greeted(t, "the second", realSSH(w, options...))
-			if n := inside.Load(); n != 2 || g.Hits.Load() != 2 {
-				t.Errorf("%d of %d came inside TLS, want both", n, g.Hits.Load())
+			for range 5 {
+				greeted(t, "another", realSSH(w, options...))
+				if inside.Load() > 1 {
+					return
+				}
 			}
+			t.Errorf("%d of %d came inside TLS", inside.Load(), g.Hits.Load())
 		})
 	}
 }
@@ -196,7 +201,8 @@ func TestThroughAProxyThatAsksWhoSomebodyIsAndLetsOnlyPort443Pass(t *testing.T) 
 				t.Setenv("SSL_CERT_FILE", trusted)
 				set("alice:pass%20word@")
 				greeted(t, "with the password", realSSH(w, options...))
-				if inside.Load() != 1 || len(p.asked) != 2 {
+				// The plain way is asked for first; on a slow machine it may be given up before it asks.
+				if inside.Load() != 1 || !slices.Contains(p.asked, route.TLS.Address) {
 					t.Errorf("%d came inside TLS, and the proxy was asked for %v", inside.Load(), p.asked)
 				}
 				set("alice:wrong@")

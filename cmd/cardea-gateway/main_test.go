@@ -337,25 +337,27 @@ func ping(t *testing.T, conn net.Conn) {
 	}
 }
 
+// ready is the status of /readyz, 0 for no answer.
+func (p *process) ready() int {
+	res, err := http.Get("http://" + p.health + "/readyz")
+	if err != nil {
+		return 0
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
 func TestAGatewaysWholeLife(t *testing.T) {
 	c, server := newControl(t), echo(t)
 	p := start(t, c, "-")
-	ready := func() int {
-		res, err := http.Get("http://" + p.health + "/readyz")
-		if err != nil {
-			return 0
-		}
-		res.Body.Close()
-		return res.StatusCode
-	}
-	p.wait("readiness", func() bool { return ready() == http.StatusOK })
+	p.wait("readiness", func() bool { return p.ready() == http.StatusOK })
 	conn, a, err := p.call(c, server)
 	if err != nil || !a.Accepted {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	ping(t, conn)
 	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.wait("the drain", func() bool { return ready() == http.StatusServiceUnavailable && c.last().Draining })
+	p.wait("the drain", func() bool { return p.ready() == http.StatusServiceUnavailable && c.last().Draining })
 	if _, a, err := p.call(c, server); err != nil || a.Kind != "draining" {
 		t.Errorf("a new session: %+v, %v", a, err)
 	}
@@ -382,6 +384,7 @@ func TestAGatewaysWholeLife(t *testing.T) {
 func TestRunningOutOfDescriptors(t *testing.T) {
 	c, server := newControl(t), echo(t)
 	p := start(t, c, "32")
+	p.wait("readiness", func() bool { return p.ready() == http.StatusOK })
 	conn, a, err := p.call(c, server)
 	if err != nil || !a.Accepted {
 		t.Fatalf("%+v, %v", a, err)
