@@ -437,7 +437,7 @@ func settled(c *call, args []string) (int, error) {
 // its JSON: "action":"connect".
 func audited(c *call, args []string) (int, error) {
 	var all []string
-	for end := time.Now().Add(longest / 6); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(longest / 2); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		found, lines, err := c.search(args)
 		if err != nil {
 			return 0, err
