@@ -416,6 +416,12 @@ func (l *logText) String() string {
 	return l.text.String()
 }
 
+func (l *logText) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
 // TestADiskThatNeverAnswersHoldsNoSession: neither one that ends nor one that would begin.
 func TestADiskThatNeverAnswersHoldsNoSession(t *testing.T) {
 	t.Parallel()

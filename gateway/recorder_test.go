@@ -197,7 +197,7 @@ func TestAGatewayRecordsStoresAndTells(t *testing.T) {
 // A bucket that cannot be used is found at the start, and holds up nothing.
 func TestABucketIsTriedAtTheStart(t *testing.T) {
 	r := newVault(t, newPlane(t))
-	var log logLines
+	var log logText
 	try := func() {
 		rec, err := NewRecorders("gw_a", r.state, r.options(), r.plane.Client(), slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
@@ -207,13 +207,13 @@ func TestABucketIsTriedAtTheStart(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); rec.Run(ctx) }()
 		defer func() { cancel(); <-done }()
-		eventually(t, "the word of it", func() bool { return strings.Contains(log.text(), "recordings c") })
+		eventually(t, "the word of it", func() bool { return strings.Contains(log.String(), "recordings c") })
 	}
 	if err := os.WriteFile(r.bucket, nil, 0o600); err != nil { // a file in its place
 		t.Fatal(err)
 	}
 	try()
-	if text := log.text(); strings.Count(text, "recordings cannot be stored now: ") != 1 || !strings.Contains(text, "bucket=file://"+r.bucket+" ") {
+	if text := log.String(); strings.Count(text, "recordings cannot be stored now: ") != 1 || !strings.Contains(text, "bucket=file://"+r.bucket+" ") {
 		t.Errorf("it said: %s", text)
 	}
 	if err := os.Remove(r.bucket); err != nil {
@@ -221,33 +221,9 @@ func TestABucketIsTriedAtTheStart(t *testing.T) {
 	}
 	log.forget()
 	try()
-	if text := log.text(); !strings.Contains(text, "recordings can be stored") {
+	if text := log.String(); !strings.Contains(text, "recordings can be stored") {
 		t.Errorf("it said: %s", text)
 	}
-}
-
-// logLines is what was logged.
-type logLines struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(b)
-}
-
-func (l *logLines) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
-}
-
-func (l *logLines) forget() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all.Reset()
 }
 
 func TestNothingIsRecordedUnderAKeyThatTheControlPlaneHasNot(t *testing.T) {
