@@ -108,7 +108,7 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	if err != nil {
 		return nil, err
 	}
-	in := api.Connect{Server: server, Login: login, PublicKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))}
+	in := api.Connect{Server: server, Login: login, PublicKey: sshcert.Line(signer.PublicKey())}
 	var got api.Connection
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()

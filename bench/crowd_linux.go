@@ -116,7 +116,7 @@ func (c *crowd) Close() error {
 func (c *crowd) sign(people, commands int) error {
 	d := api.DesiredState{
 		Team: ident.New(ident.Team), Project: c.project, Server: c.server, Name: "crowd", Version: api.StateVersion{Epoch: 1, Counter: 1},
-		IssuedAt: time.Now().UTC(), Complete: true, UserCAs: []string{line(c.userCA)}, HostCAs: []string{line(c.hostCA)}, PrincipalSeconds: 7 * 86400,
+		IssuedAt: time.Now().UTC(), Complete: true, UserCAs: []string{sshcert.Line(c.userCA.PublicKey())}, HostCAs: []string{sshcert.Line(c.hostCA.PublicKey())}, PrincipalSeconds: 7 * 86400,
 	}
 	ops := api.AccountGroup{Group: ident.New(ident.UserGroup), Name: "ops", GID: crowdFirst - 1}
 	for i := range people {
@@ -155,10 +155,6 @@ func newCA() (ssh.Signer, error) {
 		return nil, err
 	}
 	return ssh.NewSignerFromKey(private)
-}
-
-func line(s ssh.Signer) string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.PublicKey())))
 }
 
 // ServeHTTP answers the calls of an agent. It looks at no proof: nobody else is on this network.
@@ -259,7 +255,7 @@ func (c *crowd) certify(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return api.HostCertificate{
-		Certificate: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cert))), Serial: strconv.FormatUint(cert.Serial, 10),
+		Certificate: sshcert.Line(cert), Serial: strconv.FormatUint(cert.Serial, 10),
 		ExpiresAt: time.Unix(int64(cert.ValidBefore), 0).UTC(),
 	}, nil
 }

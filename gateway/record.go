@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -56,12 +55,8 @@ func (g *Gateway) recordClaim(claim *api.Claim) (target ssh.Signer, err error) {
 	if target, err = ssh.NewSignerFromKey(private); err != nil {
 		return nil, err
 	}
-	claim.HostKey, claim.TargetKey = keyLine(g.hostKey.PublicKey()), keyLine(target.PublicKey())
+	claim.HostKey, claim.TargetKey = sshcert.Line(g.hostKey.PublicKey()), sshcert.Line(target.PublicKey())
 	return target, nil
-}
-
-func keyLine(key ssh.PublicKey) string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
 // arrange makes of the control plane's order what the bridge needs. Whatever is missing or does
@@ -264,7 +259,7 @@ func (g *Gateway) carryRecorded(s *session, opened *hello.Opened, log []any) {
 func recordedEnd(cause string, res bridge.Result, r *recorded) api.SessionEnd {
 	end := api.SessionEnd{Cause: cause, Up: res.Up, Down: res.Down}
 	if res.HostKey != nil {
-		end.HostKey = keyLine(res.HostKey)
+		end.HostKey = sshcert.Line(res.HostKey)
 	}
 	for _, why := range []error{r.why, res.Unrecorded} {
 		if why != nil {

@@ -159,6 +159,12 @@ func cutString(b []byte) (s string, rest []byte, ok bool) {
 	return string(b[4 : 4+n]), b[4+n:], true
 }
 
+// Line is a public key or a certificate as ParseLine and ParseCertificateLine read it: in
+// authorized_keys form, without a comment and without an end of line.
+func Line(key ssh.PublicKey) string {
+	return strings.TrimSuffix(string(ssh.MarshalAuthorizedKey(key)), "\n")
+}
+
 // ParseLine reads one public key in authorized_keys form, as the wire has them: a subject
 // key or a CA, under the rules of ParseSubjectKey. There is nothing before the type; a
 // comment after the key is ignored.

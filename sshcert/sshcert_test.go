@@ -443,6 +443,9 @@ func TestKeysAndCertificatesComeAsLines(t *testing.T) {
 	cert := sign(t, buildUser(t, aliceOnWeb1()), newSigner(t))
 	line := func(k ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) }
 	good := line(cert.Key)
+	if Line(cert.Key) != good || Line(cert) != line(cert) {
+		t.Errorf("lines are %q and %q", Line(cert.Key), Line(cert))
+	}
 	for name, c := range map[string]struct {
 		line string
 		ok   bool

@@ -58,7 +58,7 @@ func (s *Service) Connect(ctx context.Context, by caller.Caller, in api.Connect)
 	}
 	out := &api.Connection{
 		HostCAs:     s.shownCAs(ctx, ca.HostCA),
-		Certificate: line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: record.NotAfter,
+		Certificate: sshcert.Line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: record.NotAfter,
 		ServerID: w.facts.Server.ID, ServerName: w.facts.Server.Name, Login: w.decision.Login,
 		Routes: w.routes, Ticket: ticket, Notice: notice(w, s.now()),
 	}
@@ -342,9 +342,4 @@ func parseKey(text string) (ssh.PublicKey, error) {
 		return nil, errors.New("the public key is of another type than its line says")
 	}
 	return key, nil
-}
-
-// line is a certificate in authorized_keys form.
-func line(cert *ssh.Certificate) string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cert)))
 }

@@ -68,5 +68,5 @@ func (s *Service) forServer(ctx context.Context, by caller.Caller, kind, action 
 	if err != nil {
 		return nil, caller.Explain(err, "server "+by.Server.Name)
 	}
-	return &api.HostCertificate{Certificate: line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: record.NotAfter}, nil
+	return &api.HostCertificate{Certificate: sshcert.Line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: record.NotAfter}, nil
 }

@@ -221,7 +221,7 @@ func (s *Service) order(ctx context.Context, p store.Project, signed pair) (*api
 		if err != nil {
 			return nil, err
 		}
-		*to = line(cert)
+		*to = sshcert.Line(cert)
 	}
 	return o, nil
 }

@@ -27,7 +27,7 @@ func (m *Manager) HostKey(ctx context.Context) (string, error) {
 	files := parseEffective(out)["hostkey"]
 	for _, file := range files {
 		if key, err := readPublicKey(file + ".pub"); err == nil && key.Type() == ssh.KeyAlgoED25519 {
-			return marshal(key), nil
+			return sshcert.Line(key), nil
 		}
 	}
 	if !slices.Contains(files, defaultHostKey) {
@@ -43,12 +43,7 @@ func (m *Manager) HostKey(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return marshal(key), nil
-}
-
-// marshal is a key as one line without comment.
-func marshal(key ssh.PublicKey) string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	return sshcert.Line(key), nil
 }
 
 func readPublicKey(path string) (ssh.PublicKey, error) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/sshcert"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -118,7 +119,7 @@ func TestTheListDependsOnNothingButWhatIsRevoked(t *testing.T) {
 func testChecked(t *testing.T) checked {
 	t.Helper()
 	c, err := Want{
-		Server: ident.New(ident.Server), UserCAs: []string{marshal(testSigner(t).PublicKey())}, HostCAs: []string{marshal(testSigner(t).PublicKey())},
+		Server: ident.New(ident.Server), UserCAs: []string{sshcert.Line(testSigner(t).PublicKey())}, HostCAs: []string{sshcert.Line(testSigner(t).PublicKey())},
 	}.check()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/server-agent/program"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 // Manager keeps sshd's part of a host. Use one at a time.
@@ -242,7 +243,7 @@ func (m *Manager) examine(ctx context.Context, c checked) (host, error) {
 // out whether sshd has it.
 func (m *Manager) hostKeyLine(c checked) string {
 	if cert, err := parseCertificate(c.Certificate); err == nil {
-		return marshal(cert.Key)
+		return sshcert.Line(cert.Key)
 	}
 	return ""
 }

@@ -48,7 +48,7 @@ func newProbe(ctx context.Context, want checked, fetch Fetch, now time.Time) (*p
 	if err != nil {
 		return nil, err
 	}
-	line, err := fetch(ctx, marshal(signer.PublicKey()))
+	line, err := fetch(ctx, sshcert.Line(signer.PublicKey()))
 	if err != nil {
 		return nil, err
 	}

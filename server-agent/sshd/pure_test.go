@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/sshcert"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -25,7 +26,7 @@ func caLine(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return marshal(key)
+	return sshcert.Line(key)
 }
 
 func TestIncluded(t *testing.T) {
@@ -161,7 +162,7 @@ func TestWhatTheStateMayAskOfSSHD(t *testing.T) {
 		"more CAs than may be":            func(w *Want) { w.UserCAs = many },
 		"a CA with options":               func(w *Want) { w.UserCAs = []string{"cert-authority " + ca} },
 		"two CAs on one line":             func(w *Want) { w.UserCAs = []string{ca + "\n" + ca} },
-		"a CA of another type":            func(w *Want) { w.UserCAs = []string{marshal(rsaPublic)} },
+		"a CA of another type":            func(w *Want) { w.UserCAs = []string{sshcert.Line(rsaPublic)} },
 		"no key at all":                   func(w *Want) { w.UserCAs = []string{"none"} },
 		"a source that is a name":         func(w *Want) { w.Sources = []string{"example.com"} },
 		"a source that is a pattern":      func(w *Want) { w.Sources = []string{"10.*"} },

@@ -49,13 +49,13 @@ func hostCertificate(t *testing.T, ca ssh.Signer, id string, issued time.Time) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	return marshal(key), marshal(cert)
+	return sshcert.Line(key), sshcert.Line(cert)
 }
 
 func TestAHostCertificateIsRenewedBeforeAThirdOfItsLifeIsLeft(t *testing.T) {
 	issued := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	ca, next := testSigner(t), testSigner(t)
-	both := []string{marshal(ca.PublicKey()), marshal(next.PublicKey())}
+	both := []string{sshcert.Line(ca.PublicKey()), sshcert.Line(next.PublicKey())}
 	file := filepath.Join(t.TempDir(), "cert.pub")
 	var first time.Duration
 	different := false
