@@ -149,6 +149,9 @@ const idle = time.Minute
 // start begins all tries that are due and for which there is room, and says how long
 // nothing more is.
 func (u *Uploader) start(ctx context.Context, s Source, running *sync.WaitGroup, again chan struct{}) time.Duration {
+	// A try that ends from here on may have its object in the list and be over when the
+	// list is looked through. Its end wakes us to look again.
+	before := u.running()
 	objects := s.Objects()
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -173,7 +176,7 @@ func (u *Uploader) start(ctx context.Context, s Source, running *sync.WaitGroup,
 			next = u.later(t)
 		}
 		switch {
-		case t.running:
+		case t.running, before[o.Key]:
 			continue
 		case next.After(now):
 			wait = min(wait, next.Sub(now))
@@ -193,6 +196,19 @@ func (u *Uploader) start(ctx context.Context, s Source, running *sync.WaitGroup,
 		})
 	}
 	return wait
+}
+
+// running are the keys of the objects that are being tried.
+func (u *Uploader) running() map[string]bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	keys := make(map[string]bool)
+	for key, t := range u.tries {
+		if t.running {
+			keys[key] = true
+		}
+	}
+	return keys
 }
 
 // later is when an object may be tried while the store seems to be away: one that

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ type folder struct {
 	stored  map[string]int
 	refused map[string]error
 	changed chan struct{}
+	listed  func() // called with a list that is made and not given yet
 }
 
 func newFolder(t testing.TB) *folder {
@@ -65,8 +67,12 @@ func (f *folder) wake() {
 
 func (f *folder) Objects() []Object {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]Object(nil), f.todo...)
+	todo, listed := slices.Clone(f.todo), f.listed
+	f.mu.Unlock()
+	if listed != nil {
+		listed()
+	}
+	return todo
 }
 
 func (f *folder) drop(key string) {
@@ -261,6 +267,36 @@ func TestOneThatCannotBeStoredHoldsUpNobody(t *testing.T) {
 	}
 	eventually(t, "the others", func() bool { return f.left() == 0 })
 	eventually(t, "the end of the trouble", func() bool { s := u.Status(); return s.Err == nil && s.Since.IsZero() })
+}
+
+func TestOneThatEndsWhileTheListIsMadeIsStoredOnce(t *testing.T) {
+	_, memory := memory(t)
+	f := newFolder(t)
+	o := f.add("one", 100)
+	listed, sent := make(chan struct{}), make(chan struct{})
+	u := start(t, f, Options{URL: "mem://", open: func(ctx context.Context, url string) (*blob.Bucket, error) {
+		// It is being tried: now a list is made that still has it, and given when the
+		// try is over.
+		f.mu.Lock()
+		f.listed = func() {
+			f.mu.Lock()
+			f.listed = nil
+			f.mu.Unlock()
+			close(listed)
+			<-sent
+		}
+		f.mu.Unlock()
+		f.wake()
+		<-listed
+		return memory(ctx, url)
+	}})
+	eventually(t, "the object", func() bool { return u.Status().Objects == 1 })
+	close(sent)
+	f.add("two", 100)
+	eventually(t, "the end", func() bool { return u.Status().Objects >= 2 && f.left() == 0 })
+	if n, _ := f.outcome(o); n != 1 {
+		t.Errorf("stored %d times", n)
+	}
 }
 
 func TestThePauseAfterErrorsIsAnyTimeUpToABound(t *testing.T) {
