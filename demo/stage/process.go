@@ -74,6 +74,10 @@ func (p *process) tail() string {
 	return strings.TrimSpace(string(text[max(0, len(text)-most):]))
 }
 
+// stopTime is how long a program may take to end when asked: the control plane lets
+// calls in flight finish, which have 20 s.
+const stopTime = 30 * time.Second
+
 // stop asks it to end, then makes it; nil and ended processes are fine.
 func (p *process) stop() error {
 	if p == nil || p.alive() != nil {
@@ -83,7 +87,7 @@ func (p *process) stop() error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(5 * time.Second):
+	case <-time.After(stopTime):
 		return errors.Join(p.kill(), fmt.Errorf("%s did not end when asked", filepath.Base(p.cmd.Path)))
 	}
 }
