@@ -172,7 +172,8 @@ type stage struct {
 	change  func(*Options)
 	ends    chan ended
 	refused chan Refusal
-	ssh     []string // options of the user's ssh
+	ssh     []string        // options of the user's ssh
+	ctx     context.Context // of all sessions; nil means the test's
 }
 
 // serveStage stands in front of any server.
@@ -211,7 +212,11 @@ func (s *stage) serve(conn net.Conn) {
 	if s.change != nil {
 		s.change(&o)
 	}
-	ctx, cancel := context.WithCancel(s.t.Context())
+	parent := s.ctx
+	if parent == nil {
+		parent = s.t.Context()
+	}
+	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	res, err := Run(ctx, o)
 	s.ends <- ended{res, err, rec}

@@ -66,9 +66,17 @@ func (l *leg) Write(p []byte) (int, error) {
 }
 
 // finish sends the end of the stream and gives the peer d to close: closing at once, with
-// something unread, would reset the connection, which could overtake our last words.
+// something unread, would reset the connection, which could overtake our last words. Within TLS
+// the end is written too, behind what is being written already: who reads nothing would have us
+// wait for ever.
 func (l *leg) finish(d time.Duration) {
 	defer l.Close()
+	over := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(over)
+		l.Close()
+	})
+	defer timer.Stop()
 	half, ok := l.Conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
@@ -78,10 +86,8 @@ func (l *leg) finish(d time.Duration) {
 		defer close(gone)
 		l.conn.Wait()
 	}()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-gone:
-	case <-timer.C:
+	case <-over:
 	}
 }

@@ -1,0 +1,109 @@
+package bridge
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// insideTLS is a user inside TLS, as the gateway has it: only what is below it is closed.
+type insideTLS struct {
+	*tls.Conn
+	raw net.Conn
+}
+
+func (c insideTLS) Close() error { return c.raw.Close() }
+
+// deafened is a connection that from some moment on reads nothing.
+type deafened struct {
+	net.Conn
+	now  atomic.Bool
+	over context.Context
+}
+
+func (d *deafened) Read(p []byte) (int, error) {
+	if d.now.Load() {
+		<-d.over.Done()
+	}
+	return d.Conn.Read(p)
+}
+
+// selfSigned is a certificate that nobody looks at.
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// TestWhoReadsNothingInsideTLSIsSentAwayToo: ending our direction of TLS means to write, and
+// waits there for whoever writes already, without a limit.
+func TestWhoReadsNothingInsideTLSIsSentAwayToo(t *testing.T) {
+	t.Parallel()
+	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	over, order := context.WithCancelCause(t.Context())
+	var down atomic.Pointer[leg]
+	s := newFake(t, func(o *Options) {
+		raw := o.User
+		raw.(*net.TCPConn).SetWriteBuffer(64 << 10)
+		o.User = insideTLS{tls.Server(raw, config), raw}
+		o.began = func(b *bridge) { down.Store(b.user) }
+	}, onSession(func(_ *peer, ch ssh.Channel) {
+		for block := make([]byte, chunk); ; {
+			if _, err := ch.Write(block); err != nil {
+				return
+			}
+		}
+	}))
+	s.ctx = over
+	raw, err := net.Dial("tcp", s.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.(*net.TCPConn).SetReadBuffer(32 << 10)
+	deaf := &deafened{Conn: tls.Client(raw, &tls.Config{InsecureSkipVerify: true}), over: t.Context()}
+	c, chans, reqs, err := ssh.NewClientConn(deaf, "", s.goConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go empty(chans)
+	go ssh.DiscardRequests(reqs)
+	ch, chReqs, err := c.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(chReqs)
+	if _, err := ch.SendRequest("exec", true, ssh.Marshal(text{"yes"})); err != nil {
+		t.Fatal(err)
+	}
+	deaf.now.Store(true)
+	// What is written arrives nowhere any more: somebody waits in the middle of a packet.
+	for last, same := int64(-1), 0; same < 5; time.Sleep(100 * time.Millisecond) {
+		if n := down.Load().written.Load(); n == last {
+			same++
+		} else {
+			last, same = n, 0
+		}
+	}
+	order(End{"revoked", "it is over"})
+	if e := s.end(); e.Cause != "revoked" {
+		t.Errorf("ended with %+v", e.Result)
+	}
+}
