@@ -9,6 +9,12 @@ import "golang.org/x/crypto/ssh"
 
 // each has handle take the requests one by one, in their order.
 func (b *bridge) each(requests <-chan *ssh.Request, handle func(*ssh.Request)) {
+	take := func(req *ssh.Request) {
+		b.holds(true, requestsSize)
+		defer b.holds(false, requestsSize)
+		defer b.holding.taken.Add(int64(len(req.Payload)))
+		b.guard(func() { handle(req) })
+	}
 	var waiting []*ssh.Request
 	size := 0
 	for requests != nil || len(waiting) > 0 {
@@ -20,13 +26,13 @@ func (b *bridge) each(requests <-chan *ssh.Request, handle func(*ssh.Request)) {
 			return
 		}
 		if !req.WantReply {
-			b.guard(func() { handle(req) })
+			take(req)
 			continue
 		}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			b.guard(func() { handle(req) })
+			take(req)
 		}()
 		for done != nil {
 			select {

@@ -107,3 +107,50 @@ func TestWhoReadsNothingInsideTLSIsSentAwayToo(t *testing.T) {
 		t.Errorf("ended with %+v", e.Result)
 	}
 }
+
+// TestRequestsThatWaitAreKnown: they wait in memory as data do, for a server that takes none.
+func TestRequestsThatWaitAreKnown(t *testing.T) {
+	t.Parallel()
+	const channels, each = 8, 900 << 10
+	for name, answer := range map[string]bool{"behind one without an answer": true, "of which none wants one": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			held, deaf := new(Held), make(chan struct{})
+			s := newFake(t, func(o *Options) {
+				o.Held = held
+				o.Server.(*net.TCPConn).SetWriteBuffer(32 << 10)
+			}, func(p *peer) {
+				go ssh.DiscardRequests(p.reqs)
+				for nc := range p.chans {
+					if _, reqs, err := nc.Accept(); err == nil {
+						go func() { <-deaf; empty(reqs) }()
+					}
+				}
+			})
+			c := s.goClient(t)
+			defer c.Close()
+			var all []ssh.Channel
+			for range channels {
+				ch, reqs, err := c.OpenChannel("session", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				go ssh.DiscardRequests(reqs)
+				all = append(all, ch)
+			}
+			for _, ch := range all {
+				for i := range each / (180 << 10) {
+					go ch.SendRequest("env", answer && i == 0, ssh.Marshal(variable{"A", string(make([]byte, 180<<10))}))
+				}
+			}
+			for end := time.Now().Add(patience); held.Bytes() < channels*each/2; time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d bytes wait", held.Bytes())
+				}
+			}
+			close(deaf)
+			c.Close()
+			s.end()
+		})
+	}
+}
