@@ -136,6 +136,14 @@ func TestNothingRidesOnWhatIsNotRecorded(t *testing.T) {
 	if _, err := readForwardedUnix(ssh.Marshal(forwardedUnix{"/tmp/x", secret})); err == nil {
 		t.Error("a reserved field passes with something in it")
 	}
+	for name, passes := range map[string]bool{
+		"KILL": true, strings.Repeat("S", maxName): true, strings.Repeat("S", maxName+1): false,
+		"\x01\x02" + secret: false, strings.Repeat("\xff", maxName): false, secret + `"`: false,
+	} {
+		if _, err := readExitSignal(ssh.Marshal(exitSignal{Signal: name})); (err == nil) != passes {
+			t.Errorf("a signal %q: %v", name, err)
+		}
+	}
 }
 
 // TestAQuestionEachWayDoesNotKeepASession: both ends may wait for each other's answers, with

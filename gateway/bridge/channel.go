@@ -61,7 +61,10 @@ func (b *bridge) channels(from *leg) {
 func (b *bridge) channel(from *leg, nc ssh.NewChannel) {
 	kind := nc.ChannelType()
 	v := b.Policy.judge(channelOpen, from.side, kind, nc.ExtraData())
-	if v.pass {
+	switch {
+	case v.pass && len(nc.ExtraData()) > maxOpening:
+		v.told = errMalformed.Error()
+	case v.pass:
 		v.told = b.unasked(from, kind, nc.ExtraData())
 	}
 	if v.told != "" {
@@ -144,6 +147,11 @@ func (c *channel) carry(userRequests, serverRequests <-chan *ssh.Request) {
 	spawn := func(f func()) {
 		rest.Add(1)
 		b.spawn(func() { defer rest.Done(); f() })
+	}
+	// Nobody has anything to say there. It would stay in memory if nobody took it.
+	spawn(func() { discard(c.counted(c.user.Stderr())) })
+	if !c.isSession() {
+		spawn(func() { discard(c.counted(c.server.Stderr())) })
 	}
 	spawn(func() { defer close(c.sent); c.pumpUp() })
 	spawn(func() { defer close(c.drained); c.pumpDown() })

@@ -23,6 +23,9 @@ const (
 	// directions. A browser behind -D has some dozens. Each may hold a window of 2 MiB each way,
 	// which is what bounds the memory of a session whose streams nobody reads.
 	maxChannels = 256
+	// maxOpening bounds what the opening of a channel says, in bytes: two names of 1,025 (getnameinfo(3))
+	// or a path. Each of maxChannels may wait for the other side with it.
+	maxOpening = 4 << 10
 	// maxEnv is how many variables one channel may set: sshd takes no more.
 	maxEnv = 128
 	// maxWaiting and maxWaitingBytes bound the requests of one channel behind one that has no

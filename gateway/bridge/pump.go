@@ -48,9 +48,26 @@ func pump(to io.Writer, from io.Reader, take func([]byte) error, busy func(bool)
 	}
 }
 
+// discard reads to the end.
+func discard(from io.Reader) {
+	var idle [idleChunk]byte
+	for {
+		if _, err := from.Read(idle[:]); err != nil {
+			return
+		}
+	}
+}
+
+// awaitBegin returns when data may pass. What comes before waits.
+func (c *channel) awaitBegin() {
+	c.hold(true)
+	<-c.begun
+	c.hold(false)
+}
+
 // pumpUp carries data to the server once the session has begun: sshd drops what comes before.
 func (c *channel) pumpUp() {
-	<-c.begun
+	c.awaitBegin()
 	tap := c.tap()
 	whole := pump(inputWriter{c}, c.counted(c.user), func(p []byte) error {
 		c.up.Add(int64(len(p)))
@@ -64,7 +81,7 @@ func (c *channel) pumpUp() {
 // pumpDown carries data and stderr to the user. The end of the stream ends both, as it does in
 // SSH, so it is passed on when both have gone.
 func (c *channel) pumpDown() {
-	<-c.begun
+	c.awaitBegin()
 	tap := c.tap()
 	busy := func(yes bool) {
 		c.hold(yes)

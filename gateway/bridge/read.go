@@ -134,8 +134,8 @@ func readExitStatus(p []byte) (any, error) {
 func readExitSignal(p []byte) (any, error) {
 	var s exitSignal
 	err := unmarshal(p, &s)
-	if err == nil && len(s.Signal) > maxName {
-		err = errMalformed
+	if err == nil && printable(s.Signal, maxName) != s.Signal {
+		err = errMalformed // the recording would show less than the user gets
 	}
 	return recording.Exited{Signal: strings.TrimPrefix(printable(s.Signal, maxName), "SIG"), Core: s.Core}, err
 }

@@ -9,11 +9,14 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/cardea-ssh/cardea/recording"
 )
 
 // insideTLS is a user inside TLS, as the gateway has it: only what is below it is closed.
@@ -153,4 +156,106 @@ func TestRequestsThatWaitAreKnown(t *testing.T) {
 			s.end()
 		})
 	}
+}
+
+// TestWhatComesBeforeAProgramIsKnown: it waits until there is one, which may be never.
+func TestWhatComesBeforeAProgramIsKnown(t *testing.T) {
+	t.Parallel()
+	const channels, each = 4, 1 << 20
+	held := new(Held)
+	s := newFake(t, func(o *Options) { o.Held = held }, nil)
+	c := s.goClient(t)
+	defer c.Close()
+	for range channels {
+		ch, reqs, err := c.OpenChannel("session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go ssh.DiscardRequests(reqs)
+		if _, err := ch.Write(make([]byte, each)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func() {
+		t.Helper()
+		for end := time.Now().Add(patience); held.Bytes() < channels*each; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d bytes wait", held.Bytes())
+			}
+		}
+	}
+	known()
+	time.Sleep(restTime + 50*time.Millisecond)
+	if _, _, err := c.SendRequest("keepalive@openssh.com", true, nil); err != nil {
+		t.Fatal(err)
+	}
+	known() // a question between makes it no less
+	c.Close()
+	s.end()
+}
+
+// TestWhatNobodyReadsIsNotKept: a user has no stderr, and a forward has none at all.
+func TestWhatNobodyReadsIsNotKept(t *testing.T) {
+	t.Parallel()
+	const much = 2*windowSize + 1
+	wrote := make(chan error, 2)
+	write := func(ch ssh.Channel) {
+		_, err := ch.Stderr().Write(make([]byte, much))
+		wrote <- err
+	}
+	s := newFake(t, nil, func(p *peer) {
+		go ssh.DiscardRequests(p.reqs)
+		for nc := range p.chans {
+			if ch, reqs, err := nc.Accept(); err == nil {
+				go ssh.DiscardRequests(reqs)
+				if nc.ChannelType() != "session" {
+					go write(ch)
+				}
+			}
+		}
+	})
+	c := s.goClient(t)
+	defer c.Close()
+	for _, kind := range []string{"session", "direct-tcpip"} {
+		var extra []byte
+		if kind != "session" {
+			extra = ssh.Marshal(addressPair{"localhost", 80, "localhost", 1})
+		}
+		ch, reqs, err := c.OpenChannel(kind, extra)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go ssh.DiscardRequests(reqs)
+		if kind == "session" {
+			go write(ch)
+		}
+		select {
+		case err := <-wrote:
+			if err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		case <-time.After(patience):
+			t.Errorf("%s: nobody takes it", kind)
+		}
+	}
+	c.Close()
+	if e := s.end(); e.rec.bytes(recording.Errput) != "" {
+		t.Error("something was recorded that nobody saw")
+	}
+}
+
+func TestTheOpeningOfAChannelIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newFake(t, nil, nil)
+	c := s.goClient(t)
+	defer c.Close()
+	least := len(ssh.Marshal(addressPair{}))
+	for size, opens := range map[int]bool{maxOpening: true, maxOpening + 1: false} {
+		_, _, err := c.OpenChannel("direct-tcpip", ssh.Marshal(addressPair{strings.Repeat("h", size-least), 80, "", 1}))
+		if (err == nil) != opens {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	c.Close()
+	s.end()
 }
