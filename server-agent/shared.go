@@ -29,7 +29,8 @@ import (
 // ascribed it, and is ended as soon as one of these may not be there. So who writes
 // lines can have others thrown out, of the accounts of several people or as if by a
 // break-glass, and do no more: what is ended is the process of a session in the account
-// (accounts.ErrNotTheirs).
+// (accounts.ErrNotTheirs). Where lines name several accounts for one session, /proc says in
+// which it is: else who writes the first line, while he is logging in, could keep his own.
 
 const (
 	// maxLedger bounds the sessions that are remembered.
@@ -48,7 +49,7 @@ const (
 type sshSession struct {
 	PID   int      `json:"pid"`
 	Start string   `json:"start"` // in ticks since the boot
-	Login string   `json:"login"`
+	Login string   `json:"login"` // empty where lines disagree, until it is looked at
 	Users []string `json:"users"`
 	// Glass are the break-glasses under which lines say that it began.
 	Glass []string `json:"glass,omitempty"`
@@ -73,12 +74,13 @@ type ledger struct {
 	doubt   map[instance]time.Time
 	end     func(login string, pid int, start string) error
 	process func(pid int) (start string, ok bool)
+	login   func(pid int, start string) string
 }
 
 // open reads what an earlier run has seen. A damaged file is an empty one: the
 // log then says whose new sessions are.
 func openLedger(path string) *ledger {
-	l := &ledger{path: path, end: accounts.EndSession, process: accounts.SSHProcess}
+	l := &ledger{path: path, end: accounts.EndSession, process: accounts.SSHProcess, login: accounts.SessionLogin}
 	if raw, err := readSmall(path, maxStateFile); err == nil {
 		json.Unmarshal(raw, &l.open)
 	}
@@ -103,8 +105,12 @@ func (l *ledger) saw(pid int, e api.AgentEvent) {
 	for i, s := range l.open {
 		if s.PID == pid && s.Start == start {
 			users, glasses := ascribe(s.Users, m[1]), ascribe(s.Glass, glass)
-			if len(users) > len(s.Users) || len(glasses) > len(s.Glass) {
-				l.open[i].Users, l.open[i].Glass = users, glasses
+			login := s.Login
+			if login != e.Login {
+				login = ""
+			}
+			if len(users) > len(s.Users) || len(glasses) > len(s.Glass) || login != s.Login {
+				l.open[i].Users, l.open[i].Glass, l.open[i].Login = users, glasses, login
 				l.save()
 			}
 			return
@@ -177,7 +183,7 @@ func (l *ledger) rule(all []api.Account, glass string) {
 func (l *ledger) over(s sshSession) string {
 	users, ruled := l.allowed[s.Login]
 	switch {
-	case l.allowed == nil:
+	case l.allowed == nil, s.Login == "":
 	case ruled && slices.ContainsFunc(s.Users, func(u string) bool { return !users[u] }):
 		return fmt.Sprintf("ended the session of %v, who may not use this account any more", s.Users)
 	case slices.ContainsFunc(s.Glass, func(g string) bool { return g != l.glass }):
@@ -194,6 +200,14 @@ func (l *ledger) enforce() (ended map[string]string, problems []string) {
 	ended = map[string]string{}
 	before, doubted := len(l.open), l.doubt
 	l.doubt = map[instance]time.Time{}
+	for i, s := range l.open {
+		if s.Login != "" || l.gone(s) {
+			continue
+		}
+		if l.open[i].Login = l.login(s.PID, s.Start); l.open[i].Login == "" {
+			l.doubt[instance{s.PID, s.Start}] = time.Now() // it has not begun: look again
+		}
+	}
 	l.open = slices.DeleteFunc(l.open, func(s sshSession) bool {
 		why := l.over(s)
 		if l.gone(s) || why == "" {

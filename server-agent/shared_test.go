@@ -104,3 +104,43 @@ func TestADoubtfulProcessIsForgotten(t *testing.T) {
 		t.Errorf("%v %v %v, asked %d times", ended, problems, l.open, asked)
 	}
 }
+
+// Who can write to the log knows the process of his own login before sshd writes of it.
+func TestALineBeforeThatOfSSHDHidesNoSession(t *testing.T) {
+	for name, of := range map[string]struct{ login, glass string }{
+		"in an account of several": {"deploy", ""},
+		"under a break-glass":      {"ann", ":glass=brg_one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := openLedger(filepath.Join(t.TempDir(), sessionsFile))
+			l.process = func(int) (string, bool) { return "4711", true }
+			is, ended := "", 0
+			l.login = func(int, string) string { return is }
+			l.end = func(login string, _ int, _ string) error {
+				if login != is {
+					return accounts.ErrNotTheirs
+				}
+				ended++
+				return nil
+			}
+			people := []api.Account{{User: "usr_a", Login: "ann", State: "active"}, {Login: "deploy", Shared: true, State: "active", People: []string{"usr_a"}}}
+			l.rule(people, "brg_one")
+			l.saw(100, api.AgentEvent{Kind: "login", Login: "bob", KeyID: "cardea:user=usr_a:session=x:glass=brg_one"})
+			l.saw(100, api.AgentEvent{Kind: "login", Login: of.login, KeyID: "cardea:user=usr_a:session=x" + of.glass})
+			l.enforce()
+			if !l.doubtful() || ended > 0 {
+				t.Error("before the session has begun it is not looked at again, or ended")
+			}
+			is = of.login
+			l.enforce()
+			if l.doubtful() || ended > 0 {
+				t.Error("the session is in doubt, or ended, though it may be there")
+			}
+			people[1].People = nil
+			l.rule(people, "")
+			if l.enforce(); ended != 1 {
+				t.Errorf("it ended %d times", ended)
+			}
+		})
+	}
+}

@@ -77,6 +77,33 @@ func sessionFor(all []process, pid, uid int) bool {
 	return pid > 1 && known && !foreign
 }
 
+// SessionLogin is the account that a session of sshd's is in, whatever a log says: empty
+// before it has begun.
+func SessionLogin(pid int, start string) string {
+	var h Host
+	all, err := readProcesses("/")
+	if now, ok := SSHProcess(pid); !ok || now != start || err != nil || h.readAccounts("/") != nil {
+		return ""
+	}
+	uid, ok := sessionUID(all, pid)
+	for _, u := range h.Users {
+		if ok && u.UID == uid {
+			return u.Name
+		}
+	}
+	return ""
+}
+
+// sessionUID is that of the process that a person has below one of sshd's.
+func sessionUID(all []process, pid int) (uid int, ok bool) {
+	for _, p := range all {
+		if u := p.uids[0]; pid > 1 && p.parent == pid && u >= MinID && p.uids == [4]int{u, u, u, u} {
+			return u, true
+		}
+	}
+	return 0, false
+}
+
 // sessionGrace is what the processes of one session get between SIGTERM and SIGKILL.
 const sessionGrace = 500 * time.Millisecond
 

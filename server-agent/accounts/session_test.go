@@ -31,6 +31,11 @@ func TestWhatALineSaysOfAProcessOfSSHDsIsNotBelieved(t *testing.T) {
 			t.Errorf("%d: %v", pid, !want)
 		}
 	}
+	for pid, want := range map[int]int{200: 70010, 1: 0, 999: 0} {
+		if uid, ok := sessionUID(all, pid); uid != want || ok != (want > 0) {
+			t.Errorf("%d is the session of %d, %v", pid, uid, ok)
+		}
+	}
 	// In a container sshd may be the first process, to which all orphans come.
 	if sessionFor([]process{{1, 0, "sshd", root}, {7, 1, "sleep", of(70010)}}, 1, 70010) {
 		t.Error("the first process counts as a session")
