@@ -149,7 +149,12 @@ func Open(opt Options) (*Spool, error) {
 	s.disk.hangs = opt.hangs
 	err := claim(opt.Dir)
 	if err == nil {
-		s.owner, err = newOwner(opt.Dir)
+		// Whoever looks for dead processes must not see our file before it is locked: he would
+		// remove it, and all that we record would be finished under our hands.
+		err = exclusively(opt.Dir, func() (err error) {
+			s.owner, err = newOwner(opt.Dir)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
