@@ -42,10 +42,11 @@ func TestEveryCommandThatIsToBeTypedExists(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if s := otherStyle.Find(text); s != nil && filepath.Ext(path) == ".go" {
+		sentences := about(string(text))
+		if s := otherStyle.FindString(sentences); s != "" && filepath.Ext(path) == ".go" {
 			t.Errorf("%s says %q; say it as: type: cardea …", strings.TrimPrefix(path, "../../../"), s)
 		}
-		for _, m := range hint.FindAllStringSubmatch(string(text), -1) {
+		for _, m := range hint.FindAllStringSubmatch(sentences, -1) {
 			if m[2] != "" {
 				continue // "cardea hello v1" is a domain of signatures
 			}
@@ -61,6 +62,18 @@ func TestEveryCommandThatIsToBeTypedExists(t *testing.T) {
 	if err != nil || seen < 20 {
 		t.Errorf("%d commands were looked at, %v", seen, err)
 	}
+}
+
+// about returns the lines in which a command of cardea's can stand. Patterns take their time
+// over all the rest, most of all with the race detector.
+func about(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "cardea ") || strings.Contains(line, "`cardea") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
 }
 
 // shown is a command of cardea's in a document: in quotes of code, or on a line of its
