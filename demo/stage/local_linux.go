@@ -17,6 +17,8 @@ import (
 type Local struct {
 	// Agent is the path of cardea-server-agent.
 	Agent string
+	// SSHD returns more lines for the sshd_config of a host; nil means that there are none.
+	SSHD func(host string) string
 
 	network *vhost.Network
 	hosts   map[string]*vhost.Host
@@ -74,8 +76,11 @@ func (l *Local) Make(ctx context.Context, name, control string) (string, error) 
 	}
 	l.hosts[name] = h
 	// So that fifty at once measure us and not this limit; the same for plain ssh.
-	const limits = "MaxStartups 500:100:500\nMaxSessions 100\n"
-	if err := h.WriteFile("/etc/ssh/sshd_config.d/10-stage.conf", []byte(limits), 0o644); err != nil {
+	config := "MaxStartups 500:100:500\nMaxSessions 100\n"
+	if l.SSHD != nil {
+		config += l.SSHD(name)
+	}
+	if err := h.WriteFile("/etc/ssh/sshd_config.d/10-stage.conf", []byte(config), 0o644); err != nil {
 		return "", err
 	}
 	return h.Addr().String(), h.StartSSHD(ctx)

@@ -145,11 +145,15 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
+// The pauses between two questions whether something is ready.
+const firstPause, lastPause = 20 * time.Millisecond, 160 * time.Millisecond
+
 // until calls ready until it is true, ctx ends or patience does.
 func until(ctx context.Context, what string, ready func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
+	// Asking costs the control plane as much as what it is asked about, so the pause grows.
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		ok, err := ready()
 		if ok {
 			return nil
@@ -157,7 +161,7 @@ func until(ctx context.Context, what string, ready func() (bool, error)) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
