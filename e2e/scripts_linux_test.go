@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -75,11 +76,21 @@ func params(dir string, enter func(*testscript.Env) (*world, error)) testscript.
 			env.Values[worldKey{}] = w
 			w.setenv(env.Setenv)
 			env.Setenv("BIN", bin)
+			env.Setenv("CROWD", strconv.Itoa(crowd()))
+			env.Setenv("HALF", strconv.Itoa(crowd()/2))
 			return os.Chmod(env.WorkDir, 0o755)
 		},
 		Cmds:               words,
 		RequireUniqueNames: true,
 	}
+}
+
+// crowd is how many come at once: fifty in the whole matrix.
+func crowd() int {
+	if os.Getenv(matrixVariable) != "" {
+		return 50
+	}
+	return 16
 }
 
 type worldKey struct{}

@@ -36,7 +36,7 @@ type verb func(c *call, args []string) (int, error)
 
 // verbs are the words beside testscript's own. They find the control plane's URL
 // in $CONTROL, the homes of people in $ALICE and the like, addresses of servers
-// in $WEB_1 and the like.
+// in $WEB_1 and the like, and in $CROWD how many should come at once, twice $HALF.
 //
 //	stage WORD...              raise a stage of the script's own (see raise)
 //	sign-in PERSON             cardea login, through the real pages
@@ -356,7 +356,9 @@ func eventually(c *call, args []string) (int, error) {
 		return 0, err
 	}
 	out, errs := c.out, c.err
-	for end := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+	// What is tried is mostly an ssh through all of Cardea, so the pause grows.
+	pause := 100 * time.Millisecond
+	for end := time.Now().Add(limit); ; pause = min(2*pause, time.Second) {
 		var o, e bytes.Buffer
 		c.out, c.err = &o, &e
 		got, err := c.do(args[1], args[2:])
@@ -365,6 +367,7 @@ func eventually(c *call, args []string) (int, error) {
 			errs.Write(e.Bytes())
 			return got, err
 		}
+		time.Sleep(min(pause, max(0, time.Until(end))))
 	}
 }
 
