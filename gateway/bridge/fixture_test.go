@@ -172,8 +172,7 @@ type stage struct {
 	change  func(*Options)
 	ends    chan ended
 	refused chan Refusal
-	ssh     []string        // options of the user's ssh
-	ctx     context.Context // of all sessions; nil means the test's
+	ssh     []string // options of the user's ssh
 }
 
 // serveStage stands in front of any server.
@@ -212,11 +211,7 @@ func (s *stage) serve(conn net.Conn) {
 	if s.change != nil {
 		s.change(&o)
 	}
-	parent := s.ctx
-	if parent == nil {
-		parent = s.t.Context()
-	}
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
 	res, err := Run(ctx, o)
 	s.ends <- ended{res, err, rec}

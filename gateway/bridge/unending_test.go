@@ -60,13 +60,12 @@ func selfSigned(t *testing.T) tls.Certificate {
 func TestWhoReadsNothingInsideTLSIsSentAwayToo(t *testing.T) {
 	t.Parallel()
 	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
-	over, order := context.WithCancelCause(t.Context())
-	var down atomic.Pointer[leg]
+	var session atomic.Pointer[bridge]
 	s := newFake(t, func(o *Options) {
 		raw := o.User
 		raw.(*net.TCPConn).SetWriteBuffer(64 << 10)
 		o.User = insideTLS{tls.Server(raw, config), raw}
-		o.began = func(b *bridge) { down.Store(b.user) }
+		o.began = session.Store
 	}, onSession(func(_ *peer, ch ssh.Channel) {
 		for block := make([]byte, chunk); ; {
 			if _, err := ch.Write(block); err != nil {
@@ -74,7 +73,6 @@ func TestWhoReadsNothingInsideTLSIsSentAwayToo(t *testing.T) {
 			}
 		}
 	}))
-	s.ctx = over
 	raw, err := net.Dial("tcp", s.addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -99,13 +97,13 @@ func TestWhoReadsNothingInsideTLSIsSentAwayToo(t *testing.T) {
 	deaf.now.Store(true)
 	// What is written arrives nowhere any more: somebody waits in the middle of a packet.
 	for last, same := int64(-1), 0; same < 5; time.Sleep(100 * time.Millisecond) {
-		if n := down.Load().written.Load(); n == last {
+		if n := session.Load().user.written.Load(); n == last {
 			same++
 		} else {
 			last, same = n, 0
 		}
 	}
-	order(End{"revoked", "it is over"})
+	session.Load().end(End{"revoked", "it is over"})
 	if e := s.end(); e.Cause != "revoked" {
 		t.Errorf("ended with %+v", e.Result)
 	}
