@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
+	"strconv"
 	"syscall"
 )
 
@@ -20,12 +22,25 @@ func checkFile(path string, info fs.FileInfo) error {
 		return fmt.Errorf("%s is not a regular file; move it away", path)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to another user; move it away", path)
+		return belongsToAnother(path, st)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("%s may be read by others; move it away and enrol again", path)
 	}
 	return nil
+}
+
+// belongsToAnother says whose file it is: mostly root has typed what the service's user
+// has to, and an identity that is moved away is lost to it.
+func belongsToAnother(path string, st *syscall.Stat_t) error {
+	if st == nil {
+		return fmt.Errorf("%s belongs to another user; type this as that user", path)
+	}
+	name := strconv.FormatUint(uint64(st.Uid), 10)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return fmt.Errorf("%s belongs to another user; type this as %s: runuser -u %s -- …", path, name, name)
 }
 
 func checkDir(dir string) error {

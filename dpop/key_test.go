@@ -95,7 +95,7 @@ func TestAnUnsafeFileIsRefused(t *testing.T) {
 				t.Skip("SKIPPED: needs root to give a file away")
 			}
 			must(t, os.Chown(path, 65534, -1))
-		}, "another user"},
+		}, "belongs to another user; type this as nobody: runuser -u nobody -- …"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "k", "device.pem")
