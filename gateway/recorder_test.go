@@ -436,6 +436,16 @@ func TestADeadGatewaysDiskIsImported(t *testing.T) {
 	if out, err := run(); err != nil || !strings.HasPrefix(out, "nothing to do: ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("once more: %q, %v", out, err)
 	}
+	newer := r.header().Session
+	if err := os.MkdirAll(filepath.Join(disk, SpoolDir, newer), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(disk, SpoolDir, newer, "meta.json"), []byte(`{"version": 1000}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(); err == nil || !strings.Contains(err.Error(), "1 of 1 recordings could not be taken over, as the log says") {
+		t.Errorf("of what cannot be taken over: %q, %v", out, err)
+	}
 	if err := Import(t.Context(), "gw_b", r.state, filepath.Join(disk, "none"), r.options(), r.plane.Client(), &bytes.Buffer{}, log); err == nil {
 		t.Error("a folder that is not there is imported")
 	}

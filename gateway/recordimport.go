@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/gateway/spool"
@@ -33,7 +35,7 @@ func Import(ctx context.Context, gateway, stateDir, dir string, opt RecordingOpt
 	}
 	found, err := spool.Look(dir)
 	if err != nil {
-		return err
+		return mayNot(err, dir)
 	}
 	keys, err := loadRecordKeys(stateDir)
 	if err != nil {
@@ -59,6 +61,9 @@ func Import(ctx context.Context, gateway, stateDir, dir string, opt RecordingOpt
 		if err := r.importAll(ctx, dir, out); err != nil {
 			return err
 		}
+		if err := stillThere(dir, ours); err != nil {
+			return err
+		}
 	}
 	if left := len(found) - len(ours); left > 0 {
 		return fmt.Errorf("%d of %d recordings were left alone in %s, as said", left, len(found), dir)
@@ -78,7 +83,16 @@ func spoolBelow(dir string) (string, error) {
 	if err == nil && !is {
 		err = fmt.Errorf("%s is no spool, and has none in it; give the state folder of the gateway that is gone, or its spool", dir)
 	}
-	return dir, err
+	return dir, mayNot(err, dir)
+}
+
+// mayNot adds what to do where a folder is closed to this user. The user of the service has
+// not the same number on every machine.
+func mayNot(err error, dir string) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; it must belong to the user that this gateway runs as, so type as root: chown -R cardea-gateway: %s", err, dir)
+	}
+	return err
 }
 
 // askWhose asks the control plane about each session that was found, and says which may be
@@ -156,6 +170,21 @@ func (r *Recorders) importAll(ctx context.Context, dir string, out io.Writer) er
 		return fmt.Errorf("some of it is damaged and was set aside in %s", filepath.Join(dir, "quarantine"))
 	}
 	return nil
+}
+
+// stillThere counts what was to be imported and is where it was: a folder that could not
+// even be read, or moved, is no job that anything waits for.
+func stillThere(dir string, ours map[string]bool) error {
+	found, err := spool.Look(dir)
+	if err != nil {
+		return err
+	}
+	found = slices.DeleteFunc(found, func(f spool.Found) bool { return f.Aside || !ours[f.Session] })
+	if len(found) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d recordings could not be taken over, as the log says; see to it that all of %s belongs to the user that this gateway runs as, and type the same again",
+		len(found), len(ours), dir)
 }
 
 // stuck says that nothing is left but what the control plane does not take.
