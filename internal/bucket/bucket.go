@@ -32,8 +32,10 @@ import (
 	"gocloud.dev/blob/s3blob"
 )
 
-// folderMode is that of folders which a file bucket makes.
-const folderMode = 0o700
+// folderMode is that of folders which a file bucket makes. The umask takes the group out,
+// unless whoever runs the gateway lets the control plane's user in by one that does not,
+// or by an access list that new folders inherit.
+const folderMode = 0o750
 
 // Check finds what is wrong with a URL without reaching for the bucket.
 func Check(text string) error {
