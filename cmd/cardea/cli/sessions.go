@@ -33,16 +33,22 @@ func newSessions(a *app) *cobra.Command {
 // recordingArg is what the verbs take, and recordingHelp says in their help what it is.
 const (
 	recordingArg  = "RECORDING"
-	recordingHelp = "RECORDING is the id of a session, as `cardea sessions ls` shows it, or a folder, as `cardea sessions download` makes it."
+	recordingHelp = "RECORDING is the id of a session, as `cardea sessions ls` shows it, or a folder, as `cardea sessions download` makes it,\nwith a slash behind it."
 )
 
 // openRecording finds a recording: a folder with its segments, one segment, or by the id
-// of its session what the control plane knows of.
+// of its session what the control plane knows of. An id is never a folder that happens to
+// lie here: of that nobody says how it has to end.
 func (a *app) openRecording(ctx context.Context, ref string) (fs.FS, error) {
+	if ident.Check(ref, ident.GatewaySession) == nil {
+		s, err := a.openStored(ctx, ref)
+		if _, missing := os.Stat(ref); err != nil && missing == nil {
+			return nil, fmt.Errorf("%w; to take the folder that is here write it with a slash: %s/", err, ref)
+		}
+		return s, err
+	}
 	info, err := os.Stat(ref)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && ident.Check(ref, ident.GatewaySession) == nil:
-		return a.openStored(ctx, ref)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("there is no folder or file %q; give the folder that holds %s, or the id of a session that `cardea sessions ls` shows", ref, recording.SegmentName(1))
 	case err != nil:

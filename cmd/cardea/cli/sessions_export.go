@@ -62,7 +62,7 @@ func (a *app) sessionsExport(ctx context.Context, o exportOptions) error {
 	}
 	switch o.format {
 	case exportText:
-		return a.exportAsText(ctx, r, o.channel)
+		return a.exportAsText(ctx, r, o)
 	case exportJSON:
 		return exportAsJSON(ctx, a.out, r, o.channel)
 	case exportFiles:
@@ -103,20 +103,25 @@ func events(ctx context.Context, r *recording.Reader, f func(recording.Event) er
 }
 
 // exportAsText writes what was put out, without the codes that moved a cursor.
-func (a *app) exportAsText(ctx context.Context, r *recording.Reader, channel uint32) error {
+func (a *app) exportAsText(ctx context.Context, r *recording.Reader, o exportOptions) error {
 	out := bufio.NewWriter(a.out)
 	text := &words{screen: screen{out: out}}
-	terminal := recording.Terminal{Channel: channel}
+	terminal := recording.Terminal{Channel: o.channel}
+	shown := false
 	err := events(ctx, r, func(e recording.Event) error {
 		a.noteGap(e)
 		if !terminal.Shows(e) || e.Kind != recording.Output && e.Kind != recording.Errput {
 			return nil
 		}
+		shown = true
 		_, err := text.Write(e.Data)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if !shown {
+		a.nothingShown(o.ref)
 	}
 	return out.Flush()
 }
@@ -262,7 +267,13 @@ func (a *app) exportFiles(ctx context.Context, r *recording.Reader, channel uint
 		{"time", func(f exportedFile) string { return f.At.UTC().Format(time.RFC3339) }},
 		{"action", func(f exportedFile) string { return f.Action }},
 		{"size", func(f exportedFile) string { return strconv.FormatInt(f.Size, 10) }},
-		{"whole", func(f exportedFile) string { return yesNo(f.Whole) }},
+		{"whole", func(f exportedFile) string {
+			switch f.Action {
+			case "upload", "download", "list":
+				return yesNo(f.Whole)
+			}
+			return "" // nothing passed that could be whole
+		}},
 		{"sha256", func(f exportedFile) string { return f.SHA256 }},
 		{"error", func(f exportedFile) string { return cmp.Or(f.Error, f.Said) }},
 		{"path", func(f exportedFile) string { return f.Path }},

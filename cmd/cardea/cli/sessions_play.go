@@ -78,13 +78,22 @@ func (a *app) sessionsPlay(ctx context.Context, o playOptions) error {
 	if err := p.peek(); err != nil {
 		return err
 	}
-	out, ok := a.out.(*os.File)
+	err = p.begin(ctx, at)
+	if err == nil && p.ended && !p.shown && at == 0 {
+		a.nothingShown(o.ref)
+	}
+	return err
+}
+
+// begin plays to what stdout is.
+func (p *player) begin(ctx context.Context, at time.Duration) error {
+	out, ok := p.app.out.(*os.File)
 	if !ok || !term.IsTerminal(out) {
 		return p.play(ctx, at)
 	}
 	p.waits = true
 	if w, h, err := xterm.GetSize(int(out.Fd())); err == nil && p.terminal.Pty && (w < int(p.terminal.Size.Columns) || h < int(p.terminal.Size.Rows)) {
-		a.say("note: this was recorded at %d by %d characters; this terminal has %d by %d", p.terminal.Size.Columns, p.terminal.Size.Rows, w, h)
+		p.say("note: this was recorded at %d by %d characters; this terminal has %d by %d", p.terminal.Size.Columns, p.terminal.Size.Rows, w, h)
 	}
 	return p.atTerminal(ctx, out, at)
 }
@@ -121,6 +130,8 @@ type player struct {
 	waits    bool
 	keys     <-chan byte
 	raw      bool              // the terminal makes no line ends of its own
+	shown    bool              // something was put out
+	ended    bool              // the recording came to its end
 	queue    []recording.Event // read already
 }
 
@@ -208,6 +219,7 @@ func (p *player) run(ctx context.Context) error {
 	for {
 		e, err := p.next()
 		if errors.Is(err, io.EOF) {
+			p.ended = true
 			return nil
 		}
 		if err != nil {
@@ -236,8 +248,15 @@ func (p *player) show(e recording.Event) error {
 	if !p.terminal.Shows(e) || e.Kind != recording.Output && e.Kind != recording.Errput {
 		return nil
 	}
+	p.shown = true
 	_, err := p.out.Write(p.lines(e.Data))
 	return err
+}
+
+// nothingShown says where else to look: of a transfer of files, or of forwarded ports,
+// there is nothing on any screen.
+func (a *app) nothingShown(ref string) {
+	a.say("nothing was shown here; for the files that passed type: cardea sessions export --format files -i KEY %s, and for all else --format json", ref)
 }
 
 // wait waits for the time of an event, and obeys keys meanwhile.

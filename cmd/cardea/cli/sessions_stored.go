@@ -193,7 +193,7 @@ func newSessionsDownload(a *app) *cobra.Command {
 			"play, export and verify take the folder. Done again, it fetches what is missing.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			folder := args[0]
+			folder := args[0] + string(filepath.Separator) // play and the others take it for a folder by that
 			if len(args) == 2 {
 				folder = args[1]
 			}
@@ -230,9 +230,6 @@ func (a *app) sessionsDownload(ctx context.Context, session, folder string) erro
 // download writes what is not there yet.
 func (s *stored) download(folder string) (downloaded, error) {
 	out := downloaded{Session: s.info.Session, Folder: folder, Segments: len(s.parts)}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return out, err
-	}
 	for _, p := range s.parts {
 		path := filepath.Join(folder, recording.SegmentName(p.Number))
 		if p.SHA256 != "" {
@@ -243,6 +240,9 @@ func (s *stored) download(folder string) (downloaded, error) {
 		}
 		content, err := s.segment(p)
 		if err != nil {
+			return out, err
+		}
+		if err := os.MkdirAll(folder, 0o700); err != nil { // not before there is something for it
 			return out, err
 		}
 		if _, err := atomicfile.Write(path, content, atomicfile.Options{Mode: 0o600}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -36,6 +37,10 @@ func newSessionsVerify(a *app) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref = args[0]
+			if b, err := hex.DecodeString(o.head); o.head != "" && (err != nil || len(b) != sha256.Size) {
+				return usageErrorf(cmd, "--head is no whole hash: give all %d hex digits that `cardea sessions show` has", 2*sha256.Size)
+			}
+			o.head = strings.ToLower(o.head)
 			return a.sessionsVerify(cmd.Context(), o)
 		},
 	}
@@ -64,6 +69,9 @@ func (a *app) sessionsVerify(ctx context.Context, o verifyOptions) error {
 	report, err := recording.Verify(folder, recording.VerifyOptions{Keys: keys, Session: o.session, Gateway: gateway, Head: o.head})
 	if err != nil {
 		return err
+	}
+	if _, is := folder.(*stored); !is && report.Segments == 0 {
+		return fmt.Errorf("there is no recording in %q; give the folder that holds %s, or the id of a session that `cardea sessions ls` shows", o.ref, recording.SegmentName(1))
 	}
 	if report.Faults == nil {
 		report.Faults = []recording.Fault{}
