@@ -79,7 +79,7 @@ func (s *Service) EndSession(ctx context.Context, by caller.Caller, id string, i
 		return nil, caller.Explain(err, "session "+id)
 	}
 	if !row.EndedAt.IsZero() {
-		return nil, api.Errorf(api.Gone, "session %s is over already", id)
+		return nil, api.Errorf(api.Gone, "session %s is over already; to see those that live type: cardea admin sessions list --live", id)
 	}
 	e := by.Event(s.now(), audit.GatewaySessionOrder)
 	e.User, e.Server, e.Project, e.Gateway = row.User, row.Server, row.Project, row.Gateway

@@ -70,12 +70,19 @@ time is over. Each connection says so in the audit log.`,
 			if life%time.Second != 0 || life < api.MinBreakGlass || life > api.MaxBreakGlass {
 				return &usageError{"a break-glass lasts 1m to 72h, in whole seconds", "for example: --for 4h"}
 			}
+			if err := checkReason(in.Reason); err != nil {
+				return err
+			}
 			path, err := pathOf("projects", args[0], "break-glass")
 			if err != nil {
 				return err
 			}
 			in.Seconds = int(life / time.Second)
-			return a.showBreakGlass(cmd.Context(), "POST", path, in)
+			if err := a.showBreakGlass(cmd.Context(), "POST", path, in); err != nil {
+				return err
+			}
+			a.noteNobody(cmd.Context(), args[0], in.Group)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&in.Group, "group", "", "the group that may enter, by name or id")
@@ -109,6 +116,22 @@ func (a *app) showBreakGlass(ctx context.Context, method, path string, in any) e
 		return err
 	}
 	return showNamed(ctx, a, b, breakGlassColumns())
+}
+
+// noteNobody warns of a group without members: everybody is out then, and who reads the
+// answer alone takes the project for open. It began in any case, so no error comes of it.
+func (a *app) noteNobody(ctx context.Context, project, group string) {
+	path, err := pathOf("groups", group, "members")
+	if err != nil {
+		return
+	}
+	c, err := a.client(ctx)
+	if err != nil {
+		return
+	}
+	if members, err := api.All[api.Member](ctx, c, path, nil); err == nil && len(members) == 0 {
+		a.say("nobody may enter project %s now: group %s has no members; to let somebody in type: cardea admin groups members add %s USER", project, group, group)
+	}
 }
 
 // noteBreakGlass tells of each break-glass that concerns servers of a list, once.

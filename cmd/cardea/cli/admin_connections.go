@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -108,6 +110,9 @@ connections by itself.`,
 			if (len(args) == 1) == all {
 				return usageErrorf(cmd, "name one connection, or whose shall end with --user, --server or --all-of-project")
 			}
+			if err := checkReason(in.Reason); err != nil {
+				return err
+			}
 			return a.endConnections(cmd.Context(), args, in)
 		},
 	}
@@ -116,6 +121,14 @@ connections by itself.`,
 	cmd.Flags().StringVar(&in.Project, "all-of-project", "", "all in this project, by id or name")
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, on one line; the people in them read it")
 	return cmd
+}
+
+// checkReason finds what the control plane would not take either, in words of its own.
+func checkReason(reason string) error {
+	if len(reason) > api.MaxBreakGlassReason || strings.ContainsAny(reason, "\r\n") {
+		return &usageError{fmt.Sprintf("a reason is one line of at most %d bytes", api.MaxBreakGlassReason), "give a shorter --reason"}
+	}
+	return nil
 }
 
 func (a *app) endConnections(ctx context.Context, args []string, in api.EndSessions) error {

@@ -62,7 +62,7 @@ func adminGateways(a *app) *cobra.Command {
 		listVerb(a, "/v1/gateways", "List gateways", gatewayColumns(a), nil),
 		showVerb(a, "gateways", "GATEWAY", gatewayColumns(a)),
 		gatewayUpdate(a),
-		onOff(a, "disable", "GATEWAY", "Give a gateway no more sessions", "gateways", api.GatewayPatch{State: &disabled}),
+		onOff(a, "disable", "GATEWAY", "End a gateway's sessions, and give it no more", "gateways", api.GatewayPatch{State: &disabled}),
 		onOff(a, "enable", "GATEWAY", "Give a disabled gateway sessions again", "gateways", api.GatewayPatch{State: &active}),
 		gatewayHandOver(a),
 		deleteVerb(a, "gateways", "GATEWAY", "Forget a gateway; it must enrol again"),

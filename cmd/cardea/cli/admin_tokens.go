@@ -18,6 +18,7 @@ func tokenColumns() []column[api.EnrolmentToken] {
 		{"project", func(t api.EnrolmentToken) string { return t.Project }},
 		{"name", func(t api.EnrolmentToken) string { return t.Name }},
 		{"address", func(t api.EnrolmentToken) string { return t.Address }},
+		{"tls address", func(t api.EnrolmentToken) string { return t.TLSAddress }},
 		{"uses left", func(t api.EnrolmentToken) string { return strconv.Itoa(t.UsesLeft) }},
 		{"expires", func(t api.EnrolmentToken) string { return stamp(t.ExpiresAt) }},
 		{"labels", func(t api.EnrolmentToken) string { return labels(t.Labels) }},
