@@ -24,6 +24,9 @@ type recordingOptions struct {
 
 // resolve gives the gateway's own form, in a state folder.
 func (o recordingOptions) resolve(stateDir string) (gateway.RecordingOptions, error) {
+	if o.Spool != "" && !filepath.IsAbs(o.Spool) {
+		return gateway.RecordingOptions{}, fmt.Errorf("spool: %q depends on where the gateway was started; give the whole path, such as /var/lib/cardea-gateway/spool", o.Spool)
+	}
 	out := gateway.RecordingOptions{Bucket: o.Recordings, Spool: o.Spool, Reserve: int64(o.SpoolReserve), Rate: int64(o.UploadRate)}
 	switch o.Recordings {
 	case noRecordings:

@@ -40,6 +40,7 @@ func TestWhereRecordingsGo(t *testing.T) {
 		{"nothing is said", recordingOptions{}, gateway.RecordingOptions{Bucket: "file:///var/lib/x/recordings"}, ""},
 		{"off", recordingOptions{Recordings: "off", Spool: "/x"}, gateway.RecordingOptions{}, ""},
 		{"a bucket and a disk", recordingOptions{Recordings: "s3://b?region=r", Spool: "/s", SpoolReserve: 5, UploadRate: 6}, gateway.RecordingOptions{Bucket: "s3://b?region=r", Spool: "/s", Reserve: 5, Rate: 6}, ""},
+		{"a spool that depends on where it was started", recordingOptions{Spool: "spool"}, gateway.RecordingOptions{}, "give the whole path"},
 		{"a path", recordingOptions{Recordings: "/x"}, gateway.RecordingOptions{}, "recordings: "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
