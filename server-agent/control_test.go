@@ -355,12 +355,10 @@ func (p *plane) event(what string, match func(api.AgentEvent) bool) (found api.A
 
 // bomb is a gzip answer that would fill the memory.
 func bomb(size int) []byte {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	zero := make([]byte, 1<<20)
-	for range size >> 20 {
-		z.Write(zero)
-	}
+	// One part many times over is read as one, and need not be packed each time.
+	var part bytes.Buffer
+	z := gzip.NewWriter(&part)
+	z.Write(make([]byte, 1<<20))
 	z.Close()
-	return b.Bytes()
+	return bytes.Repeat(part.Bytes(), size>>20)
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,13 +24,13 @@ import (
 
 // What `make soak` sets, and what repeats one point that it found.
 const (
-	soakEnv  = "CARDEA_SOAK"       // how many faults to try, "all", or "writes": those at writes and renames alone
-	seedEnv  = "CARDEA_SEED"       // which ones; else the day says
+	// soakEnv is how many faults to try, "all", or "writes": those at writes and renames alone.
 	faultEnv = "CARDEA_FAULT_ONLY" // part of SCENE/EFFECT/POINT: those alone
 )
 
-// sampled is how many faults each run of the tests tries, of thousands.
-const sampled = 4
+// Each run of the tests makes the changes of so many scenes, of ten, and tries so
+// many faults of theirs, of thousands.
+const sampledScenes, sampled = 2, 2
 
 // faultLog is where a host has the log of the points.
 const faultLog = "/run/faults.log"
@@ -113,8 +111,12 @@ func scenes() []scene {
 func TestAFaultAtAnySystemCall(t *testing.T) {
 	t.Parallel()
 	every := &tally{points: map[string][]string{}}
+	made := scenes()
+	if os.Getenv(faultEnv) == "" {
+		made = some(t, sampledScenes, made)
+	}
 	t.Run("undisturbed", func(t *testing.T) {
-		for _, sc := range scenes() {
+		for _, sc := range made {
 			t.Run(sc.name, func(t *testing.T) {
 				t.Parallel()
 				every.add(undisturbed(t, sc))
@@ -138,9 +140,7 @@ func TestAFaultAtAnySystemCall(t *testing.T) {
 func TestAFullDisk(t *testing.T) {
 	t.Parallel()
 	room := []int{12, 40, 0, 4, 8, 16, 20, 24, 28, 32, 36, 44, 48, 60, 80}
-	if os.Getenv(soakEnv) == "" {
-		room = room[:1]
-	}
+	room = some(t, 1, room)
 	sc := scenes()[0]
 	var ends string
 	t.Run("room enough", func(t *testing.T) { _, _, ends = undisturbed(t, sc) })
@@ -213,15 +213,8 @@ func (y *tally) choose(t *testing.T) (some []fault) {
 		n += len(p)
 	}
 	slices.SortFunc(y.faults, func(a, b fault) int { return strings.Compare(a.String(), b.String()) })
-	seed := os.Getenv(seedEnv)
-	if seed == "" {
-		seed = time.Now().UTC().Format(time.DateOnly)
-	}
-	h := fnv.New64()
-	h.Write([]byte(seed))
-	dice := rand.New(rand.NewPCG(h.Sum64(), 0))
 	some = slices.Clone(y.faults)
-	dice.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	dice(t).Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	only, soak, wanted := os.Getenv(faultEnv), os.Getenv(soakEnv), sampled
 	some = slices.DeleteFunc(some, func(f fault) bool {
 		return !strings.Contains(f.String(), only) || soak == "writes" && !f.atWrite()
@@ -233,7 +226,7 @@ func (y *tally) choose(t *testing.T) (some []fault) {
 		wanted = len(some)
 	}
 	some = some[:min(wanted, len(some))]
-	t.Logf("%d points in %d scenes, %d faults, of which %d are tried; seed %s", n, len(y.points), len(y.faults), len(some), seed)
+	t.Logf("%d points in %d scenes, %d faults, of which %d are tried", n, len(y.points), len(y.faults), len(some))
 	return some
 }
 

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	os.Exit(agentMain())
 }
 
+// stepMark begins what an agent that is to die says before each step.
+const stepMark = "cardea-test-step"
+
 func agentMain() int {
 	ctx, stop := daemon.Context(context.Background())
 	defer stop()
@@ -54,7 +57,11 @@ func agentMain() int {
 				fmt.Fprintln(os.Stderr, "stuck before:", step)
 				select {}
 			}
-			if steps++; steps == dieAt {
+			steps++
+			if dieAt != 0 {
+				fmt.Fprintln(os.Stderr, stepMark, steps, step)
+			}
+			if steps == dieAt {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				time.Sleep(time.Minute)
 			}
@@ -280,10 +287,13 @@ func (r *rig) mayNotEnter(who person) {
 	}
 }
 
-// eventually waits for a condition on the host.
+// eventually waits for a condition on the host. It asks less and less often: many
+// conditions are a dozen programs to run.
 func (r *rig) eventually(what string, check func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(patience); !check(); time.Sleep(30 * time.Millisecond) {
+	pause := 30 * time.Millisecond
+	for deadline := time.Now().Add(patience); !check(); time.Sleep(pause) {
+		pause = min(pause*3/2, 500*time.Millisecond)
 		if time.Now().After(deadline) {
 			r.Fatalf("it never came to pass that %s", what)
 		}
