@@ -2,6 +2,7 @@ package upload
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log"
@@ -23,8 +24,24 @@ import (
 	"github.com/cardea-ssh/cardea/internal/bucket"
 )
 
-// s3Server is the program that the tests need; packaging/install-test-needs builds it.
-const s3Server = "versitygw-v1.8.0"
+// s3Server is the file of the program that the tests need: packaging/install-test-needs
+// builds it, and names it by its source.
+func s3Server(t *testing.T) string {
+	t.Helper()
+	h := sha256.New()
+	for _, file := range []string{"main.go", "go.mod"} {
+		text, err := os.ReadFile(filepath.Join("testdata", "s3server", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Write(text)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(cache, "cardea-test-programs", fmt.Sprintf("s3server-%x", h.Sum(nil)[:6]))
+}
 
 // store is an S3 server that can be stopped and started, behind a proxy that can be
 // as bad as a network.
@@ -41,11 +58,7 @@ type store struct {
 
 func newStore(t *testing.T) *store {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(cache, "cardea-test-programs", s3Server)
+	binary := s3Server(t)
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("SKIPPED: %s is not there; packaging/install-test-needs builds it", binary)
 	}
@@ -88,11 +101,7 @@ func (s *store) start(id, secret string) {
 		s.t.Fatal(err)
 	}
 	defer out.Close()
-	args := []string{"--access", id, "--secret", secret, "--quiet", "--port", s.addr, "posix"}
-	if s.versions != "" {
-		args = append(args, "--versioning-dir", s.versions)
-	}
-	s.cmd = exec.Command(s.binary, append(args, filepath.Join(s.dir, "data"))...)
+	s.cmd = exec.Command(s.binary, "-listen", s.addr, "-access", id, "-secret", secret, "-versions", s.versions, filepath.Join(s.dir, "data"))
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
