@@ -37,10 +37,9 @@ func postgresDatabase(t testing.TB, server *pgtest.Server) func(testing.TB) stor
 	}
 }
 
-// CARDEA_SOAK=all runs all of the contract, and not a half.
 func TestPostgreSQL(t *testing.T) {
 	server := pgtest.Start(t, false)
-	t.Run("keeps the contract", func(t *testing.T) { storetest.Sample(t, postgresDatabase(t, server)) })
+	t.Run("keeps the contract", func(t *testing.T) { storetest.Run(t, postgresDatabase(t, server)) })
 	t.Run("instances that start at once make the tables once", func(t *testing.T) { startAtOnce(t, server.Database(t)) })
 	t.Run("audit rows cannot be changed", func(t *testing.T) { auditRowsCannotBeChanged(t, server.Database(t)) })
 	t.Run("a hanging instance is thrown out", func(t *testing.T) { hangingInstanceIsThrownOut(t, server.Database(t)) })

@@ -10,10 +10,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"reflect"
-	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,35 +33,6 @@ type Database struct {
 
 // Run runs the suite; fresh makes an empty database for each subtest.
 func Run(t *testing.T, fresh func(t testing.TB) Database) {
-	t.Helper()
-	run(t, fresh, func() bool { return true })
-}
-
-// What Sample goes by.
-const (
-	soakEnv = "CARDEA_SOAK" // anything: it leaves nothing out
-	seedEnv = "CARDEA_SEED" // which cases it takes; else others each time
-)
-
-// Sample runs a half of the suite, another each time, for an engine with which
-// all of it takes long.
-func Sample(t *testing.T, fresh func(t testing.TB) Database) {
-	t.Helper()
-	if os.Getenv(soakEnv) != "" {
-		Run(t, fresh)
-		return
-	}
-	seed, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64)
-	if err != nil {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("%s=%d", seedEnv, seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
-	run(t, fresh, func() bool { return dice.IntN(2) == 0 })
-}
-
-// run runs the cases that take says, whom it asks about each in turn.
-func run(t *testing.T, fresh func(t testing.TB) Database, take func() bool) {
 	for _, area := range []struct {
 		name  string
 		cases []testCase
@@ -97,9 +65,6 @@ func run(t *testing.T, fresh func(t testing.TB) Database, take func() bool) {
 	} {
 		t.Run(area.name, func(t *testing.T) {
 			for _, c := range area.cases {
-				if !take() {
-					continue
-				}
 				t.Run(c.name, func(t *testing.T) {
 					w := newWorld(t, fresh(t))
 					c.run(w)
