@@ -34,7 +34,7 @@ demo: build ## walk the whole path, from sign-in to a shell, on this machine
 # SQLite is C made into Go, a third of all the tests' work under the race
 # detector and none of ours; the programs that the tests build are built alike, so
 # that it is compiled once. `make check` vets, all of it and once.
-test: export GOFLAGS += $(foreach p,modernc.org/sqlite/lib modernc.org/libc,-gcflags=$(p)=-race=false)
+test: export GOFLAGS += $(foreach p,modernc.org/sqlite/lib modernc.org/libc modernc.org/memory,-gcflags=$(p)=-race=false)
 test: ## install what the tests need, then run them all with the race detector
 	packaging/install-test-needs
 	$(GO) test -race -vet=off -timeout 10m ./...
