@@ -91,6 +91,7 @@ var floors = map[string]int{
 	"internal/hostkey":     0,
 	"internal/ident":       0,
 	"internal/postgres":    0,
+	"internal/sample":      0,
 	"internal/sshtest":     0,
 	"internal/term":        0,
 	"internal/version":     0,

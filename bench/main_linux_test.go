@@ -3,25 +3,23 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cardea-ssh/cardea/internal/buildtest"
+	"github.com/cardea-ssh/cardea/internal/sample"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 )
 
 // benchVariable has the test run all parts. Without it there are the first, which is quick,
-// and sampleParts others, drawn anew each time or by seedVariable.
+// and sampleParts others, drawn anew each time.
 const (
-	benchVariable, seedVariable = "CARDEA_BENCH", "CARDEA_SEED"
-	sampleParts                 = 3
+	benchVariable = "CARDEA_BENCH"
+	sampleParts   = 3
 )
 
 // tablesOf are the tables that the parts make.
@@ -37,18 +35,7 @@ func drawParts(t *testing.T) []string {
 	if os.Getenv(benchVariable) != "" {
 		return parts
 	}
-	seed := uint64(time.Now().UnixNano())
-	if n, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
-		seed = n
-	}
-	t.Logf("%s=%d", seedVariable, seed)
-	drawn := rand.New(rand.NewPCG(seed, 0)).Perm(len(parts) - 1)[:sampleParts]
-	slices.Sort(drawn)
-	out := parts[:1:1]
-	for _, i := range drawn {
-		out = append(out, parts[1+i])
-	}
-	return out
+	return append(parts[:1:1], sample.Of(sample.Dice(t), sampleParts, parts[1:])...)
 }
 
 // TestTheBenchmarksRun proves that all of it runs, fails nowhere and leaves

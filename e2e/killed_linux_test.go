@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cardea-ssh/cardea/internal/sample"
 	"github.com/cardea-ssh/cardea/recording"
 )
 
@@ -42,7 +43,7 @@ func TestNothingSeenIsLostWhenTheGatewayIsKilled(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv(killVariable)); err == nil {
 		kills, pool, crowd, within = n, poolFull, crowdFull, fullWithin
 	}
-	rnd := seeded(t)
+	dice := sample.Dice(t)
 	w := newWorld(t)
 	w.raise(t.Context(), fmt.Sprintf("gateways=%d", pool), "web-1")
 	m := newMatrix(t, w)
@@ -54,7 +55,7 @@ func TestNothingSeenIsLostWhenTheGatewayIsKilled(t *testing.T) {
 	for done := 0; done < kills; done += pool {
 		moments := make([]time.Duration, pool)
 		for i := range moments {
-			moments[i] = time.Duration(rnd.Int64N(int64(within)))
+			moments[i] = time.Duration(dice.Int64N(int64(within)))
 		}
 		// However slow the machine is, the last kill meets what somebody sees.
 		seenFirst := done+pool >= kills && seen == 0

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
+	"github.com/cardea-ssh/cardea/internal/sample"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -46,9 +46,9 @@ const (
 )
 
 // drawCodes returns exit codes: many, and a few, for each of which there is a whole ssh.
-func drawCodes(rnd *rand.Rand) (many, few string) {
+func drawCodes(dice *rand.Rand) (many, few string) {
 	words := func(codes ...int) string { return strings.Trim(fmt.Sprint(codes), "[]") }
-	codes := rnd.Perm(256)
+	codes := dice.Perm(256)
 	if os.Getenv(matrixVariable) != "" {
 		return words(codes...), words(codes...)
 	}
@@ -56,17 +56,11 @@ func drawCodes(rnd *rand.Rand) (many, few string) {
 }
 
 // drawRows returns the rows that a column has.
-func drawRows(rnd *rand.Rand, column string) []row {
+func drawRows(dice *rand.Rand, column string) []row {
 	if os.Getenv(matrixVariable) != "" || column != "relay" {
 		return matrixRows
 	}
-	drawn := rnd.Perm(len(matrixRows) - 1)[:relaySample]
-	slices.Sort(drawn)
-	rows := matrixRows[:1:1]
-	for _, i := range drawn {
-		rows = append(rows, matrixRows[1+i])
-	}
-	return rows
+	return append(matrixRows[:1:1], sample.Of(dice, relaySample, matrixRows[1:])...)
 }
 
 func fileBytes() int64 {
@@ -211,8 +205,8 @@ func TestEverythingThatSSHDoes(t *testing.T) {
 	w := newWorld(t)
 	w.raise(t.Context(), "gateways=1", "forwarding=yes", "web-1", "web-2")
 	m := newMatrix(t, w)
-	rnd := seeded(t)
-	m.codes, m.few = drawCodes(rnd)
+	dice := sample.Dice(t)
+	m.codes, m.few = drawCodes(dice)
 	plain := m.plain()
 	want := map[string]outcome{}
 	alice := m.enter(1)
@@ -224,7 +218,7 @@ func TestEverythingThatSSHDoes(t *testing.T) {
 		}
 		alice.name = name
 		t.Run(name, func(t *testing.T) {
-			for _, r := range drawRows(rnd, name) {
+			for _, r := range drawRows(dice, name) {
 				t.Run(r.name, func(t *testing.T) {
 					m.t = t
 					if _, done := want[r.name]; !done {

@@ -19,14 +19,13 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/internal/faulttest"
+	"github.com/cardea-ssh/cardea/internal/sample"
 	"github.com/google/go-cmp/cmp"
 )
 
-// What `make soak` sets, and what repeats one point that it found.
-const (
-	// soakEnv is how many faults to try, "all", or "writes": those at writes and renames alone.
-	faultEnv = "CARDEA_FAULT_ONLY" // part of SCENE/EFFECT/POINT: those alone
-)
+// faultEnv repeats one point that `make soak` found: a part of SCENE/EFFECT/POINT. What soakEnv
+// says is how many faults to try, "all", or "writes": those at writes and renames alone.
+const faultEnv = "CARDEA_FAULT_ONLY"
 
 // Each run of the tests makes the changes of so many scenes, of ten, and tries so
 // many faults of theirs, of thousands.
@@ -214,7 +213,7 @@ func (y *tally) choose(t *testing.T) (some []fault) {
 	}
 	slices.SortFunc(y.faults, func(a, b fault) int { return strings.Compare(a.String(), b.String()) })
 	some = slices.Clone(y.faults)
-	dice(t).Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	sample.Dice(t).Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 	only, soak, wanted := os.Getenv(faultEnv), os.Getenv(soakEnv), sampled
 	some = slices.DeleteFunc(some, func(f fault) bool {
 		return !strings.Contains(f.String(), only) || soak == "writes" && !f.atWrite()
