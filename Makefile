@@ -50,9 +50,9 @@ test: ## install what the tests need, then run them all with the race detector
 # All of them take hours: SOAK=500 tries as many, of those that SEED says;
 # SOAK=writes kills, fills and breaks at each write and rename, in half an hour.
 SOAK ?= all
-soak: ## break the server agent's every write, on hosts of its own (SOAK=…, SEED=…)
+soak: ## break the server agent at every write and step, on hosts of its own (SOAK=…, SEED=…)
 	packaging/install-test-needs
-	CARDEA_SOAK=$(SOAK) CARDEA_SEED=$(SEED) $(GO) test -count=1 -timeout 24h -v -run 'TestAFaultAtAnySystemCall|TestAFullDisk' ./server-agent
+	CARDEA_SOAK=$(SOAK) CARDEA_SEED=$(SEED) $(GO) test -count=1 -timeout 24h -v -run 'AFaultAtAny|AFullDisk|KilledAnywhere|TroublesOfItsOwn|DaysWithout' ./server-agent
 
 test-matrix: ## the tests that meet a host's programs, on Debian 11 to unstable (SUITES=…)
 	GO=$(GO) .ci/matrix $(SUITES)
