@@ -17,6 +17,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/postgres"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 // callers is how many clients ask at once, each with a device and a session.
@@ -135,7 +136,7 @@ func call(ctx context.Context, c *api.Client) (got api.Connection, err error) {
 	if err != nil {
 		return got, err
 	}
-	in := api.Connect{Server: server, PublicKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))}
+	in := api.Connect{Server: server, PublicKey: sshcert.Line(key)}
 	err = c.Send(ctx, http.MethodPost, "/v1/connect", in, &got)
 	if err == nil && (got.Certificate == "" || len(got.Routes) == 0) {
 		err = errors.New("an answer without a certificate or a route")

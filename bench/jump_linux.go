@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -114,7 +113,7 @@ func makeKey(path string) (public string, err error) {
 	if err != nil {
 		return "", err
 	}
-	public = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + "\n"
+	public = string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
 	if err := os.WriteFile(path+".pub", []byte(public), 0o600); err != nil {
 		return "", err
 	}

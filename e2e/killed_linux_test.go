@@ -109,11 +109,9 @@ func (m *matrix) kill(c column, crowd int, seenFirst bool, moments []time.Durati
 		}
 	}
 	var killing errgroup.Group
-	for i, moment := range moments {
-		gw, err := m.gateway(fmt.Sprintf("gw-%d", i+1))
-		m.must(err)
+	for i, gw := range m.stage.Gateways {
 		killing.Go(func() error {
-			time.Sleep(moment) // is what the test is about
+			time.Sleep(moments[i]) // is what the test is about
 			return gw.Kill()
 		})
 	}
@@ -123,9 +121,7 @@ func (m *matrix) kill(c column, crowd int, seenFirst bool, moments []time.Durati
 			m.t.Fatalf("%s did not end with its gateway: %v", mark, err)
 		}
 	}
-	for i := range moments {
-		gw, err := m.gateway(fmt.Sprintf("gw-%d", i+1))
-		m.must(err)
+	for _, gw := range m.stage.Gateways {
 		m.must(gw.Start(ctx))
 	}
 	matched := map[string]bool{}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 // mallory is what mallory holds during a script. The zero value is nothing.
@@ -87,7 +88,7 @@ func certify(c *call, args []string) (int, error) {
 		return 0, err
 	}
 	l := &loot{key: private}
-	in := api.Connect{Server: args[1], PublicKey: string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(sshKey)))}
+	in := api.Connect{Server: args[1], PublicKey: sshcert.Line(sshKey)}
 	if err := client.Send(ctx, http.MethodPost, "/v1/connect", in, &l.connection); err != nil {
 		return 0, err
 	}
@@ -296,7 +297,7 @@ func replayCall(c *call, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	in := api.Connect{Server: args[1], PublicKey: string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(fresh)))}
+	in := api.Connect{Server: args[1], PublicKey: sshcert.Line(fresh)}
 	if err := honest.Send(ctx, http.MethodPost, "/v1/connect", in, nil); err != nil {
 		return 0, err
 	}

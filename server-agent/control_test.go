@@ -60,7 +60,7 @@ func newPlane(t testing.TB) *plane {
 	}
 	p.state = api.DesiredState{
 		Team: ident.New(ident.Team), Project: p.project, Server: p.server, Name: "web-1", Version: api.StateVersion{Epoch: 1, Counter: 1}, Complete: true,
-		UserCAs: []string{line(p.userCA.PublicKey())}, HostCAs: []string{line(p.hostCA.PublicKey())}, PrincipalSeconds: 7 * 86400,
+		UserCAs: []string{sshcert.Line(p.userCA.PublicKey())}, HostCAs: []string{sshcert.Line(p.hostCA.PublicKey())}, PrincipalSeconds: 7 * 86400,
 	}
 	return p
 }
@@ -77,8 +77,6 @@ func newSigner(t testing.TB) ssh.Signer {
 	}
 	return signer
 }
-
-func line(k ssh.PublicKey) string { return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))) }
 
 // set changes the state and makes it the next version.
 func (p *plane) set(change func(*api.DesiredState)) api.StateVersion {
@@ -252,7 +250,7 @@ func (p *plane) certify(w http.ResponseWriter, r *http.Request) {
 		answer(w, api.Errorf(api.Internal, "no"))
 		return
 	}
-	answer(w, api.HostCertificate{Certificate: line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: time.Unix(int64(cert.ValidBefore), 0).UTC()})
+	answer(w, api.HostCertificate{Certificate: sshcert.Line(cert), Serial: strconv.FormatUint(cert.Serial, 10), ExpiresAt: time.Unix(int64(cert.ValidBefore), 0).UTC()})
 }
 
 // userCert is a certificate as the control plane gives it to a person, under a

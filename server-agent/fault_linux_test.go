@@ -20,6 +20,7 @@ import (
 	"github.com/cardea-ssh/cardea/entitlement"
 	"github.com/cardea-ssh/cardea/internal/faulttest"
 	"github.com/cardea-ssh/cardea/internal/sample"
+	"github.com/cardea-ssh/cardea/sshcert"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -275,7 +276,7 @@ func (r *rig) change(sc scene) (v api.StateVersion) {
 	case sc.becomes == nil:
 		return r.p.set(func(d *api.DesiredState) {
 			r.p.userCA = newSigner(r.T)
-			d.UserCAs = []string{line(r.p.userCA.PublicKey())}
+			d.UserCAs = []string{sshcert.Line(r.p.userCA.PublicKey())}
 		})
 	}
 	return r.p.set(sc.becomes)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/sshcert"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -144,7 +145,7 @@ var same = []struct {
 func (r *rig) normal(text string) string {
 	r.Helper()
 	cert := strings.TrimSpace(r.sh("cat /etc/ssh/cardea/ssh_host_ed25519_key-cert.pub 2>/dev/null || echo none"))
-	text = strings.NewReplacer(cert, "HOST-CERTIFICATE", line(r.p.userCA.PublicKey()), "USER-CA", r.p.server, "SERVER",
+	text = strings.NewReplacer(cert, "HOST-CERTIFICATE", sshcert.Line(r.p.userCA.PublicKey()), "USER-CA", r.p.server, "SERVER",
 		":"+strconv.FormatInt(time.Now().Unix()/86400, 10)+":", ":DAY:").Replace(text)
 	for _, s := range same {
 		text = s.was.ReplaceAllString(text, s.is)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/entitlement"
+	"github.com/cardea-ssh/cardea/sshcert"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -158,7 +159,7 @@ func TestAHostFromEnrolmentToLocking(t *testing.T) {
 		r.T = t
 		old := r.person("alice", true)
 		next := newSigner(t)
-		r.p.confirmed(r.p.set(func(d *api.DesiredState) { r.p.userCA, d.UserCAs = next, []string{line(next.PublicKey())} }))
+		r.p.confirmed(r.p.set(func(d *api.DesiredState) { r.p.userCA, d.UserCAs = next, []string{sshcert.Line(next.PublicKey())} }))
 		r.mayNotEnter(old)
 		r.mayEnter(r.person("alice", true), "true")
 	})

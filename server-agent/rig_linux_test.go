@@ -20,6 +20,7 @@ import (
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 	"github.com/cardea-ssh/cardea/server-agent/accounts"
+	"github.com/cardea-ssh/cardea/sshcert"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -239,7 +240,7 @@ func (r *rig) person(login string, certified bool) person {
 
 func (r *rig) certify(who person, public ssh.PublicKey, user, glass string) {
 	r.Helper()
-	if err := os.WriteFile(filepath.Join(who.dir, "key-cert.pub"), []byte(line(r.p.userCert(public, user, who.login, glass))+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(who.dir, "key-cert.pub"), []byte(sshcert.Line(r.p.userCert(public, user, who.login, glass))+"\n"), 0o600); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -256,7 +257,7 @@ func (who person) public(t *rig) string {
 // CA alone, unless plain says that its key is taken as it is.
 func (r *rig) ssh(who person, plain bool, command ...string) *exec.Cmd {
 	known := filepath.Join(who.dir, "known_hosts")
-	os.WriteFile(known, []byte("@cert-authority *.cardea "+line(r.p.hostCA.PublicKey())+"\n"), 0o600)
+	os.WriteFile(known, []byte("@cert-authority *.cardea "+sshcert.Line(r.p.hostCA.PublicKey())+"\n"), 0o600)
 	args := []string{"-F", "none", "-i", filepath.Join(who.dir, "key"), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "LogLevel=ERROR", "-o", "UserKnownHostsFile=" + known}
 	if plain {
 		args = append(args, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")

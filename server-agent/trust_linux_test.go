@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/sshcert"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -114,7 +115,9 @@ func TestTheHostFollowsARotationOfTheUserCA(t *testing.T) {
 	t.Parallel()
 	r, alice, _ := staffed(t)
 	old, next := r.p.userCA, newSigner(t)
-	r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.UserCAs = []string{line(old.PublicKey()), line(next.PublicKey())} }))
+	r.p.confirmed(r.p.set(func(d *api.DesiredState) {
+		d.UserCAs = []string{sshcert.Line(old.PublicKey()), sshcert.Line(next.PublicKey())}
+	}))
 	r.mayEnter(alice, "true")
 	session := r.ssh(alice, false, "echo READY; sleep 600")
 	out, err := session.StdoutPipe()
@@ -135,7 +138,7 @@ func TestTheHostFollowsARotationOfTheUserCA(t *testing.T) {
 	r.mayEnter(later, "true")
 	r.mayEnter(alice, "true")
 	r.p.confirmed(r.p.set(func(d *api.DesiredState) {
-		d.UserCAs = []string{line(next.PublicKey())}
+		d.UserCAs = []string{sshcert.Line(next.PublicKey())}
 		d.Revoked.Keys = []string{ssh.FingerprintSHA256(old.PublicKey())}
 	}))
 	r.mayEnter(later, "true")
@@ -225,12 +228,14 @@ func TestAHostCertificateIsRenewed(t *testing.T) {
 	// The CA of hosts is rotated. Published, it changes nothing; when it signs, the
 	// certificate of the other one is left at once.
 	old, next := r.p.hostCA, newSigner(t)
-	r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.HostCAs = []string{line(old.PublicKey()), line(next.PublicKey())} }))
+	r.p.confirmed(r.p.set(func(d *api.DesiredState) {
+		d.HostCAs = []string{sshcert.Line(old.PublicKey()), sshcert.Line(next.PublicKey())}
+	}))
 	if r.shownCertificate().Serial != second.Serial {
 		t.Error("a published CA has changed the certificate")
 	}
 	r.p.confirmed(r.p.set(func(d *api.DesiredState) {
-		d.HostCAs = []string{line(next.PublicKey()), line(old.PublicKey())}
+		d.HostCAs = []string{sshcert.Line(next.PublicKey()), sshcert.Line(old.PublicKey())}
 	}))
 	// The instance that was asked does not know of the switch yet.
 	if r.shownCertificate().Serial != second.Serial || r.p.last().HostCA != ssh.FingerprintSHA256(old.PublicKey()) {

@@ -30,11 +30,7 @@ func TestASessionThatRunsNothingIsRecordedToo(t *testing.T) {
 		}
 	})
 	c := s.goClient(t)
-	ch, reqs, err := c.OpenChannel("session", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go ssh.DiscardRequests(reqs)
+	ch := openSession(t, c)
 	got, _ := io.ReadAll(ch)
 	c.Close()
 	end := s.end()

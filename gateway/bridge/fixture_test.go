@@ -261,6 +261,17 @@ func (s *stage) goClient(t testing.TB) *ssh.Client {
 	return ssh.NewClient(c, chans, reqs)
 }
 
+// openSession opens a channel for a program, and drops what is asked of us there.
+func openSession(t testing.TB, c ssh.Conn) ssh.Channel {
+	t.Helper()
+	ch, reqs, err := c.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(reqs)
+	return ch
+}
+
 func (s *stage) goConfig() *ssh.ClientConfig {
 	return &ssh.ClientConfig{
 		User: s.login,

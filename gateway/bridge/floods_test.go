@@ -41,11 +41,7 @@ func TestTheWidestWindowIsServedAndAWiderOneEndsTheSession(t *testing.T) {
 	s := newFake(t, nil, onSession(func(_ *peer, ch ssh.Channel) { io.Copy(ch, ch) }))
 	c := s.goClient(t)
 	defer c.Close()
-	ch, reqs, err := c.OpenChannel("session", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go ssh.DiscardRequests(reqs)
+	ch := openSession(t, c)
 	if _, err := ch.SendRequest("exec", true, ssh.Marshal(text{"cat"})); err != nil {
 		t.Fatal(err)
 	}
@@ -90,11 +86,7 @@ func TestSignalsAndBreaksInFloodsPassAndAreRecorded(t *testing.T) {
 	})
 	c := s.goClient(t)
 	defer c.Close()
-	ch, reqs, err := c.OpenChannel("session", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go ssh.DiscardRequests(reqs)
+	ch := openSession(t, c)
 	if _, err := ch.SendRequest("shell", true, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -392,11 +392,7 @@ func TestOneChannelRunsOneProgramInOneTerminal(t *testing.T) {
 	t.Parallel()
 	s := newFake(t, nil, nil)
 	user := s.goClient(t)
-	ch, reqs, err := user.OpenChannel("session", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go ssh.DiscardRequests(reqs)
+	ch := openSession(t, user)
 	go io.Copy(io.Discard, ch.Stderr())
 	pty := ssh.Marshal(ptyRequest{"xterm", 1<<32 - 1, 0, 0, 0, ""})
 	for i, step := range []struct {
@@ -428,11 +424,7 @@ func TestVariablesAndLongCommandsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newFake(t, nil, nil)
 	user := s.goClient(t)
-	ch, reqs, err := user.OpenChannel("session", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go ssh.DiscardRequests(reqs)
+	ch := openSession(t, user)
 	for i := range maxEnv + 1 {
 		if ok, _ := ch.SendRequest("env", true, ssh.Marshal(variable{"LC_" + strconv.Itoa(i), "x"})); ok != (i < maxEnv) {
 			t.Errorf("variable %d: %v", i, ok)
@@ -513,11 +505,7 @@ func TestAUserWhoNeverReadsHoldsAWindowAndNoMore(t *testing.T) {
 	}))
 	before := runtime.NumGoroutine()
 	user := s.goClient(t)
-	ch, reqs, err := user.OpenChannel("session", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go ssh.DiscardRequests(reqs)
+	ch := openSession(t, user)
 	if _, err := ch.SendRequest("exec", true, ssh.Marshal(text{"yes"})); err != nil {
 		t.Fatal(err)
 	}

@@ -2,12 +2,7 @@ package bridge
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -16,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/recording"
 )
 
@@ -41,25 +37,11 @@ func (d *deafened) Read(p []byte) (int, error) {
 	return d.Conn.Read(p)
 }
 
-// selfSigned is a certificate that nobody looks at.
-func selfSigned(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
 // TestWhoReadsNothingInsideTLSIsSentAwayToo: ending our direction of TLS means to write, and
 // waits there for whoever writes already, without a limit.
 func TestWhoReadsNothingInsideTLSIsSentAwayToo(t *testing.T) {
 	t.Parallel()
-	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	config := hello.ServerTLS()
 	var session atomic.Pointer[bridge]
 	s := newFake(t, func(o *Options) {
 		raw := o.User
@@ -79,18 +61,14 @@ func TestWhoReadsNothingInsideTLSIsSentAwayToo(t *testing.T) {
 	}
 	defer raw.Close()
 	raw.(*net.TCPConn).SetReadBuffer(32 << 10)
-	deaf := &deafened{Conn: tls.Client(raw, &tls.Config{InsecureSkipVerify: true}), over: t.Context()}
+	deaf := &deafened{Conn: tls.Client(raw, hello.ClientTLS("gateway.test")), over: t.Context()}
 	c, chans, reqs, err := ssh.NewClientConn(deaf, "", s.goConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
 	go empty(chans)
 	go ssh.DiscardRequests(reqs)
-	ch, chReqs, err := c.OpenChannel("session", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go ssh.DiscardRequests(chReqs)
+	ch := openSession(t, c)
 	if _, err := ch.SendRequest("exec", true, ssh.Marshal(text{"yes"})); err != nil {
 		t.Fatal(err)
 	}
@@ -132,11 +110,7 @@ func TestRequestsThatWaitAreKnown(t *testing.T) {
 			defer c.Close()
 			var all []ssh.Channel
 			for range channels {
-				ch, reqs, err := c.OpenChannel("session", nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				go ssh.DiscardRequests(reqs)
+				ch := openSession(t, c)
 				all = append(all, ch)
 			}
 			for _, ch := range all {
@@ -165,11 +139,7 @@ func TestWhatComesBeforeAProgramIsKnown(t *testing.T) {
 	c := s.goClient(t)
 	defer c.Close()
 	for range channels {
-		ch, reqs, err := c.OpenChannel("session", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go ssh.DiscardRequests(reqs)
+		ch := openSession(t, c)
 		if _, err := ch.Write(make([]byte, each)); err != nil {
 			t.Fatal(err)
 		}
