@@ -67,6 +67,7 @@ type Agent struct {
 	prepared preparations
 	catalog  catalog
 	ways     ways
+	pulse    pulse
 	wake     chan chan error // asks watch to fetch
 	stop     context.CancelFunc
 	lastUse  atomic.Int64 // Unix nanoseconds

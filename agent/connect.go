@@ -23,10 +23,6 @@ import (
 // good for a minute, and the gateway needs part of that.
 const preparedTime = 15 * time.Second
 
-// connectTime bounds the control plane's answer. It takes 2 s at the most where all is well
-// (it may wait for the server's agent), and a person who is told nothing for 5 s presses Ctrl-C.
-const connectTime = 4500 * time.Millisecond
-
 // connect makes the identity of one connection and seals a hello for each of its routes.
 func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 	server, err := a.serverOf(req)
@@ -110,9 +106,10 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	}
 	in := api.Connect{Server: server, Login: login, PublicKey: sshcert.Line(signer.PublicKey())}
 	var got api.Connection
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
-	defer cancel()
-	if err := client.Send(ctx, http.MethodPost, "/v1/connect", in, &got); err != nil {
+	err = a.pulse.call(ctx, client.URL, func(ctx context.Context) error {
+		return client.Send(ctx, http.MethodPost, "/v1/connect", in, &got)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if !a.catalog.trusts(got) {
