@@ -79,8 +79,13 @@ func demo(ctx context.Context) (err error) {
 	walking, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	w.title("A team on this machine")
+	store := []string{"CARDEA_RECORDINGS=file://" + filepath.Join(dir, "recordings")}
+	if err := os.Mkdir(filepath.Join(dir, "recordings"), 0o700); err != nil {
+		return err
+	}
 	s, err := stage.New(walking, stage.Options{
 		Bin: bin, Dir: dir, Gateways: 2, Servers: servers, Browser: self + " " + asBrowser, Step: w.step,
+		Control: store, Gateway: store,
 	})
 	if err != nil {
 		return err

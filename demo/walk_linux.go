@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"filippo.io/age"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
@@ -57,7 +60,7 @@ func (w *walk) say(who, command string, r stage.Result) {
 // journey is everything the demonstration shows; it ends at the first thing
 // that is not as it should be.
 func (w *walk) journey(ctx context.Context) error {
-	for _, part := range []func(context.Context) error{w.people, w.machines, w.signIn, w.shell, w.files, w.refused, w.failOver, w.audit} {
+	for _, part := range []func(context.Context) error{w.people, w.machines, w.signIn, w.shell, w.files, w.refused, w.failOver, w.recorded, w.audit} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -182,6 +185,75 @@ func (w *walk) failOver(ctx context.Context) error {
 	return nil
 }
 
+// recorded has the project's sessions recorded, and the auditor see one.
+func (w *walk) recorded(ctx context.Context) error {
+	w.title("A recorded session")
+	key := filepath.Join(w.stage.Admin.Home, "auditor.key")
+	err := w.step("a key of age, and from now on sessions are recorded to it", func() error {
+		auditor, err := age.GenerateX25519Identity()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(key, []byte(auditor.String()+"\n"), 0o600); err != nil {
+			return err
+		}
+		_, err = w.stage.Admin.Must(ctx, "cardea", "admin", "projects", "update", "web", "--recording", "required", "--recording-recipient", auditor.Recipient().String())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r := w.alice.Run(ctx, "cardea", "ssh", "web-1", "-tt", "sudo head -n 1 /etc/shadow")
+	w.say("alice", "cardea ssh web-1 -t sudo head -n 1 /etc/shadow", r)
+	if err := want(r, 0, "root:"); err != nil {
+		return err
+	}
+	var session string
+	err = w.step("wait until its gateway has stored it", func() (err error) {
+		session, err = w.stored(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r = w.stage.Admin.Run(ctx, "cardea", "sessions", "verify", session)
+	w.say("admin", "cardea sessions verify "+session, r)
+	if err := want(r, 0, "whole"); err != nil {
+		return err
+	}
+	r = w.stage.Admin.Run(ctx, "cardea", "sessions", "play", "-i", key, session)
+	w.say("admin", "cardea sessions play -i auditor.key "+session, r)
+	if err := want(r, 0, "root:"); err != nil {
+		return err
+	}
+	_, err = w.stage.Admin.Must(ctx, "cardea", "admin", "projects", "update", "web", "--recording", "off")
+	return err
+}
+
+// stored is the id of the newest session whose recording can be read.
+func (w *walk) stored(ctx context.Context) (string, error) {
+	for {
+		out, err := w.stage.Admin.Must(ctx, "cardea", "sessions", "ls", "-o", "json")
+		if err != nil {
+			return "", err
+		}
+		var list []api.Recording
+		if err := json.Unmarshal([]byte(out), &list); err != nil {
+			return "", err
+		}
+		for _, r := range list {
+			if r.State == api.RecordingStored {
+				return r.Session, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(time.Second / 2):
+		}
+	}
+}
+
 func (w *walk) audit(ctx context.Context) error {
 	w.title("What the administrator sees")
 	r := w.stage.Admin.Run(ctx, "cardea", "admin", "audit")
@@ -232,9 +304,13 @@ func (w *walk) stay(ctx context.Context, bin string) error {
 	if err != nil {
 		return err
 	}
+	file, admin := filepath.Join(home, "env"), filepath.Join(w.stage.Admin.Home, "env")
 	env := envFile(bin, self, w.alice.Name, w.alice.Password, variables)
-	file := filepath.Join(home, "env")
 	if err := os.WriteFile(file, []byte(env), 0o600); err != nil {
+		return err
+	}
+	env = envFile(bin, self, w.stage.Admin.Name, w.stage.Admin.Password, w.stage.Admin.Own())
+	if err := os.WriteFile(admin, []byte(env), 0o600); err != nil {
 		return err
 	}
 	fmt.Fprintf(w.out, `
@@ -250,7 +326,14 @@ and for plain ssh:
 
   cardea ssh-config --install
   ssh -F ~/.ssh/config web-1
-`, file, w.stage.URL, w.alice.Password)
+
+In a third one the first line makes you the administrator, who is signed in already:
+
+  . %s
+  cardea admin --help
+  cardea sessions ls
+  cardea sessions play -i ~/auditor.key gse_…    # one that it lists
+`, file, w.stage.URL, w.alice.Password, admin)
 	<-ctx.Done()
 	fmt.Fprintln(w.out, "\ncleaning up")
 	// Their local agent was started in the background; it may be gone already.

@@ -45,15 +45,21 @@ func (s *Stage) person(name, password string) (*Person, error) {
 
 // Env is the environment of the person's commands.
 func (p *Person) Env() []string {
-	return append(p.stage.environment(),
-		"HOME="+p.Home,
-		"XDG_CONFIG_HOME="+filepath.Join(p.Home, ".config"),
-		"XDG_STATE_HOME="+filepath.Join(p.Home, ".local/state"),
-		"XDG_RUNTIME_DIR="+filepath.Join(p.Home, "run"),
-		"CARDEA_NO_KEYRING=true",
+	return append(append(p.stage.environment(), p.Own()...),
 		login.BrowserVariable+"="+p.stage.opt.Browser,
 		browse.NameVariable+"="+p.Name, browse.PasswordVariable+"="+p.Password,
 	)
+}
+
+// Own is the part of it that makes a shell the person's.
+func (p *Person) Own() []string {
+	return []string{
+		"HOME=" + p.Home,
+		"XDG_CONFIG_HOME=" + filepath.Join(p.Home, ".config"),
+		"XDG_STATE_HOME=" + filepath.Join(p.Home, ".local/state"),
+		"XDG_RUNTIME_DIR=" + filepath.Join(p.Home, "run"),
+		"CARDEA_NO_KEYRING=true",
+	}
 }
 
 // SSHConfig is the generated configuration. OpenSSH finds a home by the
