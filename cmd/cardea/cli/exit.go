@@ -23,6 +23,7 @@ const (
 	ExitOK          ExitCode = 0
 	ExitFailed      ExitCode = 1
 	ExitUsage       ExitCode = 2
+	ExitUntrue      ExitCode = 3 // what was to be verified was read, and is not what it should be
 	ExitSignIn      ExitCode = 4
 	ExitDenied      ExitCode = 5
 	ExitInterrupted ExitCode = 130

@@ -32,7 +32,8 @@ func newSessionsVerify(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify " + recordingArg, Short: "Check that a recording is whole and as the gateway wrote it",
 		Long: "Check that a recording is whole and as the gateway wrote it: hashes, order and signatures of all segments. Nothing is\n" +
-			"decrypted. Without --keys the control plane is asked for the public keys of all gateways. Ends with code 1 if anything is wrong.\n" + recordingHelp,
+			"decrypted. Without --keys the control plane is asked for the public keys of all gateways. Ends with code 3 if it is\n" +
+			"not, and with another one if that could not be found out.\n" + recordingHelp,
 		Example: "  cardea sessions verify gse_abc\n  cardea sessions keys -o json > keys.json\n  cardea sessions verify gse_abc/ --keys keys.json --head 4f2a…",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -85,7 +86,7 @@ func (a *app) sessionsVerify(ctx context.Context, o verifyOptions) error {
 		}
 	}
 	if !report.Whole() {
-		return silentError{ExitFailed}
+		return silentError{ExitUntrue}
 	}
 	return nil
 }
