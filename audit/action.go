@@ -58,6 +58,17 @@ const (
 	BreakGlassBegin = "break-glass.begin"
 	BreakGlassEnd   = "break-glass.end" // by an actor, or without one because its time was over
 
+	// Access that people ask for. The actor answered, the user is who asked.
+	RequestRuleCreate      = "request-rule.create"
+	RequestRuleDelete      = "request-rule.delete"
+	RequestCreate          = "request.create"
+	RequestApprove         = "request.approve" // without an actor by a preauthorization
+	RequestDeny            = "request.deny"
+	RequestCancel          = "request.cancel"
+	RequestExpire          = "request.expire" // its time was over
+	PreauthorizationCreate = "preauthorization.create"
+	PreauthorizationDelete = "preauthorization.delete"
+
 	EntitlementCreate = "entitlement.create"
 	EntitlementUpdate = "entitlement.update"
 	EntitlementDelete = "entitlement.delete"

@@ -166,7 +166,7 @@ type Directory interface {
 	Group(ctx context.Context, id string) (Group, error)
 	GroupByName(ctx context.Context, name string) (Group, error)
 	Groups(ctx context.Context, p Page) ([]Group, string, error)
-	// DeleteGroup removes its memberships and grants with it.
+	// DeleteGroup removes its memberships and grants with it, and request rules that name it.
 	DeleteGroup(ctx context.Context, id string, m Meta) error
 	// PutMember adds a membership or changes its end. ErrNotFound for an unknown
 	// group or user; ErrDenied for a deleted user.

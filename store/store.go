@@ -47,6 +47,10 @@ var (
 	ErrLastAdmin = errors.New("last administrator")
 	// ErrMismatch: an idempotency key came again with another request.
 	ErrMismatch = errors.New("idempotency key used for another request")
+	// ErrTooMany: there may be no more of these.
+	ErrTooMany = errors.New("too many")
+	// ErrSamePerson: two users who must be two people are one.
+	ErrSamePerson = errors.New("the same person")
 	// ErrBusy: more commands wait than the engine takes; try again later.
 	ErrBusy = errors.New("the store is busy")
 )
@@ -105,10 +109,11 @@ type Store interface {
 	Trust
 	Life
 	BreakGlasses
+	Requests
 	AuditLog
 	Watcher
 
-	// Sweep ends what is over at now (memberships, grants, break-glass) with the revisions
+	// Sweep ends what is over at now (memberships, grants, break-glass, requests) with the revisions
 	// and wake-ups that a removal has and an audit event for each, and drops what is kept for a time only
 	// (proofs, nonces, requests, idempotency keys). Any instance may call it at
 	// any time; it is bounded to a thousand rows of each kind per call.

@@ -58,6 +58,8 @@ func TestExplain(t *testing.T) {
 		{"a fact that does not hold", store.ErrDenied, api.Denied},
 		{"a replayed proof", store.ErrReplayed, api.UseNonce},
 		{"an idempotency key with another request", store.ErrMismatch, api.Conflict},
+		{"one more than there may be", store.ErrTooMany, api.Limited},
+		{"two users who are one person", store.ErrSamePerson, api.Denied},
 		{"a busy engine", store.ErrBusy, api.Unavailable},
 		{"a fault of the engine stays unmarked", fault, api.Internal},
 		{"what is explained stays", api.Errorf(api.Limited, "later"), api.Limited},

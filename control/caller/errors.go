@@ -41,6 +41,10 @@ func Explain(err error, what string) error {
 		// kind an honest client makes a new proof and comes again at once; for
 		// whoever replays another's proof it is a refusal like any other.
 		return api.Errorf(api.UseNonce, "the proof of this call was used before").WithCause(err)
+	case errors.Is(err, store.ErrTooMany):
+		return api.Errorf(api.Limited, "there may be no more of these: %s", what).WithCause(err)
+	case errors.Is(err, store.ErrSamePerson):
+		return api.Errorf(api.Denied, "nobody does this for himself").WithCause(err)
 	case errors.Is(err, store.ErrBusy):
 		return api.Errorf(api.Unavailable, "the control plane has all hands full").WithRetry(retryBusy).WithCause(err)
 	case errors.Is(err, store.ErrMismatch):

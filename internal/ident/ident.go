@@ -35,6 +35,10 @@ const (
 	AuthRequest    = "req_"
 	Ticket         = "tkt_"
 	BreakGlass     = "brg_"
+
+	RequestRule      = "rqr_"
+	AccessRequest    = "rqs_"
+	Preauthorization = "rqa_"
 )
 
 // randomLen is the number of base32 characters behind the prefix: 100 bits,

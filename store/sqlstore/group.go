@@ -75,6 +75,9 @@ func (s *Store) DeleteGroup(ctx context.Context, id string, m store.Meta) error 
 		if err := t.leave(leaveByGroup, id); err != nil {
 			return err
 		}
+		if err := t.dropRules(`r.group_id = ? OR r.askers = ? OR r.approvers = ?`, id, id, id); err != nil {
+			return err
+		}
 		if _, err := t.exec(`DELETE FROM grants WHERE group_id = ?`, id); err != nil {
 			return err
 		}
@@ -111,19 +114,24 @@ func (s *Store) PutMember(ctx context.Context, v store.Member, m store.Meta) err
 		if status == store.Deleted {
 			return store.ErrDenied
 		}
-		rev, err := t.revision()
-		if err != nil {
-			return err
-		}
-		_, err = t.exec(`INSERT INTO members (group_id, user_id, until, revision) VALUES (?, ?, ?, ?)
-			ON CONFLICT (group_id, user_id) DO UPDATE SET until = excluded.until, revision = excluded.revision`,
-			v.Group, v.User, v.Until, rev)
-		if err != nil {
-			return err
-		}
-		t.touch(store.UserTopic(v.User))
-		return t.mark(projectsOfGroup, v.Group)
+		return t.putMember(v)
 	})
+}
+
+// putMember is for who holds the group and the user.
+func (t *tx) putMember(v store.Member) error {
+	rev, err := t.revision()
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO members (group_id, user_id, until, revision) VALUES (?, ?, ?, ?)
+		ON CONFLICT (group_id, user_id) DO UPDATE SET until = excluded.until, revision = excluded.revision`,
+		v.Group, v.User, v.Until, rev)
+	if err != nil {
+		return err
+	}
+	t.touch(store.UserTopic(v.User))
+	return t.mark(projectsOfGroup, v.Group)
 }
 
 // RemoveMember implements store.Directory.

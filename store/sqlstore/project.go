@@ -147,6 +147,9 @@ func (s *Store) DeleteProject(ctx context.Context, id string, m store.Meta) erro
 		if _, err := t.revision(); err != nil {
 			return err
 		}
+		if err := t.dropRules(`r.project_id = ?`, id); err != nil {
+			return err
+		}
 		for _, q := range []string{
 			`DELETE FROM grants WHERE project_id = ?`,
 			`DELETE FROM enrolment_tokens WHERE project_id = ?`,

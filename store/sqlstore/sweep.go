@@ -32,6 +32,8 @@ var stale = []struct {
 	{"browser_sessions", "id", "expires_at", 0},
 	{"attempts", "name", "ends_at", 0},
 	{"idempotency", "name", "expires_at", 0},
+	{"access_requests", "id", "created_at", requestsKept},
+	{"preauthorizations", "id", "until", 0},
 	{"revoked_certificates", "serial", "until", hostClock},
 }
 
@@ -61,6 +63,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		err = s.doDirectory(ctx, store.Meta{Now: now}, (*tx).sweepLife)
 	}
 	if err != nil {
+		return err
+	}
+	if err := s.sweepRequests(ctx, r, now); err != nil {
 		return err
 	}
 	for _, kind := range stale {

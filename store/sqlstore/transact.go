@@ -204,7 +204,7 @@ func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint str
 // sentinel reports whether err is an answer rather than a fault.
 func sentinel(err error) bool {
 	for _, s := range []error{store.ErrNotFound, store.ErrExists, store.ErrDenied, store.ErrUsed, store.ErrReplayed,
-		store.ErrInUse, store.ErrLastAdmin, store.ErrMismatch} {
+		store.ErrInUse, store.ErrLastAdmin, store.ErrMismatch, store.ErrTooMany, store.ErrSamePerson} {
 		if errors.Is(err, s) {
 			return true
 		}

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -79,6 +80,8 @@ func (c *column) Scan(src any) error {
 		return unpackRow(text(src), p)
 	case unpacker:
 		return p.unpack(text(src))
+	case sql.Scanner:
+		return p.Scan(src)
 	case *[]byte:
 		b, _ := src.([]byte)
 		*p = append([]byte(nil), b...) // the driver's bytes are only lent

@@ -60,6 +60,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Sweep", sweepCases},
 		{"Life", lifeCases},
 		{"BreakGlass", glassCases},
+		{"Requests", requestCases},
 		{"Pages", pageCases},
 		{"Races", raceCases},
 	} {
