@@ -113,6 +113,7 @@ type Grant struct {
 	ID        string
 	ProjectID string
 	GroupID   string
+	GroupName string   // for the chain of facts
 	Selector  Selector // the zero value selects every server
 	Role      Role
 	Until     time.Time
