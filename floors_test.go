@@ -32,6 +32,7 @@ var floors = map[string]int{
 	"control/directory":  3,
 	"control/fleet":      3,
 	"control/issue":      3,
+	"control/jit":        3,
 	"control/trust":      3,
 	"control/recordings": 3,
 	"gateway":            3,

@@ -127,11 +127,22 @@ type Impostor struct {
 	HostKeyHidden     bool   `json:"host_key_hidden,omitempty"`
 }
 
-// Why answers GET /v1/why?server=…&login=…[&user=…]: what connect would say.
+// Why answers GET /v1/why?server=…&login=…[&user=…]: what connect would say. GET /v1/what-if
+// answers the same for administrators, about somebody at a time to come.
 type Why struct {
-	Allow  bool   `json:"allow"`
+	Allow bool `json:"allow"`
+	// Code is the stable name of why, for programs: allowed, no-grant, grant-over, … and
+	// no-gateway where there is no way. no-server is for what the caller may not see, too.
+	Code   string `json:"code,omitempty"`
 	Reason string `json:"reason"`
 	Hint   string `json:"hint,omitempty"`
+	Login  string `json:"login,omitempty" doc:"the account, where it is allowed"`
+	Role   string `json:"role,omitempty" enum:"user,admin"`
+	// At is the time that it is about; none in a control plane that is older.
+	At time.Time `json:"at,omitzero"`
+	// Chain is what the decision rests on, in the order in which it is looked at: it is
+	// allowed exactly when each of these holds. Empty for who may not see the server.
+	Chain []WhyFact `json:"chain,omitempty"`
 	// Recorded says that the session would be recorded, and Input that what is typed is, too.
 	Recorded bool `json:"recorded,omitempty"`
 	Input    bool `json:"input,omitempty"`
@@ -140,6 +151,17 @@ type Why struct {
 	CountedOnly []string `json:"counted_only,omitempty" doc:"ports, agent, X11"`
 	// Sudo is set where Allow is.
 	Sudo *Sudo `json:"sudo,omitempty" doc:"what may be run by sudo there"`
+}
+
+// WhyFact is one thing that a decision rests on, and what that rests on itself.
+type WhyFact struct {
+	Kind  string    `json:"kind" doc:"user, device, session, access, grant, membership, selector, break-glass, server, login, project, gateway"`
+	ID    string    `json:"id,omitempty"`
+	Name  string    `json:"name,omitempty"`
+	Holds bool      `json:"holds"`
+	Text  string    `json:"text"`
+	Until time.Time `json:"until,omitzero"`
+	Under []WhyFact `json:"under,omitempty"`
 }
 
 // Sudo is what one person may run by sudo on one server; its zero value is nothing.

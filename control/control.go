@@ -19,6 +19,7 @@ import (
 	"github.com/cardea-ssh/cardea/control/directory"
 	"github.com/cardea-ssh/cardea/control/fleet"
 	"github.com/cardea-ssh/cardea/control/issue"
+	"github.com/cardea-ssh/cardea/control/jit"
 	"github.com/cardea-ssh/cardea/control/recordings"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/control/trust"
@@ -130,6 +131,7 @@ func domainRoutes(t *table) {
 	liveRoutes(t, machines)
 	connections := &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now}
 	issueRoutes(t, connections)
+	requestRoutes(t, &jit.Service{Store: o.Store, Doors: connections, Now: o.Now})
 	t.server.unfounded = connections.EndUnfounded
 }
 

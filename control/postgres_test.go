@@ -21,6 +21,7 @@ func TestTwoInstancesOnPostgreSQL(t *testing.T) {
 		{"an honest repeat happens once", repeat},
 		{"a session ends everywhere", endSessions},
 		{"a code is good once", redeemCodes},
+		{"a request is answered once", raceAnswers},
 		{"wrong passwords are counted together", wrongPasswords},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.try(t, newStackAt(t, server.Database(t), true)) })

@@ -45,6 +45,15 @@ func personRoutes(t *table, i *issue.Service) {
 		}) (*api.Why, error) {
 			return i.Why(ctx, by, in.Server, in.Login, in.User)
 		})
+	handle(t, route{Method: "GET", Path: "/v1/what-if", Access: Admin, Doc: "What connect would say to somebody, now or at a time to come"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Server string    `query:"server" required:"true" doc:"id, name, or project/name"`
+			User   string    `query:"user" required:"true" doc:"id or name"`
+			Login  string    `query:"login"`
+			At     time.Time `query:"at" doc:"now if not given"`
+		}) (*api.Why, error) {
+			return i.WhatIf(ctx, by, in.Server, in.Login, in.User, in.At)
+		})
 }
 
 func machineRoutes(t *table, i *issue.Service) {

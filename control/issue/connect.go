@@ -84,6 +84,9 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 			e.Server, e.Project = hidden[0].facts.Server.ID, hidden[0].facts.Project.ID
 		}
 		reason, why := noTarget(by, in.Server, hidden)
+		if why, err = s.orAsk(ctx, by.User.ID, in.Server, hidden, why); err != nil {
+			return way{}, err
+		}
 		return way{}, s.refuse(ctx, e, reason, why)
 	}
 	e.Server, e.Project = t.facts.Server.ID, t.facts.Project.ID
@@ -112,6 +115,9 @@ func (s *Service) way(ctx context.Context, by caller.Caller, in api.Connect, e a
 		reason := string(w.decision.Reason)
 		if w.decision.Allow {
 			reason = string(why.Kind)
+		}
+		if why, err = s.orAsk(ctx, by.User.ID, in.Server, []target{w.target}, why); err != nil {
+			return way{}, err
 		}
 		underBreakGlass(&e, w.target)
 		return way{}, s.refuse(ctx, e, reason, why)

@@ -67,7 +67,7 @@ func grants(rows []store.Grant) []policy.Grant {
 			continue
 		}
 		out = append(out, policy.Grant{
-			ID: g.ID, ProjectID: g.Project, GroupID: g.Group, Selector: selector, Role: policy.Role(g.Role), Until: g.Until,
+			ID: g.ID, ProjectID: g.Project, GroupID: g.Group, GroupName: g.GroupName, Selector: selector, Role: policy.Role(g.Role), Until: g.Until,
 		})
 	}
 	return out

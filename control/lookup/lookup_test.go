@@ -38,6 +38,20 @@ func TestAnIdIsAnIdAndAllElseIsAName(t *testing.T) {
 	}
 }
 
+func TestATimeIsShownAsItIsTyped(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Hour: "1h", 90 * time.Minute: "1h30m", 10 * time.Minute: "10m", 45 * time.Second: "45s", 100 * time.Hour: "100h",
+		time.Hour + 30*time.Second: "1h0m30s", 61 * time.Second: "1m1s", 20 * time.Second: "20s", 0: "0s",
+	} {
+		if got := Span(d); got != want {
+			t.Errorf("%s: %s", d, got)
+		}
+		if back, err := time.ParseDuration(Span(d)); err != nil || back != d {
+			t.Errorf("%s reads back as %s, %v", d, back, err)
+		}
+	}
+}
+
 func TestPagesAreBounded(t *testing.T) {
 	for in, want := range map[int]int{0: api.PageSize, -1: api.PageSize, 1: 1, api.MaxPageSize: api.MaxPageSize, api.MaxPageSize + 1: api.MaxPageSize} {
 		if got := Page(api.Page{Limit: in}).Limit; got != want {
