@@ -35,6 +35,14 @@ func nothing(path string, query url.Values) string {
 		return "no token; to make one type: cardea admin tokens create --help"
 	case "enrolment-rules":
 		return "no rule yet; to let instances of a cloud in without tokens type: cardea admin enrolment-rules create --help"
+	case "requests":
+		return "you have asked for nothing; to see what you may ask for type: cardea requests rules"
+	case "pending":
+		return "nothing waits for your answer"
+	case "request-rules":
+		return "no rule lets you ask for access, or answer; administrators make one: type: cardea admin request-rules create --help"
+	case "preauthorizations":
+		return "there is none; to give one type: cardea requests preauthorizations create --help"
 	case "break-glass":
 		return "there never was one; to begin one type: cardea admin break-glass begin --help"
 	case "recordings":

@@ -34,18 +34,9 @@ func newWhy(a *app) *cobra.Command {
 }
 
 func (a *app) why(ctx context.Context, o whyOptions) error {
-	if err := checkServer(o.server); err != nil {
+	q, err := o.query()
+	if err != nil {
 		return err
-	}
-	q := url.Values{"server": {o.server}}
-	if o.login != "" {
-		if err := ident.Login(o.login); err != nil {
-			return &usageError{text: err.Error()}
-		}
-		q.Set("login", o.login)
-	}
-	if o.user != "" {
-		q.Set("user", o.user)
 	}
 	client, err := a.client(ctx)
 	if err != nil {
@@ -55,7 +46,29 @@ func (a *app) why(ctx context.Context, o whyOptions) error {
 	if _, err := client.Get(ctx, "/v1/why", q, &w); err != nil {
 		return err
 	}
-	err = showOne(a, w, append([]column[api.Why]{
+	return a.showWhy(w)
+}
+
+func (o whyOptions) query() (url.Values, error) {
+	if err := checkServer(o.server); err != nil {
+		return nil, err
+	}
+	q := url.Values{"server": {o.server}}
+	if o.login != "" {
+		if err := ident.Login(o.login); err != nil {
+			return nil, &usageError{text: err.Error()}
+		}
+		q.Set("login", o.login)
+	}
+	if o.user != "" {
+		q.Set("user", o.user)
+	}
+	return q, nil
+}
+
+// showWhy shows the verdict, and for people what it rests on as a tree.
+func (a *app) showWhy(w api.Why) error {
+	err := showOne(a, w, append([]column[api.Why]{
 		{"Allowed", func(w api.Why) string { return yesNo(w.Allow) }},
 		{"Reason", func(w api.Why) string { return w.Reason }},
 		{"Hint", func(w api.Why) string { return w.Hint }},
@@ -73,6 +86,9 @@ func (a *app) why(ctx context.Context, o whyOptions) error {
 			return text
 		}},
 	}, sudoColumns(w.Sudo)...))
+	if err == nil && a.output != asJSON {
+		err = printLines(a.out, factLines(w.Chain, ""))
+	}
 	if err == nil && !w.Allow {
 		err = silentError{ExitDenied}
 	}
@@ -100,4 +116,27 @@ func sudoColumns(s *api.Sudo) (out []column[api.Why]) {
 		add(fmt.Sprintf("and not %d more, because that is too many; ask an administrator", s.LeftOut))
 	}
 	return out
+}
+
+// factLines are the facts that a decision rests on, each below what rests on it.
+func factLines(facts []api.WhyFact, indent string) (lines []string) {
+	for _, f := range facts {
+		line := indent + "no  "
+		if f.Holds {
+			line = indent + "ok  "
+		}
+		line += f.Kind
+		if f.Name != "" {
+			line += " " + f.Name
+		}
+		if f.ID != "" && (f.Name == "" || f.Kind == "grant") {
+			line += " " + f.ID
+		}
+		line += ": " + f.Text
+		if !f.Until.IsZero() {
+			line += ", until " + stamp(f.Until)
+		}
+		lines = append(append(lines, line), factLines(f.Under, indent+"    ")...)
+	}
+	return lines
 }
