@@ -45,15 +45,18 @@ type Options struct {
 	// forwards; empty if he has none.
 	UserAgent string
 	// SSH is the ssh to look at; empty means the one in PATH.
-	SSH  string
-	Idle time.Duration // zero means DefaultIdle
-	Log  *slog.Logger  // nil means no log
-	Now  func() time.Time
+	SSH string
+	// Rotate renews the token of the session when it is time; nil for never.
+	Rotate func(context.Context) error
+	Idle   time.Duration // zero means DefaultIdle
+	Log    *slog.Logger  // nil means no log
+	Now    func() time.Time
 }
 
 // Agent is one running agent.
 type Agent struct {
 	account   Account
+	rotate    func(context.Context) error
 	paths     Paths
 	binary    string
 	userAgent atomic.Value // string
@@ -121,7 +124,7 @@ func onlyOne(ctx context.Context, p Paths) (*os.File, error) {
 func newAgent(o Options) *Agent {
 	now := defaultNow(o.Now)
 	a := &Agent{
-		account: o.Account, paths: o.Paths, binary: o.Binary, ssh: o.SSH,
+		account: o.Account, rotate: o.Rotate, paths: o.Paths, binary: o.Binary, ssh: o.SSH,
 		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), stop: func() {},
 	}
 	a.ids.now, a.catalog.now = now, now

@@ -222,6 +222,7 @@ func (a *Agent) watch(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		a.renew(ctx, err)
 		if long && len(waiting) > 0 {
 			continue // woken in the middle of a poll: they want what is true after that
 		}
@@ -241,6 +242,17 @@ func (a *Agent) watch(ctx context.Context) error {
 			waiting = append(waiting, w)
 		case <-time.After(pause(err, failures)):
 		}
+	}
+}
+
+// renew has the token of the session renewed while it is in use. That it could not be
+// matters to nobody now: the one that there is stays good, and it is tried again.
+func (a *Agent) renew(ctx context.Context, fetched error) {
+	if a.rotate == nil || fetched != nil {
+		return
+	}
+	if err := a.rotate(ctx); err != nil {
+		a.log.Warn("keep the token of the session", "error", err)
 	}
 }
 

@@ -32,6 +32,9 @@ type Client struct {
 	Prover Prover
 	// Token is sent with each call; empty for public calls and enrolment.
 	Token string
+	// Fresh, if it is set, gives the token for each try in place of Token: another process
+	// may have replaced that while this one slept.
+	Fresh func() string
 	// HTTP does the transport; nil means NewTransport's defaults.
 	HTTP *http.Client
 	// UserAgent names the program and version.
@@ -233,8 +236,12 @@ func (c *Client) request(ctx context.Context, o outgoing) (*http.Request, error)
 	if o.key != "" {
 		req.Header.Set(HeaderIdempotency, o.key)
 	}
-	if c.Token != "" {
-		req.Header.Set("Authorization", "DPoP "+c.Token)
+	token := c.Token
+	if c.Fresh != nil {
+		token = c.Fresh()
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "DPoP "+token)
 	}
 	if c.Prover == nil {
 		return req, nil
@@ -243,7 +250,7 @@ func (c *Client) request(ctx context.Context, o outgoing) (*http.Request, error)
 	nonce := c.nonce
 	c.mu.Unlock()
 	bare, _, _ := strings.Cut(target, "?")
-	proof, err := c.Prover.Proof(o.method, bare, nonce, c.Token)
+	proof, err := c.Prover.Proof(o.method, bare, nonce, token)
 	if err != nil {
 		return nil, fmt.Errorf("prove the device key: %w", err)
 	}

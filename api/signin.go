@@ -51,6 +51,7 @@ type Session struct {
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	RevokedAt time.Time `json:"revoked_at,omitzero"`
+	SeenAt    time.Time `json:"seen_at,omitzero" doc:"last use by a person, to some minutes"`
 }
 
 // Device is a laptop or other machine whose key signs requests.

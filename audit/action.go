@@ -111,6 +111,12 @@ const (
 	HostAlarm   = "host.alarm"
 	HostAccount = "host.account"
 
+	// Sessions, second factors and who must have one.
+	TeamUpdate    = "team.update"
+	SessionReuse  = "session.reuse"  // a token was shown that had been replaced long ago: the session is ended
+	SessionCopied = "session.copied" // a token was shown by who has not its device's key
+	Touch         = "signin.touch"   // a person showed once more who he is, for one project
+
 	// The control plane itself.
 	InstanceStart = "instance.start"
 	InstanceStop  = "instance.stop"

@@ -35,11 +35,14 @@ func (s *Server) allow(a Access, who store.Subject, now time.Time) *api.Error {
 }
 
 func (s *Server) allowUser(a Access, who store.Subject, now time.Time) *api.Error {
+	since, unused := idle(who, now)
 	switch {
 	case !who.Session.RevokedAt.IsZero():
 		return s.signIn("this session was ended at %s", stamp(who.Session.RevokedAt))
 	case !now.Before(who.Session.ExpiresAt):
 		return s.over(who, who.Session.ExpiresAt)
+	case unused:
+		return s.signIn("this session was not used since %s, which is longer than the team allows", stamp(since))
 	case who.User.Status != store.Active:
 		return api.Errorf(api.Denied, "your account is %s", who.User.Status).WithHint("ask your administrator")
 	case who.Device.State == store.Pending:

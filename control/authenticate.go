@@ -94,13 +94,16 @@ func (s *Server) admit(ctx context.Context, req *http.Request, r route, by *call
 	if r.Access == Proof {
 		return nil
 	}
-	who, err := s.subject(ctx, token, proof.Thumbprint)
+	who, err := s.subject(ctx, token, *by, now)
 	if err != nil {
 		return err
 	}
 	by.Subject = who
 	if refused := s.allow(r.Access, who, now); refused != nil {
 		return refused
+	}
+	if !r.Poll && !r.Background {
+		s.see(ctx, who, now)
 	}
 	return nil
 }
@@ -149,7 +152,7 @@ func (s *Server) badProof(err error) *api.Error {
 
 // subject finds whose token it is. An unknown token and one that is bound to
 // another key give the same answer, so nobody can try tokens out.
-func (s *Server) subject(ctx context.Context, token, thumbprint string) (store.Subject, error) {
+func (s *Server) subject(ctx context.Context, token string, by caller.Caller, now time.Time) (store.Subject, error) {
 	hash := sha256.Sum256([]byte(token))
 	who, err := s.options.Store.Authenticate(ctx, hash[:])
 	switch {
@@ -157,11 +160,16 @@ func (s *Server) subject(ctx context.Context, token, thumbprint string) (store.S
 		return store.Subject{}, s.unknownToken(err)
 	case err != nil:
 		return store.Subject{}, err
-	case who.Thumbprint == "" || subtle.ConstantTimeCompare([]byte(who.Thumbprint), []byte(thumbprint)) != 1:
-		return store.Subject{}, s.unknownToken(errors.New("proof made with another key than the token is bound to"))
+	case who.Thumbprint == "" || subtle.ConstantTimeCompare([]byte(who.Thumbprint), []byte(by.Prover)) != 1:
+		return store.Subject{}, s.unknownToken(errOtherKey)
+	case who.Token != store.TokenCurrent:
+		return s.otherToken(ctx, hash[:], who, by, now)
 	}
 	return who, nil
 }
+
+// errOtherKey is the cause of a refusal that tells of a copied token.
+var errOtherKey = errors.New("proof made with another key than the token is bound to")
 
 func (s *Server) unknownToken(cause error) *api.Error {
 	return s.signIn("this session is not known here, or it is over").WithCause(cause)

@@ -109,6 +109,7 @@ func register(t *table) {
 	teamRoutes(t)
 	pageRoutes(t)
 	signinRoutes(t)
+	rotationRoutes(t)
 	domainRoutes(t)
 	healthRoutes(t)
 	docsRoutes(t) // describes the routes before it
@@ -160,10 +161,6 @@ func build(o Options, register func(*table)) (*Server, error) {
 	return s, nil
 }
 
-// Bounds of a session's life: a working day and its evening. Who may go on is
-// asked anew at each connection; this is about how long a lost laptop is good.
-const minSession, maxSession = time.Hour, 25 * time.Hour
-
 // complete checks o and fills in defaults.
 func (o *Options) complete() error {
 	if o.Store == nil || o.Nonces == nil {
@@ -177,8 +174,8 @@ func (o *Options) complete() error {
 		return err
 	}
 	o.PublicURL = origin
-	if o.SessionLife != 0 && (o.SessionLife < minSession || o.SessionLife > maxSession) {
-		return fmt.Errorf("a session lives %s to %s, not %s", minSession, maxSession, o.SessionLife)
+	if o.SessionLife != 0 && (o.SessionLife < signin.MinSession || o.SessionLife > signin.MaxSession) {
+		return fmt.Errorf("a session lives %s to %s, not %s", signin.MinSession, signin.MaxSession, o.SessionLife)
 	}
 	if o.Clouds == nil {
 		if o.Clouds, err = attestation.New(attestation.Options{Now: o.Now}); err != nil {

@@ -75,6 +75,13 @@ func (r *records) Authenticate(_ context.Context, hash []byte) (store.Subject, e
 	return who, nil
 }
 
+func (r *records) SeeSession(context.Context, string, store.Meta) error { return nil }
+
+// Attempt says that it was tried before.
+func (r *records) Attempt(context.Context, string, time.Duration, time.Time) (int, time.Time, error) {
+	return 2, time.Time{}, nil
+}
+
 func (r *records) Team(context.Context) (store.Team, error) {
 	return store.Team{ID: "tm_1", Name: "demo"}, nil
 }

@@ -37,6 +37,9 @@ func (s *Server) refused(ctx context.Context, req *http.Request, r route, by cal
 	if err != nil {
 		return
 	}
+	if by.Kind == store.KindUser && errors.Is(e, errOtherKey) && s.copied(ctx, by.Subject, by) {
+		return
+	}
 	ev := by.Event(s.options.Now(), audit.ProofRefused)
 	ev.Actor, ev.User = "", by.User.ID // who asked is not known: his key is another
 	reason := e.Detail

@@ -55,6 +55,9 @@ type route struct {
 	Seldom bool
 	// Bulk marks what sends megabytes, which may take minutes.
 	Bulk bool
+	// Background marks what programs call by themselves: for the idle limit of a
+	// session that is no use of it. Nor is a Poll.
+	Background bool
 	// Doc is one line for the API's documentation.
 	Doc string
 }

@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"io/fs"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -17,11 +18,17 @@ type Account struct {
 	Home *Home
 	// UserAgent names the program and version.
 	UserAgent string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 
 	mu     sync.Mutex // guards what follows
 	stamp  stamp
 	saved  Saved
 	client *api.Client
+	http   *http.Client // to a control plane with the TLS root caFile
+	caFile string
+	// rotateAfter is when to try again after a rotation that failed.
+	rotateAfter time.Time
 }
 
 // stamp tells one content of the session file from another: every Save makes a
@@ -52,7 +59,7 @@ func (a *Account) get(ctx context.Context) (Saved, *api.Client, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now, err := look(a.Home.Path())
-	if err == nil && a.client != nil && now.same(a.stamp) {
+	if err == nil && a.client != nil && now.same(a.stamp) && !a.saved.Rotating {
 		return a.saved, a.client, nil
 	}
 	saved, err := a.Home.Load()
@@ -64,16 +71,52 @@ func (a *Account) get(ctx context.Context) (Saved, *api.Client, error) {
 	if err != nil {
 		return saved, nil, err
 	}
-	hc, err := HTTP(saved.CAFile)
+	same := a.client != nil && a.saved.Session.ID == saved.Session.ID && a.saved.Token == saved.Token && a.saved.URL == saved.URL && a.saved.CAFile == saved.CAFile
+	a.stamp, a.saved = now, saved
+	if same {
+		return saved, a.client, nil
+	}
+	hc, err := a.keptTransport(saved.CAFile)
 	if err != nil {
 		return saved, nil, err
 	}
-	if a.client != nil {
-		a.client.HTTP.CloseIdleConnections()
+	a.client = &api.Client{
+		URL: saved.URL, Prover: key, Token: saved.Token, HTTP: hc, UserAgent: a.UserAgent,
+		Fresh: func() string { return a.token(saved) },
 	}
-	a.stamp, a.saved = now, saved
-	a.client = &api.Client{URL: saved.URL, Prover: key, Token: saved.Token, HTTP: hc, UserAgent: a.UserAgent}
 	return saved, a.client, nil
+}
+
+// token is the one that the session of s has by now, and that of s if it has ended.
+func (a *Account) token(s Saved) string {
+	now, _, err := a.get(context.Background())
+	if err != nil || now.Session.ID != s.Session.ID {
+		return s.Token
+	}
+	return now.Token
+}
+
+// transport keeps the connections while tokens come and go.
+func (a *Account) transport(caFile string) (*http.Client, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.keptTransport(caFile)
+}
+
+// keptTransport is called with mu held.
+func (a *Account) keptTransport(caFile string) (*http.Client, error) {
+	if a.http != nil && a.caFile == caFile {
+		return a.http, nil
+	}
+	hc, err := HTTP(caFile)
+	if err != nil {
+		return nil, err
+	}
+	if a.http != nil {
+		a.http.CloseIdleConnections()
+	}
+	a.http, a.caFile = hc, caFile
+	return hc, nil
 }
 
 func look(path string) (stamp, error) {

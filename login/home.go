@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/dpop"
@@ -40,6 +41,10 @@ type Saved struct {
 	Keyring bool        `json:"keyring,omitempty"`
 	Token   string      `json:"token,omitempty"`
 	Session api.Session `json:"session,omitzero"`
+	// RotatedAt is when Token took the place of another one; Rotating says that a process
+	// is about to do so, or was killed at it: then Token may change without this file.
+	RotatedAt time.Time `json:"rotated_at,omitzero"`
+	Rotating  bool      `json:"rotating,omitempty"`
 }
 
 // SignedIn reports whether there is a session, good or over.
@@ -129,6 +134,11 @@ func (h *Home) Peek() (Saved, error) {
 
 // Save writes the session: the token to the keyring, the rest to the file.
 func (h *Home) Save(s Saved) error {
+	return h.locked(func() error { return h.save(s) })
+}
+
+// save is for who holds the lock.
+func (h *Home) save(s Saved) error {
 	old, err := h.read()
 	if err != nil && api.KindOf(err) != api.SignIn {
 		return err
@@ -141,17 +151,28 @@ func (h *Home) Save(s Saved) error {
 			h.Warn("no keyring can be used here; the session is kept in " + h.Path())
 		}
 	}
-	text, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the session: %w", err)
-	}
 	// The token is in the keyring before the file names it, and the old token
 	// leaves after: killed in between, one or the other session is whole.
-	if _, err := atomicfile.Write(h.Path(), append(text, '\n'), atomicfile.Options{Mode: 0o600}); err != nil {
-		return fmt.Errorf("write the session: %w", err)
+	if err := h.write(s); err != nil {
+		return err
 	}
 	if old.Keyring && old.Session.ID != s.Session.ID {
 		h.ring().remove(old.Session.ID) // an orphan is of no use to anybody, and dies by itself
+	}
+	return nil
+}
+
+// write replaces the file, which has no token that is in the keyring.
+func (h *Home) write(s Saved) error {
+	if s.Keyring {
+		s.Token = ""
+	}
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err == nil {
+		_, err = atomicfile.Write(h.Path(), append(text, '\n'), atomicfile.Options{Mode: 0o600})
+	}
+	if err != nil {
+		return fmt.Errorf("write the session: %w", err)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type Session struct {
 	CreatedAt        time.Time
 	ExpiresAt        time.Time
 	RevokedAt        time.Time
+	SeenAt           time.Time // last use, as far as SeeSession was told
 }
 
 // AuthRequest is one run through the browser (RFC 6749 section 4.1).
@@ -71,21 +72,50 @@ type Redemption struct {
 
 // Subject is who a token belongs to.
 type Subject struct {
-	Kind       string // KindUser, KindServer, KindGateway
-	Thumbprint string // the proof must be by this key
-	ExpiresAt  time.Time
-	Session    Session // KindUser
-	Device     Device  // KindUser
-	User       User    // KindUser
-	Server     Server  // KindServer
-	Gateway    Gateway // KindGateway
+	Kind        string    // KindUser, KindServer, KindGateway
+	Token       string    // KindUser: which token of the session it is: TokenCurrent, …
+	ReplacedAt  time.Time // of a TokenReplaced
+	IdleSeconds int       // KindUser: how long the session may go unused, 0 for ever
+	Thumbprint  string    // the proof must be by this key
+	ExpiresAt   time.Time
+	Session     Session // KindUser
+	Device      Device  // KindUser
+	User        User    // KindUser
+	Server      Server  // KindServer
+	Gateway     Gateway // KindGateway
+}
+
+// Which token of its session somebody has shown. A session has one that is current, for
+// moments a next one, and all those before.
+const (
+	TokenCurrent  = ""
+	TokenNext     = "next"
+	TokenReplaced = "replaced"
+)
+
+// TokenOffer is the next token of a session.
+type TokenOffer struct {
+	Session       string
+	Current, Next []byte        // hashes
+	Every         time.Duration // how long after one the session is given no other
 }
 
 // SignIn keeps sessions.
 type SignIn interface {
 	// Authenticate finds the subject of a token in one read: whatever its state,
-	// so that the caller can say why not. ErrNotFound for an unknown hash.
+	// so that the caller can say why not. ErrNotFound for an unknown hash. For a
+	// session every token counts that it ever had; Subject.Token says which it is.
 	Authenticate(ctx context.Context, tokenHash []byte) (Subject, error)
+	// OfferToken gives a session its next token, beside the current one. It becomes
+	// the current one when it is first used, so whoever never got it has lost
+	// nothing. ErrDenied if the session is over or revoked, or Current is not its
+	// current token (any more); ErrInUse if it was given one within Every.
+	OfferToken(ctx context.Context, o TokenOffer, m Meta) error
+	// UseToken makes the next token of a session the current one, and the one before
+	// a replaced one. Nil if it is the current one already; ErrNotFound otherwise.
+	UseToken(ctx context.Context, tokenHash []byte, m Meta) error
+	// SeeSession notes that a session was used at m.Now.
+	SeeSession(ctx context.Context, id string, m Meta) error
 
 	CreateAuthRequest(ctx context.Context, r AuthRequest, m Meta) error
 	AuthRequest(ctx context.Context, id string) (AuthRequest, error)

@@ -20,6 +20,26 @@ type Team struct {
 	CreatedAt time.Time
 }
 
+// Words of TeamSettings.SecondFactor: which local accounts must have one.
+const (
+	FactorNobody = ""
+	FactorAdmins = "admins"
+	FactorAll    = "all"
+)
+
+// TeamSettings are what the team demands of those who sign in.
+type TeamSettings struct {
+	SessionSeconds int    // life of a session; 0 is the program's default
+	IdleSeconds    int    // how long one may go unused; 0 is no limit
+	SecondFactor   string // FactorNobody, FactorAdmins, FactorAll
+}
+
+// TeamChange changes what is not nil.
+type TeamChange struct {
+	SessionSeconds, IdleSeconds *int
+	SecondFactor                *string
+}
+
 // Key is a key pair or secret of the control plane, sealed.
 type Key struct {
 	ID      string
@@ -58,6 +78,10 @@ type Teams interface {
 	CreateTeam(ctx context.Context, t Team, keys []Key, admin User, passwordHash string, m Meta) (User, error)
 	// Team returns it; ErrNotFound before CreateTeam.
 	Team(ctx context.Context) (Team, error)
+	TeamSettings(ctx context.Context) (TeamSettings, error)
+	// UpdateTeam changes the settings, for sessions that begin from then on; IdleSeconds
+	// counts for all at once.
+	UpdateTeam(ctx context.Context, c TeamChange, m Meta) (TeamSettings, error)
 	// Keys returns the keys of a scope and purpose that are not retired, the
 	// active ones first, newest first. Empty arguments match all.
 	Keys(ctx context.Context, scope, purpose string) ([]Key, error)

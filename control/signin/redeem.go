@@ -33,6 +33,10 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return api.SignedIn{}, err // an unknown one goes on: the store says what it says to a used code
 	}
+	life, err := s.life(ctx)
+	if err != nil {
+		return api.SignedIn{}, err
+	}
 	now := s.now()
 	token := tokenPrefix + NewSecret()
 	r.Thumbprint = by.Prover
@@ -42,7 +46,7 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	}
 	r.Session = store.Session{
 		ID: ident.New(ident.Session), User: asked.User, Device: r.Device.ID, TokenHash: hashOf(token), Thumbprint: by.Prover,
-		AuthenticatedAt: code.since, CreatedAt: now, ExpiresAt: now.Add(s.SessionLife),
+		AuthenticatedAt: code.since, CreatedAt: now, ExpiresAt: now.Add(life),
 	}
 	e := audit.Event{
 		Time: now, Action: audit.SignIn, Outcome: audit.Allowed, Actor: asked.User, User: asked.User, Session: r.Session.ID,
@@ -53,7 +57,7 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 		return api.SignedIn{}, s.notRedeemed(ctx, e, err)
 	}
 	return api.SignedIn{
-		Token:   api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(s.SessionLife / time.Second)},
+		Token:   api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(life / time.Second)},
 		Session: Describe(who.Session, who.User, who.Device),
 	}, nil
 }

@@ -16,7 +16,7 @@ func Describe(v store.Session, u store.User, d store.Device) api.Session {
 	return api.Session{
 		ID: v.ID, User: u.ID, UserName: u.Name, Login: u.Login, Admin: u.Admin,
 		Device: d.ID, DeviceTag: d.Name,
-		CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, RevokedAt: v.RevokedAt,
+		CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, RevokedAt: v.RevokedAt, SeenAt: v.SeenAt,
 	}
 }
 

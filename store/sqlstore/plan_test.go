@@ -13,6 +13,7 @@ func TestStatementsOfEveryConnectionScanNoTable(t *testing.T) {
 	for name, q := range map[string]string{
 		"Authenticate":           authenticateUser,
 		"Authenticate (machine)": authenticateMachine,
+		"Authenticate (other)":   authenticateOther,
 		"Facts":                  factsQuery,
 		"FactsByName":            factsByNameQuery,
 		"FactsByName (project)":  factsInProjectQuery,

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	sessionTexts   = "x.id, x.user_id, x.device_id, x.thumbprint, x.authenticated_at, x.created_at, x.expires_at, x.revoked_at"
+	sessionTexts   = "x.id, x.user_id, x.device_id, x.thumbprint, x.authenticated_at, x.created_at, x.expires_at, x.revoked_at, x.seen_at"
 	sessionColumns = sessionTexts + ", x.token_hash"
 	deviceColumns  = "d.id, d.user_id, d.name, d.thumbprint, d.state, d.created_at"
 )
@@ -16,7 +16,7 @@ const (
 func sessionInto(x *store.Session) []any { return append(sessionTextsInto(x), &x.TokenHash) }
 
 func sessionTextsInto(x *store.Session) []any {
-	return []any{&x.ID, &x.User, &x.Device, &x.Thumbprint, &x.AuthenticatedAt, &x.CreatedAt, &x.ExpiresAt, &x.RevokedAt}
+	return []any{&x.ID, &x.User, &x.Device, &x.Thumbprint, &x.AuthenticatedAt, &x.CreatedAt, &x.ExpiresAt, &x.RevokedAt, &x.SeenAt}
 }
 
 func deviceInto(d *store.Device) []any {

@@ -27,8 +27,13 @@ func requestInto(r *store.AuthRequest) []any {
 // Two statements, because one for people and machines together joins five
 // tables for every call, of which a person's needs three.
 const (
-	authenticateUser = `SELECT JSON_ROW(` + sessionTexts + `, ` + deviceColumns + `, ` + userColumns + `), x.token_hash
-	FROM sessions x JOIN devices d ON d.id = x.device_id JOIN users u ON u.id = x.user_id WHERE x.token_hash = ?`
+	authenticated    = `SELECT JSON_ROW(` + sessionTexts + `, ` + deviceColumns + `, ` + userColumns + `, t.idle_seconds), x.token_hash`
+	authenticateUser = authenticated + `
+	FROM sessions x JOIN devices d ON d.id = x.device_id JOIN users u ON u.id = x.user_id CROSS JOIN team t WHERE x.token_hash = ?`
+
+	// authenticateOther finds a session by a token that is not its current one.
+	authenticateOther = authenticated + `, o.replaced_at
+	FROM session_tokens o JOIN sessions x ON x.id = o.session_id JOIN devices d ON d.id = x.device_id JOIN users u ON u.id = x.user_id CROSS JOIN team t WHERE o.token_hash = ?`
 
 	authenticateMachine = `SELECT JSON_ROW(c.kind, c.thumbprint, c.expires_at, ` + serverColumns + `, ` + gatewayColumns + `)
 	FROM credentials c LEFT JOIN servers s ON c.kind = 'server' AND s.id = c.owner
@@ -36,19 +41,48 @@ const (
 )
 
 // Authenticate implements store.SignIn. A token is of a session or of a machine,
-// and never becomes the other, so it is no matter that they are asked in turn.
+// and never becomes the other, so it is no matter that they are asked in turn. Those
+// that are not current come last, because they are seldom shown. A next one that is
+// used between the two reads is current then: so the sessions are asked once more.
 func (s *Store) Authenticate(ctx context.Context, tokenHash []byte) (store.Subject, error) {
-	v := store.Subject{Kind: store.KindUser}
-	row := slices.Concat(sessionTextsInto(&v.Session), deviceInto(&v.Device), userInto(&v.User))
-	err := one(s.reader(ctx), []any{packed(row), &v.Session.TokenHash}, authenticateUser, tokenHash)
-	if err == nil {
-		v.Thumbprint, v.ExpiresAt = v.Session.Thumbprint, v.Session.ExpiresAt
-		return v, nil
+	for _, find := range []func(context.Context, []byte) (store.Subject, error){
+		s.authenticateUser, s.authenticateMachine, s.authenticateOther, s.authenticateUser,
+	} {
+		v, err := find(ctx, tokenHash)
+		if err == nil {
+			return v, nil
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return store.Subject{}, err
+		}
 	}
-	if !errors.Is(err, store.ErrNotFound) {
-		return store.Subject{}, err
+	return store.Subject{}, store.ErrNotFound
+}
+
+func (s *Store) authenticateUser(ctx context.Context, tokenHash []byte) (store.Subject, error) {
+	var v store.Subject
+	err := one(s.reader(ctx), subjectInto(&v), authenticateUser, tokenHash)
+	return ofSession(v), err
+}
+
+func (s *Store) authenticateOther(ctx context.Context, tokenHash []byte) (store.Subject, error) {
+	var v store.Subject
+	err := one(s.reader(ctx), append(subjectInto(&v), &v.ReplacedAt), authenticateOther, tokenHash)
+	v.Token = store.TokenNext
+	if !v.ReplacedAt.IsZero() {
+		v.Token = store.TokenReplaced
 	}
-	return s.authenticateMachine(ctx, tokenHash)
+	return ofSession(v), err
+}
+
+func subjectInto(v *store.Subject) []any {
+	row := slices.Concat(sessionTextsInto(&v.Session), deviceInto(&v.Device), userInto(&v.User), []any{&v.IdleSeconds})
+	return []any{packed(row), &v.Session.TokenHash}
+}
+
+func ofSession(v store.Subject) store.Subject {
+	v.Kind, v.Thumbprint, v.ExpiresAt = store.KindUser, v.Session.Thumbprint, v.Session.ExpiresAt
+	return v
 }
 
 func (s *Store) authenticateMachine(ctx context.Context, tokenHash []byte) (v store.Subject, err error) {

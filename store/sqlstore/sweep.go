@@ -34,6 +34,8 @@ var stale = []struct {
 	{"idempotency", "name", "expires_at", 0},
 	{"access_requests", "id", "created_at", requestsKept},
 	{"preauthorizations", "id", "until", 0},
+	{"session_tokens", "token_hash", "expires_at", 0},
+	{"invitations", "token_hash", "expires_at", 0},
 	{"revoked_certificates", "serial", "until", hostClock},
 }
 

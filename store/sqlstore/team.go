@@ -53,6 +53,34 @@ func (s *Store) Team(ctx context.Context) (store.Team, error) {
 	return v, err
 }
 
+const settingsColumns = "t.session_seconds, t.idle_seconds, t.second_factor"
+
+func settingsInto(v *store.TeamSettings) []any {
+	return []any{&v.SessionSeconds, &v.IdleSeconds, &v.SecondFactor}
+}
+
+// TeamSettings implements store.Teams.
+func (s *Store) TeamSettings(ctx context.Context) (store.TeamSettings, error) {
+	var v store.TeamSettings
+	err := one(s.reader(ctx), settingsInto(&v), `SELECT `+settingsColumns+` FROM team t`)
+	return v, err
+}
+
+// UpdateTeam implements store.Teams.
+func (s *Store) UpdateTeam(ctx context.Context, c store.TeamChange, m store.Meta) (store.TeamSettings, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.TeamSettings, error) {
+		var v store.TeamSettings
+		if err := one(t, settingsInto(&v), `SELECT `+settingsColumns+` FROM team t /*lock*/`); err != nil {
+			return v, err
+		}
+		set(&v.SessionSeconds, c.SessionSeconds)
+		set(&v.IdleSeconds, c.IdleSeconds)
+		set(&v.SecondFactor, c.SecondFactor)
+		_, err := t.exec(`UPDATE team SET session_seconds = ?, idle_seconds = ?, second_factor = ?`, v.SessionSeconds, v.IdleSeconds, v.SecondFactor)
+		return v, err
+	})
+}
+
 const selectKeys = `SELECT ` + keyColumns + ` FROM keys k WHERE k.state <> '` + store.KeyRetired + `'
 	AND (CAST(? AS TEXT) = '' OR k.scope = ?) AND (CAST(? AS TEXT) = '' OR k.purpose = ?)
 	ORDER BY CASE k.state WHEN 'active' THEN 0 ELSE 1 END, k.created_at DESC, k.id`

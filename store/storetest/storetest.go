@@ -50,6 +50,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Gateways", gatewayCases},
 		{"SignIn", signInCases},
 		{"Sessions", sessionCases},
+		{"Rotation", rotationCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
 		{"Recordings", recordingCases},

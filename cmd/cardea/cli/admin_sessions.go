@@ -14,6 +14,7 @@ func adminSessions(a *app) *cobra.Command {
 			{"user", func(s api.Session) string { return s.UserName }},
 			{"device", func(s api.Session) string { return s.DeviceTag }},
 			{"created", func(s api.Session) string { return stamp(s.CreatedAt) }},
+			{"used", func(s api.Session) string { return stamp(s.SeenAt) }},
 			{"expires", func(s api.Session) string { return stamp(s.ExpiresAt) }},
 			{"revoked", func(s api.Session) string { return stamp(s.RevokedAt) }},
 			{"id", func(s api.Session) string { return s.ID }},

@@ -171,7 +171,7 @@ func (a *app) agentRun(ctx context.Context, o agentOptions) error {
 		level = slog.LevelDebug
 	}
 	return agent.Run(ctx, agent.Options{
-		Account: a.acct, Paths: a.paths, Binary: program, UserAgent: a.env("SSH_AUTH_SOCK"), Idle: o.idle,
+		Account: a.acct, Paths: a.paths, Binary: program, UserAgent: a.env("SSH_AUTH_SOCK"), Idle: o.idle, Rotate: a.acct.Rotate,
 		Log: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})),
 	})
 }

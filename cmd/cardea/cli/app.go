@@ -116,7 +116,16 @@ func (a *app) client(ctx context.Context) (*api.Client, error) {
 			return nil, api.Errorf(api.SignIn, "signed in at %s, not at %s", saved.URL, url).WithHint("type: cardea login %s", url)
 		}
 	}
+	a.renew(ctx)
 	return a.acct.Client(ctx)
+}
+
+// renew renews the token of the session, if it is time and no agent did it. It stays
+// good without that.
+func (a *app) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, brief)
+	defer cancel()
+	a.acct.Rotate(ctx)
 }
 
 // whereToSignIn adds the URL to what to type, where nothing is known that could

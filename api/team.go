@@ -1,0 +1,14 @@
+package api
+
+// TeamSettings are what the team demands of those who sign in: GET /v1/team/settings.
+type TeamSettings struct {
+	SessionSeconds int `json:"session_seconds" doc:"how long a sign-in of a device lasts"`
+	IdleSeconds    int `json:"idle_seconds" doc:"how long it may go unused; 0 is no limit"`
+}
+
+// TeamPatch changes them: PATCH /v1/team/settings. SessionSeconds counts for sign-ins from
+// then on, IdleSeconds for all at once.
+type TeamPatch struct {
+	SessionSeconds *int `json:"session_seconds,omitempty" minimum:"3600" maximum:"90000"`
+	IdleSeconds    *int `json:"idle_seconds,omitempty" minimum:"0" maximum:"90000"`
+}

@@ -1,0 +1,109 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Bounds of what a team may set. Who may go on is asked anew at each connection;
+// the life of a session is about how long a lost laptop is good.
+const (
+	MinSession, MaxSession = time.Hour, 25 * time.Hour
+	// MinIdle leaves room for how coarsely the last use is kept.
+	MinIdle = 15 * time.Minute
+)
+
+// NextTokenEvery is how often a session is given a token. Clients ask each half hour
+// or so; a broken one must not fill the tables.
+const NextTokenEvery = time.Minute
+
+// life is that of a session that begins now.
+func (s *Service) life(ctx context.Context) (time.Duration, error) {
+	v, err := s.Store.TeamSettings(ctx)
+	if err != nil || v.SessionSeconds == 0 {
+		return s.SessionLife, err
+	}
+	return time.Duration(v.SessionSeconds) * time.Second, nil
+}
+
+// NextToken gives the caller's session its next token. The one that he has stays good
+// until he has used the new one: so who is killed before he could write it down, or
+// has no room to, has lost nothing.
+func (s *Service) NextToken(ctx context.Context, by caller.Caller) (*api.Token, error) {
+	newer := api.Errorf(api.Conflict, "this session has a newer token").WithHint("try again")
+	if by.Token != store.TokenCurrent {
+		return nil, newer
+	}
+	token, now := tokenPrefix+NewSecret(), s.now()
+	m := by.Meta(now)
+	m.Idempotency = nil // it could not be told a second time
+	err := s.Store.OfferToken(ctx, store.TokenOffer{
+		Session: by.Session.ID, Current: by.Session.TokenHash, Next: hashOf(token), Every: NextTokenEvery,
+	}, m)
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		return nil, api.Errorf(api.Limited, "this session was given a token a moment ago").WithRetry(NextTokenEvery).WithCause(err)
+	case errors.Is(err, store.ErrDenied):
+		return nil, newer.WithCause(err)
+	case err != nil:
+		return nil, caller.Explain(err, "session")
+	}
+	return &api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(by.Session.ExpiresAt.Sub(now) / time.Second)}, nil
+}
+
+// Settings are what the team demands.
+func (s *Service) Settings(ctx context.Context) (*api.TeamSettings, error) {
+	v, err := s.Store.TeamSettings(ctx)
+	return s.settings(v), err
+}
+
+func (s *Service) settings(v store.TeamSettings) *api.TeamSettings {
+	if v.SessionSeconds == 0 {
+		v.SessionSeconds = int(s.SessionLife / time.Second)
+	}
+	return &api.TeamSettings{SessionSeconds: v.SessionSeconds, IdleSeconds: v.IdleSeconds}
+}
+
+// UpdateSettings changes what the patch names.
+func (s *Service) UpdateSettings(ctx context.Context, by caller.Caller, in api.TeamPatch) (*api.TeamSettings, error) {
+	e := by.Event(s.now(), audit.TeamUpdate)
+	e.Detail = map[string]string{}
+	for _, c := range []struct {
+		name  string
+		value *int
+		least time.Duration
+		never bool // 0 is allowed
+	}{{"session_seconds", in.SessionSeconds, MinSession, false}, {"idle_seconds", in.IdleSeconds, MinIdle, true}} {
+		if c.value == nil {
+			continue
+		}
+		d := time.Duration(*c.value) * time.Second
+		if (d < c.least || d > MaxSession) && !(c.never && d == 0) {
+			return nil, api.Errorf(api.Invalid, "%s is %s to %s, not %s", c.name, c.least, MaxSession, d).WithHint("%s", hintOf(c.least, c.never))
+		}
+		e.Detail[c.name] = strconv.Itoa(*c.value)
+	}
+	if len(e.Detail) == 0 {
+		return nil, api.Errorf(api.Invalid, "nothing to change")
+	}
+	v, err := s.Store.UpdateTeam(ctx, store.TeamChange{SessionSeconds: in.SessionSeconds, IdleSeconds: in.IdleSeconds}, by.MetaFor(e.Time, "team", audit.Encode(e)))
+	if repeated(err) == nil && err != nil {
+		return s.Settings(ctx)
+	}
+	return s.settings(v), caller.Explain(err, "team")
+}
+
+func hintOf(least time.Duration, never bool) string {
+	if never {
+		return fmt.Sprintf("give at least %s, or 0 for no limit", least)
+	}
+	return fmt.Sprintf("give at least %s", least)
+}
