@@ -190,6 +190,9 @@ func TestWhatIsNotAskedFor(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if got := s.events(audit.RequestCreate); len(got) != 5 || got[0].Outcome != audit.Denied || got[0].User != s.bob.session.User || got[0].Reason == "" {
+		t.Errorf("audit of what there was not: %+v", got)
+	}
 	at := must[api.AccessRequest](t, s.bob, "POST", "/v1/requests", api.NewAccessRequest{Target: "web", Seconds: 4 * 3600, Reason: strings.Repeat("ä", 150)})
 	if at.Server != "" || at.Seconds != 4*3600 {
 		t.Errorf("at the limits: %+v", at)
@@ -276,8 +279,8 @@ func TestNobodyApprovesHisOwnRequest(t *testing.T) {
 			tried++
 		}
 	}
-	if tried != 5 {
-		t.Errorf("%d refusals in the audit, want 5", tried)
+	if tried != 6 { // with alice, her friend
+		t.Errorf("%d refusals in the audit, want 6", tried)
 	}
 	// What she asked for is there still, for carol to decide.
 	must[api.AccessRequest](t, s.carol, "POST", "/v1/requests/"+r.ID+"/deny", api.NewRequestAnswer{Reason: "no"})
@@ -308,6 +311,12 @@ func TestARequestIsNobodyElsesBusiness(t *testing.T) {
 		}
 	}
 	denied(t, s.alice, api.NotFound, "POST", "/v1/preauthorizations", api.NewPreauthorization{Rule: s.rule.ID, User: "bob", Seconds: 3600, Until: s.now().Add(time.Hour)})
+	for action, want := range map[string]int{audit.RequestApprove: 1, audit.RequestDeny: 1, audit.RequestCancel: 1} {
+		got := s.events(action)
+		if len(got) != want || got[0].Outcome != audit.Denied || got[0].Actor != s.alice.session.User || got[0].User != s.bob.session.User {
+			t.Errorf("audit of what alice tried: %+v", got)
+		}
+	}
 	denied(t, s.carol, api.Denied, "POST", "/v1/requests/"+r.ID+"/cancel", nil)
 	if got := must[api.AccessRequest](t, s.bob, "POST", "/v1/requests/"+r.ID+"/cancel", nil); got.State != "cancelled" {
 		t.Errorf("cancelled: %+v", got)

@@ -29,7 +29,7 @@ func (s *Service) Ask(ctx context.Context, by caller.Caller, in api.NewAccessReq
 	}
 	o, err := choose(found, in, wanted)
 	if err != nil {
-		return nil, err
+		return nil, s.refusedAsk(ctx, by, now, in.Target, err)
 	}
 	if err := checkSpan(wanted, o.Rule.Longest); err != nil {
 		return nil, err
@@ -53,12 +53,23 @@ func (s *Service) Ask(ctx context.Context, by caller.Caller, in api.NewAccessReq
 		return nil, api.Errorf(api.Limited, "you have %d requests that wait, or made %d within a day", store.MaxPendingRequests, store.MaxRequestsADay).
 			WithHint("to take one back type: cardea requests cancel ID").WithCause(err)
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrDenied):
-		return nil, nothingToAsk(in.Target)
+		return nil, s.refusedAsk(ctx, by, now, in.Target, nothingToAsk(in.Target))
 	case err != nil:
 		return nil, err
 	}
 	out := s.requestOf(made)
 	return &out, nil
+}
+
+// refusedAsk has it on record who asked for what he may not ask for.
+func (s *Service) refusedAsk(ctx context.Context, by caller.Caller, now time.Time, target string, err error) error {
+	why := (*api.Error)(nil)
+	if !errors.As(err, &why) || why.Kind != api.NotFound {
+		return err
+	}
+	e := by.Event(now, audit.RequestCreate)
+	e.User, e.Detail = by.User.ID, map[string]string{"target": target, "user_name": by.User.Name}
+	return s.refuse(ctx, e, why)
 }
 
 // nothingToAsk is what everybody hears who may not ask, whether there is such a thing or not.
@@ -191,7 +202,8 @@ func (s *Service) Show(ctx context.Context, by caller.Caller, id, state string, 
 	})
 }
 
-// visible reads a request for who may know of it.
+// visible reads a request for who may know of it. For others it is as if there were none,
+// and comes back only so that the try can be put on record.
 func (s *Service) visible(ctx context.Context, by caller.Caller, id string) (store.AccessRequest, error) {
 	r, err := store.AccessRequest{}, store.ErrNotFound
 	if ident.Check(id, ident.AccessRequest) == nil {
@@ -210,11 +222,20 @@ func (s *Service) visible(ctx context.Context, by caller.Caller, id string) (sto
 	return r, err
 }
 
+// unseen puts on record who tried to change a request that is not his business.
+func (s *Service) unseen(ctx context.Context, by caller.Caller, action string, r store.AccessRequest, err error) error {
+	why := (*api.Error)(nil)
+	if r.ID == "" || !errors.As(err, &why) || why.Kind != api.NotFound {
+		return err
+	}
+	return s.refuse(ctx, s.event(by, action, r), why)
+}
+
 // Cancel takes back the caller's own.
 func (s *Service) Cancel(ctx context.Context, by caller.Caller, id string) (*api.AccessRequest, error) {
 	r, err := s.visible(ctx, by, id)
 	if err != nil {
-		return nil, err
+		return nil, s.unseen(ctx, by, audit.RequestCancel, r, err)
 	}
 	e := s.event(by, audit.RequestCancel, r)
 	if r.User != by.User.ID {
@@ -230,13 +251,13 @@ func (s *Service) Answer(ctx context.Context, by caller.Caller, id string, appro
 	if err := checkText(in.Reason, !approve); err != nil {
 		return nil, err
 	}
-	r, err := s.visible(ctx, by, id)
-	if err != nil {
-		return nil, err
-	}
 	action := audit.RequestDeny
 	if approve {
 		action = audit.RequestApprove
+	}
+	r, err := s.visible(ctx, by, id)
+	if err != nil {
+		return nil, s.unseen(ctx, by, action, r, err)
 	}
 	e := s.event(by, action, r)
 	e.Reason = in.Reason
