@@ -103,6 +103,9 @@ type ProjectSettings struct {
 	// NameSuffixes are the domains in which names of its servers may be, for example
 	// prod.example.com; a name with a dot in no such domain is refused.
 	NameSuffixes []string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
+	// ReauthSeconds is how long it counts that a person showed who he is; 0 is for as long
+	// as his session.
+	ReauthSeconds int `json:"reauth_seconds,omitempty" minimum:"0" maximum:"90000" doc:"60 to 90000, or 0 for never asking again"`
 }
 
 // NewProject asks for a project: POST /v1/projects. Its user CA is made with it.
@@ -121,7 +124,8 @@ type ProjectPatch struct {
 	AccountPatch
 	RecordPatch
 	// NameSuffixes stand in place of those that it has. Servers keep their names.
-	NameSuffixes *[]string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
+	NameSuffixes  *[]string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
+	ReauthSeconds *int      `json:"reauth_seconds,omitempty" minimum:"0" maximum:"90000"`
 }
 
 // Grant gives a group access to a project's servers.

@@ -79,6 +79,9 @@ type Error struct {
 	Detail     string `json:"detail" doc:"one sentence, safe to show"`
 	Hint       string `json:"hint,omitempty" doc:"what to type or do next"`
 	ID         string `json:"id,omitempty" doc:"finds the cause in the server's log"`
+	// Reauth is the name of the project for which the person has to show again who he is;
+	// the kind is SignIn then.
+	Reauth string `json:"reauth,omitempty" doc:"name of the project for which the person has to show again who he is"`
 	// RetryAfter is set for Limited and Unavailable; seconds on the wire.
 	RetryAfter int `json:"retry_after,omitempty" doc:"seconds"`
 

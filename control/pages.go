@@ -150,7 +150,7 @@ func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name str
 	if err != nil {
 		return err
 	}
-	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name}
+	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name, Project: req.Project}
 	status := http.StatusOK
 	if problem != nil {
 		v.Problem, status = sentence(problem), problem.StatusCode
@@ -203,17 +203,17 @@ func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	user, _, ok, err := p.signin.Person(r.Context(), b)
+	user, since, ok, err := p.signin.Person(r.Context(), b)
 	if err != nil {
 		return err
 	}
-	if !ok {
+	if !ok || !req.Rests(since) {
 		return p.to(w, r, "/signin", req.ID)
 	}
 	return p.show(w, http.StatusOK, req.Redirect, func(w io.Writer) error {
 		return p.web.Confirm(w, web.Confirm{
 			Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
-			Device: req.DeviceName, Source: req.Source, Code: req.Code,
+			Device: req.DeviceName, Source: req.Source, Code: req.Code, Project: req.Project,
 		})
 	})
 }

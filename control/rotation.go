@@ -113,6 +113,10 @@ func rotationRoutes(t *table) {
 	s := t.server.signin
 	handle(t, route{Method: http.MethodPost, Path: "/v1/session/token", Access: User, Background: true, Doc: "The next token of the caller's session, which counts from its first use on"},
 		func(ctx context.Context, by caller.Caller, _ *none) (*api.Token, error) { return s.NextToken(ctx, by) })
+	handle(t, route{Method: http.MethodPost, Path: "/v1/touch", Access: User, Doc: "A person showed in the browser once more who he is, to go on in a project"},
+		func(ctx context.Context, by caller.Caller, in *body[api.TouchRequest]) (*api.Touched, error) {
+			return s.Touch(ctx, by, in.Body)
+		})
 	handle(t, route{Method: http.MethodGet, Path: "/v1/team/settings", Access: Admin, Doc: "What the team demands of those who sign in"},
 		func(ctx context.Context, _ caller.Caller, _ *none) (*api.TeamSettings, error) { return s.Settings(ctx) })
 	handle(t, route{Method: http.MethodPatch, Path: "/v1/team/settings", Access: Admin, Doc: "Change what the team demands of those who sign in"},

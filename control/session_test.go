@@ -276,7 +276,7 @@ var rights = map[string]Access{
 	"POST /v1/enrolment-rules": Admin, "GET /v1/enrolment-rules": Admin, "DELETE /v1/enrolment-rules/{rule}": Admin,
 	"POST /oauth/token": Proof, "POST /v1/servers/enrol": Proof, "POST /v1/gateways/enrol": Proof,
 
-	"POST /v1/session/token": User, "GET /v1/team/settings": Admin, "PATCH /v1/team/settings": Admin,
+	"POST /v1/session/token": User, "POST /v1/touch": User, "GET /v1/team/settings": Admin, "PATCH /v1/team/settings": Admin,
 	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,
 	"POST /v1/sessions/{session}/revoke": User, "POST /v1/devices/{device}/revoke": User,
 	"POST /v1/requests": User, "GET /v1/requests": User, "GET /v1/requests/pending": User, "GET /v1/requests/{request}": User,

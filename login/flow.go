@@ -51,6 +51,9 @@ type Flow struct {
 	Unopened func(error)
 	// Patience bounds the wait; zero means the constant.
 	Patience time.Duration
+	// Project is the name of the project for which a person shows once more who he is,
+	// for Touch; empty signs in.
+	Project string
 }
 
 // CleanURL takes the URL of a control plane as people type it: https:// may be
@@ -77,36 +80,60 @@ func CleanURL(raw string) (string, error) {
 // Run signs in and returns the session with its token, not yet saved.
 func (f Flow) Run(ctx context.Context) (Saved, error) {
 	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent}
-	team, err := f.team(ctx, client)
-	if err != nil {
-		return Saved{}, err
-	}
-	state, verifier := rand.Text(), rand.Text()+rand.Text() // 128 and 256 bits
-	back, err := listen(state, team.URL)
-	if err != nil {
-		return Saved{}, fmt.Errorf("wait for the browser: %w", err)
-	}
-	challenge := s256(verifier)
-	address := f.URL + "/oauth/authorize?" + url.Values{
-		"response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {back.redirectURI()},
-		"state": {state}, "code_challenge": {challenge}, "code_challenge_method": {"S256"},
-		"dpop_jkt": {f.Key.Thumbprint()}, "device_name": {f.deviceName()},
-	}.Encode()
-	if f.Tell != nil {
-		f.Tell(address, api.ConfirmationCode(challenge, f.Key.Thumbprint()))
-	}
-	code, err := f.visit(ctx, back, address)
+	team, b, err := f.browse(ctx, client)
 	if err != nil {
 		return Saved{}, err
 	}
 	in, err := client.Redeem(ctx, url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {code},
-		"code_verifier": {verifier}, "redirect_uri": {back.redirectURI()},
+		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {b.code},
+		"code_verifier": {b.verifier}, "redirect_uri": {b.redirectURI},
 	})
 	if err != nil {
 		return Saved{}, err
 	}
 	return Saved{URL: f.URL, Team: team.Name, Token: in.AccessToken, Session: in.Session}, nil
+}
+
+// Touch has the person of client's session show once more who he is, for f.Project.
+func (f Flow) Touch(ctx context.Context, client *api.Client) (api.Touched, error) {
+	var out api.Touched
+	_, b, err := f.browse(ctx, client)
+	if err == nil {
+		err = client.Send(ctx, http.MethodPost, "/v1/touch", api.TouchRequest{
+			Project: f.Project, Code: b.code, CodeVerifier: b.verifier, RedirectURI: b.redirectURI,
+		}, &out)
+	}
+	return out, err
+}
+
+// brought is what the browser brings back, and what goes with it.
+type brought struct{ code, verifier, redirectURI string }
+
+// browse sends the person to the browser, and waits for the code.
+func (f Flow) browse(ctx context.Context, client *api.Client) (team api.Team, b brought, err error) {
+	if team, err = f.team(ctx, client); err != nil {
+		return team, b, err
+	}
+	state, verifier := rand.Text(), rand.Text()+rand.Text() // 128 and 256 bits
+	back, err := listen(state, team.URL)
+	if err != nil {
+		return team, b, fmt.Errorf("wait for the browser: %w", err)
+	}
+	challenge := s256(verifier)
+	query := url.Values{
+		"response_type": {"code"}, "client_id": {api.ClientID}, "redirect_uri": {back.redirectURI()},
+		"state": {state}, "code_challenge": {challenge}, "code_challenge_method": {"S256"},
+		"dpop_jkt": {f.Key.Thumbprint()}, "device_name": {f.deviceName()},
+	}
+	if f.Project != "" {
+		query.Set("project", f.Project)
+	}
+	address := f.URL + "/oauth/authorize?" + query.Encode()
+	if f.Tell != nil {
+		f.Tell(address, api.ConfirmationCode(challenge, f.Key.Thumbprint()))
+	}
+	code, err := f.visit(ctx, back, address)
+	return team, brought{code, verifier, back.redirectURI()}, err
 }
 
 // team makes sure that a control plane of that very URL is there, before a

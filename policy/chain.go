@@ -35,6 +35,7 @@ const (
 	FactBreakGlass FactKind = "break-glass"
 	FactServer     FactKind = "server"
 	FactLogin      FactKind = "login"
+	FactReauth     FactKind = "reauth" // where the project asks again who somebody is
 	FactProject    FactKind = "project"
 	FactGateway    FactKind = "gateway"
 )
@@ -60,6 +61,9 @@ func Chain(f Facts, everything bool) []Fact {
 	if d := granted(f); d.Allow {
 		at := func(f Facts) (Decision, bool) { return ownLogin(f, d.Login) }
 		chain = append(chain, told(f, at, Fact{Kind: FactLogin, Name: d.Login, Text: "the login is " + d.Login}))
+		if f.Project.ReauthAge > 0 {
+			chain = append(chain, told(f, shownLately, Fact{Kind: FactReauth, Text: "who the user is was shown lately", Until: f.shownAt().Add(f.Project.ReauthAge)}))
+		}
 	}
 	return chain
 }

@@ -24,6 +24,9 @@ func Decide(f Facts) Decision {
 	if d, ok := ownLogin(f, decision.Login); !ok {
 		return d
 	}
+	if d, ok := shownLately(f); !ok {
+		return d
+	}
 	return decision
 }
 
@@ -91,6 +94,35 @@ func ownLogin(f Facts, login string) (Decision, bool) {
 		return deny(OtherLogin, fmt.Sprintf("type: cardea ssh %s", f.Server.Name), "your login is %s, not %q", login, f.Login)
 	}
 	return Decision{}, true
+}
+
+// shownLately comes last: nobody is asked who he is for nothing. What counts is the later
+// of the sign-in and of what he showed for this project, on this device.
+func shownLately(f Facts) (Decision, bool) {
+	if age := f.Project.ReauthAge; age > 0 && !f.Now.Before(f.shownAt().Add(age)) {
+		d, ok := deny(Reauth, "type: cardea login --project "+f.Project.Name, "project %s asks who you are each %s", f.Project.Name, span(age))
+		d.Reauth = f.Project.Name
+		return d, ok
+	}
+	return Decision{}, true
+}
+
+func (f Facts) shownAt() time.Time {
+	if f.ShownAt.After(f.Session.AuthenticatedAt) {
+		return f.ShownAt
+	}
+	return f.Session.AuthenticatedAt
+}
+
+// span is a duration as a sentence has it: 8h, 90m.
+func span(d time.Duration) string {
+	switch {
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return d.String()
 }
 
 // granted looks for the strongest grant that is in force; of equals, the one that lasts

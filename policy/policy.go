@@ -31,6 +31,9 @@ type Facts struct {
 	Grants      []Grant
 	// BreakGlass is the project's latest one; the zero value is none.
 	BreakGlass BreakGlass
+	// ShownAt is when the user last showed on this device who he is, for this project; zero
+	// is never since the sign-in.
+	ShownAt time.Time
 	// Login is the account that is asked for; empty means the one that is given.
 	Login string
 }
@@ -66,6 +69,8 @@ type Session struct {
 	DeviceID  string
 	ExpiresAt time.Time
 	RevokedAt time.Time
+	// AuthenticatedAt is when the user showed who he is to begin it.
+	AuthenticatedAt time.Time
 }
 
 // Project is the scope of grants and servers.
@@ -75,6 +80,9 @@ type Project struct {
 	// SharedLogin and SharedAdminLogin are the accounts of all who enter as user or
 	// as administrator; empty means that each has his own.
 	SharedLogin, SharedAdminLogin string
+	// ReauthAge is how long it counts that the user showed who he is; zero is for as long
+	// as his session.
+	ReauthAge time.Duration
 }
 
 // login is the account of somebody whose strongest grant has this role.
@@ -145,6 +153,9 @@ type Decision struct {
 	Sentence string
 	// Hint is what to type or do next; empty when allowed.
 	Hint string
+	// Reauth is the name of the project for which the user has to show again who he is; set
+	// for that reason alone.
+	Reauth string
 
 	// Login is the account to enter. The fields from here on are set when allowed only.
 	Login   string
@@ -174,4 +185,5 @@ const (
 	ServerInactive    Reason = "server-disabled"
 	ServerNotEnrolled Reason = "server-not-enrolled"
 	OtherLogin        Reason = "other-login"
+	Reauth            Reason = "reauth" // all else is in order
 )

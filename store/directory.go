@@ -86,6 +86,9 @@ type Project struct {
 	// NameSuffixes are the domains that names of its servers may be in, without a dot
 	// before them.
 	NameSuffixes []string
+	// ReauthSeconds is how long it counts that a user showed who he is; 0 is for as long as
+	// his session.
+	ReauthSeconds int
 	// Revision is the team's revision at the last change that can alter the
 	// desired state of this project's servers or its users' catalogs.
 	Revision  int64
@@ -99,7 +102,8 @@ type ProjectChange struct {
 	PortForwarding, AgentForwarding *bool
 	AccountRulesChange
 	RecordRulesChange
-	NameSuffixes *[]string
+	NameSuffixes  *[]string
+	ReauthSeconds *int
 }
 
 // Grant gives a group access to a project's servers.

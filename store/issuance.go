@@ -18,6 +18,8 @@ type Facts struct {
 	Grants      []Grant  // of the project
 	// BreakGlass is the project's latest one, over or not; empty if it never had one.
 	BreakGlass []BreakGlass
+	// ShownAt is that of the Touch of Device for Project; zero if there is none.
+	ShownAt time.Time
 }
 
 // Kinds of issuance.

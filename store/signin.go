@@ -37,6 +37,7 @@ type AuthRequest struct {
 	BrowserHash []byte // SHA-256 of the cookie of the browser that began it
 	User        string // set when a person has confirmed
 	Source      string // address of the browser
+	Project     string // for which a person is asked again who he is, as the link names it; empty for a sign-in
 	ExpiresAt   time.Time
 	CreatedAt   time.Time
 }
@@ -66,8 +67,15 @@ type Redemption struct {
 	RedirectURI string
 	Challenge   string // computed from the verifier
 	Thumbprint  string // of the proof's key
+	Project     string // of the request
 	Session     Session
 	Device      Device // ID and Name are used if the user has none with this key
+}
+
+// Touch is when the user of a device last showed who he is, to go on in a project.
+type Touch struct {
+	Device, Project string // ids
+	At              time.Time
 }
 
 // Subject is who a token belongs to.
@@ -122,7 +130,8 @@ type SignIn interface {
 	// ApproveAuthRequest binds the request to the user and its one code, once.
 	// ErrUsed if it was approved, refused or is over; ErrDenied if the user is
 	// not active, BrowserHash differs, or the user's browser session has ended: a
-	// yes that began before a new password does not count after it.
+	// yes that began before a new password does not count after it. A request with a
+	// Project needs a browser session that is younger than itself.
 	ApproveAuthRequest(ctx context.Context, a Approval, m Meta) (AuthRequest, error)
 	// RefuseAuthRequest ends it.
 	RefuseAuthRequest(ctx context.Context, id string, browserHash []byte, m Meta) (AuthRequest, error)
@@ -132,6 +141,10 @@ type SignIn interface {
 	// for a mismatch (which consumes the code), a user that is not active or a
 	// device that is revoked.
 	Redeem(ctx context.Context, r Redemption, m Meta) (Subject, error)
+	// Touch consumes the code of a request that has a Project, as Redeem does that of
+	// one without, and notes for the device of r.Session, which must be the user's and
+	// last, when he showed who he is.
+	Touch(ctx context.Context, r Redemption, t Touch, m Meta) (Touch, error)
 
 	// CreateBrowserSession is for who has shown the password whose hash is given
 	// (that of Credential). ErrDenied if the user is not active or has another

@@ -31,7 +31,7 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	p := store.Project{
 		ID: ident.New(ident.Project), Name: in.Name, CertificateSeconds: in.CertificateSeconds,
 		Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
-		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, CreatedAt: s.now(),
+		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, ReauthSeconds: in.ReauthSeconds, CreatedAt: s.now(),
 	}
 	if p.CertificateSeconds == 0 {
 		p.CertificateSeconds = defaultCertificate
@@ -43,7 +43,7 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	p.AccountRules, rules = accountRules(in.AccountSettings)
 	p.RecordRules = recordRules(in.RecordSettings)
 	suffixes, err := checkSuffixes(in.NameSuffixes)
-	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector), err, checkRecord(p.Gateway, p.RecordRules)); err != nil {
+	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector), checkReauth(&p.ReauthSeconds), err, checkRecord(p.Gateway, p.RecordRules)); err != nil {
 		return nil, invalid(err)
 	}
 	p.NameSuffixes = suffixes
@@ -55,6 +55,9 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	e.Project, e.Detail = p.ID, map[string]string{
 		"name": p.Name, "gateway": p.Gateway, "certificate_seconds": strconv.Itoa(p.CertificateSeconds), "user_ca": key.Fingerprint,
 		"accounts": p.Accounts, "removal": p.Removal, "recording": p.Recording,
+	}
+	if p.ReauthSeconds > 0 {
+		e.Detail["reauth_seconds"] = strconv.Itoa(p.ReauthSeconds)
 	}
 	if len(p.Recipients) > 0 {
 		e.Detail["recording_recipients"] = strings.Join(p.Recipients, ",")
@@ -108,6 +111,17 @@ func checkSettings(seconds *int, gateway, selector *string) error {
 		if _, err := policy.ParseSelector(*selector); err != nil {
 			return fmt.Errorf("gateway selector: %w", err)
 		}
+	}
+	return nil
+}
+
+// Bounds of how long it counts that a person showed who he is: a burst of work, and no
+// longer than any session.
+const minReauth, maxReauth = 60, 25 * 3600
+
+func checkReauth(seconds *int) error {
+	if seconds != nil && *seconds != 0 && (*seconds < minReauth || *seconds > maxReauth) {
+		return fmt.Errorf("who a person is counts for %d to %d seconds, or 0 for as long as his session, not %d", minReauth, maxReauth, *seconds)
 	}
 	return nil
 }
@@ -184,7 +198,7 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 	}
 	rules, err := ruleChange(p.AccountRules, in.AccountPatch)
 	record, wrong := recordChange(p, in)
-	if err := cmp.Or(err, checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector), wrong); err != nil {
+	if err := cmp.Or(err, checkSettings(in.CertificateSeconds, in.Gateway, in.GatewaySelector), checkReauth(in.ReauthSeconds), wrong); err != nil {
 		return nil, invalid(err)
 	}
 	if in.NameSuffixes != nil {
@@ -200,6 +214,7 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 	_, err = s.Store.UpdateProject(ctx, p.ID, store.ProjectChange{
 		CertificateSeconds: in.CertificateSeconds, Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
 		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, NameSuffixes: in.NameSuffixes, AccountRulesChange: rules, RecordRulesChange: record,
+		ReauthSeconds: in.ReauthSeconds,
 	}, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
 	if errors.Is(err, store.ErrExists) {
 		return nil, sharedTaken(p.Name, deref(in.SharedAccount), deref(in.SharedAdminAccount)).WithCause(err)
@@ -216,8 +231,10 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 
 func settings(in api.ProjectPatch) map[string]string {
 	d := map[string]string{}
-	if in.CertificateSeconds != nil {
-		d["certificate_seconds"] = strconv.Itoa(*in.CertificateSeconds)
+	for name, v := range map[string]*int{"certificate_seconds": in.CertificateSeconds, "reauth_seconds": in.ReauthSeconds} {
+		if v != nil {
+			d[name] = strconv.Itoa(*v)
+		}
 	}
 	for name, v := range map[string]*string{"gateway": in.Gateway, "gateway_selector": in.GatewaySelector} {
 		if v != nil {
@@ -270,7 +287,7 @@ func projectOf(p store.Project, userCA string) api.Project {
 		ProjectSettings: api.ProjectSettings{
 			CertificateSeconds: p.CertificateSeconds, Gateway: p.Gateway, GatewaySelector: p.GatewaySelector,
 			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding, NameSuffixes: p.NameSuffixes, AccountSettings: accountSettings(p.AccountRules),
-			RecordSettings: recordSettings(p.RecordRules),
+			RecordSettings: recordSettings(p.RecordRules), ReauthSeconds: p.ReauthSeconds,
 		},
 	}
 }

@@ -97,7 +97,7 @@ func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
 	for _, server := range f.Servers {
 		b := store.LatestBreakGlass(f.BreakGlass, server.Project)
 		p := projects[server.Project].During(b, q.Now)
-		q.Project, q.Server, q.Grants, q.BreakGlass = projectFacts(p), serverFacts(server), byProject[p.ID], breakGlass(b)
+		q.Project, q.Server, q.Grants, q.BreakGlass = projectFacts(known(p)), serverFacts(server), byProject[p.ID], breakGlass(b)
 		d := policy.Decide(q)
 		glass := shownBreakGlass(q.BreakGlass, d)
 		if glass != nil && glass.Suspended {

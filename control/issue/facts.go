@@ -17,13 +17,14 @@ func question(f store.Facts, login string, now time.Time) policy.Facts {
 		},
 		Session: policy.Session{
 			ID: f.Session.ID, UserID: f.Session.User, DeviceID: f.Session.Device,
-			ExpiresAt: f.Session.ExpiresAt, RevokedAt: f.Session.RevokedAt,
+			ExpiresAt: f.Session.ExpiresAt, RevokedAt: f.Session.RevokedAt, AuthenticatedAt: f.Session.AuthenticatedAt,
 		},
 		Project:     projectFacts(f.Project),
 		Server:      serverFacts(f.Server),
 		Memberships: memberships(f.Memberships),
 		Grants:      grants(f.Grants),
 		BreakGlass:  breakGlass(store.LatestBreakGlass(f.BreakGlass, f.Project.ID)),
+		ShownAt:     f.ShownAt,
 		Login:       login,
 	}
 }
@@ -41,7 +42,14 @@ func during(f store.Facts, now time.Time) store.Facts {
 }
 
 func projectFacts(p store.Project) policy.Project {
-	return policy.Project{ID: p.ID, Name: p.Name, SharedLogin: p.SharedAccount, SharedAdminLogin: p.SharedAdminAccount}
+	return policy.Project{ID: p.ID, Name: p.Name, SharedLogin: p.SharedAccount, SharedAdminLogin: p.SharedAdminAccount, ReauthAge: time.Duration(p.ReauthSeconds) * time.Second}
+}
+
+// known is a project whose people need not be asked who they are: for what rests on a
+// connection that was allowed, and for what only tells what one may reach.
+func known(p store.Project) store.Project {
+	p.ReauthSeconds = 0
+	return p
 }
 
 // serverFacts: a server's row comes into being by its enrolment, so every

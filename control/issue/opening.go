@@ -37,6 +37,7 @@ const noSession = 100 * 365 * 24 * time.Hour
 // openings asks the policy what it would say to a member of each rule's group.
 func openings(f store.Facts, rules []store.RequestRule, now time.Time) (out []lookup.Opening) {
 	q := question(f, "", now)
+	q.Project.ReauthAge = 0 // that is asked at the door
 	if now.Before(q.Session.ExpiresAt) {
 		q.Session.ExpiresAt = now.Add(noSession)
 	}

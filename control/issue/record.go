@@ -122,6 +122,7 @@ func (s *Service) still(ctx context.Context, ticket hello.Ticket, e audit.Event)
 	if err != nil {
 		return target{}, err
 	}
+	f.Project = known(f.Project) // he was asked when he got the ticket
 	now := s.now()
 	t := target{during(f, now), policy.Decide(question(f, ticket.Login, now))}
 	e.Project = f.Project.ID

@@ -113,8 +113,10 @@ func noTarget(by caller.Caller, ref string, hidden []target) (reason string, err
 // denial is a decision as an error.
 func denial(d policy.Decision) *api.Error {
 	kind := api.Denied
-	if d.Reason == policy.SessionExpired || d.Reason == policy.SessionRevoked {
+	if d.Reason == policy.SessionExpired || d.Reason == policy.SessionRevoked || d.Reason == policy.Reauth {
 		kind = api.SignIn
 	}
-	return api.Errorf(kind, "%s", d.Sentence).WithHint("%s", d.Hint)
+	err := api.Errorf(kind, "%s", d.Sentence).WithHint("%s", d.Hint)
+	err.Reauth = d.Reauth
+	return err
 }

@@ -156,6 +156,6 @@ func (j judge) decide(g store.GatewaySession) policy.Decision {
 	return policy.Decide(question(store.Facts{
 		User: u, Device: store.Device{ID: "live", User: u.ID, State: store.Active},
 		Session: store.Session{ID: "live", User: u.ID, Device: "live", ExpiresAt: j.now.Add(time.Hour)},
-		Server:  server, Project: j.project.Project, Memberships: j.members[u.ID], Grants: j.project.Grants, BreakGlass: j.project.BreakGlass,
+		Server:  server, Project: known(j.project.Project), Memberships: j.members[u.ID], Grants: j.project.Grants, BreakGlass: j.project.BreakGlass,
 	}, g.Login, j.now))
 }

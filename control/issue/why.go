@@ -150,7 +150,7 @@ func (s *Service) forOther(ctx context.Context, ref, login string, at time.Time)
 	return u, func(f store.Facts) target {
 		f.User, f.Memberships = of.User, of.Memberships
 		f.Device = store.Device{ID: assumedID, User: u.ID, State: store.Active}
-		f.Session = store.Session{ID: assumedID, User: u.ID, Device: assumedID, ExpiresAt: at.Add(time.Hour)}
+		f.Session = store.Session{ID: assumedID, User: u.ID, Device: assumedID, AuthenticatedAt: at, ExpiresAt: at.Add(time.Hour)}
 		return target{during(f, at), policy.Decide(question(f, login, at))}
 	}, nil
 }

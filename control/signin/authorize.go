@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -73,7 +74,7 @@ func (s *Service) parse(q url.Values) (store.AuthRequest, *Refusal) {
 	}
 	r := store.AuthRequest{
 		RedirectURI: redirect, State: one("state"), Challenge: one("code_challenge"),
-		Thumbprint: one("dpop_jkt"), DeviceName: deviceName(one("device_name")),
+		Thumbprint: one("dpop_jkt"), DeviceName: deviceName(one("device_name")), Project: one("project"),
 	}
 	code, reason := "invalid_request", ""
 	switch {
@@ -85,6 +86,8 @@ func (s *Service) parse(q url.Values) (store.AuthRequest, *Refusal) {
 		reason = "code_challenge is not one of the method S256"
 	case !digest.MatchString(r.Thumbprint):
 		reason = "dpop_jkt is not the thumbprint of a key"
+	case len(q["project"]) > 0 && ident.ProjectName(r.Project) != nil:
+		r.Project, reason = "", "project is not the name of one"
 	case len(q["device_name"]) > 1 || len(one("device_name")) > maxDevice:
 		reason = "device_name is longer than " + strconv.Itoa(maxDevice) + " bytes"
 	}
@@ -117,7 +120,15 @@ type Request struct {
 	ID, DeviceName, Source, Code string
 	// Redirect is where the browser will be sent, without the answer.
 	Redirect string
+	// Project is the name, by the link, of what the person has to show again who he is
+	// for; empty for a sign-in.
+	Project string
+	since   time.Time
 }
+
+// Rests tells whether a yes to the request may rest on what the person showed at that
+// time: for a project only if he was asked for it.
+func (r Request) Rests(shown time.Time) bool { return r.Project == "" || !shown.Before(r.since) }
 
 // Show returns a request to the browser that began it. In another browser it
 // is as if it were not there.
@@ -126,10 +137,14 @@ func (s *Service) Show(ctx context.Context, id string, b Browser) (Request, erro
 	if err != nil {
 		return Request{}, err
 	}
+	return asked(r), nil
+}
+
+func asked(r store.AuthRequest) Request {
 	return Request{
 		ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Redirect: r.RedirectURI,
-		Code: api.ConfirmationCode(r.Challenge, r.Thumbprint),
-	}, nil
+		Code: api.ConfirmationCode(r.Challenge, r.Thumbprint), Project: r.Project, since: r.CreatedAt,
+	}
 }
 
 func (s *Service) request(ctx context.Context, id string, b Browser) (store.AuthRequest, error) {

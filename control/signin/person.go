@@ -121,7 +121,7 @@ func (s *Service) Decide(ctx context.Context, id string, b Browser, yes bool) (r
 	switch {
 	case err != nil:
 		return "", err
-	case !ok:
+	case !ok || !asked(r).Rests(since):
 		return "", api.Errorf(api.SignIn, "you are not signed in here any more")
 	case !yes:
 		return s.refuse(ctx, r, user, b)

@@ -26,6 +26,8 @@ type SignIn struct {
 	Team, Request string
 	// Device and Code say what the sign-in is for.
 	Device, Code string
+	// Project is what the person has to show again who he is for; empty for a sign-in.
+	Project string
 	// Name is filled in already after a failed try.
 	Name string
 	// Problem is what went wrong before; empty at first.
@@ -40,6 +42,7 @@ type Confirm struct {
 	Device        string
 	Source        string // address of the browser
 	Code          string // the terminal shows the same
+	Project       string // what he has to show again who he is for; empty for a sign-in
 }
 
 // Message is a page with nothing to do on it.

@@ -28,9 +28,9 @@ func pages(t *testing.T) *Pages {
 func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 	field := Field{Name: s, Type: s, Doc: s, Ref: s, Needed: true}
 	return map[string]func(*Pages, *bytes.Buffer) error{
-		"signin": func(p *Pages, b *bytes.Buffer) error { return p.SignIn(b, SignIn{s, s, s, s, s, s}) },
+		"signin": func(p *Pages, b *bytes.Buffer) error { return p.SignIn(b, SignIn{s, s, s, s, s, s, s}) },
 		"confirm": func(p *Pages, b *bytes.Buffer) error {
-			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s})
+			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s})
 		},
 		"message": func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s}) },
 		"docs": func(p *Pages, b *bytes.Buffer) error {

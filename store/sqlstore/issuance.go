@@ -19,7 +19,8 @@ const (
 	(SELECT JSON_ROWS(JSON_ROW(m.group_id, m.until, m.revision)) FROM members m WHERE m.user_id = u.id),
 	(SELECT JSON_ROWS(JSON_ROW(a.id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at))
 		FROM grants a JOIN user_groups g ON g.id = a.group_id WHERE a.project_id = p.id),
-	(SELECT JSON_ROWS(JSON_ROW(` + glassColumns + `)) FROM break_glass b WHERE b.project_id = p.id AND b.latest)
+	(SELECT JSON_ROWS(JSON_ROW(` + glassColumns + `)) FROM break_glass b WHERE b.project_id = p.id AND b.latest),
+	(SELECT c.at FROM touches c WHERE c.device_id = x.device_id AND c.project_id = p.id)
 	FROM sessions x JOIN devices d ON d.id = x.device_id JOIN users u ON u.id = x.user_id
 	CROSS JOIN servers s JOIN projects p ON p.id = s.project_id CROSS JOIN team t
 	WHERE x.id = ? `
@@ -44,6 +45,7 @@ func factsInto(f *store.Facts) []any {
 			return packed{&g.ID, &g.Group, &g.GroupName, &g.Role, &g.Selector, &g.Until, &g.Revision, &g.CreatedAt}
 		}},
 		&packedRows[store.BreakGlass]{&f.BreakGlass, func(b *store.BreakGlass) packed { return glassInto(b) }},
+		&f.ShownAt,
 	}
 }
 

@@ -18,10 +18,10 @@ const (
 	phaseUsed     = "used"
 )
 
-const requestColumns = "r.id, r.redirect_uri, r.state, r.challenge, r.thumbprint, r.device_name, r.browser_hash, r.user_id, r.source, r.expires_at, r.created_at"
+const requestColumns = "r.id, r.redirect_uri, r.state, r.challenge, r.thumbprint, r.device_name, r.browser_hash, r.user_id, r.source, r.project, r.expires_at, r.created_at"
 
 func requestInto(r *store.AuthRequest) []any {
-	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.ExpiresAt, &r.CreatedAt}
+	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.Project, &r.ExpiresAt, &r.CreatedAt}
 }
 
 // Two statements, because one for people and machines together joins five
@@ -94,9 +94,9 @@ func (s *Store) authenticateMachine(ctx context.Context, tokenHash []byte) (v st
 // CreateAuthRequest implements store.SignIn.
 func (s *Store) CreateAuthRequest(ctx context.Context, r store.AuthRequest, m store.Meta) error {
 	return s.do(ctx, m, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO auth_requests (id, redirect_uri, state, challenge, thumbprint, device_name, browser_hash, user_id, source, expires_at,
-			created_at, phase, code_hash, code_expires_at, session_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '')`,
-			r.ID, r.RedirectURI, r.State, r.Challenge, r.Thumbprint, r.DeviceName, r.BrowserHash, r.User, r.Source, r.ExpiresAt,
+		_, err := t.exec(`INSERT INTO auth_requests (id, redirect_uri, state, challenge, thumbprint, device_name, browser_hash, user_id, source, project, expires_at,
+			created_at, phase, code_hash, code_expires_at, session_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '')`,
+			r.ID, r.RedirectURI, r.State, r.Challenge, r.Thumbprint, r.DeviceName, r.BrowserHash, r.User, r.Source, r.Project, r.ExpiresAt,
 			created(r.CreatedAt, t), phaseOpen)
 		return err
 	})
@@ -119,8 +119,12 @@ func (s *Store) ApproveAuthRequest(ctx context.Context, a store.Approval, m stor
 		if _, err := t.activeUser(a.User); err != nil {
 			return r, err
 		}
+		since := time.Time{} // a sign-in may rest on what was shown before it
+		if r.Project != "" {
+			since = r.CreatedAt
+		}
 		var session string // looked for while the user is held: a new password waits
-		err = one(t, []any{&session}, `SELECT id FROM browser_sessions WHERE token_hash = ? AND user_id = ? AND expires_at > ?`, a.LoginHash, a.User, t.now)
+		err = one(t, []any{&session}, `SELECT id FROM browser_sessions WHERE token_hash = ? AND user_id = ? AND expires_at > ? AND authenticated_at >= ?`, a.LoginHash, a.User, t.now, since)
 		if errors.Is(err, store.ErrNotFound) {
 			err = store.ErrDenied
 		}
@@ -184,20 +188,74 @@ type code struct {
 // Redeem implements store.SignIn.
 func (s *Store) Redeem(ctx context.Context, r store.Redemption, m store.Meta) (store.Subject, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Subject, error) {
-		var c code
-		into := append(requestInto(&c.request), &c.phase, &c.expires, &c.session)
-		err := one(t, into, `SELECT `+requestColumns+`, r.phase, r.code_expires_at, r.session_id FROM auth_requests r WHERE r.code_hash = ? /*lock*/`, r.CodeHash)
-		if errors.Is(err, store.ErrNotFound) {
-			err = store.ErrUsed
-		}
+		c, err := t.consume(r)
 		if err != nil {
-			return store.Subject{}, err
-		}
-		if err := t.judgeCode(c, r); err != nil {
 			return store.Subject{}, err
 		}
 		return t.trade(c, r)
 	})
+}
+
+// consume finds what a code stands for, and refuses it if anything is wrong. Who it
+// gives a code to marks that as used.
+func (t *tx) consume(r store.Redemption) (code, error) {
+	var c code
+	into := append(requestInto(&c.request), &c.phase, &c.expires, &c.session)
+	err := one(t, into, `SELECT `+requestColumns+`, r.phase, r.code_expires_at, r.session_id FROM auth_requests r WHERE r.code_hash = ? /*lock*/`, r.CodeHash)
+	if errors.Is(err, store.ErrNotFound) {
+		err = store.ErrUsed
+	}
+	if err != nil {
+		return c, err
+	}
+	return c, t.judgeCode(c, r)
+}
+
+// Touch implements store.SignIn. What somebody showed earlier never counts for later.
+func (s *Store) Touch(ctx context.Context, r store.Redemption, v store.Touch, m store.Meta) (store.Touch, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Touch, error) {
+		c, err := t.consume(r)
+		if err != nil {
+			return v, err
+		}
+		if _, err := t.activeUser(c.request.User); err != nil {
+			return v, err
+		}
+		var device string
+		err = one(t, []any{&device}, `SELECT d.id FROM sessions x JOIN devices d ON d.id = x.device_id
+			WHERE x.id = ? AND x.user_id = ? AND x.thumbprint = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.state = 'active'`,
+			r.Session.ID, c.request.User, r.Thumbprint, t.now)
+		if err == nil && device != v.Device {
+			err = store.ErrNotFound
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID); err != nil {
+				return v, err
+			}
+			return v, kept{store.ErrDenied}
+		}
+		if err != nil {
+			return v, err
+		}
+		if _, err := t.project(v.Project); err != nil {
+			return v, err
+		}
+		err = one(t, []any{&v.At}, `INSERT INTO touches (device_id, project_id, at) VALUES (?, ?, ?)
+			ON CONFLICT (device_id, project_id) DO UPDATE SET at = CASE WHEN touches.at > excluded.at THEN touches.at ELSE excluded.at END
+			RETURNING at`, v.Device, v.Project, v.At)
+		if err != nil {
+			return v, err
+		}
+		_, err = t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID)
+		return v, err
+	})
+}
+
+// project holds one until the commit.
+func (t *tx) project(id string) (store.Project, error) {
+	var p store.Project
+	err := one(t, projectInto(&p), `SELECT `+projectColumns+` FROM projects p WHERE p.id = ? /*share*/`, id)
+	return p, err
 }
 
 // judgeCode refuses a code, and keeps what a refusal has to leave behind.
@@ -212,7 +270,7 @@ func (t *tx) judgeCode(c code, r store.Redemption) error {
 		return kept{store.ErrUsed}
 	case c.phase != phaseApproved || !t.now.Before(c.expires):
 		return store.ErrUsed
-	case c.request.RedirectURI != r.RedirectURI || c.request.Challenge != r.Challenge || c.request.Thumbprint != r.Thumbprint:
+	case c.request.RedirectURI != r.RedirectURI || c.request.Challenge != r.Challenge || c.request.Thumbprint != r.Thumbprint || c.request.Project != r.Project:
 		if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID); err != nil {
 			return err
 		}

@@ -51,6 +51,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"SignIn", signInCases},
 		{"Sessions", sessionCases},
 		{"Rotation", rotationCases},
+		{"Touch", touchCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
 		{"Recordings", recordingCases},

@@ -19,6 +19,12 @@ func projectColumns() []column[api.Project] {
 		{"gateway selector", func(p api.Project) string { return p.GatewaySelector }},
 		{"port forwarding", func(p api.Project) string { return yesNo(p.PortForwarding) }},
 		{"agent forwarding", func(p api.Project) string { return yesNo(p.AgentForwarding) }},
+		{"asks who you are", func(p api.Project) string {
+			if p.ReauthSeconds == 0 {
+				return "once"
+			}
+			return "each " + seconds(p.ReauthSeconds)
+		}},
 		{"recording", func(p api.Project) string { return p.Recording }},
 		{"name suffixes", func(p api.Project) string { return strings.Join(p.NameSuffixes, " ") }},
 		{"created", func(p api.Project) string { return stamp(p.CreatedAt) }},
@@ -42,9 +48,10 @@ func adminProjects(a *app) *cobra.Command {
 }
 
 // projectFlags are the settings of a project, as flags with their defaults.
-func projectFlags(cmd *cobra.Command, s *api.ProjectSettings, life *time.Duration) {
+func projectFlags(cmd *cobra.Command, s *api.ProjectSettings, life, reauth *time.Duration) {
 	f := cmd.Flags()
 	f.DurationVar(life, "certificate-life", 3*time.Minute, "life of a user certificate, 1m to 10m")
+	f.DurationVar(reauth, "reauth-after", 0, "ask a person again who he is after so long, 1m to 25h; 0s for never")
 	oneOf(cmd, f, &s.Gateway, "gateway", "", []string{"allowed", "none", "required"}, "whether connections go through one: none, allowed or required")
 	f.StringVar(&s.GatewaySelector, "gateway-selector", "", "labels of the gateways, for example region=eu (default all)")
 	f.StringSliceVar(&s.NameSuffixes, "name-suffix", nil, "domains of yours in which servers may have names, for example prod.example.com")
@@ -61,7 +68,7 @@ func wholeSeconds(life time.Duration) (int, error) {
 
 func projectCreate(a *app) *cobra.Command {
 	var in api.NewProject
-	var life time.Duration
+	var life, reauth time.Duration
 	var accounts accountFlags
 	var record api.RecordSettings
 	cmd := &cobra.Command{
@@ -71,6 +78,9 @@ func projectCreate(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			in.Name = args[0]
 			if in.CertificateSeconds, err = wholeSeconds(life); err != nil {
+				return err
+			}
+			if in.ReauthSeconds, err = wholeSeconds(reauth); err != nil {
 				return err
 			}
 			if in.AccountSettings, err = accounts.settings(cmd); err != nil {
@@ -87,7 +97,7 @@ func projectCreate(a *app) *cobra.Command {
 			return showOne(a, p, projectShowColumns())
 		},
 	}
-	projectFlags(cmd, &in.ProjectSettings, &life)
+	projectFlags(cmd, &in.ProjectSettings, &life, &reauth)
 	accounts.add(cmd)
 	recordFlags(cmd, &record)
 	return cmd
@@ -95,12 +105,12 @@ func projectCreate(a *app) *cobra.Command {
 
 func projectUpdate(a *app) *cobra.Command {
 	var s api.ProjectSettings
-	var life time.Duration
+	var life, reauth time.Duration
 	var accounts accountFlags
 	cmd := &cobra.Command{
 		Use: "update PROJECT", Aliases: []string{"set"}, Short: "Change the settings of a project", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := anyChanged(cmd, append(slices.Concat(accountFlagNames[:], recordFlagNames[:]), "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding", "name-suffix")...); err != nil {
+			if err := anyChanged(cmd, append(slices.Concat(accountFlagNames[:], recordFlagNames[:]), "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding", "name-suffix", "reauth-after")...); err != nil {
 				return err
 			}
 			path, err := pathOf("projects", args[0])
@@ -108,6 +118,9 @@ func projectUpdate(a *app) *cobra.Command {
 				return err
 			}
 			if s.CertificateSeconds, err = wholeSeconds(life); err != nil {
+				return err
+			}
+			if s.ReauthSeconds, err = wholeSeconds(reauth); err != nil {
 				return err
 			}
 			rules, err := accounts.patch(cmd)
@@ -123,6 +136,7 @@ func projectUpdate(a *app) *cobra.Command {
 				AccountPatch:       rules,
 				RecordPatch:        recordPatch(cmd, &s.RecordSettings),
 				NameSuffixes:       changed(cmd, "name-suffix", &s.NameSuffixes),
+				ReauthSeconds:      changed(cmd, "reauth-after", &s.ReauthSeconds),
 			})
 			if err != nil {
 				return err
@@ -131,7 +145,7 @@ func projectUpdate(a *app) *cobra.Command {
 			return showOne(a, p, projectShowColumns())
 		},
 	}
-	projectFlags(cmd, &s, &life)
+	projectFlags(cmd, &s, &life, &reauth)
 	accounts.add(cmd)
 	recordFlags(cmd, &s.RecordSettings)
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/version"
 	"github.com/cardea-ssh/cardea/login"
 )
@@ -15,6 +16,7 @@ import (
 type loginOptions struct {
 	url        string
 	deviceName string
+	project    string
 }
 
 func newLogin(a *app) *cobra.Command {
@@ -25,6 +27,9 @@ func newLogin(a *app) *cobra.Command {
 		Long: `Sign in through your browser. The URL of the control plane is remembered, so the
 next time a plain "cardea login" is enough.
 
+Some projects ask from time to time once more who you are. With --project you show it,
+for all that you do there from this machine in the time that the project allows.
+
 The page asks to confirm this device, and shows the same code as the terminal.`,
 		Example: "  cardea login https://access.example.com\n  cardea login",
 		Args:    cobra.MaximumNArgs(1),
@@ -32,9 +37,13 @@ The page asks to confirm this device, and shows the same code as the terminal.`,
 			if len(args) == 1 {
 				o.url = args[0]
 			}
+			if o.project != "" {
+				return a.touch(cmd.Context(), o)
+			}
 			return a.login(cmd.Context(), o)
 		},
 	}
+	cmd.Flags().StringVar(&o.project, "project", "", "show once more who you are, to go on in this project")
 	cmd.Flags().StringVar(&o.deviceName, "device-name", "", "what this device is called (default the host's name)")
 	return cmd
 }
@@ -46,30 +55,9 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
-	browser := a.env(login.BrowserVariable)
-	if browser == "" && !a.person {
-		return api.Errorf(api.SignIn, "nobody is here to sign in").WithHint("type in a terminal: cardea login")
-	}
-	if err := a.home.Check(); err != nil {
-		return err
-	}
-	key, err := a.home.DeviceKey()
+	flow, err := a.flow(url, caFile, o, "To sign in")
 	if err != nil {
 		return err
-	}
-	hc, err := login.HTTP(caFile)
-	if err != nil {
-		return err
-	}
-	flow := login.Flow{
-		URL: url, Key: key, HTTP: hc, DeviceName: o.deviceName, UserAgent: version.UserAgent("cardea"),
-		Open: func(u string) error { return login.OpenBrowser(browser, u) },
-		Tell: func(u, code string) {
-			a.say("To sign in, open this page (it should open by itself):\n\n  %s\n\nIt must show the code %s\n", u, code)
-		},
-	}
-	if a.person {
-		flow.Unopened = func(err error) { a.say("note: %v; open the page above by hand", err) }
 	}
 	saved, err := flow.Run(ctx)
 	if err != nil {
@@ -91,6 +79,75 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	a.say("Signed in to %s as %s until %s.", saved.Team, saved.Session.UserName, stamp(saved.Session.ExpiresAt))
 	if state := a.sshConfigState(); old.URL == "" && state != configured {
 		a.say("To have plain ssh, scp and editors know your servers type: cardea ssh-config --install")
+	}
+	return nil
+}
+
+// flow is one through the browser of this person.
+func (a *app) flow(url, caFile string, o loginOptions, why string) (login.Flow, error) {
+	browser := a.env(login.BrowserVariable)
+	if browser == "" && !a.person {
+		typed := "cardea login"
+		if o.project != "" {
+			typed += " --project " + o.project
+		}
+		return login.Flow{}, api.Errorf(api.SignIn, "nobody is here to sign in").WithHint("type in a terminal: %s", typed)
+	}
+	if err := a.home.Check(); err != nil {
+		return login.Flow{}, err
+	}
+	key, err := a.home.DeviceKey()
+	if err != nil {
+		return login.Flow{}, err
+	}
+	hc, err := login.HTTP(caFile)
+	if err != nil {
+		return login.Flow{}, err
+	}
+	flow := login.Flow{
+		URL: url, Key: key, HTTP: hc, DeviceName: o.deviceName, Project: o.project, UserAgent: version.UserAgent("cardea"),
+		Open: func(u string) error { return login.OpenBrowser(browser, u) },
+		Tell: func(u, code string) {
+			a.say("%s, open this page (it should open by itself):\n\n  %s\n\nIt must show the code %s\n", why, u, code)
+		},
+	}
+	if a.person {
+		flow.Unopened = func(err error) { a.say("note: %v; open the page above by hand", err) }
+	}
+	return flow, nil
+}
+
+// touch has the person show once more who he is, for one project.
+func (a *app) touch(ctx context.Context, o loginOptions) error {
+	if o.url != "" || o.deviceName != "" {
+		return &usageError{"--project is for who is signed in", "type: cardea login --project " + o.project}
+	}
+	if err := ident.ProjectName(o.project); err != nil {
+		return &usageError{text: err.Error()}
+	}
+	client, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	saved, err := a.acct.Saved(ctx)
+	if err != nil {
+		return err
+	}
+	flow, err := a.flow(saved.URL, saved.CAFile, o, "To go on in project "+o.project)
+	if err != nil {
+		return err
+	}
+	t, err := flow.Touch(ctx, client)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.output == asJSON:
+		return printJSON(a.out, t)
+	case t.Until.IsZero():
+		a.say("Project %s does not ask who you are.", t.Project)
+	default:
+		a.say("You may go on in project %s until %s.", t.Project, stamp(t.Until))
 	}
 	return nil
 }

@@ -215,9 +215,16 @@ func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions)
 	if err == nil {
 		c, err = control.Prepare(ctx, o.host, o.login)
 	}
-	if api.KindOf(err) == api.SignIn && a.person && !o.batch() {
+	if api.KindOf(err) == api.SignIn && reauth(err) == "" && a.person && !o.batch() {
 		a.say("%s", withoutHint(err)) // what it says to type is done here
 		if err := a.login(ctx, loginOptions{}); err != nil {
+			return c, err
+		}
+		c, err = control.Prepare(ctx, o.host, o.login)
+	}
+	if project := reauth(err); project != "" && a.person && !o.batch() {
+		a.say("%s", withoutHint(err))
+		if err := a.touch(ctx, loginOptions{project: project}); err != nil {
 			return c, err
 		}
 		c, err = control.Prepare(ctx, o.host, o.login)
@@ -228,6 +235,16 @@ func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions)
 		}
 	}
 	return c, err
+}
+
+// reauth is the project for which the person has to show again who he is, if that is
+// what err says.
+func reauth(err error) string {
+	var e *api.Error
+	if errors.As(err, &e) && e.Kind == api.SignIn {
+		return e.Reauth
+	}
+	return ""
 }
 
 // withoutHint is the sentence without what to type next.

@@ -1,0 +1,74 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// Touch takes the code that a person's yes in the browser gave to his device, and notes
+// that he showed there who he is, for one project. It covers all of the device's
+// connections in that project for as long as the project says, so that who works on
+// three hundred servers is asked once.
+func (s *Service) Touch(ctx context.Context, by caller.Caller, in api.TouchRequest) (*api.Touched, error) {
+	r, code, err := redemption(url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {in.Code},
+		"code_verifier": {in.CodeVerifier}, "redirect_uri": {in.RedirectURI},
+	})
+	if err != nil {
+		var o *OAuthError
+		if errors.As(err, &o) {
+			return nil, api.Errorf(api.Invalid, "%s", o.Description)
+		}
+		return nil, err
+	}
+	p, err := s.projectOf(ctx, by.User.ID, in.Project)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
+	e := by.Event(now, audit.Touch)
+	e.User, e.Project = by.User.ID, p.ID
+	e.Detail = map[string]string{"request": code.request, "device": by.Device.ID, "since": code.since.Format(time.RFC3339)}
+	r.Thumbprint, r.Project, r.Session = by.Prover, p.Name, store.Session{ID: by.Session.ID}
+	m := by.Meta(now, audit.Encode(e))
+	m.Idempotency = nil // a code is good once, whatever key comes with it
+	t, err := s.Store.Touch(ctx, r, store.Touch{Device: by.Device.ID, Project: p.ID, At: code.since}, m)
+	if errors.Is(err, store.ErrUsed) || errors.Is(err, store.ErrDenied) {
+		e.Outcome, e.Reason = audit.Denied, "the code is over or used, or of another person, device or request"
+		s.record(ctx, e)
+		return nil, api.Errorf(api.Gone, "the code is over or used, or whoever said yes in the browser is not %s", by.User.Name).
+			WithHint("to begin again type: cardea login --project %s", p.Name).WithCause(err)
+	}
+	if err != nil {
+		return nil, caller.Explain(err, "project "+p.Name)
+	}
+	out := &api.Touched{Project: p.Name, At: t.At}
+	if p.ReauthSeconds > 0 {
+		out.Until = t.At.Add(time.Duration(p.ReauthSeconds) * time.Second)
+	}
+	return out, nil
+}
+
+// projectOf finds a project by name among those that the user may reach something in:
+// of others nobody learns that they exist.
+func (s *Service) projectOf(ctx context.Context, user, name string) (store.Project, error) {
+	f, err := s.Store.CatalogFacts(ctx, user)
+	if err != nil {
+		return store.Project{}, caller.Explain(err, "user")
+	}
+	for _, p := range f.Projects {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return store.Project{}, api.Errorf(api.NotFound, "you have no access to a project named %s", ident.Text(short(name))).
+		WithHint("to see what you may reach type: cardea list-projects")
+}
