@@ -52,26 +52,7 @@ func Seal(ctx context.Context, keeper *secrets.Keeper, ref Ref, private Secret) 
 	if err := ref.check(); err != nil {
 		return nil, err
 	}
-	var dataKey [32]byte
-	rand.Read(dataKey[:])
-	defer clear(dataKey[:])
-	wrapped, err := keeper.Encrypt(ctx, dataKey[:])
-	if err != nil {
-		return nil, fmt.Errorf("seal key %s: the keeper refused: %w", ref.ID, err)
-	}
-	if len(wrapped) > maxWrapped {
-		return nil, fmt.Errorf("seal key %s: the keeper's answer has %d bytes, more than %d", ref.ID, len(wrapped), maxWrapped)
-	}
-	gcm, err := newGCM(dataKey[:])
-	if err != nil {
-		return nil, err
-	}
-	nonce := make([]byte, gcm.NonceSize())
-	rand.Read(nonce)
-	out := append(make([]byte, 0, 3+len(wrapped)+len(nonce)+secretSize+gcm.Overhead()), sealedVersion)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(wrapped)))
-	out = append(append(out, wrapped...), nonce...)
-	return gcm.Seal(out, nonce, private.bytes()[:], ref.associated()), nil
+	return seal(ctx, keeper, "key "+ref.ID, ref.associated(), private.bytes()[:])
 }
 
 // Open decrypts what Seal made for the same ref. Errors wrap ErrSealed, unless the keeper
@@ -80,25 +61,58 @@ func Open(ctx context.Context, keeper *secrets.Keeper, ref Ref, sealed []byte) (
 	if err := ref.check(); err != nil {
 		return Secret{}, err
 	}
+	plain, err := open(ctx, keeper, "key "+ref.ID, ref.associated(), sealed)
+	if err != nil {
+		return Secret{}, err
+	}
+	defer clear(plain)
+	return newSecret(plain)
+}
+
+// seal is Seal for any bytes; what names them in errors.
+func seal(ctx context.Context, keeper *secrets.Keeper, what string, associated, plain []byte) ([]byte, error) {
+	var dataKey [32]byte
+	rand.Read(dataKey[:])
+	defer clear(dataKey[:])
+	wrapped, err := keeper.Encrypt(ctx, dataKey[:])
+	if err != nil {
+		return nil, fmt.Errorf("seal %s: the keeper refused: %w", what, err)
+	}
+	if len(wrapped) > maxWrapped {
+		return nil, fmt.Errorf("seal %s: the keeper's answer has %d bytes, more than %d", what, len(wrapped), maxWrapped)
+	}
+	gcm, err := newGCM(dataKey[:])
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, gcm.NonceSize())
+	rand.Read(nonce)
+	out := append(make([]byte, 0, 3+len(wrapped)+len(nonce)+len(plain)+gcm.Overhead()), sealedVersion)
+	out = binary.BigEndian.AppendUint16(out, uint16(len(wrapped)))
+	out = append(append(out, wrapped...), nonce...)
+	return gcm.Seal(out, nonce, plain, associated), nil
+}
+
+// open is the opposite of seal.
+func open(ctx context.Context, keeper *secrets.Keeper, what string, associated, sealed []byte) ([]byte, error) {
 	wrapped, rest, ok := splitSealed(sealed)
 	if !ok {
-		return Secret{}, fmt.Errorf("open key %s: %w", ref.ID, ErrSealed)
+		return nil, fmt.Errorf("open %s: %w", what, ErrSealed)
 	}
 	dataKey, err := keeper.Decrypt(ctx, wrapped)
 	if err != nil {
-		return Secret{}, fmt.Errorf("open key %s: %w (is this the right key file or key service?): %w", ref.ID, ErrSealed, err)
+		return nil, fmt.Errorf("open %s: %w (is this the right key file or key service?): %w", what, ErrSealed, err)
 	}
 	defer clear(dataKey)
 	gcm, err := newGCM(dataKey)
 	if err != nil || len(rest) < gcm.NonceSize() {
-		return Secret{}, fmt.Errorf("open key %s: %w", ref.ID, ErrSealed)
+		return nil, fmt.Errorf("open %s: %w", what, ErrSealed)
 	}
-	plain, err := gcm.Open(nil, rest[:gcm.NonceSize()], rest[gcm.NonceSize():], ref.associated())
+	plain, err := gcm.Open(nil, rest[:gcm.NonceSize()], rest[gcm.NonceSize():], associated)
 	if err != nil {
-		return Secret{}, fmt.Errorf("open key %s: %w", ref.ID, ErrSealed)
+		return nil, fmt.Errorf("open %s: %w", what, ErrSealed)
 	}
-	defer clear(plain)
-	return newSecret(plain)
+	return plain, nil
 }
 
 func splitSealed(sealed []byte) (wrapped, rest []byte, ok bool) {
@@ -112,10 +126,15 @@ func splitSealed(sealed []byte) (wrapped, rest []byte, ok bool) {
 	return sealed[3 : 3+n], sealed[3+n:], true
 }
 
-// associated writes the three names so that no other three give the same bytes.
+// associated is bound to the key: its three names.
 func (r Ref) associated() []byte {
-	out := []byte(sealDomain)
-	for _, s := range []string{r.ID, r.Scope, string(r.Purpose)} {
+	return associated(sealDomain, r.ID, r.Scope, string(r.Purpose))
+}
+
+// associated writes names so that no others give the same bytes.
+func associated(domain string, names ...string) []byte {
+	out := []byte(domain)
+	for _, s := range names {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(s)))
 		out = append(out, s...)
 	}
