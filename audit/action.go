@@ -24,6 +24,13 @@ const (
 	ProofRefused   = "proof.refused" // a proof of possession that is wrong or replayed
 	AccessDenied   = "access.denied" // a call that the caller may not make
 
+	// Identity providers.
+	SignInFederated = "signin.federated" // a provider said who somebody is
+	ProviderCreate  = "provider.create"
+	ProviderUpdate  = "provider.update"
+	ProviderDelete  = "provider.delete"
+	GroupUpdate     = "group.update" // who keeps its members
+
 	// Team and directory.
 	TeamCreate    = "team.create"
 	KeyCreate     = "key.create"

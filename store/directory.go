@@ -55,6 +55,11 @@ type Group struct {
 	Name      string // unique
 	GID       int    // given by the store
 	CreatedAt time.Time
+	// Source is the id of the provider that keeps the members; empty: they are put and
+	// removed by hand.
+	Source string
+	// External is what that provider calls the group; unique with Source.
+	External string
 }
 
 // Member is a membership; Until zero has no end.
@@ -166,6 +171,8 @@ type Directory interface {
 	// left; ErrDenied for any change to a deleted user.
 	UpdateUser(ctx context.Context, id string, c UserChange, m Meta) (User, error)
 
+	// CreateGroup: ErrExists for a taken name, or what a provider calls two groups;
+	// ErrNotFound for an unknown provider.
 	CreateGroup(ctx context.Context, g Group, m Meta) (Group, error)
 	Group(ctx context.Context, id string) (Group, error)
 	GroupByName(ctx context.Context, name string) (Group, error)
@@ -173,8 +180,9 @@ type Directory interface {
 	// DeleteGroup removes its memberships and grants with it, and request rules that name it.
 	DeleteGroup(ctx context.Context, id string, m Meta) error
 	// PutMember adds a membership or changes its end. ErrNotFound for an unknown
-	// group or user; ErrDenied for a deleted user.
+	// group or user; ErrDenied for a deleted user, and for a group that a provider keeps.
 	PutMember(ctx context.Context, v Member, m Meta) error
+	// RemoveMember: ErrDenied for a group that a provider keeps.
 	RemoveMember(ctx context.Context, group, user string, m Meta) error
 	Members(ctx context.Context, group string, p Page) ([]Member, string, error)
 

@@ -49,6 +49,10 @@ type BrowserSession struct {
 	TokenHash       []byte
 	AuthenticatedAt time.Time
 	ExpiresAt       time.Time
+	// Provider is the id of the one that said so; empty for a password of ours.
+	Provider string
+	// AMR is how the person showed it who he is (RFC 8176); empty if it does not tell.
+	AMR []string
 }
 
 // Approval is a person's yes to a request.

@@ -104,6 +104,7 @@ type Store interface {
 	Fleet
 	Enrolments
 	SignIn
+	Providers
 	Issuance
 	Recordings
 	Trust

@@ -35,6 +35,7 @@ const (
 	AuthRequest    = "req_"
 	Ticket         = "tkt_"
 	BreakGlass     = "brg_"
+	Provider       = "idp_" // an identity provider
 
 	RequestRule      = "rqr_"
 	AccessRequest    = "rqs_"

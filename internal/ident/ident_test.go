@@ -52,7 +52,7 @@ var hostile = []string{
 
 func TestEveryGrammarRefusesHostileNames(t *testing.T) {
 	for kind, check := range map[string]func(string) error{
-		"login": Login, "group": Group, "server": ServerName, "project": ProjectName, "entitlement": EntitlementName,
+		"login": Login, "group": Group, "server": ServerName, "project": ProjectName, "entitlement": EntitlementName, "provider": ProviderName,
 	} {
 		for _, s := range hostile {
 			if check(s) == nil {

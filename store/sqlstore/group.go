@@ -2,17 +2,20 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cardea-ssh/cardea/store"
 )
 
 const (
-	groupColumns  = "g.id, g.name, g.gid, g.created_at"
+	groupColumns  = "g.id, g.name, g.gid, g.created_at, g.source, g.external"
 	memberColumns = "m.group_id, m.user_id, u.name, m.until, m.revision"
 )
 
-func groupInto(g *store.Group) []any { return []any{&g.ID, &g.Name, &g.GID, &g.CreatedAt} }
+func groupInto(g *store.Group) []any {
+	return []any{&g.ID, &g.Name, &g.GID, &g.CreatedAt, &g.Source, &g.External}
+}
 
 func memberInto(m *store.Member) []any {
 	return []any{&m.Group, &m.User, &m.UserName, &m.Until, &m.Revision}
@@ -28,11 +31,15 @@ func (s *Store) CreateGroup(ctx context.Context, g store.Group, m store.Meta) (s
 		if err := t.freeOfShared(g.Name); err != nil {
 			return g, err
 		}
+		if err := t.knownSource(g.Source); err != nil {
+			return g, err
+		}
 		if g.GID, err = t.unixID(); err != nil {
 			return g, err
 		}
 		g.CreatedAt = created(g.CreatedAt, t)
-		_, err = t.exec(`INSERT INTO user_groups (id, name, gid, created_at) VALUES (?, ?, ?, ?)`, g.ID, g.Name, g.GID, g.CreatedAt)
+		_, err = t.exec(`INSERT INTO user_groups (id, name, gid, created_at, source, external) VALUES (?, ?, ?, ?, ?, ?)`,
+			g.ID, g.Name, g.GID, g.CreatedAt, g.Source, g.External)
 		return g, err
 	})
 }
@@ -94,17 +101,31 @@ func (s *Store) DeleteGroup(ctx context.Context, id string, m store.Meta) error 
 }
 
 func (t *tx) lockGroup(id string) error {
-	var found string
-	if err := one(t, []any{&found}, `SELECT id FROM user_groups WHERE id = ? /*lock*/`, id); err != nil {
-		return fmt.Errorf("group: %w", err)
+	_, err := t.groupSource(id)
+	return err
+}
+
+// groupSource locks a group and tells who keeps its members.
+func (t *tx) groupSource(id string) (source string, err error) {
+	if err := one(t, []any{&source}, `SELECT source FROM user_groups WHERE id = ? /*lock*/`, id); err != nil {
+		return "", fmt.Errorf("group: %w", err)
 	}
-	return nil
+	return source, nil
+}
+
+// byHand locks a group whose members people put and remove.
+func (t *tx) byHand(id string) error {
+	source, err := t.groupSource(id)
+	if err == nil && source != "" {
+		return fmt.Errorf("a provider keeps the group: %w", store.ErrDenied)
+	}
+	return err
 }
 
 // PutMember implements store.Directory.
 func (s *Store) PutMember(ctx context.Context, v store.Member, m store.Meta) error {
 	return s.doDirectory(ctx, m, func(t *tx) error {
-		if err := t.lockGroup(v.Group); err != nil {
+		if err := t.byHand(v.Group); err != nil {
 			return err
 		}
 		var status string
@@ -136,7 +157,14 @@ func (t *tx) putMember(v store.Member) error {
 
 // RemoveMember implements store.Directory.
 func (s *Store) RemoveMember(ctx context.Context, group, user string, m store.Meta) error {
-	return s.doDirectory(ctx, m, func(t *tx) error { return t.removeMember(group, user) })
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		switch err := t.byHand(group); {
+		case errors.Is(err, store.ErrNotFound): // as a membership that there is not
+		case err != nil:
+			return err
+		}
+		return t.removeMember(group, user)
+	})
 }
 
 func (t *tx) removeMember(group, user string) error {

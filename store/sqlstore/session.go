@@ -37,18 +37,28 @@ func (s *Store) CreateBrowserSession(ctx context.Context, b store.BrowserSession
 		if now != passwordHash {
 			return store.ErrDenied
 		}
-		_, err := t.exec(`INSERT INTO browser_sessions (id, user_id, token_hash, authenticated_at, expires_at) VALUES (?, ?, ?, ?, ?)`,
-			b.ID, b.User, b.TokenHash, b.AuthenticatedAt, b.ExpiresAt)
-		return err
+		return t.insertBrowserSession(b)
 	})
+}
+
+func (t *tx) insertBrowserSession(b store.BrowserSession) error {
+	_, err := t.exec(`INSERT INTO browser_sessions (id, user_id, token_hash, authenticated_at, expires_at, provider, amr) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		b.ID, b.User, b.TokenHash, b.AuthenticatedAt, b.ExpiresAt, b.Provider, b.AMR)
+	return err
+}
+
+const browserSessionColumns = "b.id, b.user_id, b.token_hash, b.authenticated_at, b.expires_at, b.provider, b.amr"
+
+func browserSessionInto(b *store.BrowserSession) []any {
+	return []any{&b.ID, &b.User, &b.TokenHash, &b.AuthenticatedAt, &b.ExpiresAt, &b.Provider, &b.AMR}
 }
 
 // BrowserSession implements store.SignIn. ErrNotFound for one that is over.
 func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (store.BrowserSession, store.User, error) {
 	var b store.BrowserSession
 	var u store.User
-	into := append([]any{&b.ID, &b.User, &b.TokenHash, &b.AuthenticatedAt, &b.ExpiresAt}, userInto(&u)...)
-	err := one(s.reader(ctx), into, `SELECT b.id, b.user_id, b.token_hash, b.authenticated_at, b.expires_at, `+userColumns+`
+	into := append(browserSessionInto(&b), userInto(&u)...)
+	err := one(s.reader(ctx), into, `SELECT `+browserSessionColumns+`, `+userColumns+`
 		FROM browser_sessions b JOIN users u ON u.id = b.user_id WHERE b.token_hash = ? AND b.expires_at > ?`, tokenHash, now)
 	return b, u, err
 }

@@ -52,6 +52,8 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Sessions", sessionCases},
 		{"Rotation", rotationCases},
 		{"Touch", touchCases},
+		{"Providers", providerCases},
+		{"Federations", federationCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
 		{"Recordings", recordingCases},
