@@ -44,6 +44,7 @@ var floors = map[string]int{
 	"control/caller":        2,
 	"control/lookup":        2,
 	"control/sso":           2,
+	"control/sso/ssotest":   1,
 	"control/web":           2,
 	"control/scim":          2,
 	"server-agent/accounts": 2,

@@ -1,0 +1,235 @@
+package sso
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+const (
+	// Skew is how far the clocks of an issuer and ours may be apart.
+	Skew = time.Minute
+	// maxToken bounds a token, in bytes: one with the groups of a large firm has 20 KiB.
+	maxToken = 64 << 10
+	// maxSubject is what Core allows a subject, in bytes (section 2).
+	maxSubject = 255
+	// maxAMR bounds the list of methods, and each name in it.
+	maxAMR, maxMethod = 16, 64
+)
+
+// Expect is what a token must say beside who it is of.
+type Expect struct {
+	// Audience must be among those that it is for.
+	Audience string
+	// Nonce is that of the sign-in. Empty: the token is not of a sign-in.
+	Nonce string
+	// Party: it must have been given to Audience and to nobody else (azp, section
+	// 3.1.3.7 of Core, 3 to 5).
+	Party bool
+	// AccessToken came with it; its hash is checked if the token has one (at_hash).
+	AccessToken string
+}
+
+// Token is one that was verified.
+type Token struct {
+	Issuer, Subject  string
+	IssuedAt, Expiry time.Time
+	// AuthTime is when the person showed who he is; zero if the issuer does not tell.
+	AuthTime time.Time
+	// AMR is how he did (RFC 8176); empty if the issuer does not tell.
+	AMR    []string
+	Claims Claims
+}
+
+// Verify checks a token of an issuer: the signature first, and then whose it is, for whom
+// and when. An error is for the log and the audit; it repeats nothing secret.
+func (i *Issuers) Verify(ctx context.Context, issuer, raw string, e Expect) (*Token, error) {
+	s := i.issuer(issuer)
+	m, err := s.discover(ctx, keptMetadata)
+	if err != nil {
+		return nil, err
+	}
+	return s.verify(ctx, m, raw, e)
+}
+
+func (s *issuer) verify(ctx context.Context, m *Metadata, raw string, e Expect) (*Token, error) {
+	if len(raw) > maxToken {
+		return nil, fmt.Errorf("the token is larger than %d bytes", maxToken)
+	}
+	algorithms := m.algorithms()
+	set := &keySet{keys: &s.keys, url: m.KeysURL, algorithms: algorithms}
+	v := oidc.NewVerifier(s.url, set, &oidc.Config{
+		ClientID: e.Audience, SupportedSigningAlgs: algorithms,
+		SkipExpiryCheck: true, // it allows no skew; inTime does
+	})
+	id, err := v.Verify(ctx, raw)
+	switch {
+	case set.down != nil:
+		return nil, set.down
+	case err != nil:
+		return nil, shortened(err)
+	}
+	t := &Token{Issuer: s.url, Subject: id.Subject, IssuedAt: id.IssuedAt, Expiry: id.Expiry}
+	var text json.RawMessage
+	if err := id.Claims(&text); err != nil {
+		return nil, err
+	}
+	if err := decode(text, &t.Claims); err != nil {
+		return nil, shortened(err)
+	}
+	if err := t.check(e, s.of.options.Now()); err != nil {
+		return nil, err
+	}
+	if e.AccessToken != "" && id.AccessTokenHash != "" {
+		if err := id.VerifyAccessToken(e.AccessToken); err != nil {
+			return nil, errors.New("the token was made for another access token")
+		}
+	}
+	return t, nil
+}
+
+// check is what go-oidc leaves to us.
+func (t *Token) check(e Expect, now time.Time) error {
+	if t.Subject == "" || len(t.Subject) > maxSubject || strings.TrimFunc(t.Subject, unprintable) != t.Subject || !utf8.ValidString(t.Subject) || strings.ContainsFunc(t.Subject, unprintable) {
+		return errors.New("the token names nobody: its subject is empty, or nothing that could be one")
+	}
+	nonce, _ := t.Claims["nonce"].(string)
+	if e.Nonce != "" && subtle.ConstantTimeCompare([]byte(nonce), []byte(e.Nonce)) != 1 {
+		return errors.New("the token is of another sign-in: its nonce is not ours")
+	}
+	if e.Party {
+		if err := t.party(e.Audience); err != nil {
+			return err
+		}
+	}
+	if err := t.inTime(now); err != nil {
+		return err
+	}
+	t.AuthTime = t.Claims.moment("auth_time")
+	methods, _ := t.Claims.List("amr")
+	for _, m := range methods {
+		if len(t.AMR) < maxAMR && len(m) <= maxMethod {
+			t.AMR = append(t.AMR, m)
+		}
+	}
+	return nil
+}
+
+// party refuses a token that was given to another client, though it is for us as well.
+func (t *Token) party(client string) error {
+	azp, has := t.Claims["azp"]
+	switch several := len(t.Claims.list("aud")) > 1; {
+	case has && azp != client:
+		return errors.New("the token was given to another client: its azp is not ours")
+	case !has && several:
+		return errors.New("the token is for several and does not say to whom it was given: it has no azp")
+	}
+	return nil
+}
+
+func (t *Token) inTime(now time.Time) error {
+	switch before := t.Claims.moment("nbf"); {
+	case t.Expiry.IsZero() || t.IssuedAt.IsZero():
+		return errors.New("the token does not say when it was made, or when it ends")
+	case !now.Before(t.Expiry.Add(Skew)):
+		return fmt.Errorf("the token is over since %s", t.Expiry.UTC().Format(time.RFC3339))
+	case t.IssuedAt.After(now.Add(Skew)):
+		return fmt.Errorf("the token was made at %s, which is yet to come: is a clock wrong?", t.IssuedAt.UTC().Format(time.RFC3339))
+	case before.After(now.Add(Skew)):
+		return fmt.Errorf("the token is not good before %s", before.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Claims are what an issuer says of somebody.
+type Claims map[string]any
+
+// at finds a claim by its name, or by the way to it through objects: "realm_access.roles".
+func (c Claims) at(name string) (any, bool) {
+	if v, ok := c[name]; ok {
+		return v, true
+	}
+	first, rest, nested := strings.Cut(name, ".")
+	inner, ok := c[first].(map[string]any)
+	if !nested || !ok {
+		return nil, false
+	}
+	return Claims(inner).at(rest)
+}
+
+// Text is a claim that is a string and not empty.
+func (c Claims) Text(name string) (string, bool) {
+	v, _ := c.at(name)
+	s, ok := v.(string)
+	return s, ok && s != ""
+}
+
+// List is a claim of strings, or of one. What is no string in it is left out.
+func (c Claims) List(name string) (list []string, ok bool) {
+	switch v, _ := c.at(name); v := v.(type) {
+	case string:
+		return []string{v}, true
+	case []any:
+		list = []string{}
+		for _, each := range v {
+			if s, ok := each.(string); ok {
+				list = append(list, s)
+			}
+		}
+		return list, true
+	}
+	return nil, false
+}
+
+func (c Claims) list(name string) []string {
+	list, _ := c.List(name)
+	return list
+}
+
+// has tells whether a claim has this value, or is a list with it in it. Numbers and yes or no
+// are compared as they are written.
+func (c Claims) has(name, value string) bool {
+	v, ok := c.at(name)
+	if !ok {
+		return false
+	}
+	list, many := v.([]any)
+	if !many {
+		list = []any{v}
+	}
+	for _, each := range list {
+		switch each := each.(type) {
+		case string:
+			ok = each == value
+		case bool, json.Number:
+			ok = fmt.Sprint(each) == value
+		default:
+			ok = false
+		}
+		if ok {
+			return true
+		}
+	}
+	return false
+}
+
+// moment is a claim in seconds since 1970; zero if there is none that could be one.
+func (c Claims) moment(name string) time.Time {
+	n, ok := c[name].(json.Number)
+	if !ok {
+		return time.Time{}
+	}
+	seconds, err := n.Float64()
+	if err != nil || seconds <= 0 || seconds > math.MaxInt32*8 {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
+}
