@@ -34,6 +34,9 @@ type Person struct {
 	// Press is the value of the button to press on a page that has several;
 	// empty means "approve".
 	Press string
+	// Follow is the text of a link that is followed, once, in place of filling in the
+	// form of its page: another way to sign in.
+	Follow string
 	// HTTP is the transport; nil means the default one.
 	HTTP http.RoundTripper
 }
@@ -63,14 +66,21 @@ func (p Person) Visit(ctx context.Context, address string) (Page, error) {
 		return Page{}, err
 	}
 	var seen []string
-	typed := false
+	typed, follow := false, p.Follow
 	for range maxForms {
-		page, form, err := load(client, req)
+		page, form, link, err := load(client, req, follow)
 		if err != nil {
 			return page, err
 		}
 		seen = append(seen, page.Text)
 		page.Seen = seen
+		if link != "" {
+			follow = ""
+			if req, err = get(ctx, page.URL, link); err != nil {
+				return page, err
+			}
+			continue
+		}
 		if form == nil || page.Status >= 400 && !form.secret {
 			return page, nil
 		}
@@ -85,18 +95,36 @@ func (p Person) Visit(ctx context.Context, address string) (Page, error) {
 	return Page{Seen: seen}, errors.New("the pages never end")
 }
 
-func load(client *http.Client, req *http.Request) (Page, *form, error) {
+func load(client *http.Client, req *http.Request, follow string) (page Page, f *form, link string, err error) {
 	res, err := client.Do(req)
 	if err != nil {
-		return Page{}, nil, err
+		return Page{}, nil, "", err
 	}
 	defer res.Body.Close()
 	root, err := html.Parse(io.LimitReader(res.Body, maxPage))
 	if err != nil {
-		return Page{}, nil, fmt.Errorf("read %s: %w", res.Request.URL.Redacted(), err)
+		return Page{}, nil, "", fmt.Errorf("read %s: %w", res.Request.URL.Redacted(), err)
 	}
-	page := Page{URL: res.Request.URL, Status: res.StatusCode, Text: text(root)}
-	return page, findForm(root), nil
+	page = Page{URL: res.Request.URL, Status: res.StatusCode, Text: text(root)}
+	return page, findForm(root), findLink(root, follow), nil
+}
+
+// findLink is where the first link of this text leads; "" if there is none.
+func findLink(root *html.Node, of string) string {
+	for n := range root.Descendants() {
+		if of != "" && n.Type == html.ElementNode && n.Data == "a" && text(n) == of {
+			return attr(n, "href")
+		}
+	}
+	return ""
+}
+
+func get(ctx context.Context, base *url.URL, link string) (*http.Request, error) {
+	target, err := base.Parse(link)
+	if err != nil {
+		return nil, fmt.Errorf("link %q: %w", link, err)
+	}
+	return http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 }
 
 // form is one HTML form with the values that it would send as it stands.

@@ -13,8 +13,11 @@ import (
 func pages(t *testing.T) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /other", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `<a href="/other">Go</a><p>another way`)
+	})
 	mux.HandleFunc("GET /start", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, `<form method="post" action="signin?x=1"><input type=hidden name=h value=kept><input name=user><input type=password name=pw><button>Go</button></form>`)
+		io.WriteString(w, `<a href="/nowhere">Not this</a><a href="other">Go <b>there</b></a><form method="post" action="signin?x=1"><input type=hidden name=h value=kept><input name=user><input type=password name=pw><button>Go</button></form>`)
 	})
 	mux.HandleFunc("POST /signin", func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("user") != "alice" || r.FormValue("pw") != "secret" || r.FormValue("h") != "kept" || r.FormValue("x") != "1" {
@@ -48,6 +51,8 @@ func TestVisit(t *testing.T) {
 	}{
 		{"a person signs in and approves", Person{Name: "alice", Password: "secret"}, "you chose approve", ""},
 		{"a person signs in and cancels", Person{Name: "alice", Password: "secret", Press: "cancel"}, "you chose cancel", ""},
+		{"a person goes another way, once", Person{Name: "alice", Password: "secret", Follow: "Go there"}, "Go another way", ""},
+		{"a way that there is not is not gone", Person{Name: "alice", Password: "secret", Follow: "Elsewhere"}, "you chose approve", ""},
 		{"a wrong password is told, not tried for ever", Person{Name: "alice", Password: "guess"}, "", "refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
