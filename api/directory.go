@@ -18,6 +18,9 @@ type User struct {
 	Status    string    `json:"status" enum:"active,disabled,deleted"`
 	Admin     bool      `json:"admin" doc:"team administrator"`
 	CreatedAt time.Time `json:"created_at"`
+	// Issuer and Subject are empty for local accounts.
+	Issuer  string `json:"issuer,omitempty" doc:"of the identity provider at which he signs in"`
+	Subject string `json:"subject,omitempty" doc:"who he is there"`
 }
 
 // NewUser asks for a user: POST /v1/users. An empty Login is Name if that is a
@@ -29,6 +32,9 @@ type NewUser struct {
 	Login    string `json:"login,omitempty"`
 	Admin    bool   `json:"admin,omitempty"`
 	Password string `json:"password,omitempty"`
+	// Provider and Subject make a user who signs in there, and has no password here.
+	Provider string `json:"provider,omitempty" doc:"id or name of the identity provider at which he signs in"`
+	Subject  string `json:"subject,omitempty" doc:"who he is there (the claim sub)"`
 }
 
 // CreatedUser is the answer of POST /v1/users and of a password reset.
@@ -54,11 +60,16 @@ type Group struct {
 	Name      string    `json:"name"`
 	GID       int       `json:"gid" doc:"Unix gid, given by the control plane, never reused"`
 	CreatedAt time.Time `json:"created_at"`
+	// Provider keeps the members, who then are not put and removed by hand.
+	Provider string `json:"provider,omitempty" doc:"id of the identity provider that keeps the members"`
+	External string `json:"external,omitempty" doc:"what the provider calls the group"`
 }
 
 // NewGroup asks for a group: POST /v1/groups.
 type NewGroup struct {
-	Name string `json:"name"`
+	Name     string `json:"name"`
+	Provider string `json:"provider,omitempty" doc:"id or name of the identity provider that is to keep the members"`
+	External string `json:"external,omitempty" doc:"what the provider calls the group (default its name)"`
 }
 
 // Member is one user's membership in a group.

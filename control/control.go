@@ -22,6 +22,7 @@ import (
 	"github.com/cardea-ssh/cardea/control/jit"
 	"github.com/cardea-ssh/cardea/control/recordings"
 	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/control/sso"
 	"github.com/cardea-ssh/cardea/control/trust"
 	"github.com/cardea-ssh/cardea/control/web"
 	"github.com/cardea-ssh/cardea/dpop"
@@ -65,6 +66,8 @@ type Options struct {
 	Recordings *blob.Bucket
 	// SessionLife is that of a device's session, 1 to 25 hours; zero means 12.
 	SessionLife time.Duration
+	// Issuers speaks to identity providers; nil makes one.
+	Issuers *sso.Issuers
 }
 
 // Server is one instance of the control plane.
@@ -110,6 +113,7 @@ func register(t *table) {
 	pageRoutes(t)
 	signinRoutes(t)
 	rotationRoutes(t)
+	providerRoutes(t)
 	domainRoutes(t)
 	healthRoutes(t)
 	docsRoutes(t) // describes the routes before it
@@ -146,7 +150,7 @@ func build(o Options, register func(*table)) (*Server, error) {
 	}
 	s := &Server{options: o, origin: o.PublicURL, web: look, signin: signin.New(signin.Options{
 		Store: o.Store, Passwords: o.Passwords, PublicURL: o.PublicURL,
-		SessionLife: o.SessionLife, Logger: o.Logger, Now: o.Now,
+		SessionLife: o.SessionLife, Logger: o.Logger, Now: o.Now, Issuers: o.Issuers, Keeper: o.Keeper,
 	})}
 	s.limits, s.ration = newLimits(), caller.NewRation(auditBurst, auditEvery)
 	s.stopping, s.stop = context.WithCancel(context.Background())

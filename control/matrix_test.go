@@ -127,6 +127,7 @@ func newMatrix(t testing.TB) *matrix {
 		set["request"] = must[api.AccessRequest](t, who, "POST", "/v1/requests", api.NewAccessRequest{Target: project, Seconds: 600, Reason: "x"}).ID
 		set["preauthorization"] = send("POST", "/v1/preauthorizations", api.NewPreauthorization{Rule: set["rule"], User: set["user"], Seconds: 600, Until: m.now().Add(24 * time.Hour)})
 		set["entitlement"] = send("POST", "/v1/entitlements", map[string]any{"name": "list-" + project, "commands": []map[string]any{{"kind": "executable", "path": "/bin/ls"}}})
+		set["provider"] = send("POST", "/v1/providers", api.NewProvider{Name: "of-" + project, Issuer: "https://" + project + ".example.com", ProviderSettings: api.ProviderSettings{ClientID: "cardea"}})
 		set["token"] = m.token(api.NewEnrolmentToken{Kind: store.KindServer, Project: project}).ID
 		set["enrolment-rule"] = send("POST", "/v1/enrolment-rules", map[string]any{"cloud": "aws", "account": fmt.Sprintf("%012d", i+1), "project": project, "server_name": "{instance_id}"})
 		set["fingerprint"] = fingerprint(t)
@@ -135,7 +136,7 @@ func newMatrix(t testing.TB) *matrix {
 	m.nothing = ids{"user": ident.New(ident.User), "group": ident.New(ident.UserGroup), "project": ident.New(ident.Project), "grant": ident.New(ident.Grant),
 		"server": ident.New(ident.Server), "gateway": ident.New(ident.Gateway), "session": ident.New(ident.GatewaySession), "signed-in": ident.New(ident.Session),
 		"device": ident.New(ident.Device), "segment": "1", "ca": "user%2Fnowhere", "rule": ident.New(ident.RequestRule), "request": ident.New(ident.AccessRequest),
-		"preauthorization": ident.New(ident.Preauthorization), "entitlement": ident.New(ident.Entitlement), "token": ident.New(ident.Enrolment),
+		"preauthorization": ident.New(ident.Preauthorization), "entitlement": ident.New(ident.Entitlement), "provider": ident.New(ident.Provider), "token": ident.New(ident.Enrolment),
 		"enrolment-rule": ident.New(ident.EnrolmentRule), "fingerprint": fingerprint(t)}
 	return m
 }

@@ -47,6 +47,7 @@ func pageRoutes(t *table) {
 	add("GET", "/confirm", "Asks whether to sign the device in", p.confirm)
 	add("POST", "/confirm", "Takes yes or no", p.form(p.decide))
 	add("POST", "/signout", "Signs the person out of this browser", p.form(p.signOut))
+	p.federationRoutes(add)
 	t.mux.HandleFunc("/", p.nothing)
 }
 
@@ -150,7 +151,11 @@ func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name str
 	if err != nil {
 		return err
 	}
-	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name, Project: req.Project}
+	providers, err := p.providers(r, req.ID)
+	if err != nil {
+		return err
+	}
+	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name, Project: req.Project, Providers: providers}
 	status := http.StatusOK
 	if problem != nil {
 		v.Problem, status = sentence(problem), problem.StatusCode
@@ -296,10 +301,14 @@ func (p *pages) show(w http.ResponseWriter, status int, redirect string, render 
 	return nil
 }
 
+func (p *pages) caller(r *http.Request) caller.Caller {
+	by, _ := caller.From(r.Context())
+	return by
+}
+
 // fail is a page for an error.
 func (p *pages) fail(w http.ResponseWriter, r *http.Request, err error) {
-	by, _ := caller.From(r.Context())
-	e := p.server.public(r.Context(), by, err)
+	e := p.server.public(r.Context(), p.caller(r), err)
 	pageProblem(w, e)
 	title := map[api.Kind]string{
 		api.Gone: "This sign-in is over", api.Denied: "That is not allowed", api.Limited: "Too many tries",

@@ -82,6 +82,13 @@ func groupRoutes(t *table, d *directory.Service) {
 		func(ctx context.Context, _ caller.Caller, in *GroupRef) (*api.Group, error) {
 			return d.Group(ctx, in.Group)
 		})
+	handle(t, route{Method: "PATCH", Path: "/v1/groups/{group}", Access: Admin, Doc: "Have an identity provider keep the members of a group, or administrators again"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			GroupRef
+			Body api.GroupPatch
+		}) (*api.Group, error) {
+			return d.UpdateGroup(ctx, by, in.Group, in.Body)
+		})
 	handle(t, route{Method: "DELETE", Path: "/v1/groups/{group}", Access: Admin, Doc: "Delete a group with its memberships and grants"},
 		func(ctx context.Context, by caller.Caller, in *GroupRef) (*api.Named, error) {
 			return d.DeleteGroup(ctx, by, in.Group)

@@ -271,6 +271,7 @@ var rights = map[string]Access{
 	"GET /healthz": Public, "GET /readyz": Public, "GET /v1/team": Public,
 	"GET /oauth/authorize": Public, "GET /signin": Public, "POST /signin": Public,
 	"GET /confirm": Public, "POST /confirm": Public, "POST /signout": Public,
+	"GET /sso/{provider}": Public, "GET /oauth/callback/{provider}": Public,
 
 	"POST /v1/servers/enrol/challenge": Proof, "POST /v1/servers/enrol/instance": Proof,
 	"POST /v1/enrolment-rules": Admin, "GET /v1/enrolment-rules": Admin, "DELETE /v1/enrolment-rules/{rule}": Admin,
@@ -291,6 +292,8 @@ var rights = map[string]Access{
 
 	"GET /v1/sessions": Admin, "GET /v1/devices": Admin, "GET /v1/gateway-sessions": Admin, "POST /v1/gateway-sessions/{session}/revoke": Admin, "POST /v1/gateway-sessions/revoke": Admin, "GET /v1/audit": Admin,
 	"POST /v1/users": Admin, "GET /v1/users": Admin, "GET /v1/users/{user}": Admin, "PATCH /v1/users/{user}": Admin, "DELETE /v1/users/{user}": Admin,
+	"POST /v1/providers": Admin, "GET /v1/providers": Admin, "GET /v1/providers/{provider}": Admin, "PATCH /v1/providers/{provider}": Admin,
+	"DELETE /v1/providers/{provider}": Admin, "POST /v1/providers/{provider}/test": Admin, "PATCH /v1/groups/{group}": Admin,
 	"POST /v1/groups": Admin, "GET /v1/groups": Admin, "GET /v1/groups/{group}": Admin, "DELETE /v1/groups/{group}": Admin,
 	"GET /v1/groups/{group}/members": Admin, "PUT /v1/groups/{group}/members/{user}": Admin, "DELETE /v1/groups/{group}/members/{user}": Admin,
 	"POST /v1/projects": Admin, "GET /v1/projects": Admin, "GET /v1/projects/{project}": Admin, "PATCH /v1/projects/{project}": Admin, "DELETE /v1/projects/{project}": Admin,
@@ -372,7 +375,7 @@ func (s *stack) try(who *device, r route) reply {
 	path := strings.NewReplacer("{$}", "", "{user}", ident.New(ident.User), "{group}", ident.New(ident.UserGroup),
 		"{project}", ident.New(ident.Project), "{grant}", ident.New(ident.Grant), "{entitlement}", ident.New(ident.Entitlement), "{server}", ident.New(ident.Server),
 		"{gateway}", ident.New(ident.Gateway), "{token}", ident.New(ident.Enrolment), "{session}", ident.New(ident.Session),
-		"{device}", ident.New(ident.Device), "{ca}", "none", "{fingerprint}", "none").Replace(r.Path)
+		"{device}", ident.New(ident.Device), "{provider}", ident.New(ident.Provider), "{ca}", "none", "{fingerprint}", "none").Replace(r.Path)
 	body := ""
 	if r.mutates() {
 		body = `{}`

@@ -305,6 +305,7 @@ type device struct {
 	query    url.Values
 	token    string
 	session  api.Session
+	at       string // the control plane's address, where it is not publicURL
 }
 
 const callback = "http://127.0.0.1:43210/callback"
@@ -381,6 +382,9 @@ func (d *device) form(code string) url.Values {
 }
 
 func (d *device) api(i int) *api.Client {
+	if d.at != "" {
+		return &api.Client{URL: d.at, Prover: d.key, Token: d.token}
+	}
 	return &api.Client{URL: publicURL, Prover: d.key, Token: d.token, HTTP: &http.Client{Transport: d.s.client(i)}}
 }
 

@@ -27,9 +27,16 @@ func (s *Service) CreateGroup(ctx context.Context, by caller.Caller, in api.NewG
 	g := store.Group{ID: ident.New(ident.UserGroup), Name: in.Name, CreatedAt: s.now()}
 	e := by.Event(s.now(), audit.GroupCreate)
 	e.Detail = map[string]string{"group": g.ID, "name": g.Name}
+	if err := s.keptBy(ctx, &g, in.Provider, in.External, e.Detail); err != nil {
+		return nil, err
+	}
 	created, err := s.Store.CreateGroup(ctx, g, by.MetaFor(g.CreatedAt, g.ID, audit.Encode(e)))
 	if ref, again := lookup.Repeated(err); again {
 		created, err = s.Store.Group(ctx, ref)
+	}
+	if errors.Is(err, store.ErrExists) && g.Source != "" {
+		return nil, api.Errorf(api.Conflict, "group %s exists already, or another group is what the provider calls %s", g.Name, lookup.Shown(g.External)).
+			WithHint("to see which type: cardea admin groups list").WithCause(err)
 	}
 	if err != nil {
 		return nil, caller.Explain(err, "group "+in.Name)
@@ -94,6 +101,9 @@ func (s *Service) PutMember(ctx context.Context, by caller.Caller, group, user s
 	if err != nil {
 		return nil, err
 	}
+	if err := s.byHand(ctx, g); err != nil {
+		return nil, err
+	}
 	e := by.Event(s.now(), audit.MemberPut)
 	e.User, e.Detail = u.ID, map[string]string{"group": g.ID, "name": g.Name}
 	if !in.Until.IsZero() {
@@ -113,6 +123,9 @@ func (s *Service) PutMember(ctx context.Context, by caller.Caller, group, user s
 func (s *Service) RemoveMember(ctx context.Context, by caller.Caller, group, user string) (*api.Named, error) {
 	g, u, err := s.pair(ctx, group, user)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.byHand(ctx, g); err != nil {
 		return nil, err
 	}
 	e := by.Event(s.now(), audit.MemberRemove)
@@ -148,7 +161,7 @@ func (s *Service) group(ctx context.Context, ref string) (store.Group, error) {
 }
 
 func groupOf(g store.Group) api.Group {
-	return api.Group{ID: g.ID, Name: g.Name, GID: g.GID, CreatedAt: g.CreatedAt}
+	return api.Group{ID: g.ID, Name: g.Name, GID: g.GID, CreatedAt: g.CreatedAt, Provider: g.Source, External: g.External}
 }
 
 func memberOf(m store.Member) api.Member {

@@ -27,16 +27,26 @@ func (s *Service) CreateUser(ctx context.Context, by caller.Caller, in api.NewUs
 	if err != nil {
 		return nil, err
 	}
-	hash, made, err := s.hashed(ctx, in.Password, u.Name)
-	if err != nil {
-		return nil, err
-	}
 	e := by.Event(s.now(), audit.UserCreate)
 	e.User, e.Detail = u.ID, map[string]string{"name": u.Name, "login": u.Login, "admin": strconv.FormatBool(u.Admin)}
+	hash, made := "", ""
+	if in.Provider != "" || in.Subject != "" {
+		if err := s.federated(ctx, &u, in); err != nil {
+			return nil, err
+		}
+		e.Detail["issuer"], e.Detail["subject"] = u.Issuer, u.Subject
+	} else if hash, made, err = s.hashed(ctx, in.Password, u.Name); err != nil {
+		return nil, err
+	}
 	created, err := s.Store.CreateUser(ctx, u, hash, by.MetaFor(u.CreatedAt, u.ID, audit.Encode(e)))
 	if _, again := lookup.Repeated(err); again {
 		return nil, api.Errorf(api.Conflict, "user %q was made by the first try of this call, and the password told there", u.Name).
 			WithHint("for a new one type: cardea admin users update %s --reset-password", u.Name)
+	}
+	if errors.Is(err, store.ErrExists) && u.Issuer != LocalIssuer {
+		if known, err := s.Store.Identity(ctx, u.Issuer, u.Subject); err == nil {
+			return nil, api.Errorf(api.Conflict, "user %s has this subject at that provider already, and is %s", known.Name, known.Status)
+		}
 	}
 	if errors.Is(err, store.ErrExists) {
 		return nil, api.Errorf(api.Conflict, "the name %q or the login %q is taken; a login is never given twice, not even after its user was deleted", u.Name, u.Login).
@@ -227,8 +237,12 @@ func changes(in api.UserPatch) map[string]string {
 }
 
 func userOf(u store.User) api.User {
-	return api.User{
+	out := api.User{
 		ID: u.ID, Name: u.Name, FullName: u.FullName, Email: u.Email, Login: u.Login, UID: u.UID,
 		Status: u.Status, Admin: u.Admin, CreatedAt: u.CreatedAt,
 	}
+	if u.Issuer != LocalIssuer {
+		out.Issuer, out.Subject = u.Issuer, u.Subject
+	}
+	return out
 }

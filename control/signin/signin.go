@@ -6,7 +6,9 @@
 // (RFC 9449 section 10) and the issuer in the answer (RFC 9207):
 //
 //	Begin     the browser comes from the device with a request
-//	Password  a person shows who he is
+//	Password  a person shows who he is, or
+//	Federate  is sent to an identity provider that says so, and
+//	Federated comes back from it
 //	Decide    he compares the code with his terminal, and says yes or no
 //	Redeem    the device trades the code for its session, with its key
 //
@@ -28,8 +30,10 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/sso"
 	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
+	"gocloud.dev/secrets"
 )
 
 // Times and limits of a sign-in.
@@ -68,8 +72,11 @@ type Options struct {
 	PublicURL string
 	// SessionLife is SessionLife if it is zero.
 	SessionLife time.Duration
-	Logger      *slog.Logger
-	Now         func() time.Time
+	// Issuers speaks to identity providers, and Keeper opens the secrets that they gave us.
+	Issuers *sso.Issuers
+	Keeper  *secrets.Keeper
+	Logger  *slog.Logger
+	Now     func() time.Time
 }
 
 // Service signs people in. Make it with New.
@@ -88,6 +95,9 @@ func New(o Options) *Service {
 	}
 	if o.SessionLife == 0 {
 		o.SessionLife = SessionLife
+	}
+	if o.Issuers == nil {
+		o.Issuers = sso.New(sso.Options{Now: o.Now})
 	}
 	return &Service{Options: o, ration: caller.NewRation(auditBurst, auditEvery)}
 }

@@ -32,7 +32,12 @@ type SignIn struct {
 	Name string
 	// Problem is what went wrong before; empty at first.
 	Problem string
+	// Providers are other ways to show who one is.
+	Providers []Provider
 }
+
+// Provider is a link to an identity provider.
+type Provider struct{ Title, Path string }
 
 // Confirm asks whether a device may be signed in.
 type Confirm struct {

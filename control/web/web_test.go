@@ -28,7 +28,9 @@ func pages(t *testing.T) *Pages {
 func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 	field := Field{Name: s, Type: s, Doc: s, Ref: s, Needed: true}
 	return map[string]func(*Pages, *bytes.Buffer) error{
-		"signin": func(p *Pages, b *bytes.Buffer) error { return p.SignIn(b, SignIn{s, s, s, s, s, s, s}) },
+		"signin": func(p *Pages, b *bytes.Buffer) error {
+			return p.SignIn(b, SignIn{s, s, s, s, s, s, s, []Provider{{s, s}}})
+		},
 		"confirm": func(p *Pages, b *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s})
 		},
@@ -148,6 +150,10 @@ func TestPages(t *testing.T) {
 		},
 		"signin-again": func(b *bytes.Buffer) error {
 			return p.SignIn(b, SignIn{Team: "demo", Request: "req_1", Device: "laptop", Code: "ABCD-2345", Name: "alice", Problem: "the name or the password is wrong"})
+		},
+		"signin-providers": func(b *bytes.Buffer) error {
+			return p.SignIn(b, SignIn{Team: "demo", Request: "req_1", Device: "laptop", Code: "ABCD-2345", Problem: "Okta does not answer.",
+				Providers: []Provider{{"Okta", "/sso/okta?request=req_1"}, {"Entra <ID>", "/sso/entra?request=req_1"}}})
 		},
 		"confirm": func(b *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "laptop", Source: "192.0.2.1", Code: "ABCD-2345"})

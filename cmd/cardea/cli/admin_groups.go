@@ -13,6 +13,8 @@ func groupColumns() []column[api.Group] {
 	return []column[api.Group]{
 		{"name", func(g api.Group) string { return g.Name }},
 		{"gid", func(g api.Group) string { return strconv.Itoa(g.GID) }},
+		{"kept by", func(g api.Group) string { return g.Provider }},
+		{"called there", func(g api.Group) string { return g.External }},
 		{"created", func(g api.Group) string { return stamp(g.CreatedAt) }},
 		{"id", func(g api.Group) string { return g.ID }},
 	}
@@ -30,23 +32,56 @@ func adminGroups(a *app) *cobra.Command {
 	return noun("groups", "Sets of users, to which grants give access",
 		listVerb(a, "/v1/groups", "List groups", groupColumns(), nil),
 		showVerb(a, "groups", "GROUP", groupColumns()),
-		groupCreate(a),
+		groupCreate(a), groupUpdate(a),
 		deleteVerb(a, "groups", "GROUP", "Delete a group and the access that its grants gave"),
 		noun("members", "Who is in a group", memberList(a), memberAdd(a), memberRemove(a)),
 	)
 }
 
 func groupCreate(a *app) *cobra.Command {
-	return &cobra.Command{
+	var in api.NewGroup
+	cmd := &cobra.Command{
 		Use: "create NAME", Aliases: []string{"add"}, Short: "Create a group", Args: cobra.ExactArgs(1),
+		Example: "  cardea admin groups create ops\n  cardea admin groups create sre --provider okta --external 'SRE Team'",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			g, err := call[api.Group](cmd.Context(), a, "POST", "/v1/groups", api.NewGroup{Name: args[0]})
+			in.Name = args[0]
+			g, err := call[api.Group](cmd.Context(), a, "POST", "/v1/groups", in)
 			if err != nil {
 				return err
 			}
-			return showOne(a, g, groupColumns())
+			return showNamed(cmd.Context(), a, g, groupColumns())
 		},
 	}
+	cmd.Flags().StringVar(&in.Provider, "provider", "", "the identity provider that keeps its members")
+	cmd.Flags().StringVar(&in.External, "external", "", "what the provider calls the group (default its name)")
+	return cmd
+}
+
+func groupUpdate(a *app) *cobra.Command {
+	var provider, external string
+	cmd := &cobra.Command{
+		Use: "update GROUP", Aliases: []string{"set"}, Short: "Change who keeps the members of a group", Args: cobra.ExactArgs(1),
+		Long: "Change who keeps the members of a group. With --provider members who are not of that provider leave\n" +
+			"at once; the others stay until their next sign-in there. With --provider '' all stay, and you change them by hand.",
+		Example: "  cardea admin groups update sre --provider okta --external 'SRE Team'\n  cardea admin groups update sre --provider ''",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := anyChanged(cmd, "provider", "external"); err != nil {
+				return err
+			}
+			path, err := pathOf("groups", args[0])
+			if err != nil {
+				return err
+			}
+			g, err := call[api.Group](cmd.Context(), a, "PATCH", path, api.GroupPatch{Provider: changed(cmd, "provider", &provider), External: changed(cmd, "external", &external)})
+			if err != nil {
+				return err
+			}
+			return showNamed(cmd.Context(), a, g, groupColumns())
+		},
+	}
+	cmd.Flags().StringVar(&provider, "provider", "", "the identity provider that keeps its members; '' for administrators")
+	cmd.Flags().StringVar(&external, "external", "", "what the provider calls the group (default its name)")
+	return cmd
 }
 
 func memberList(a *app) *cobra.Command {

@@ -22,12 +22,19 @@ func userColumns() []column[api.User] {
 	}
 }
 
+// userDetails are those of one user.
+func userDetails() []column[api.User] {
+	return append(userColumns(),
+		column[api.User]{"issuer", func(u api.User) string { return u.Issuer }},
+		column[api.User]{"subject", func(u api.User) string { return u.Subject }})
+}
+
 // createdColumns also show the password that was made; it is told once.
 func createdColumns() []column[api.CreatedUser] {
 	columns := []column[api.CreatedUser]{
 		{"password (told once)", func(u api.CreatedUser) string { return u.Password }},
 	}
-	for _, c := range userColumns() {
+	for _, c := range userDetails() {
 		columns = append(columns, column[api.CreatedUser]{c.name, func(u api.CreatedUser) string { return c.text(u.User) }})
 	}
 	return columns
@@ -37,7 +44,7 @@ func adminUsers(a *app) *cobra.Command {
 	disabled, active := "disabled", "active"
 	return noun("users", "People",
 		listVerb(a, "/v1/users", "List users", userColumns(), nil),
-		showVerb(a, "users", "USER", userColumns()),
+		showVerb(a, "users", "USER", userDetails()),
 		userCreate(a), userUpdate(a),
 		onOff(a, "disable", "USER", "End all access of a user", "users", api.UserPatch{Status: &disabled}),
 		onOff(a, "enable", "USER", "Give a disabled user access again", "users", api.UserPatch{Status: &active}),
@@ -50,8 +57,9 @@ func userCreate(a *app) *cobra.Command {
 	stdin := false
 	cmd := &cobra.Command{
 		Use: "create NAME", Aliases: []string{"add"}, Short: "Create a user", Args: cobra.ExactArgs(1),
-		Long:    "Create a user. Without --password-stdin a password is made and printed, once.",
-		Example: "  cardea admin users create alice --full-name 'Alice Ang'\n  pass show alice | cardea admin users create alice --password-stdin",
+		Long: "Create a user. Without --password-stdin a password is made and printed, once. With --provider and --subject it is one\n" +
+			"who signs in there and has no password here.",
+		Example: "  cardea admin users create alice --full-name 'Alice Ang'\n  cardea admin users create alice --provider okta --subject 00u1…\n  pass show alice | cardea admin users create alice --password-stdin",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			in.Name = args[0]
 			if stdin {
@@ -72,6 +80,10 @@ func userCreate(a *app) *cobra.Command {
 	f.StringVar(&in.Email, "email", "", "address")
 	f.BoolVar(&in.Admin, "admin", false, "may administer the team")
 	f.BoolVar(&stdin, "password-stdin", false, "read the password from stdin")
+	f.StringVar(&in.Provider, "provider", "", "the identity provider at which the user signs in")
+	f.StringVar(&in.Subject, "subject", "", "who the user is there")
+	cmd.MarkFlagsRequiredTogether("provider", "subject")
+	cmd.MarkFlagsMutuallyExclusive("provider", "password-stdin")
 	return cmd
 }
 

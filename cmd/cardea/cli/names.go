@@ -65,6 +65,7 @@ func listOf(id string) string {
 	for prefix, path := range map[string]string{
 		ident.User: "/v1/users", ident.UserGroup: "/v1/groups", ident.Project: "/v1/projects",
 		ident.Server: "/v1/servers", ident.Gateway: "/v1/gateways", ident.Entitlement: "/v1/entitlements",
+		ident.Provider: "/v1/providers",
 	} {
 		if strings.HasPrefix(id, prefix) {
 			return path
@@ -81,7 +82,7 @@ func named[T any](ctx context.Context, a *app, client *api.Client, rows []T, col
 	names := newIDNames(client)
 	out := slices.Clone(columns)
 	for i, c := range columns {
-		if !slices.Contains([]string{"user", "server", "project", "gateway", "bastion", "by", "spool given to"}, c.name) {
+		if !slices.Contains([]string{"user", "server", "project", "gateway", "bastion", "by", "spool given to", "kept by"}, c.name) {
 			continue
 		}
 		var ids []string

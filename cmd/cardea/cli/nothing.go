@@ -19,6 +19,8 @@ func nothing(path string, query url.Values) string {
 	switch parts[len(parts)-1] {
 	case "groups":
 		return "no group yet; to make one type: cardea admin groups create NAME"
+	case "providers":
+		return "people sign in with passwords alone; to add an identity provider type: cardea admin providers add --help"
 	case "members":
 		return "nobody is in this group; to add somebody type: cardea admin groups members add " + of + " USER"
 	case "projects":
