@@ -471,3 +471,39 @@ func TestAHostileProvider(t *testing.T) {
 		t.Errorf("%d came in", n)
 	}
 }
+
+// Who has to show again who he is, for a project, is asked at the provider although he is
+// signed in there, and what he showed before does not count.
+func TestWhoIsAskedAgainIsAskedAtTheProvider(t *testing.T) {
+	f := newFederation(t)
+	f.run().back("op")
+	must[api.Project](t, f.admin, "POST", "/v1/projects", api.NewProject{Name: "web", ProjectSettings: api.ProjectSettings{CertificateSeconds: 180, Gateway: "none"}})
+	anew := func() *run {
+		r := &run{f: f, browser: f.browser(0), device: f.stack.device("laptop")}
+		r.device.query.Set("project", "web")
+		r.request = request(t, r.browser.open(r.device.link()))
+		to := r.sent("op")
+		if u, err := url.Parse(to); err != nil || u.Query().Get("prompt") != "login" || u.Query().Get("max_age") != "0" {
+			t.Errorf("sent to %q, %v", to, err)
+		}
+		r.answer = f.provider.Visit(to)
+		return r
+	}
+	f.provider.Claims(func(c map[string]any) { c["auth_time"] = time.Now().Add(-time.Hour).Unix() })
+	r := anew()
+	r.refused(t, r.back("op"), "did not ask you anew")
+	// Neither a clock that lags by seconds nor a provider that does not tell keeps anybody out.
+	for _, change := range []func(map[string]any){
+		func(c map[string]any) { c["auth_time"] = time.Now().Add(-20 * time.Second).Unix() },
+		func(c map[string]any) { delete(c, "auth_time") },
+	} {
+		f.provider.Claims(change)
+		if got := anew().back("op"); !strings.Contains(got.body, `value="approve"`) || !strings.Contains(got.body, "web") {
+			t.Errorf("got %d %s", got.StatusCode, got.body)
+		}
+	}
+	e := f.events(audit.SignInFederated)
+	if last := e[len(e)-1]; last.Detail["reauth"] != "asked" || last.Detail["auth_time"] != "unknown" {
+		t.Errorf("audit: %+v", last)
+	}
+}
