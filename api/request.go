@@ -53,7 +53,7 @@ type NewAccessRequest struct {
 // AccessRequest is somebody's wish to be let in for a time.
 type AccessRequest struct {
 	ID          string    `json:"id"`
-	State       string    `json:"state" enum:"pending,approved,denied,cancelled,expired"`
+	State       string    `json:"state" enum:"pending,approved,denied,cancelled,expired,ended"`
 	User        string    `json:"user" doc:"who asks"`
 	UserName    string    `json:"user_name"`
 	Rule        string    `json:"rule"`
@@ -74,7 +74,7 @@ type AccessRequest struct {
 	Answer         string    `json:"answer,omitempty" doc:"one line, for who asked"`
 	// Given is in seconds; Until is the end of the membership. Both are for approved ones.
 	Given int       `json:"given,omitempty"`
-	Until time.Time `json:"until,omitzero" doc:"none for who is a member without an end"`
+	Until time.Time `json:"until,omitzero" doc:"none for who is a member without an end; for an ended one when it ended"`
 	// Preauthorization is the id of the one by which it was approved at once.
 	Preauthorization string `json:"preauthorization,omitempty"`
 }

@@ -73,6 +73,7 @@ const (
 	RequestDeny            = "request.deny"
 	RequestCancel          = "request.cancel"
 	RequestExpire          = "request.expire" // its time was over
+	RequestEnd             = "request.end"    // what was given is over before its time
 	PreauthorizationCreate = "preauthorization.create"
 	PreauthorizationDelete = "preauthorization.delete"
 

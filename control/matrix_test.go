@@ -29,6 +29,7 @@ var theirs = map[string]struct{ own, other, admin int }{
 	"GET /v1/requests/{request}":                      {yes, 404, yes},
 	"POST /v1/requests/{request}/approve":             {403, 404, yes},
 	"POST /v1/requests/{request}/deny":                {403, 404, 409}, // approved by then
+	"POST /v1/requests/{request}/end":                 {409, 404, 409}, // it is not approved
 	"POST /v1/requests/{request}/cancel":              {409, 404, 403},
 	"DELETE /v1/preauthorizations/{preauthorization}": {404, 404, yes},
 	"POST /v1/gateway/sessions/{session}/end":         {yes, 404, 0},

@@ -147,6 +147,30 @@ func TestAnApprovedRequestLetsInForItsTimeAndNoLonger(t *testing.T) {
 	}
 }
 
+func TestWhatWasGivenIsGivenBackOrTakenBack(t *testing.T) {
+	s := newAskScene(t)
+	f := newFresh(t)
+	for name, who := range map[string]*device{"bob": s.bob, "carol": s.carol} {
+		r := s.asked()
+		must[api.AccessRequest](t, s.carol, "POST", "/v1/requests/"+r.ID+"/approve", api.NewRequestAnswer{})
+		s.confirm(s.prod)
+		must[api.Connection](t, s.bob, "POST", "/v1/connect", f.connect("prod-1", ""))
+		denied(t, s.alice, api.NotFound, "POST", "/v1/requests/"+r.ID+"/end", nil)
+		s.wait(time.Minute)
+		if got := must[api.AccessRequest](t, who, "POST", "/v1/requests/"+r.ID+"/end", nil); got.State != "ended" || !got.Until.Equal(s.now()) {
+			t.Errorf("%s ends it: %+v", name, got)
+		}
+		denied(t, s.bob, api.Denied, "POST", "/v1/connect", f.connect("prod-1", ""))
+		if e := denied(t, who, api.Conflict, "POST", "/v1/requests/"+r.ID+"/end", nil); !strings.Contains(e.Detail, "the request is ended") {
+			t.Errorf("again: %v", e)
+		}
+		e := s.events(audit.RequestEnd)
+		if e = e[len(e)-1:]; e[0].Actor != who.session.User || e[0].User != s.bob.session.User || e[0].Outcome != audit.Allowed {
+			t.Errorf("audit %+v", e)
+		}
+	}
+}
+
 func TestWhoHasWhatHeAsksForIsToldSo(t *testing.T) {
 	s := newAskScene(t)
 	must[api.AccessRequest](t, s.carol, "POST", "/v1/requests/"+s.asked().ID+"/approve", api.NewRequestAnswer{})

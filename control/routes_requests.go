@@ -47,6 +47,10 @@ func requestRoutes(t *table, s *jit.Service) {
 		func(ctx context.Context, by caller.Caller, in *RequestRef) (*api.AccessRequest, error) {
 			return s.Cancel(ctx, by, in.Request)
 		})
+	handle(t, route{Method: "POST", Path: "/v1/requests/{request}/end", Access: User, Doc: "End what was given before its time: your own, or by a rule that you may answer"},
+		func(ctx context.Context, by caller.Caller, in *RequestRef) (*api.AccessRequest, error) {
+			return s.End(ctx, by, in.Request)
+		})
 	for _, verb := range []string{"approve", "deny"} {
 		handle(t, route{Method: "POST", Path: "/v1/requests/{request}/" + verb, Access: User, Doc: "Answer a request of somebody else: " + verb},
 			func(ctx context.Context, by caller.Caller, in *struct {

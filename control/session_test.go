@@ -281,7 +281,7 @@ var rights = map[string]Access{
 	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,
 	"POST /v1/sessions/{session}/revoke": User, "POST /v1/devices/{device}/revoke": User,
 	"POST /v1/requests": User, "GET /v1/requests": User, "GET /v1/requests/pending": User, "GET /v1/requests/{request}": User,
-	"POST /v1/requests/{request}/cancel": User, "POST /v1/requests/{request}/approve": User, "POST /v1/requests/{request}/deny": User,
+	"POST /v1/requests/{request}/cancel": User, "POST /v1/requests/{request}/end": User, "POST /v1/requests/{request}/approve": User, "POST /v1/requests/{request}/deny": User,
 	"POST /v1/projects/{project}/request-rules": Admin, "GET /v1/request-rules": User, "DELETE /v1/request-rules/{rule}": Admin,
 	"POST /v1/preauthorizations": User, "GET /v1/preauthorizations": User, "DELETE /v1/preauthorizations/{preauthorization}": User,
 	"POST /v1/connect": User, "POST /v1/impostors": User, "GET /v1/catalog": User, "GET /v1/why": User, "GET /v1/what-if": Admin,

@@ -12,6 +12,7 @@ const (
 	RequestDenied    = "denied"
 	RequestCancelled = "cancelled" // by who asked, or because its rule is gone
 	RequestExpired   = "expired"   // nobody answered in time
+	RequestEnded     = "ended"     // approved, and over before its time by somebody's word
 )
 
 const (
@@ -144,6 +145,11 @@ type Requests interface {
 	// CancelRequest takes back one's own: ErrNotFound for another's, ErrUsed for one that
 	// does not wait any more.
 	CancelRequest(ctx context.Context, id, user string, m Meta) (AccessRequest, error)
+	// EndRequest ends what was given by an approved one before its time: the membership goes as
+	// with RemoveMember, and Until becomes m.Now. ErrUsed where there is nothing to end: it is
+	// not approved, or over, or the membership has another end by now, which is not its own.
+	// ErrDenied for by who neither asked nor is an approver of the rule; himself is no matter here.
+	EndRequest(ctx context.Context, id, by string, m Meta) (AccessRequest, error)
 	AccessRequest(ctx context.Context, id string) (AccessRequest, error)
 	// AccessRequests lists them, newest first. They are kept for 90 days.
 	AccessRequests(ctx context.Context, f RequestFilter, p Page) ([]AccessRequest, string, error)

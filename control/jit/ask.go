@@ -245,6 +245,25 @@ func (s *Service) Cancel(ctx context.Context, by caller.Caller, id string) (*api
 	return s.done(ctx, r, done, err)
 }
 
+// End ends before its time what was given: for who asked, and for who may answer.
+func (s *Service) End(ctx context.Context, by caller.Caller, id string) (*api.AccessRequest, error) {
+	r, err := s.visible(ctx, by, id)
+	if err != nil {
+		return nil, s.unseen(ctx, by, audit.RequestEnd, r, err)
+	}
+	e := s.event(by, audit.RequestEnd, r)
+	done, err := s.Store.EndRequest(ctx, r.ID, by.User.ID, by.MetaFor(e.Time, r.ID, audit.Encode(e)))
+	switch {
+	case errors.Is(err, store.ErrUsed):
+		return nil, api.Errorf(api.Conflict, "there is nothing to end: the request is %s, or the membership is not its own any more", r.StateAt(e.Time)).
+			WithHint("to see it type: cardea requests show %s", r.ID).WithCause(err)
+	case errors.Is(err, store.ErrDenied):
+		return nil, s.refuse(ctx, e, api.Errorf(api.Denied, "only who asked, or who may answer by its rule, ends what was given").
+			WithHint("administrators take somebody out of a group: type: cardea admin groups members remove %s %s", r.GroupName, r.UserName).WithCause(err))
+	}
+	return s.done(ctx, r, done, err)
+}
+
 // Answer approves or denies a request that waits.
 func (s *Service) Answer(ctx context.Context, by caller.Caller, id string, approve bool, in api.NewRequestAnswer) (*api.AccessRequest, error) {
 	given := time.Duration(in.Seconds) * time.Second

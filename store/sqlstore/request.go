@@ -149,16 +149,24 @@ func until(at time.Time) string {
 	return at.UTC().Format(time.RFC3339)
 }
 
-// mayAnswer is ErrDenied for who is no approver of the rule now, and ErrSamePerson for who
-// would answer himself.
-func (t *tx) mayAnswer(rule, by, user string) error {
+// answers is ErrDenied for who is no approver of the rule now.
+func (t *tx) answers(rule, by string) error {
 	may := false
 	err := one(t, []any{&may}, `SELECT `+mayAnswer+` FROM request_rules r WHERE r.id = ?`, by, t.now, rule)
-	if err == nil && !may {
+	if errors.Is(err, store.ErrNotFound) || err == nil && !may {
 		err = store.ErrDenied
 	}
 	if err != nil {
 		return fmt.Errorf("approver: %w", err)
+	}
+	return nil
+}
+
+// mayAnswer is ErrDenied for who is no approver of the rule now, and ErrSamePerson for who
+// would answer himself.
+func (t *tx) mayAnswer(rule, by, user string) error {
+	if err := t.answers(rule, by); err != nil {
+		return err
 	}
 	same := by == user
 	if !same {
@@ -250,6 +258,40 @@ func (s *Store) CancelRequest(ctx context.Context, id, user string, m store.Meta
 		}
 		v.State, v.AnsweredBy = store.RequestCancelled, user
 		return t.answered(v)
+	})
+}
+
+// EndRequest implements store.Requests.
+func (s *Store) EndRequest(ctx context.Context, id, by string, m store.Meta) (store.AccessRequest, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.AccessRequest, error) {
+		v, err := request(t, id, "/*lock*/")
+		if err != nil {
+			return v, err
+		}
+		if v.User != by {
+			if err := t.answers(v.Rule, by); err != nil {
+				return v, err
+			}
+		}
+		if v.State != store.RequestApproved || !v.Until.After(t.now) {
+			return v, fmt.Errorf("the request is %s: %w", v.State, store.ErrUsed)
+		}
+		var has time.Time
+		err = one(t, []any{&has}, `SELECT until FROM members WHERE group_id = ? AND user_id = ? /*lock*/`, v.Group, v.User)
+		if errors.Is(err, store.ErrNotFound) || err == nil && !has.Equal(v.Until) {
+			err = fmt.Errorf("the membership is not the request's any more: %w", store.ErrUsed)
+		}
+		if err != nil {
+			return v, err
+		}
+		if err := t.removeMember(v.Group, v.User); err != nil {
+			return v, err
+		}
+		t.touch(store.RequestTopic(id))
+		if _, err := t.exec(`UPDATE access_requests SET state = ?, until = ? WHERE id = ?`, store.RequestEnded, t.now, id); err != nil {
+			return v, err
+		}
+		return request(t, id, "")
 	})
 }
 

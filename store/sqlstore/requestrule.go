@@ -200,12 +200,8 @@ func (s *Store) DeletePreauthorization(ctx context.Context, id, by string, m sto
 		if err != nil {
 			return err
 		}
-		may := false
-		if err := one(t, []any{&may}, `SELECT `+mayAnswer+` FROM request_rules r WHERE r.id = ?`, by, t.now, v.Rule); err != nil {
+		if err := t.answers(v.Rule, by); err != nil {
 			return err
-		}
-		if !may {
-			return fmt.Errorf("approver: %w", store.ErrDenied)
 		}
 		_, err = t.exec(`DELETE FROM preauthorizations WHERE id = ?`, id)
 		return err

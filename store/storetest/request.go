@@ -43,8 +43,10 @@ func (w *world) asked(a asking) store.AccessRequest {
 }
 
 // yes is carol's answer.
-func yes(a asking, r store.AccessRequest) store.RequestAnswer {
-	return store.RequestAnswer{Request: r.ID, By: a.carol.ID, Approve: true, Text: "go"}
+func yes(a asking, r store.AccessRequest) store.RequestAnswer { return yesBy(a.carol, r) }
+
+func yesBy(by store.User, r store.AccessRequest) store.RequestAnswer {
+	return store.RequestAnswer{Request: r.ID, By: by.ID, Approve: true, Text: "go"}
 }
 
 func (w *world) answer(v store.RequestAnswer) error {
@@ -252,11 +254,7 @@ var requestCases = []testCase{
 	{"nobody answers who is no approver at that instant", func(w *world) {
 		a := w.asking()
 		r := w.asked(a)
-		approve := func(by store.User) error {
-			v := yes(a, r)
-			v.By = by.ID
-			return w.answer(v)
-		}
+		approve := func(by store.User) error { return w.answer(yesBy(by, r)) }
 		refuse := func(by store.User) error { return w.answer(store.RequestAnswer{Request: r.ID, By: by.ID}) }
 		w.want(store.ErrDenied, approve(a.user))
 		w.want(store.ErrDenied, refuse(a.user))
@@ -273,11 +271,7 @@ var requestCases = []testCase{
 	{"nobody answers himself, nor by an account of his that shares a device or an address", func(w *world) {
 		a := w.asking()
 		r := w.asked(a)
-		approve := func(by store.User) error {
-			v := yes(a, r)
-			v.By = by.ID
-			return w.answer(v)
-		}
+		approve := func(by store.User) error { return w.answer(yesBy(by, r)) }
 		w.member(a.lead, a.bob, time.Time{})
 		w.want(store.ErrSamePerson, approve(a.bob))
 		must[store.User](w)(w.s.UpdateUser(w.ctx, a.bob.ID, store.UserChange{Admin: ptr(true)}, w.quiet()))
@@ -312,6 +306,53 @@ var requestCases = []testCase{
 		w.want(store.ErrDenied, w.answer(yes(a, r)))
 		w.outside(a)
 		w.ok(w.answer(store.RequestAnswer{Request: r.ID, By: a.carol.ID}))
+	}},
+	{"what was given ends early by the word of who asked or who answers, once, with the wake-ups of that", func(w *world) {
+		a := w.asking()
+		w.removing(a.path)
+		given := func() store.AccessRequest {
+			return must[store.AccessRequest](w)(w.s.AnswerRequest(w.ctx, yes(a, w.asked(a)), w.quiet()))
+		}
+		end := func(r store.AccessRequest, by store.User) error {
+			_, err := w.s.EndRequest(w.ctx, r.ID, by.ID, w.quiet())
+			return err
+		}
+		for _, by := range []store.User{a.bob, a.carol, w.admin} {
+			r := given()
+			w.want(store.ErrDenied, end(r, a.user))
+			w.now = w.now.Add(time.Minute)
+			woken := w.s.Watch(w.ctx, store.RequestTopic(r.ID))
+			w.raises(a.project.ID, func() { w.ok(end(r, by)) })
+			w.awake(woken)
+			got := must[store.AccessRequest](w)(w.s.AccessRequest(w.ctx, r.ID))
+			w.equal([]any{got.State, got.Until, got.AnsweredBy}, []any{store.RequestEnded, w.now, a.carol.ID})
+			w.equal(w.leavers(a.path), []store.Leaver{{User: a.bob.ID}})
+			w.outside(a)
+			w.want(store.ErrUsed, end(r, by))
+		}
+		w.want(store.ErrNotFound, end(store.AccessRequest{ID: "rqs_none"}, w.admin))
+		waiting := w.asked(a)
+		w.want(store.ErrUsed, end(waiting, a.bob))
+		must[store.AccessRequest](w)(w.s.CancelRequest(w.ctx, waiting.ID, a.bob.ID, w.quiet()))
+		// What an administrator made of the membership since is not the request's to end.
+		r := given()
+		for _, until := range []time.Time{{}, r.Until.Add(time.Hour)} {
+			w.member(a.oncall, a.bob, until)
+			w.want(store.ErrUsed, end(r, a.carol))
+			got, in := w.memberUntil(a)
+			w.equal([]any{got, in}, []any{until, true})
+		}
+		w.member(a.oncall, a.bob, r.Until)
+		w.now = r.Until
+		w.want(store.ErrUsed, end(r, a.carol))
+		// And where the rule is gone, who asked and nobody else.
+		w.ok(w.s.Sweep(w.ctx, w.now))
+		w.rows.Add(1)
+		r = given()
+		w.ok(w.s.DeleteRequestRule(w.ctx, a.rule.ID, w.admin.ID, w.quiet()))
+		w.want(store.ErrDenied, end(r, a.carol))
+		w.ok(end(r, a.bob))
+		w.outside(a)
 	}},
 	{"a request is answered once: approved, denied, cancelled and over are for good", func(w *world) {
 		a := w.asking()

@@ -177,7 +177,7 @@ func (a *app) awaitAnswer(ctx context.Context, r api.AccessRequest) error {
 func newRequests(a *app) *cobra.Command {
 	cmd := noun("requests", "Access that was asked for: your own requests, and those that you may answer",
 		listVerb(a, "/v1/requests", "List your own requests, newest first", requestListColumns(false), nil),
-		requestShow(a), requestCancel(a),
+		requestShow(a), requestCancel(a), requestEnd(a),
 		requestRulesVerb(a, "rules", "List what you may ask for, and by which rules you may answer"),
 		pendingVerb(a), requestApprove(a), requestDeny(a), preauthorizations(a))
 	cmd.GroupID = groupAccess
@@ -232,6 +232,15 @@ func requestCancel(a *app) *cobra.Command {
 		Use: "cancel ID", Short: "Take back a request of your own that waits", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.answer(cmd.Context(), args[0], "cancel", nil)
+		},
+	}
+}
+
+func requestEnd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "end ID", Short: "End what was given before its time: your own, or what you may answer", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.answer(cmd.Context(), args[0], "end", nil)
 		},
 	}
 }
