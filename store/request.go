@@ -117,7 +117,8 @@ type RequestFilter struct {
 type Requests interface {
 	// CreateRequestRule: ErrNotFound for an unknown project or group, ErrTooMany beyond
 	// MaxRequestRules, ErrDenied where who is let in could let others in (the group is that
-	// of the approvers).
+	// of the approvers), and for a group whose members a provider keeps. While one keeps them
+	// nobody may ask by the rule, and nothing is approved or ended.
 	CreateRequestRule(ctx context.Context, r RequestRule, m Meta) (RequestRule, error)
 	RequestRule(ctx context.Context, id string) (RequestRule, error)
 	// RequestRules lists all, oldest first.

@@ -35,6 +35,10 @@ func (s *Service) CreateRule(ctx context.Context, by caller.Caller, project stri
 		if err != nil {
 			return nil, err
 		}
+		if of.to == &r.Group && g.Source != "" {
+			return nil, api.Errorf(api.Invalid, "the members of group %s are kept by an identity provider, which would put out again who was let in", g.Name).
+				WithHint("make a group for this: type: cardea admin groups create NAME")
+		}
 		*of.to = g.ID
 	}
 	e := by.Event(now, audit.RequestRuleCreate)

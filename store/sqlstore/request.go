@@ -85,9 +85,13 @@ func (s *Store) CreateRequest(ctx context.Context, v store.AccessRequest, m stor
 	})
 }
 
-// asks reads the rule by which an active user may ask now, and holds both.
+// asks reads the rule by which an active user may ask now, and holds both. What a provider
+// keeps since the rule was made nobody may ask for: it would put him out again.
 func (t *tx) asks(rule, user string) (store.RequestRule, error) {
 	r, err := requestRule(t, rule, "/*share*/")
+	if err == nil {
+		err = t.byHand(r.Group)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -182,7 +186,7 @@ func (t *tx) mayAnswer(rule, by, user string) error {
 
 // admit writes an approval down and makes the member. Who is one for longer stays so.
 func (t *tx) admit(v store.AccessRequest) (store.AccessRequest, error) {
-	if err := t.lockGroup(v.Group); err != nil {
+	if err := t.byHand(v.Group); err != nil {
 		return v, err
 	}
 	v.Until = moment(micros(t.now.Add(v.Given)))
@@ -275,6 +279,9 @@ func (s *Store) EndRequest(ctx context.Context, id, by string, m store.Meta) (st
 		}
 		if v.State != store.RequestApproved || !v.Until.After(t.now) {
 			return v, fmt.Errorf("the request is %s: %w", v.State, store.ErrUsed)
+		}
+		if err := t.byHand(v.Group); err != nil {
+			return v, err
 		}
 		var has time.Time
 		err = one(t, []any{&has}, `SELECT until FROM members WHERE group_id = ? AND user_id = ? /*lock*/`, v.Group, v.User)

@@ -49,6 +49,9 @@ func (s *Store) CreateRequestRule(ctx context.Context, r store.RequestRule, m st
 				return r, err
 			}
 		}
+		if err := t.byHand(r.Group); err != nil {
+			return r, err
+		}
 		if r.Group == r.Approvers {
 			return r, fmt.Errorf("who is let in could let others in: %w", store.ErrDenied)
 		}
@@ -93,6 +96,7 @@ func (s *Store) RequestRulesFor(ctx context.Context, user string, now time.Time)
 	return all(s.reader(ctx), requestRuleInto, `SELECT `+requestRuleColumns+` FROM request_rules r
 		WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = ? AND u.status = 'active')
 		AND (r.askers = '' OR EXISTS (SELECT 1 FROM members m WHERE m.group_id = r.askers AND m.user_id = ? AND `+inForce+`))
+		AND EXISTS (SELECT 1 FROM user_groups g WHERE g.id = r.group_id AND g.source = '')
 		ORDER BY r.created_at, r.id`, user, user, now)
 }
 

@@ -609,6 +609,25 @@ var requestCases = []testCase{
 			}
 		}
 	}},
+	{"nobody is let into a group whose members a provider keeps", func(w *world) {
+		a := w.asking()
+		okta := w.provider("okta")
+		r := w.newRequestRule(a)
+		r.Group = w.keptGroup(okta, "kept").ID
+		_, err := w.s.CreateRequestRule(w.ctx, r, w.quiet())
+		w.want(store.ErrDenied, err)
+		waits := w.asked(a)
+		keep := func(source string) {
+			must[store.Group](w)(w.s.UpdateGroup(w.ctx, a.oncall.ID, store.GroupChange{Source: &source, External: ptr("SRE")}, w.quiet()))
+		}
+		keep(okta.ID)
+		w.want(store.ErrDenied, w.answer(yes(a, waits)))
+		w.equal(len(must[[]store.RequestRule](w)(w.s.RequestRulesFor(w.ctx, a.bob.ID, w.now))), 0)
+		must[store.AccessRequest](w)(w.s.CancelRequest(w.ctx, waits.ID, a.bob.ID, w.quiet()))
+		_, err = w.s.CreateRequest(w.ctx, newRequest(a), w.quiet())
+		w.want(store.ErrDenied, err)
+		w.outside(a)
+	}},
 	{"a repeated request under its key is the first one", func(w *world) {
 		a := w.asking()
 		m := w.quiet()
