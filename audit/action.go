@@ -31,6 +31,14 @@ const (
 	ProviderDelete  = "provider.delete"
 	GroupUpdate     = "group.update" // who keeps its members
 
+	// Users and groups that an identity provider keeps.
+	ScimClientCreate = "scim-client.create"
+	ScimClientUpdate = "scim-client.update"
+	ScimClientRotate = "scim-client.rotate" // it has a new token
+	ScimClientResume = "scim-client.resume" // an administrator released the brake
+	ScimClientDelete = "scim-client.delete"
+	ScimBrake        = "scim.brake" // an alarm: too many people would have lost access at once
+
 	// Team and directory.
 	TeamCreate    = "team.create"
 	KeyCreate     = "key.create"

@@ -111,6 +111,7 @@ type Store interface {
 	Life
 	BreakGlasses
 	Requests
+	Provisioning
 	AuditLog
 	Watcher
 

@@ -40,6 +40,8 @@ const (
 	RequestRule      = "rqr_"
 	AccessRequest    = "rqs_"
 	Preauthorization = "rqa_"
+
+	ScimClient = "scm_" // what keeps users and groups by SCIM
 )
 
 // randomLen is the number of base32 characters behind the prefix: 100 bits,

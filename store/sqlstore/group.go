@@ -27,21 +27,26 @@ const projectsOfGroup = `SELECT project_id FROM grants WHERE group_id = ?`
 // CreateGroup implements store.Directory.
 func (s *Store) CreateGroup(ctx context.Context, g store.Group, m store.Meta) (store.Group, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Group, error) {
-		var err error
-		if err := t.freeOfShared(g.Name); err != nil {
-			return g, err
-		}
 		if err := t.knownSource(g.Source); err != nil {
 			return g, err
 		}
-		if g.GID, err = t.unixID(); err != nil {
-			return g, err
-		}
-		g.CreatedAt = created(g.CreatedAt, t)
-		_, err = t.exec(`INSERT INTO user_groups (id, name, gid, created_at, source, external) VALUES (?, ?, ?, ?, ?, ?)`,
-			g.ID, g.Name, g.GID, g.CreatedAt, g.Source, g.External)
-		return g, err
+		return t.insertGroup(g)
 	})
+}
+
+// insertGroup is for who has seen to its source.
+func (t *tx) insertGroup(g store.Group) (store.Group, error) {
+	err := t.freeOfShared(g.Name)
+	if err != nil {
+		return g, err
+	}
+	if g.GID, err = t.unixID(); err != nil {
+		return g, err
+	}
+	g.CreatedAt = created(g.CreatedAt, t)
+	_, err = t.exec(`INSERT INTO user_groups (id, name, gid, created_at, source, external) VALUES (?, ?, ?, ?, ?, ?)`,
+		g.ID, g.Name, g.GID, g.CreatedAt, g.Source, g.External)
+	return g, err
 }
 
 // Group implements store.Directory.
@@ -69,35 +74,40 @@ func (s *Store) Groups(ctx context.Context, p store.Page) ([]store.Group, string
 
 // DeleteGroup implements store.Directory.
 func (s *Store) DeleteGroup(ctx context.Context, id string, m store.Meta) error {
-	return s.doDirectory(ctx, m, func(t *tx) error {
-		if err := t.lockGroup(id); err != nil {
-			return err
-		}
-		if err := t.unbroken(`b.group_id = ?`, id); err != nil {
-			return err
-		}
-		if err := t.mark(projectsOfGroup, id); err != nil {
-			return err
-		}
-		if err := t.leave(leaveByGroup, id); err != nil {
-			return err
-		}
-		if err := t.dropRules(`r.group_id = ? OR r.askers = ? OR r.approvers = ?`, id, id, id); err != nil {
-			return err
-		}
-		if _, err := t.exec(`DELETE FROM grants WHERE group_id = ?`, id); err != nil {
-			return err
-		}
-		users, err := texts(t, `DELETE FROM members WHERE group_id = ? RETURNING user_id`, id)
-		if err != nil {
-			return err
-		}
-		for _, u := range users {
-			t.touch(store.UserTopic(u))
-		}
-		_, err = t.exec(`DELETE FROM user_groups WHERE id = ?`, id)
+	return s.doDirectory(ctx, m, func(t *tx) error { return t.deleteGroup(id) })
+}
+
+func (t *tx) deleteGroup(id string) error {
+	if err := t.lockGroup(id); err != nil {
 		return err
-	})
+	}
+	if err := t.unbroken(`b.group_id = ?`, id); err != nil {
+		return err
+	}
+	if err := t.mark(projectsOfGroup, id); err != nil {
+		return err
+	}
+	if err := t.leave(leaveByGroup, id); err != nil {
+		return err
+	}
+	if err := t.dropRules(`r.group_id = ? OR r.askers = ? OR r.approvers = ?`, id, id, id); err != nil {
+		return err
+	}
+	if _, err := t.exec(`DELETE FROM scim_groups WHERE group_id = ?`, id); err != nil {
+		return err
+	}
+	if _, err := t.exec(`DELETE FROM grants WHERE group_id = ?`, id); err != nil {
+		return err
+	}
+	users, err := texts(t, `DELETE FROM members WHERE group_id = ? RETURNING user_id`, id)
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		t.touch(store.UserTopic(u))
+	}
+	_, err = t.exec(`DELETE FROM user_groups WHERE id = ?`, id)
+	return err
 }
 
 func (t *tx) lockGroup(id string) error {

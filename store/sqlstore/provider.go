@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -100,11 +102,11 @@ func (s *Store) UpdateProvider(ctx context.Context, id string, c store.ProviderC
 func (s *Store) DeleteProvider(ctx context.Context, id string, m store.Meta) error {
 	return s.doDirectory(ctx, m, func(t *tx) error {
 		kept := false
-		if err := one(t, []any{&kept}, `SELECT EXISTS (SELECT 1 FROM user_groups WHERE source = ?)`, id); err != nil {
+		if err := one(t, []any{&kept}, `SELECT EXISTS (SELECT 1 FROM user_groups WHERE source = ?) OR EXISTS (SELECT 1 FROM scim_clients WHERE provider = ?)`, id, id); err != nil {
 			return err
 		}
 		if kept {
-			return fmt.Errorf("it keeps groups: %w", store.ErrInUse)
+			return fmt.Errorf("it keeps groups, or the users of a SCIM client sign in there: %w", store.ErrInUse)
 		}
 		if _, err := t.exec(`DELETE FROM federations WHERE provider_id = ?`, id); err != nil {
 			return err
@@ -131,6 +133,9 @@ func (s *Store) UpdateGroup(ctx context.Context, id string, c store.GroupChange,
 		var g store.Group
 		if err := one(t, groupInto(&g), `SELECT `+groupColumns+` FROM user_groups g WHERE g.id = ? /*lock*/`, id); err != nil {
 			return g, fmt.Errorf("group: %w", err)
+		}
+		if strings.HasPrefix(g.Source, ident.ScimClient) {
+			return g, fmt.Errorf("a client keeps the group by SCIM: %w", store.ErrDenied)
 		}
 		before := g
 		set(&g.Source, c.Source)

@@ -232,7 +232,7 @@ func (s *Store) Touch(ctx context.Context, r store.Redemption, v store.Touch, m 
 			if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID); err != nil {
 				return v, err
 			}
-			return v, kept{store.ErrDenied}
+			return v, kept{error: store.ErrDenied}
 		}
 		if err != nil {
 			return v, err
@@ -267,14 +267,14 @@ func (t *tx) judgeCode(c code, r store.Redemption) error {
 		if err := t.revokeSession(c.session); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		return kept{store.ErrUsed}
+		return kept{error: store.ErrUsed}
 	case c.phase != phaseApproved || !t.now.Before(c.expires):
 		return store.ErrUsed
 	case c.request.RedirectURI != r.RedirectURI || c.request.Challenge != r.Challenge || c.request.Thumbprint != r.Thumbprint || c.request.Project != r.Project:
 		if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID); err != nil {
 			return err
 		}
-		return kept{store.ErrDenied}
+		return kept{error: store.ErrDenied}
 	}
 	return nil
 }

@@ -177,7 +177,7 @@ func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint str
 	case c.err == nil:
 		b.add(w, t)
 	case errors.As(c.err, &keep):
-		c.err, t.audit = keep.error, nil
+		c.err, t.audit = keep.error, keep.audit
 		b.add(w, t)
 	case b.quick:
 		return c.err
@@ -204,7 +204,8 @@ func (w *writer) runOne(ctx context.Context, c *command, b *batch, savepoint str
 // sentinel reports whether err is an answer rather than a fault.
 func sentinel(err error) bool {
 	for _, s := range []error{store.ErrNotFound, store.ErrExists, store.ErrDenied, store.ErrUsed, store.ErrReplayed,
-		store.ErrInUse, store.ErrLastAdmin, store.ErrMismatch, store.ErrTooMany, store.ErrSamePerson} {
+		store.ErrInUse, store.ErrLastAdmin, store.ErrMismatch, store.ErrTooMany, store.ErrSamePerson,
+		store.ErrChanged, store.ErrBraked} {
 		if errors.Is(err, s) {
 			return true
 		}

@@ -33,8 +33,12 @@ type command struct {
 	done      chan error
 }
 
-// kept marks the error of a command whose changes stay, without its audit rows.
-type kept struct{ error }
+// kept marks the error of a command whose changes stay, with these audit rows in place
+// of its own.
+type kept struct {
+	error
+	audit [][]byte
+}
 
 func (k kept) Unwrap() error { return k.error }
 

@@ -54,6 +54,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Touch", touchCases},
 		{"Providers", providerCases},
 		{"Federations", federationCases},
+		{"Provisioning", provisioningCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
 		{"Recordings", recordingCases},
