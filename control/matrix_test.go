@@ -60,9 +60,12 @@ type ids map[string]string
 var braces = regexp.MustCompile(`\{([a-z]+)\}`)
 
 // fill puts ids into a path.
-func (i ids) fill(t testing.TB, r route) string {
+func (i ids) fill(t testing.TB, r route) string { return i.within(t, r, r.Path) }
+
+// within puts them into a text about a route.
+func (i ids) within(t testing.TB, r route, text string) string {
 	t.Helper()
-	return braces.ReplaceAllStringFunc(r.Path, func(m string) string {
+	return braces.ReplaceAllStringFunc(text, func(m string) string {
 		name := strings.Trim(m, "{}")
 		switch { // the path says which kind it is
 		case name == "session" && strings.HasPrefix(r.Path, "/v1/sessions/"):
@@ -85,7 +88,7 @@ func (i ids) blank(text string) string {
 			text = strings.ReplaceAll(text, id, "ID")
 		}
 	}
-	return regexp.MustCompile(`"id":"[^"]*",?`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`"(id|at)":"[^"]*",?`).ReplaceAllString(text, "")
 }
 
 // matrix is a team with two of everything: alice's and project web's, bob's and project db's.
@@ -123,8 +126,8 @@ func newMatrix(t testing.TB) *matrix {
 	m.b["gateway"] = m.otherGateway.id
 	for i, set := range []ids{m.a, m.b} {
 		who := []*device{m.alice, m.bob}[i]
-		project, group := []string{"web", "db"}[i], []string{"oncall", "nightly"}[i]
-		set["rule"] = send("POST", "/v1/projects/"+project+"/request-rules", api.NewRequestRule{Group: group, Approvers: "leads", Seconds: 3600})
+		project, group, askers := []string{"web", "db"}[i], []string{"oncall", "nightly"}[i], []string{"ops", "dba"}[i]
+		set["rule"] = send("POST", "/v1/projects/"+project+"/request-rules", api.NewRequestRule{Group: group, Askers: askers, Approvers: "leads", Seconds: 3600})
 		set["request"] = must[api.AccessRequest](t, who, "POST", "/v1/requests", api.NewAccessRequest{Target: project, Seconds: 600, Reason: "x"}).ID
 		set["preauthorization"] = send("POST", "/v1/preauthorizations", api.NewPreauthorization{Rule: set["rule"], User: set["user"], Seconds: 600, Until: m.now().Add(24 * time.Hour)})
 		set["entitlement"] = send("POST", "/v1/entitlements", map[string]any{"name": "list-" + project, "commands": []map[string]any{{"kind": "executable", "path": "/bin/ls"}}})
@@ -277,6 +280,74 @@ func TestEveryRouteForEveryRoleAndEverybodysIDs(t *testing.T) {
 			m.expect(m.call(m.alice, r, m.a), row.own, r, "alice", "her own")
 		case r.Access == Gateway:
 			m.expect(m.call(m.gateway.device, r, m.a), row.own, r, "gw-1", "its session")
+		}
+	}
+}
+
+// mentions are the routes of people that name something in their query or body, which the
+// pattern of a path does not tell: with what they are tried, and what is answered for
+// another's. That answer is the one for what there is not.
+var mentions = []struct {
+	method, path, query, body string
+	other                     int
+}{
+	{"GET", "/v1/why", "?server={server}", "", yes},
+	{"GET", "/v1/why", "?server=web-1&user={user}", "", 403},
+	{"GET", "/v1/recordings", "?user={user}", "", 403},
+	{"POST", "/v1/connect", "", `{"server":"{server}","public_key":"{key}"}`, 404},
+	{"POST", "/v1/requests", "", `{"target":"{server}","seconds":600,"reason":"x"}`, 404},
+	{"POST", "/v1/requests", "", `{"target":"{project}","seconds":600,"reason":"x"}`, 404},
+	{"POST", "/v1/preauthorizations", "", `{"rule":"{rule}","user":"{user}","seconds":600,"until":"{until}"}`, 404},
+}
+
+// What is not in a path: lists hold nothing of another person's and project's, and who names
+// it in a query or a body hears what he hears of nothing.
+func TestNothingOfAnotherIsInListsOrTold(t *testing.T) {
+	t.Parallel()
+	m := newMatrix(t)
+	for _, set := range []ids{m.a, m.b, m.nothing} {
+		set["key"] = strings.TrimSpace(newFresh(t).line())
+		set["until"] = m.now().Add(time.Hour).Format(time.RFC3339)
+	}
+	sees := func(who *device, name string, r route, not ids) {
+		got := m.call(who, r, nil)
+		if got.StatusCode/100 != 2 && got.StatusCode != 304 {
+			t.Errorf("%s by %s: %d %s", r, name, got.StatusCode, got.body)
+		}
+		for kind, id := range not {
+			if kind != "gateway" && kind != "ca" && kind != "segment" && strings.Contains(got.body, id) {
+				t.Errorf("%s tells %s the %s of another: %s", r, name, kind, got.body)
+			}
+		}
+	}
+	lists := 0
+	for _, r := range m.servers[0].routes {
+		if r.Method != "GET" || strings.Contains(r.Path, "{") || r.Path == "/v1/why" {
+			continue
+		}
+		switch r.Access {
+		case User:
+			lists++
+			sees(m.alice, "alice", r, m.b)
+			sees(m.bob, "bob", r, m.a)
+		case Agent:
+			sees(m.server.device, "web-1's agent", r, m.b)
+			sees(m.otherServer.device, "db-1's agent", r, m.a)
+		}
+	}
+	if lists < 8 {
+		t.Errorf("%d lists were looked at", lists)
+	}
+	for _, c := range mentions {
+		r := route{Method: c.method, Path: c.path}
+		ask := func(with ids) reply {
+			m.wait(2 * time.Second)
+			return m.send(0, m.alice.request(0, c.method, c.path+with.within(t, r, c.query), with.within(t, r, c.body)))
+		}
+		other, none := ask(m.b), ask(m.nothing)
+		m.expect(other, c.other, r, "alice", "bob's")
+		if a, b := m.b.blank(other.body), m.nothing.blank(none.body); other.StatusCode != none.StatusCode || a != b {
+			t.Errorf("%s tells alice what is bob's: %s, of nothing: %s", r, a, b)
 		}
 	}
 }

@@ -84,6 +84,9 @@ func projectFact(p store.Project) api.WhyFact {
 	if p.Accounts == store.AccountsOnDemand || p.Accounts == store.AccountsExisting {
 		text += ", accounts " + p.Accounts
 	}
+	if p.ReauthSeconds > 0 {
+		text += ", people show who they are each " + lookup.Span(time.Duration(p.ReauthSeconds)*time.Second)
+	}
 	return api.WhyFact{Kind: string(policy.FactProject), ID: p.ID, Name: p.Name, Holds: true, Text: text}
 }
 
