@@ -94,9 +94,10 @@ type Providers interface {
 	Provider(ctx context.Context, id string) (Provider, error)
 	ProviderByName(ctx context.Context, name string) (Provider, error)
 	Providers(ctx context.Context, p Page) ([]Provider, string, error)
+	// UpdateProvider: disabling one ends its browser sessions. Sessions of devices stay.
 	UpdateProvider(ctx context.Context, id string, c ProviderChange, m Meta) (Provider, error)
-	// DeleteProvider removes one, and the runs that began; its users stay, and cannot
-	// sign in. ErrInUse while it keeps the members of a group.
+	// DeleteProvider removes one, with the runs that began and its browser sessions; its
+	// users stay, and cannot sign in. ErrInUse while it keeps the members of a group.
 	DeleteProvider(ctx context.Context, id string, m Meta) error
 	// UpdateGroup: a group that a provider keeps loses at once the members who are not
 	// of its issuer; who is stays until his next sign-in there says otherwise. A group

@@ -31,8 +31,8 @@ func Callback(publicURL, name string) string { return publicURL + api.CallbackPa
 
 // Providers are those at which a person may sign in now, by title.
 func (s *Service) Providers(ctx context.Context) ([]store.Provider, error) {
-	// A page with more buttons than these helps nobody.
-	all, _, err := s.Store.Providers(ctx, store.Page{Limit: 20})
+	// A page with that many buttons helps nobody.
+	all, _, err := s.Store.Providers(ctx, store.Page{Limit: 100})
 	active := make([]store.Provider, 0, len(all))
 	for _, p := range all {
 		if p.State == store.Active {

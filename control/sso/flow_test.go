@@ -375,6 +375,24 @@ func TestWhatAProviderAnswersIsBounded(t *testing.T) {
 	}
 }
 
+func TestAnAnswerAtTheBoundIsReadAndALongerOneIsAnError(t *testing.T) {
+	s := newScene(t)
+	for size, ok := range map[int]bool{maxAnswer: true, maxAnswer + 1: false} {
+		for _, told := range []bool{true, false} { // by its Content-Length
+			s.provider.Serve("/x", func(w http.ResponseWriter, _ *http.Request) {
+				if !told {
+					w.(http.Flusher).Flush()
+				}
+				w.Write(make([]byte, size))
+			})
+			raw, _, err := s.issuers.get(t.Context(), s.provider.URL()+"/x", "")
+			if (err == nil) != ok || err == nil && len(raw) != size || err != nil && !errors.Is(err, errLarge) {
+				t.Errorf("%d bytes, told %v: %d, %v", size, told, len(raw), err)
+			}
+		}
+	}
+}
+
 func TestRedirectsOfAProvider(t *testing.T) {
 	s := newScene(t)
 	moved := func(to string) http.HandlerFunc {

@@ -93,8 +93,18 @@ func (s *Store) UpdateProvider(ctx context.Context, id string, c store.ProviderC
 		_, err := t.exec(`UPDATE providers SET title = ?, client_id = ?, secret = ?, scopes = ?, login_claim = ?, login_rule = ?, domains = ?,
 			groups_claim = ?, required = ?, makes_users = ?, state = ? WHERE id = ?`,
 			p.Title, p.ClientID, p.Secret, p.Scopes, p.LoginClaim, p.LoginRule, p.Domains, p.GroupsClaim, p.Require, p.Create, p.State, id)
-		return p, err
+		if err != nil || p.State == store.Active {
+			return p, err
+		}
+		return p, t.closePages(id)
 	})
+}
+
+// closePages ends what a provider's word opened in browsers: they could confirm more
+// devices for an hour.
+func (t *tx) closePages(provider string) error {
+	_, err := t.exec(`DELETE FROM browser_sessions WHERE provider = ?`, provider)
+	return err
 }
 
 // DeleteProvider implements store.Providers. It is a directory command so that no
@@ -109,6 +119,9 @@ func (s *Store) DeleteProvider(ctx context.Context, id string, m store.Meta) err
 			return fmt.Errorf("it keeps groups, or the users of a SCIM client sign in there: %w", store.ErrInUse)
 		}
 		if _, err := t.exec(`DELETE FROM federations WHERE provider_id = ?`, id); err != nil {
+			return err
+		}
+		if err := t.closePages(id); err != nil {
 			return err
 		}
 		return t.must(store.ErrNotFound, `DELETE FROM providers WHERE id = ?`, id)

@@ -178,6 +178,32 @@ var providerCases = []testCase{
 }
 
 var federationCases = []testCase{
+	{"a provider that is disabled or deleted leaves no browser signed in", func(w *world) {
+		for _, end := range []func(p store.Provider){
+			func(p store.Provider) {
+				must[store.Provider](w)(w.s.UpdateProvider(w.ctx, p.ID, store.ProviderChange{State: ptr(store.Disabled)}, w.quiet()))
+			},
+			func(p store.Provider) { w.ok(w.s.DeleteProvider(w.ctx, p.ID, w.quiet())) },
+		} {
+			name := fmt.Sprint("p", w.number())
+			p, login := w.provider(name), sum("page of "+name)
+			v, other := w.run(p, "s1", name), w.user("local-"+name)
+			w.page(other, login)
+			u := w.finish(v)
+			must[store.Provider](w)(w.s.UpdateProvider(w.ctx, p.ID, store.ProviderChange{Title: ptr("Other")}, w.quiet()))
+			_, _, err := w.s.BrowserSession(w.ctx, v.Session.TokenHash, w.now)
+			w.ok(err)
+			r := w.request("key " + name)
+			end(p)
+			_, _, err = w.s.BrowserSession(w.ctx, v.Session.TokenHash, w.now)
+			w.want(store.ErrNotFound, err)
+			_, err = w.s.ApproveAuthRequest(w.ctx, store.Approval{Request: r.ID, BrowserHash: r.BrowserHash, User: u.ID, LoginHash: v.Session.TokenHash,
+				CodeHash: sum("code " + name), CodeExpires: w.now.Add(time.Minute)}, w.quiet())
+			w.want(store.ErrDenied, err)
+			_, _, err = w.s.BrowserSession(w.ctx, login, w.now)
+			w.ok(err)
+		}
+	}},
 	{"a run begins for an active provider and an open request of this browser alone", func(w *world) {
 		p, r := w.provider("okta"), w.request("key")
 		f := store.Federation{Provider: p.ID, Request: r.ID, BrowserHash: r.BrowserHash, Reauth: true, ExpiresAt: w.now.Add(time.Minute), CreatedAt: w.now}
