@@ -131,7 +131,13 @@ const (
 	TeamUpdate    = "team.update"
 	SessionReuse  = "session.reuse"  // a token was shown that had been replaced long ago: the session is ended
 	SessionCopied = "session.copied" // a token was shown by who has not its device's key
-	Touch         = "signin.touch"   // a person showed once more who he is, for one project
+	FactorUse     = "signin.factor"  // a second factor was shown
+	RecoveryUse   = "signin.recovery"
+	FactorAdd     = "factor.add"
+	FactorRemove  = "factor.remove"
+	FactorReset   = "factor.reset"          // by an administrator
+	RecoveryCodes = "factor.recovery-codes" // new ones were made
+	Touch         = "signin.touch"          // a person showed once more who he is, for one project
 
 	// The control plane itself.
 	InstanceStart = "instance.start"

@@ -48,6 +48,7 @@ func pageRoutes(t *table) {
 	add("POST", "/confirm", "Takes yes or no", p.form(p.decide))
 	add("POST", "/signout", "Signs the person out of this browser", p.form(p.signOut))
 	p.federationRoutes(add)
+	factorRoutes(t, p)
 	t.mux.HandleFunc("/", p.nothing)
 }
 
@@ -147,7 +148,7 @@ func (p *pages) signIn(w http.ResponseWriter, r *http.Request) error {
 
 // askPassword shows the form, after a failed try with what went wrong.
 func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name string, problem *api.Error) error {
-	req, err := p.signin.Show(r.Context(), id, p.browser(r))
+	req, err := p.about(r, id)
 	if err != nil {
 		return err
 	}
@@ -168,10 +169,10 @@ func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name str
 func (p *pages) password(w http.ResponseWriter, r *http.Request) error {
 	id, name := r.PostForm.Get("request"), r.PostForm.Get("name")
 	b := p.browser(r)
-	if _, err := p.signin.Show(r.Context(), id, b); err != nil {
+	if _, err := p.about(r, id); err != nil {
 		return err // no request of this browser: not one password is looked at
 	}
-	login, err := p.check(r, name, b)
+	login, needs, err := p.check(r, name, b)
 	var told *api.Error
 	switch {
 	case errors.As(err, &told):
@@ -184,21 +185,21 @@ func (p *pages) password(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
-	return p.to(w, r, "/confirm", id)
+	return p.to(w, r, after(id, needs), id)
 }
 
 // check checks a password within the limit of its source.
-func (p *pages) check(r *http.Request, name string, b signin.Browser) (login string, err error) {
+func (p *pages) check(r *http.Request, name string, b signin.Browser) (login, needs string, err error) {
 	now, source := p.server.options.Now(), sourceKey(b.Source)
 	wrong := p.server.limits.passwords
 	if wrong.empty(source, now) {
-		return "", tooMany("too many wrong passwords from your address")
+		return "", "", tooMany("too many wrong passwords from your address")
 	}
-	login, err = p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b)
+	login, needs, err = p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b)
 	if api.KindOf(err) == api.SignIn {
 		wrong.take(source, now)
 	}
-	return login, err
+	return login, needs, err
 }
 
 // confirm shows what is about to happen.

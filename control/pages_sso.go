@@ -67,6 +67,9 @@ func (p *pages) otherWays(w http.ResponseWriter, r *http.Request, id string, err
 
 // providers are the buttons of the sign-in page.
 func (p *pages) providers(r *http.Request, id string) ([]web.Provider, error) {
+	if id == ownAccount { // who signs in at a provider has his factors there
+		return nil, nil
+	}
 	active, err := p.signin.Providers(r.Context())
 	if err != nil {
 		return nil, err

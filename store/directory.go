@@ -16,6 +16,9 @@ const (
 	Revoked  = "revoked"
 )
 
+// LocalIssuer is the issuer of users whose password the control plane keeps.
+const LocalIssuer = "local"
+
 // FirstID is the first uid and gid that is given out. Users and groups share
 // one counter, which only rises: an id is never given twice, so files of a
 // removed user can never fall to a new one. They begin above UID_MAX of

@@ -52,7 +52,9 @@ type BrowserSession struct {
 	// Provider is the id of the one that said so; empty for a password of ours.
 	Provider string
 	// AMR is how the person showed it who he is (RFC 8176); empty if it does not tell.
-	AMR []string
+	AMR       []string
+	Needs     string // NeedsNothing, …: a half session is good for that alone
+	Challenge string // what it has to answer next
 }
 
 // Approval is a person's yes to a request.
@@ -133,7 +135,7 @@ type SignIn interface {
 	AuthRequest(ctx context.Context, id string) (AuthRequest, error)
 	// ApproveAuthRequest binds the request to the user and its one code, once.
 	// ErrUsed if it was approved, refused or is over; ErrDenied if the user is
-	// not active, BrowserHash differs, or the user's browser session has ended: a
+	// not active, BrowserHash differs, or the user's browser session has ended or is half: a
 	// yes that began before a new password does not count after it. A request with a
 	// Project needs a browser session that is younger than itself.
 	ApproveAuthRequest(ctx context.Context, a Approval, m Meta) (AuthRequest, error)
@@ -152,8 +154,10 @@ type SignIn interface {
 
 	// CreateBrowserSession is for who has shown the password whose hash is given
 	// (that of Credential). ErrDenied if the user is not active or has another
-	// password by now.
-	CreateBrowserSession(ctx context.Context, b BrowserSession, passwordHash string, m Meta) error
+	// password by now. It returns the session with what it needs: a factor if the user
+	// has one, or the enrolment of one if the team demands it.
+	CreateBrowserSession(ctx context.Context, b BrowserSession, passwordHash string, m Meta) (BrowserSession, error)
+	// BrowserSession finds one that is not over, half or whole.
 	BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (BrowserSession, User, error)
 	DeleteBrowserSession(ctx context.Context, tokenHash []byte, m Meta) error
 

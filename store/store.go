@@ -105,6 +105,7 @@ type Store interface {
 	Enrolments
 	SignIn
 	Providers
+	Factors
 	Issuance
 	Recordings
 	Trust

@@ -18,7 +18,7 @@ import (
 )
 
 // LocalIssuer marks the accounts whose password the control plane keeps.
-const LocalIssuer = "local"
+const LocalIssuer = store.LocalIssuer
 
 // CreateUser makes a local account. Without a password one is made and told in
 // the answer, this once.

@@ -17,9 +17,10 @@ import (
 )
 
 // Password checks a person's name and password and signs him in at this
-// browser. It returns the browser's new login secret. An unknown name, a wrong
+// browser. It returns the browser's new login secret, and what is needed besides before
+// that is good for anything: store.NeedsNothing, or a factor. An unknown name, a wrong
 // password and an account without one get one answer, after the same work.
-func (s *Service) Password(ctx context.Context, name, secret string, b Browser) (login string, err error) {
+func (s *Service) Password(ctx context.Context, name, secret string, b Browser) (login, needs string, err error) {
 	now := s.now()
 	name = strings.TrimSpace(name)
 	if len(name) > maxName {
@@ -27,24 +28,24 @@ func (s *Service) Password(ctx context.Context, name, secret string, b Browser) 
 	}
 	tries := tryKey(name, b.Source)
 	if err := s.countTry(ctx, tries, name, b, now); err != nil {
-		return "", err
+		return "", "", err
 	}
 	user, hash, err := s.Store.Credential(ctx, name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return "", err
+		return "", "", err
 	}
 	ok, err := s.Passwords.Verify(ctx, hash, secret)
 	switch {
 	case errors.Is(err, password.ErrBusy):
-		return "", api.Errorf(api.Limited, "many people sign in right now").WithHint("try again in a moment").WithRetry(2 * time.Second)
+		return "", "", api.Errorf(api.Limited, "many people sign in right now").WithHint("try again in a moment").WithRetry(2 * time.Second)
 	case err != nil:
-		return "", err
+		return "", "", err
 	case !ok:
 		s.record(ctx, s.event(now, audit.SignInFailed, audit.Denied, "wrong name or password", user, b, map[string]string{"name": ident.Text(name)}))
-		return "", api.Errorf(api.SignIn, "the name or the password is wrong")
+		return "", "", api.Errorf(api.SignIn, "the name or the password is wrong")
 	case user.Status != store.Active:
 		s.record(ctx, s.event(now, audit.SignInFailed, audit.Denied, "account is "+user.Status, user, b, nil))
-		return "", api.Errorf(api.Denied, "this account is %s", user.Status).WithHint("ask your administrator")
+		return "", "", api.Errorf(api.Denied, "this account is %s", user.Status).WithHint("ask your administrator")
 	}
 	login = NewSecret()
 	session := store.BrowserSession{
@@ -52,14 +53,14 @@ func (s *Service) Password(ctx context.Context, name, secret string, b Browser) 
 		AuthenticatedAt: now, ExpiresAt: now.Add(BrowserLife),
 	}
 	e := s.event(now, audit.SignInPassword, audit.Allowed, "", user, b, nil)
-	err = s.Store.CreateBrowserSession(ctx, session, hash, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+	session, err = s.Store.CreateBrowserSession(ctx, session, hash, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
 	if errors.Is(err, store.ErrDenied) {
-		return "", api.Errorf(api.SignIn, "this account was changed just now").WithHint("sign in again").WithCause(err)
+		return "", "", api.Errorf(api.SignIn, "this account was changed just now").WithHint("sign in again").WithCause(err)
 	}
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return login, s.Store.ForgiveAttempts(ctx, tries)
+	return login, session.Needs, s.Store.ForgiveAttempts(ctx, tries)
 }
 
 // countTry counts before the password is looked at, so that any number of
@@ -82,20 +83,11 @@ func tryKey(name, source string) string {
 	return "signin/" + hex.EncodeToString(hashOf(strings.ToLower(name) + "\x00" + source)[:16])
 }
 
-// Person returns who is signed in at this browser; ok is false for nobody.
+// Person returns who is signed in at this browser; ok is false for nobody, and for who
+// has yet to show a second factor.
 func (s *Service) Person(ctx context.Context, b Browser) (user store.User, since time.Time, ok bool, err error) {
-	if len(b.Login) != SecretLen {
-		return user, since, false, nil
-	}
-	session, user, err := s.Store.BrowserSession(ctx, hashOf(b.Login), s.now())
-	switch {
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrDenied):
-		return store.User{}, since, false, nil
-	case err != nil:
-		return store.User{}, since, false, err
-	}
-	live := user.Status == store.Active && s.now().Before(session.ExpiresAt)
-	return user, session.AuthenticatedAt, live, nil
+	at, ok, err := s.Sitting(ctx, b)
+	return at.User, at.Since, ok && at.Needs == store.NeedsNothing, err
 }
 
 // Forget signs the person out of this browser.

@@ -69,7 +69,15 @@ func (s *Service) settings(v store.TeamSettings) *api.TeamSettings {
 	if v.SessionSeconds == 0 {
 		v.SessionSeconds = int(s.SessionLife / time.Second)
 	}
-	return &api.TeamSettings{SessionSeconds: v.SessionSeconds, IdleSeconds: v.IdleSeconds}
+	return &api.TeamSettings{SessionSeconds: v.SessionSeconds, IdleSeconds: v.IdleSeconds, SecondFactor: factorWord(v.SecondFactor)}
+}
+
+// factorWord is how the wire calls who must have a second factor.
+func factorWord(who string) string {
+	if who == store.FactorNobody {
+		return api.FactorNobody
+	}
+	return who
 }
 
 // UpdateSettings changes what the patch names.
@@ -91,10 +99,20 @@ func (s *Service) UpdateSettings(ctx context.Context, by caller.Caller, in api.T
 		}
 		e.Detail[c.name] = strconv.Itoa(*c.value)
 	}
+	if w := in.SecondFactor; w != nil {
+		e.Detail["second_factor"] = *w
+		switch *w {
+		case api.FactorNobody:
+			in.SecondFactor = new(string)
+		case store.FactorAdmins, store.FactorAll:
+		default:
+			return nil, api.Errorf(api.Invalid, "second_factor is %s, %s or %s", api.FactorNobody, store.FactorAdmins, store.FactorAll)
+		}
+	}
 	if len(e.Detail) == 0 {
 		return nil, api.Errorf(api.Invalid, "nothing to change")
 	}
-	v, err := s.Store.UpdateTeam(ctx, store.TeamChange{SessionSeconds: in.SessionSeconds, IdleSeconds: in.IdleSeconds}, by.MetaFor(e.Time, "team", audit.Encode(e)))
+	v, err := s.Store.UpdateTeam(ctx, store.TeamChange{SessionSeconds: in.SessionSeconds, IdleSeconds: in.IdleSeconds, SecondFactor: in.SecondFactor}, by.MetaFor(e.Time, "team", audit.Encode(e)))
 	if repeated(err) == nil && err != nil {
 		return s.Settings(ctx)
 	}

@@ -6,7 +6,7 @@
 // (RFC 9449 section 10) and the issuer in the answer (RFC 9207):
 //
 //	Begin     the browser comes from the device with a request
-//	Password  a person shows who he is, or
+//	Password  a person shows who he is, and with ShowCode or ShowPasskey his second factor, or
 //	Federate  is sent to an identity provider that says so, and
 //	Federated comes back from it
 //	Decide    he compares the code with his terminal, and says yes or no
@@ -26,6 +26,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
@@ -72,7 +74,8 @@ type Options struct {
 	PublicURL string
 	// SessionLife is SessionLife if it is zero.
 	SessionLife time.Duration
-	// Issuers speaks to identity providers, and Keeper opens the secrets that they gave us.
+	// Issuers speaks to identity providers, and Keeper opens the secrets that
+	// they gave us, and seals those of second factors.
 	Issuers *sso.Issuers
 	Keeper  *secrets.Keeper
 	Logger  *slog.Logger
@@ -82,7 +85,8 @@ type Options struct {
 // Service signs people in. Make it with New.
 type Service struct {
 	Options
-	ration *caller.Ration
+	ration   *caller.Ration
+	passkeys *webauthn.WebAuthn // nil where there can be none
 }
 
 // New makes a Service.
@@ -99,7 +103,7 @@ func New(o Options) *Service {
 	if o.Issuers == nil {
 		o.Issuers = sso.New(sso.Options{Now: o.Now})
 	}
-	return &Service{Options: o, ration: caller.NewRation(auditBurst, auditEvery)}
+	return &Service{Options: o, ration: caller.NewRation(auditBurst, auditEvery), passkeys: relyingParty(o.PublicURL)}
 }
 
 func (s *Service) now() time.Time { return s.Now().UTC() }

@@ -2,7 +2,8 @@
 // style sheet. A view model goes in, HTML comes out; it knows no request, no
 // store and no session.
 //
-// Pages hold no script and no inline style, so that the content security
+// But for the two pages that speak to a passkey, which name one script file, pages hold no
+// script, and none holds inline style, so that the content security
 // policy can forbid both, and text of strangers (names of users, devices) that
 // slipped through the escaping of html/template would still be inert.
 package web
@@ -16,6 +17,7 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
+	"strings"
 )
 
 //go:embed templates static
@@ -48,6 +50,55 @@ type Confirm struct {
 	Source        string // address of the browser
 	Code          string // the terminal shows the same
 	Project       string // what he has to show again who he is for; empty for a sign-in
+}
+
+// Factor asks for a second factor.
+type Factor struct {
+	Team, Request string
+	User          string
+	TOTP, Codes   bool   // has an authenticator program, recovery codes
+	Passkey       string // options for the browser, JSON; empty for who has none
+	Problem       string
+}
+
+// Account is where a person sees to his own second factors.
+type Account struct {
+	Team, Request string
+	User          string
+	Device        string // which waits to be signed in; empty for none
+	Must          bool   // he has to add one before he may go on
+	Factors       []AccountFactor
+	Codes         int // recovery codes that are left
+	Passkeys      bool
+	Problem       string
+}
+
+// AccountFactor is one second factor.
+type AccountFactor struct {
+	ID, Name    string
+	Passkey     bool
+	Since, Used string
+}
+
+// TOTP shows a new secret for an authenticator program and asks for its first code.
+type TOTP struct {
+	Team, Request string
+	Secret        string // as it is typed
+	URI           string // as a QR code has it
+	Problem       string
+}
+
+// Passkey asks the browser for a new passkey.
+type Passkey struct {
+	Team, Request string
+	Options       string // JSON
+}
+
+// Recovery shows recovery codes, once.
+type Recovery struct {
+	Team, Request string
+	Next          string // the path to go on to
+	Codes         []string
 }
 
 // Message is a page with nothing to do on it.
@@ -108,7 +159,7 @@ type Static struct {
 func New() (*Pages, error) {
 	p := &Pages{static: map[string]Static{}}
 	paths := map[string]string{}
-	for name, media := range map[string]string{"cardea.css": "text/css; charset=utf-8", "cardea.svg": "image/svg+xml"} {
+	for name, media := range map[string]string{"cardea.css": "text/css; charset=utf-8", "cardea.svg": "image/svg+xml", "passkey.js": "text/javascript; charset=utf-8"} {
 		body, err := fs.ReadFile(files, "static/"+name)
 		if err != nil {
 			return nil, fmt.Errorf("read style: %w", err)
@@ -118,13 +169,23 @@ func New() (*Pages, error) {
 		p.static[paths[name]] = Static{media, body}
 	}
 	t, err := template.New("").Funcs(template.FuncMap{
-		"static": func(name string) string { return paths[name] },
+		"static":  func(name string) string { return paths[name] },
+		"qr":      qrPath,
+		"otpauth": otpauth,
 	}).ParseFS(files, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("read pages: %w", err)
 	}
 	p.templates = t
 	return p, nil
+}
+
+// otpauth lets an address of that scheme through, which html/template does not know.
+func otpauth(uri string) template.URL {
+	if !strings.HasPrefix(uri, "otpauth://totp/") {
+		return "#"
+	}
+	return template.URL(uri)
 }
 
 // Static returns the file at a path that a page names.
@@ -138,6 +199,21 @@ func (p *Pages) SignIn(w io.Writer, v SignIn) error { return p.render(w, "signin
 
 // Confirm writes the page that asks whether to sign the device in.
 func (p *Pages) Confirm(w io.Writer, v Confirm) error { return p.render(w, "confirm.html", v) }
+
+// Factor writes the page that asks for a second factor.
+func (p *Pages) Factor(w io.Writer, v Factor) error { return p.render(w, "factor.html", v) }
+
+// Account writes the page of a person's own second factors.
+func (p *Pages) Account(w io.Writer, v Account) error { return p.render(w, "account.html", v) }
+
+// TOTP writes the page with a new secret.
+func (p *Pages) TOTP(w io.Writer, v TOTP) error { return p.render(w, "totp.html", v) }
+
+// Passkey writes the page that asks for a new passkey.
+func (p *Pages) Passkey(w io.Writer, v Passkey) error { return p.render(w, "passkey.html", v) }
+
+// Recovery writes the page with recovery codes.
+func (p *Pages) Recovery(w io.Writer, v Recovery) error { return p.render(w, "recovery.html", v) }
 
 // Message writes a page that tells something.
 func (p *Pages) Message(w io.Writer, v Message) error { return p.render(w, "message.html", v) }

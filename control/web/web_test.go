@@ -34,7 +34,16 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 		"confirm": func(p *Pages, b *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s})
 		},
-		"message": func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s}) },
+		"factor": func(p *Pages, b *bytes.Buffer) error {
+			return p.Factor(b, Factor{s, s, s, true, true, s, s})
+		},
+		"account": func(p *Pages, b *bytes.Buffer) error {
+			return p.Account(b, Account{s, s, s, s, false, []AccountFactor{{s, s, true, s, s}}, 3, true, s})
+		},
+		"totp":     func(p *Pages, b *bytes.Buffer) error { return p.TOTP(b, TOTP{s, s, s, s, s}) },
+		"passkey":  func(p *Pages, b *bytes.Buffer) error { return p.Passkey(b, Passkey{s, s, s}) },
+		"recovery": func(p *Pages, b *bytes.Buffer) error { return p.Recovery(b, Recovery{s, s, "/account", []string{s}}) },
+		"message":  func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s}) },
 		"docs": func(p *Pages, b *bytes.Buffer) error {
 			return p.Docs(b, Docs{s, s, s,
 				[]Group{{s, []Call{{ID: s, Method: s, Path: s, Doc: s, Access: s, Parameters: []Field{field}, In: s, Out: s, List: true}}}},
@@ -93,7 +102,11 @@ func TestPagesHoldNothingThatThePolicyForbids(t *testing.T) {
 		if err := render(p, &b); err != nil {
 			t.Fatal(err)
 		}
-		if m := inline.FindString(b.String()); m != "" {
+		page := b.String()
+		if name == "factor" || name == "passkey" { // what their policy allows: one file of ours
+			page = regexp.MustCompile(`<script src="/static/[^"]+"></script>`).ReplaceAllString(page, "")
+		}
+		if m := inline.FindString(page); m != "" {
 			t.Errorf("%s holds %q", name, m)
 		}
 		for _, m := range regexp.MustCompile(`(?:src|href)="(/static/[^"]+)"`).FindAllStringSubmatch(b.String(), -1) {
@@ -157,6 +170,27 @@ func TestPages(t *testing.T) {
 		},
 		"confirm": func(b *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "laptop", Source: "192.0.2.1", Code: "ABCD-2345"})
+		},
+		"signin-account": func(b *bytes.Buffer) error { return p.SignIn(b, SignIn{Team: "demo", Request: "account"}) },
+		"confirm-project": func(b *bytes.Buffer) error {
+			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "laptop", Source: "192.0.2.1", Code: "ABCD-2345", Project: "pay"})
+		},
+		"factor": func(b *bytes.Buffer) error {
+			return p.Factor(b, Factor{Team: "demo", Request: "req_1", User: "alice", TOTP: true, Codes: true, Passkey: `{"challenge":"x"}`})
+		},
+		"account": func(b *bytes.Buffer) error {
+			return p.Account(b, Account{Team: "demo", Request: "account", User: "alice", Codes: 9, Passkeys: true,
+				Factors: []AccountFactor{{"fac_1", "telephone", false, "2026-11-01 12:00 UTC", "never"}}})
+		},
+		"account-must": func(b *bytes.Buffer) error {
+			return p.Account(b, Account{Team: "demo", Request: "req_1", User: "alice", Device: "laptop", Must: true})
+		},
+		"totp": func(b *bytes.Buffer) error {
+			return p.TOTP(b, TOTP{Team: "demo", Request: "account", Secret: "gezd gnbv", URI: "otpauth://totp/demo:alice?secret=GEZDGNBV"})
+		},
+		"passkey": func(b *bytes.Buffer) error { return p.Passkey(b, Passkey{"demo", "account", `{"challenge":"x"}`}) },
+		"recovery": func(b *bytes.Buffer) error {
+			return p.Recovery(b, Recovery{"demo", "req_1", "/confirm", []string{"abcd-efgh-ijkl-mnop"}})
 		},
 		"message": func(b *bytes.Buffer) error {
 			return p.Message(b, Message{Team: "demo", Title: "This sign-in is over", Text: "It was finished before", Hint: "Type cardea login", ID: "call_1"})

@@ -42,6 +42,7 @@ const (
 	Preauthorization = "rqa_"
 
 	ScimClient = "scm_" // what keeps users and groups by SCIM
+	Factor     = "fac_" // a second factor
 )
 
 // randomLen is the number of base32 characters behind the prefix: 100 bits,

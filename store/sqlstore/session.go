@@ -23,42 +23,46 @@ func deviceInto(d *store.Device) []any {
 	return []any{&d.ID, &d.User, &d.Name, &d.Thumbprint, &d.State, &d.CreatedAt}
 }
 
+const browserColumns = "b.id, b.user_id, b.token_hash, b.authenticated_at, b.expires_at, b.provider, b.amr, b.needs, b.challenge"
+
+func browserInto(b *store.BrowserSession) []any {
+	return []any{&b.ID, &b.User, &b.TokenHash, &b.AuthenticatedAt, &b.ExpiresAt, &b.Provider, &b.AMR, &b.Needs, &b.Challenge}
+}
+
 // CreateBrowserSession implements store.SignIn: who was disabled, or whose
 // password was changed a moment ago, gets no new page.
-func (s *Store) CreateBrowserSession(ctx context.Context, b store.BrowserSession, passwordHash string, m store.Meta) error {
-	return s.do(ctx, m, func(t *tx) error {
-		if _, err := t.activeUser(b.User); err != nil {
-			return err
+func (s *Store) CreateBrowserSession(ctx context.Context, b store.BrowserSession, passwordHash string, m store.Meta) (store.BrowserSession, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.BrowserSession, error) {
+		u, err := t.activeUser(b.User)
+		if err != nil {
+			return b, err
 		}
 		var now string
 		if err := one(t, []any{&now}, `SELECT password_hash FROM users WHERE id = ?`, b.User); err != nil {
-			return err
+			return b, err
 		}
 		if now != passwordHash {
-			return store.ErrDenied
+			return b, store.ErrDenied
 		}
-		return t.insertBrowserSession(b)
+		if b.Needs, err = t.needs(u); err != nil {
+			return b, err
+		}
+		return b, t.insertBrowserSession(b)
 	})
 }
 
 func (t *tx) insertBrowserSession(b store.BrowserSession) error {
-	_, err := t.exec(`INSERT INTO browser_sessions (id, user_id, token_hash, authenticated_at, expires_at, provider, amr) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		b.ID, b.User, b.TokenHash, b.AuthenticatedAt, b.ExpiresAt, b.Provider, b.AMR)
+	_, err := t.exec(`INSERT INTO browser_sessions (id, user_id, token_hash, authenticated_at, expires_at, provider, amr, needs) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		b.ID, b.User, b.TokenHash, b.AuthenticatedAt, b.ExpiresAt, b.Provider, b.AMR, b.Needs)
 	return err
-}
-
-const browserSessionColumns = "b.id, b.user_id, b.token_hash, b.authenticated_at, b.expires_at, b.provider, b.amr"
-
-func browserSessionInto(b *store.BrowserSession) []any {
-	return []any{&b.ID, &b.User, &b.TokenHash, &b.AuthenticatedAt, &b.ExpiresAt, &b.Provider, &b.AMR}
 }
 
 // BrowserSession implements store.SignIn. ErrNotFound for one that is over.
 func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (store.BrowserSession, store.User, error) {
 	var b store.BrowserSession
 	var u store.User
-	into := append(browserSessionInto(&b), userInto(&u)...)
-	err := one(s.reader(ctx), into, `SELECT `+browserSessionColumns+`, `+userColumns+`
+	into := append(browserInto(&b), userInto(&u)...)
+	err := one(s.reader(ctx), into, `SELECT `+browserColumns+`, `+userColumns+`
 		FROM browser_sessions b JOIN users u ON u.id = b.user_id WHERE b.token_hash = ? AND b.expires_at > ?`, tokenHash, now)
 	return b, u, err
 }

@@ -124,7 +124,7 @@ func (s *Store) ApproveAuthRequest(ctx context.Context, a store.Approval, m stor
 			since = r.CreatedAt
 		}
 		var session string // looked for while the user is held: a new password waits
-		err = one(t, []any{&session}, `SELECT id FROM browser_sessions WHERE token_hash = ? AND user_id = ? AND expires_at > ? AND authenticated_at >= ?`, a.LoginHash, a.User, t.now, since)
+		err = one(t, []any{&session}, `SELECT id FROM browser_sessions WHERE token_hash = ? AND user_id = ? AND expires_at > ? AND authenticated_at >= ? AND needs = ''`, a.LoginHash, a.User, t.now, since)
 		if errors.Is(err, store.ErrNotFound) {
 			err = store.ErrDenied
 		}

@@ -14,7 +14,7 @@ func userInto(u *store.User) []any {
 }
 
 // localIssuer is the issuer of users who sign in with a password of ours.
-const localIssuer = "local"
+const localIssuer = store.LocalIssuer
 
 // created is when a row was made: the caller's word, else the command's time.
 func created(at time.Time, t *tx) time.Time {

@@ -189,7 +189,7 @@ func (w *world) page(u store.User, token []byte) {
 		_, hash, err = w.s.Credential(w.ctx, u.Name)
 		w.ok(err)
 	}
-	w.ok(w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: ident.New(ident.BrowserSession), User: u.ID, TokenHash: token,
+	must[store.BrowserSession](w)(w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: ident.New(ident.BrowserSession), User: u.ID, TokenHash: token,
 		AuthenticatedAt: w.now, ExpiresAt: w.now.Add(time.Hour)}, hash, w.quiet()))
 }
 

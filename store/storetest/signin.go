@@ -181,14 +181,15 @@ var sessionCases = []testCase{
 	{"a user who is not active gets no browser session", func(w *world) {
 		u := w.user("alice")
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))
-		err := w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: "bse_a", User: u.ID, TokenHash: sum("page"), ExpiresAt: w.now.Add(time.Hour)}, "hash of alice", w.quiet())
+		_, err := w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: "bse_a", User: u.ID, TokenHash: sum("page"), ExpiresAt: w.now.Add(time.Hour)}, "hash of alice", w.quiet())
 		w.want(store.ErrDenied, err)
 	}},
 	{"who showed a password that was changed meanwhile gets no browser session", func(w *world) {
 		u := w.user("alice")
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{PasswordHash: ptr("new")}, w.quiet()))
 		create := func(hash string) error {
-			return w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: "bse_a", User: u.ID, TokenHash: sum("page"), ExpiresAt: w.now.Add(time.Hour)}, hash, w.quiet())
+			_, err := w.s.CreateBrowserSession(w.ctx, store.BrowserSession{ID: "bse_a", User: u.ID, TokenHash: sum("page"), ExpiresAt: w.now.Add(time.Hour)}, hash, w.quiet())
+			return err
 		}
 		w.want(store.ErrDenied, create("hash of alice"))
 		w.want(store.ErrDenied, create(""))

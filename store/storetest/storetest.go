@@ -55,6 +55,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Providers", providerCases},
 		{"Federations", federationCases},
 		{"Provisioning", provisioningCases},
+		{"Factors", factorCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
 		{"Recordings", recordingCases},

@@ -17,6 +17,9 @@ func teamColumns() []column[api.TeamSettings] {
 			}
 			return "for " + seconds(s.IdleSeconds)
 		}},
+		{"second factor", func(s api.TeamSettings) string {
+			return map[string]string{"admins": "demanded of administrators", "all": "demanded of all local accounts"}[s.SecondFactor]
+		}},
 	}
 }
 
@@ -39,13 +42,14 @@ func teamShow(a *app) *cobra.Command {
 
 func teamSet(a *app) *cobra.Command {
 	var life, idle time.Duration
+	factor := ""
 	cmd := &cobra.Command{
 		Use: "set", Aliases: []string{"update"}, Short: "Change what is demanded", Args: cobra.NoArgs,
 		Long: `Change what is demanded. How long a sign-in lasts counts for those that begin from
 now on; how long one may go unused counts for all at once.`,
 		Example: "  cardea admin team set --session-life 8h --idle 2h\n  cardea admin team set --idle 0s",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := anyChanged(cmd, "session-life", "idle"); err != nil {
+			if err := anyChanged(cmd, "session-life", "idle", "second-factor"); err != nil {
 				return err
 			}
 			lifeSeconds, err := wholeSeconds(life)
@@ -58,6 +62,7 @@ now on; how long one may go unused counts for all at once.`,
 			}
 			s, err := call[api.TeamSettings](cmd.Context(), a, "PATCH", "/v1/team/settings", api.TeamPatch{
 				SessionSeconds: changed(cmd, "session-life", &lifeSeconds), IdleSeconds: changed(cmd, "idle", &idleSeconds),
+				SecondFactor: changed(cmd, "second-factor", &factor),
 			})
 			if err != nil {
 				return err
@@ -67,6 +72,7 @@ now on; how long one may go unused counts for all at once.`,
 	}
 	f := cmd.Flags()
 	f.DurationVar(&life, "session-life", 12*time.Hour, "how long a sign-in of a device lasts, 1h to 25h")
+	oneOf(cmd, f, &factor, "second-factor", "", []string{"nobody", "admins", "all"}, "which local accounts must have a second factor: nobody, admins or all")
 	f.DurationVar(&idle, "idle", 0, "how long it may go unused, 15m to 25h; 0s for no limit")
 	return cmd
 }

@@ -48,8 +48,25 @@ func adminUsers(a *app) *cobra.Command {
 		userCreate(a), userUpdate(a),
 		onOff(a, "disable", "USER", "End all access of a user", "users", api.UserPatch{Status: &disabled}),
 		onOff(a, "enable", "USER", "Give a disabled user access again", "users", api.UserPatch{Status: &active}),
+		userResetFactors(a),
 		deleteVerb(a, "users", "USER", "Delete a user; the name and uid are never given again"),
 	)
+}
+
+func userResetFactors(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "reset-factors USER", Short: "Take all second factors from a user who lost them", Args: cobra.ExactArgs(1),
+		Long: `Take all second factors and recovery codes from a user who lost them. His password
+alone signs him in then; where the team demands a second factor he has to add one before
+he may go on. Be sure that it is he who asks.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("users", args[0], "reset-factors")
+			if err != nil {
+				return err
+			}
+			return a.act(cmd.Context(), "POST", path, nil, "took the second factors from "+args[0])
+		},
+	}
 }
 
 func userCreate(a *app) *cobra.Command {

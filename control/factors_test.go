@@ -1,0 +1,284 @@
+package control
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/signin"
+)
+
+// totp is an authenticator program: RFC 6238 as everybody has it.
+type totp struct{ secret []byte }
+
+func (p totp) code(at time.Time) string {
+	mac := hmac.New(sha1.New, p.secret)
+	binary.Write(mac, binary.BigEndian, at.Unix()/30)
+	sum := mac.Sum(nil)
+	n := binary.BigEndian.Uint32(sum[sum[19]&15:]) & 0x7fffffff
+	return fmt.Sprintf("%06d", n%1_000_000)
+}
+
+var shownSecret = regexp.MustCompile(`class="secret"><code>([a-z2-7 ]+)</code>`)
+
+// scan takes the secret off the page.
+func scan(t testing.TB, page reply) totp {
+	t.Helper()
+	m := shownSecret.FindStringSubmatch(page.body)
+	if m == nil {
+		t.Fatalf("no secret on the page: %d %s", page.StatusCode, page.body)
+	}
+	secret, err := base32.StdEncoding.DecodeString(strings.ToUpper(strings.ReplaceAll(m[1], " ", "")))
+	if err != nil || !strings.Contains(page.body, "<svg") {
+		t.Fatalf("secret %q: %v", m[1], err)
+	}
+	return totp{secret}
+}
+
+var shownCode = regexp.MustCompile(`<li><code>([a-z2-7-]{19})</code>`)
+
+func recoveryCodes(page reply) (codes []string) {
+	for _, m := range shownCode.FindAllStringSubmatch(page.body, -1) {
+		codes = append(codes, m[1])
+	}
+	return codes
+}
+
+func of(id string) url.Values { return url.Values{"request": {id}} }
+
+func with(id string, pairs ...string) url.Values {
+	v := of(id)
+	for i := 0; i < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1])
+	}
+	return v
+}
+
+// password signs name in at b for a request.
+func (b *browser) password(id, name string) reply {
+	b.s.t.Helper()
+	return b.post("/signin", with(id, "name", name, "password", secret))
+}
+
+// enrolled gives name an authenticator program, at a browser that is signed in then.
+func (s *stack) enrolled(name string) (*browser, totp, []string) {
+	s.t.Helper()
+	s.user(name)
+	b := s.browser(0)
+	if page := b.open("/account"); !strings.Contains(page.body, `type="password"`) {
+		s.t.Fatalf("not asked for a password: %s", page.body)
+	}
+	if page := b.password(ownAccount, name); !strings.Contains(page.body, "second factors") {
+		s.t.Fatalf("no account: %d %s", page.StatusCode, page.body)
+	}
+	p := scan(s.t, b.post("/account/totp", of(ownAccount)))
+	before := b.cookies()
+	page := b.post("/account/totp/confirm", with(ownAccount, "name", "telephone", "code", p.code(s.now())))
+	codes := recoveryCodes(page)
+	if len(codes) != 10 || b.cookies()["__Host-cardea-login"] == before["__Host-cardea-login"] {
+		s.t.Fatalf("%d recovery codes: %d %s", len(codes), page.StatusCode, page.body)
+	}
+	return b, p, codes
+}
+
+// halfway is a device's request at a browser in which name has given his password.
+func (s *stack) halfway(name string) (*device, *browser, string) {
+	s.t.Helper()
+	d, b := s.device("laptop"), s.browser(0)
+	id := request(s.t, b.open(d.link()))
+	if page := b.password(id, name); !strings.Contains(page.body, `action="/factor"`) {
+		s.t.Fatalf("not asked for a second factor: %d %s", page.StatusCode, page.body)
+	}
+	return d, b, id
+}
+
+func TestASecondFactorIsAskedForAfterThePassword(t *testing.T) {
+	s := newStack(t)
+	_, p, codes := s.enrolled("alice")
+	d, b, id := s.halfway("alice")
+	half := b.cookies()["__Host-cardea-login"]
+
+	// The password alone is good for nothing but the page that asks.
+	for _, path := range []string{"/confirm", "/account"} {
+		if page := b.open(path + "?request=" + id); strings.Contains(page.body, "approve") || strings.Contains(page.body, "telephone") {
+			t.Errorf("%s without the factor: %s", path, page.body)
+		}
+	}
+	for path, form := range map[string]url.Values{
+		"/confirm": with(id, "decision", "approve"), "/account/totp": of(id), "/account/passkey": of(id), "/account/recovery": of(id),
+	} {
+		got := b.post(path, form)
+		if strings.Contains(got.Header.Get("Location"), "code=") || shownSecret.MatchString(got.body) || len(recoveryCodes(got)) > 0 || strings.Contains(got.body, "data-options") && path != "/confirm" && !strings.Contains(got.body, `action="/factor"`) {
+			t.Errorf("POST %s without the factor: %d %s", path, got.StatusCode, got.body)
+		}
+		if b.cookies()["__Host-cardea-login"] != half { // some of these pages sign out
+			t.Fatalf("POST %s changed the login", path)
+		}
+	}
+	// The code with which it was enrolled is used.
+	if page := b.post("/factor", with(id, "code", p.code(s.now()))); page.StatusCode != 401 || !strings.Contains(page.body, "wrong, or was used") {
+		t.Errorf("a used code: %d", page.StatusCode)
+	}
+	s.wait(30 * time.Second)
+	code := p.code(s.now())
+	page := b.post("/factor", with(id, "code", code[:3]+" "+code[3:]))
+	if !strings.Contains(page.body, "approve") {
+		t.Fatalf("the code: %d %s", page.StatusCode, page.body)
+	}
+	if b.cookies()["__Host-cardea-login"] == half {
+		t.Error("the login secret of before the factor is that of after it")
+	}
+	back := sentBack(t, b.post("/confirm", with(id, "decision", "approve")))
+	if _, err := d.api(1).Redeem(t.Context(), d.form(back.Get("code"))); err != nil {
+		t.Error(err)
+	}
+	// Each recovery code is good once.
+	for i, want := range []bool{true, false} {
+		_, b, id := s.halfway("alice")
+		if page := b.post("/factor", with(id, "code", strings.ToUpper(codes[3]))); strings.Contains(page.body, "approve") != want {
+			t.Errorf("recovery code, use %d: %d", i+1, page.StatusCode)
+		}
+	}
+	for action, want := range map[string]int{audit.FactorAdd: 1, audit.FactorUse: 1, audit.RecoveryUse: 1, audit.RecoveryCodes: 1} {
+		if got := s.events(action); len(got) != want || got[0].User != s.user("alice").ID {
+			t.Errorf("%s: %d rows, want %d", action, len(got), want)
+		}
+	}
+	// Nothing of a secret is in the tables as it is.
+	factors, err := s.store.Factors(t.Context(), s.user("alice").ID)
+	if err != nil || len(factors) != 1 || strings.Contains(string(factors[0].Sealed), string(p.secret)) || factors[0].Name != "telephone" {
+		t.Errorf("%+v %v", factors, err)
+	}
+}
+
+func TestGuessingCodesEnds(t *testing.T) {
+	s := newStack(t)
+	_, p, codes := s.enrolled("alice")
+	s.user("bob")
+	s.wait(30 * time.Second)
+	var b *browser
+	var id string
+	limited := 0
+	for range signin.FactorTries {
+		if b == nil {
+			_, b, id = s.halfway("alice")
+		}
+		if got := b.post("/factor", with(id, "code", "000000")); got.StatusCode == 429 {
+			limited++
+		}
+	}
+	if limited != 0 {
+		t.Errorf("%d of the first %d tries were limited", limited, signin.FactorTries)
+	}
+	for what, code := range map[string]string{"the right code": p.code(s.now()), "a recovery code": codes[0]} {
+		if got := b.post("/factor", with(id, "code", code)); got.StatusCode != 429 {
+			t.Errorf("%s after too many: %d", what, got.StatusCode)
+		}
+	}
+	if n := len(s.events(audit.SignInLimited)); n != 1 {
+		t.Errorf("%d rows of it", n)
+	}
+	s.wait(signin.TryWindow)
+	_, b, id = s.halfway("alice")
+	if got := b.post("/factor", with(id, "code", p.code(s.now()))); !strings.Contains(got.body, "approve") {
+		t.Errorf("after the window: %d %s", got.StatusCode, got.body)
+	}
+}
+
+func TestTheTeamDemandsASecondFactor(t *testing.T) {
+	s := newStack(t)
+	admin := s.admin()
+	must[api.TeamSettings](t, admin, "PATCH", "/v1/team/settings", map[string]string{"second_factor": "all"})
+	denied(t, admin, api.Invalid, "PATCH", "/v1/team/settings", map[string]string{"second_factor": "some"})
+	s.user("alice")
+	d, b := s.device("laptop"), s.browser(0)
+	id := request(t, b.open(d.link()))
+	page := b.password(id, "alice")
+	if !strings.Contains(page.body, "demands a second factor") {
+		t.Fatalf("not asked to add one: %d %s", page.StatusCode, page.body)
+	}
+	if got := b.post("/confirm", with(id, "decision", "approve")); strings.Contains(got.Header.Get("Location"), "code=") {
+		t.Fatal("she went on without one")
+	}
+	b.password(id, "alice")
+	p := scan(t, b.post("/account/totp", of(id)))
+	if page := b.post("/account/totp/confirm", with(id, "code", "000000")); page.StatusCode != 422 || string(scan(t, page).secret) != string(p.secret) {
+		t.Errorf("a wrong code: %d", page.StatusCode)
+	}
+	page = b.post("/account/totp/confirm", with(id, "code", p.code(s.now())))
+	if len(recoveryCodes(page)) != 10 || !strings.Contains(page.body, "/confirm?request="+id) {
+		t.Fatalf("after it: %d %s", page.StatusCode, page.body)
+	}
+	if page := b.open("/confirm?request=" + id); !strings.Contains(page.body, "approve") {
+		t.Errorf("she cannot go on: %s", page.body)
+	}
+	factors, _ := s.store.Factors(t.Context(), s.user("alice").ID)
+	if page := b.post("/account/remove", with(ownAccount, "factor", factors[0].ID)); page.StatusCode != 409 {
+		t.Errorf("the last one was removed: %d %s", page.StatusCode, page.body)
+	}
+	if got := must[api.TeamSettings](t, admin, "PATCH", "/v1/team/settings", map[string]string{"second_factor": "nobody"}); got.SecondFactor != "nobody" {
+		t.Errorf("%+v", got)
+	}
+	if page := b.post("/account/remove", with(ownAccount, "factor", factors[0].ID)); strings.Contains(page.body, "telephone") || page.StatusCode != 200 {
+		t.Errorf("remove: %d %s", page.StatusCode, page.body)
+	}
+	if page := s.browser(0).password(ownAccount, "alice"); !strings.Contains(page.body, "second factors") {
+		t.Errorf("the password alone, now: %s", page.body)
+	}
+}
+
+func TestFactorsAreChangedOnlyRightAfterASignIn(t *testing.T) {
+	s := newStack(t)
+	b, _, _ := s.enrolled("alice")
+	factors, _ := s.store.Factors(t.Context(), s.user("alice").ID)
+	s.wait(signin.AccountFresh)
+	for path, form := range map[string]url.Values{
+		"/account/totp": of(ownAccount), "/account/passkey": of(ownAccount), "/account/recovery": of(ownAccount),
+		"/account/remove": with(ownAccount, "factor", factors[0].ID),
+	} {
+		if page := b.post(path, form); !strings.Contains(page.body, `type="password"`) {
+			t.Errorf("%s from a browser that somebody left open: %d %s", path, page.StatusCode, page.body)
+		}
+	}
+	if page := b.open("/account"); !strings.Contains(page.body, `type="password"`) {
+		t.Errorf("the account: %s", page.body)
+	}
+	// A form of another site changes nothing either.
+	got := b.post("/account/remove", with(ownAccount, "factor", factors[0].ID), func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") })
+	if got.StatusCode != 403 {
+		t.Errorf("a form of another site: %d", got.StatusCode)
+	}
+	if left, _ := s.store.Factors(t.Context(), s.user("alice").ID); len(left) != 1 {
+		t.Error("the factor is gone")
+	}
+}
+
+func TestAnAdministratorResetsFactors(t *testing.T) {
+	s := newStack(t)
+	admin, _, _ := s.admin(), s.browser(0), 0
+	b, _, _ := s.enrolled("alice")
+	denied(t, admin, api.NotFound, "POST", "/v1/users/nobody/reset-factors", nil)
+	must[api.Named](t, admin, "POST", "/v1/users/alice/reset-factors", nil)
+	if page := b.open("/account"); !strings.Contains(page.body, `type="password"`) {
+		t.Error("her browser is still signed in")
+	}
+	d := s.device("laptop")
+	d.approve(s.browser(0), "alice")
+	rows := s.events(audit.FactorReset)
+	if len(rows) != 1 || rows[0].Actor != admin.session.User || rows[0].User != s.user("alice").ID || rows[0].Detail["name"] != "alice" || rows[0].Detail["by"] != "admin" || rows[0].Detail["factors"] != "1" {
+		t.Errorf("audited: %+v", rows)
+	}
+	// A stolen session of an administrator is no way around his own factor.
+	denied(t, admin, api.Denied, "POST", "/v1/users/admin/reset-factors", nil)
+	denied(t, s.signIn("bob"), api.Denied, "POST", "/v1/users/alice/reset-factors", nil)
+}
