@@ -224,6 +224,12 @@ func TestWhatIsNotAskedFor(t *testing.T) {
 	if e := denied(t, s.bob, api.Conflict, "POST", "/v1/requests", ask("prod-1")); !strings.Contains(e.Hint, "cardea requests list") {
 		t.Errorf("a second one: %q; %q", e.Detail, e.Hint)
 	}
+	for seconds, kind := range map[int]api.Kind{59: api.Invalid, 4*3600 + 1: api.Invalid} {
+		denied(t, s.carol, kind, "POST", "/v1/requests/"+at.ID+"/approve", api.NewRequestAnswer{Seconds: seconds})
+	}
+	if got := must[api.AccessRequest](t, s.carol, "POST", "/v1/requests/"+at.ID+"/approve", api.NewRequestAnswer{Seconds: 60}); got.Given != 60 {
+		t.Errorf("a minute: %+v", got)
+	}
 }
 
 func TestWaysAreNeverGuessed(t *testing.T) {
