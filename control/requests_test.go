@@ -238,6 +238,9 @@ func TestWaysAreNeverGuessed(t *testing.T) {
 	must[api.Grant](t, s.admin, "POST", "/v1/projects/web/grants", api.NewGrant{Group: "readers", Role: "user"})
 	s.newRule("readers", time.Hour)
 	s.newRule("oncall", 8*time.Hour)
+	if e := denied(t, s.bob, api.Denied, "POST", "/v1/connect", newFresh(t).connect("prod-1", "")); e.Hint != "type: cardea request prod-1 --for 1h --group readers --reason …" {
+		t.Errorf("hint %q", e.Hint)
+	}
 	e := denied(t, s.bob, api.Ambiguous, "POST", "/v1/requests", ask("prod-1"))
 	if !strings.Contains(e.Detail, "2 ways: web/prod-1 by group oncall, web/prod-1 by group readers") || !strings.Contains(e.Hint, "--group") {
 		t.Errorf("%q; %q", e.Detail, e.Hint)

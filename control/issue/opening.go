@@ -1,6 +1,7 @@
 package issue
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -87,16 +88,31 @@ func (s *Service) orAsk(ctx context.Context, user, ref string, refused []target,
 		if !lacking(t) {
 			continue
 		}
-		for _, o := range openings(t.facts, rules, now) {
-			name := ref
-			if len(refused) > 1 {
-				name = t.facts.Project.Name + "/" + t.facts.Server.Name
-			}
-			return api.Errorf(api.Denied, "%s", askSentence(t.decision, t.facts)).
-				WithHint("type: cardea request %s --for %s --reason …", lookup.Shown(name), lookup.Span(min(exampleFor, o.Rule.Longest))), nil
+		found := openings(t.facts, rules, now)
+		if len(found) == 0 {
+			continue
 		}
+		name := ref
+		if len(refused) > 1 {
+			name = t.facts.Project.Name + "/" + t.facts.Server.Name
+		}
+		return api.Errorf(api.Denied, "%s", askSentence(t.decision, t.facts)).WithHint("type: cardea request %s --for %s --reason …", lookup.Shown(name), example(found)), nil
 	}
 	return why, nil
+}
+
+// example is a time, and the group where there is more than one: of the weakest role, since
+// that is what most work needs.
+func example(found []lookup.Opening) string {
+	slices.SortStableFunc(found, func(a, b lookup.Opening) int {
+		return cmp.Or(-cmp.Compare(a.Role, b.Role), cmp.Compare(a.Rule.GroupName, b.Rule.GroupName), -cmp.Compare(a.Rule.Longest, b.Rule.Longest)) // user before admin
+	})
+	least := found[0].Rule
+	text := lookup.Span(min(exampleFor, least.Longest))
+	if slices.ContainsFunc(found, func(o lookup.Opening) bool { return o.Rule.Group != least.Group }) {
+		text += " --group " + least.GroupName
+	}
+	return text
 }
 
 func askSentence(d policy.Decision, f store.Facts) string {

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,7 +66,11 @@ and be made for this alone: who is let in gets all that its grants give.`,
 			if err != nil {
 				return err
 			}
-			return showOne(a, r, requestRuleColumns())
+			if err := showOne(a, r, requestRuleColumns()); err != nil {
+				return err
+			}
+			a.noteNoGrant(cmd.Context(), args[0], r)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&in.Group, "group", "", "the group to be in, by name or id")
@@ -73,6 +79,23 @@ and be made for this alone: who is let in gets all that its grants give.`,
 	cmd.Flags().DurationVar(&longest, "longest", 8*time.Hour, "the longest time that may be asked for")
 	mustBeGiven(cmd, "group", "approvers")
 	return cmd
+}
+
+// noteNoGrant warns of a group that leads nowhere: who asks to be in it would be let in, and
+// into nothing. The rule is there in any case, so no error comes of it.
+func (a *app) noteNoGrant(ctx context.Context, project string, r api.RequestRule) {
+	path, err := pathOf("projects", project, "grants")
+	if err != nil {
+		return
+	}
+	c, err := a.client(ctx)
+	if err != nil {
+		return
+	}
+	grants, err := api.All[api.Grant](ctx, c, path, nil)
+	if err == nil && !slices.ContainsFunc(grants, func(g api.Grant) bool { return g.Group == r.Group }) {
+		a.say("group %s has no grant in project %s yet; to give it one type: cardea admin grants create %s %s", r.GroupName, r.ProjectName, r.ProjectName, r.GroupName)
+	}
 }
 
 func preauthorizationColumns() []column[api.Preauthorization] {
