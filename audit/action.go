@@ -129,6 +129,7 @@ const (
 
 	// Sessions, second factors and who must have one.
 	TeamUpdate    = "team.update"
+	UserInvite    = "user.invite"    // a code with which he chooses his password
 	SessionReuse  = "session.reuse"  // a token was shown that had been replaced long ago: the session is ended
 	SessionCopied = "session.copied" // a token was shown by who has not its device's key
 	FactorUse     = "signin.factor"  // a second factor was shown

@@ -49,6 +49,7 @@ func pageRoutes(t *table) {
 	add("POST", "/signout", "Signs the person out of this browser", p.form(p.signOut))
 	p.federationRoutes(add)
 	factorRoutes(t, p)
+	setupRoutes(t, p)
 	t.mux.HandleFunc("/", p.nothing)
 }
 

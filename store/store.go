@@ -106,6 +106,7 @@ type Store interface {
 	SignIn
 	Providers
 	Factors
+	Invitations
 	Issuance
 	Recordings
 	Trust

@@ -68,6 +68,35 @@ func TestInitMakesEverythingForItsOwnerAloneAndTellsThePasswordOnce(t *testing.T
 	}
 }
 
+func TestASetUpCodeTakesThePlaceOfAPassword(t *testing.T) {
+	dir := t.TempDir()
+	control := isolated(t, dir)
+	codeOf := func(out string) string {
+		t.Helper()
+		_, rest, found := strings.Cut(out, "set-up code")
+		code, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		if !found || len(code) != 52 || !strings.Contains(out, "/setup\n") {
+			t.Fatalf("no code in:\n%s", out)
+		}
+		return code
+	}
+	code, out, stderr := control("init", "--setup-code", "--admin", "alice")
+	if code != 0 || strings.Contains(out, "password  ") {
+		t.Fatalf("exit %d, %s\n%s", code, stderr, out)
+	}
+	first := codeOf(out)
+	if db, err := os.ReadFile(filepath.Join(dir, "state", "cardea.db")); err != nil || bytes.Contains(db, []byte(first)) {
+		t.Errorf("the database holds the code; %v", err)
+	}
+	code, out, stderr = control("setup-code", "--admin", "alice")
+	if code != 0 || codeOf(out) == first {
+		t.Errorf("another: exit %d, %s\n%s", code, stderr, out)
+	}
+	if code, _, stderr = control("setup-code"); code != 2 || !strings.Contains(stderr, "--admin") {
+		t.Errorf("of nobody: exit %d, %s", code, stderr)
+	}
+}
+
 func TestTheNextCommandRepeatsTheOptionsThatServeNeedsToo(t *testing.T) {
 	dir := t.TempDir()
 	control := isolated(t, dir)

@@ -32,6 +32,7 @@ type initOptions struct {
 	admin        string
 	adminLogin   string
 	passwordFile string
+	setup        bool   // he chooses his password on a page, by a code
 	given        string // the options on the command line that serve needs again
 }
 
@@ -87,6 +88,7 @@ func newInit() *cobra.Command {
 	f.StringVar(&o.admin, "admin", defaultAdmin, "name of the first administrator, to sign in with")
 	f.StringVar(&o.adminLogin, "admin-login", "", "his Unix login on servers (default the name, or "+defaultAdminLogin+" for "+defaultAdmin+")")
 	f.StringVar(&o.passwordFile, "admin-password-file", "", "file with his password (default one is made and printed)")
+	f.BoolVar(&o.setup, "setup-code", false, "print a code, with which he chooses his password on the page /setup, in place of a password")
 	own := ownFlags(f)
 	return withOptions(cmd, &o.options, func(ctx context.Context) error {
 		o.given = givenFlags(f, own)
@@ -138,7 +140,13 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	if err := o.create(ctx, db, keeper, admin, secret); err != nil {
 		return err
 	}
-	o.tell(out, admin, made)
+	code := ""
+	if o.setup {
+		if code, err = invite(ctx, db, admin, "cardea-control init"); err != nil {
+			return err
+		}
+	}
+	o.tell(out, admin, made, code)
 	return nil
 }
 
@@ -158,9 +166,14 @@ func (o *initOptions) administrator() (u store.User, secret, made string, err er
 	if err := ident.Login(login); err != nil {
 		return u, "", "", fmt.Errorf("%w; give one with --admin-login", err)
 	}
+	if o.setup && o.passwordFile != "" {
+		return u, "", "", errors.New("both --setup-code and --admin-password-file are given; give one")
+	}
 	if o.passwordFile == "" {
-		made = directory.NewPassword()
-		secret = made
+		secret = directory.NewPassword()
+		if !o.setup { // else nobody ever hears of it
+			made = secret
+		}
 	} else if secret, err = readPassword(o.passwordFile); err != nil {
 		return u, "", "", err
 	}
@@ -296,7 +309,7 @@ func (o *initOptions) create(ctx context.Context, db store.Store, keeper *secret
 }
 
 // tell prints what there is now, and what to type next.
-func (o *initOptions) tell(out io.Writer, admin store.User, made string) {
+func (o *initOptions) tell(out io.Writer, admin store.User, made, code string) {
 	fmt.Fprintf(out, "team           %s\n", o.team)
 	if o.sqlite() {
 		fmt.Fprintf(out, "database       %s\n", o.Database)
@@ -307,6 +320,9 @@ func (o *initOptions) tell(out io.Writer, admin store.User, made string) {
 		fmt.Fprintf(out, "password       %s  (told this once)\n", made)
 	}
 	url := cmp.Or(o.PublicURL, "http://"+o.Listen)
+	if code != "" {
+		tellCode(out, url, code)
+	}
 	serve := "cardea-control serve" + o.given
 	if self, err := os.Executable(); err == nil && o.given == "" {
 		serve = cmp.Or(startVerb("/", self), serve)

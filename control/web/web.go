@@ -101,6 +101,9 @@ type Recovery struct {
 	Codes         []string
 }
 
+// Setup asks for a set-up code and a new password.
+type Setup struct{ Team, Code, Problem string }
+
 // Message is a page with nothing to do on it.
 type Message struct {
 	Team, Title, Text string
@@ -214,6 +217,9 @@ func (p *Pages) Passkey(w io.Writer, v Passkey) error { return p.render(w, "pass
 
 // Recovery writes the page with recovery codes.
 func (p *Pages) Recovery(w io.Writer, v Recovery) error { return p.render(w, "recovery.html", v) }
+
+// Setup writes the page of the first administrator.
+func (p *Pages) Setup(w io.Writer, v Setup) error { return p.render(w, "setup.html", v) }
 
 // Message writes a page that tells something.
 func (p *Pages) Message(w io.Writer, v Message) error { return p.render(w, "message.html", v) }

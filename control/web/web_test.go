@@ -43,6 +43,7 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 		"totp":     func(p *Pages, b *bytes.Buffer) error { return p.TOTP(b, TOTP{s, s, s, s, s}) },
 		"passkey":  func(p *Pages, b *bytes.Buffer) error { return p.Passkey(b, Passkey{s, s, s}) },
 		"recovery": func(p *Pages, b *bytes.Buffer) error { return p.Recovery(b, Recovery{s, s, "/account", []string{s}}) },
+		"setup":    func(p *Pages, b *bytes.Buffer) error { return p.Setup(b, Setup{s, s, s}) },
 		"message":  func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s}) },
 		"docs": func(p *Pages, b *bytes.Buffer) error {
 			return p.Docs(b, Docs{s, s, s,

@@ -56,6 +56,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Federations", federationCases},
 		{"Provisioning", provisioningCases},
 		{"Factors", factorCases},
+		{"Invitations", invitationCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
 		{"Recordings", recordingCases},

@@ -1,0 +1,74 @@
+package control
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/directory"
+	"github.com/cardea-ssh/cardea/control/web"
+)
+
+// setupRoutes are the page on which the first administrator chooses his password. The
+// code is typed, and is no part of an address: those are kept in histories and logs.
+func setupRoutes(t *table, p *pages) {
+	add := func(method, path, doc string, do func(http.ResponseWriter, *http.Request) error) {
+		t.plain(route{Method: method, Path: path, Access: Public, Doc: doc}, do, p.fail)
+	}
+	add("GET", "/setup", "Asks for a set-up code and a new password", func(w http.ResponseWriter, r *http.Request) error {
+		return p.askSetup(w, r, nil)
+	})
+	add("POST", "/setup", "Takes a set-up code and a new password", p.form(p.setup))
+}
+
+func (p *pages) askSetup(w http.ResponseWriter, r *http.Request, problem *api.Error) error {
+	v := web.Setup{Team: p.team(r)}
+	status := http.StatusOK
+	if problem != nil {
+		v.Problem, v.Code, status = sentence(problem), r.PostForm.Get("code"), problem.StatusCode
+		pageProblem(w, problem)
+	}
+	return p.show(w, status, "", func(w io.Writer) error { return p.web.Setup(w, v) })
+}
+
+func (p *pages) setup(w http.ResponseWriter, r *http.Request) error {
+	err := p.setPassword(r)
+	var told *api.Error
+	switch {
+	case errors.As(err, &told):
+		return p.askSetup(w, r, told)
+	case err != nil:
+		return err
+	}
+	return p.show(w, http.StatusOK, "", func(w io.Writer) error {
+		return p.web.Message(w, web.Message{
+			Team: p.team(r), Title: "The control plane is yours", Text: "Your password is set.",
+			Hint: "In a terminal, type: cardea login " + p.server.options.PublicURL,
+		})
+	})
+}
+
+// setPassword looks at the code first: a stranger costs no hash.
+func (p *pages) setPassword(r *http.Request) error {
+	b, form := p.browser(r), r.PostForm
+	now, source := p.server.options.Now(), sourceKey(b.Source)
+	wrong := p.server.limits.passwords
+	if wrong.empty(source, now) {
+		return tooMany("too many wrong codes from your address")
+	}
+	u, err := p.signin.Invited(r.Context(), form.Get("code"), b)
+	if err != nil {
+		if api.KindOf(err) == api.Gone {
+			wrong.take(source, now)
+		}
+		return err
+	}
+	if form.Get("password") != form.Get("again") {
+		return api.Errorf(api.Invalid, "the two passwords differ").WithHint("type the same twice")
+	}
+	if err := directory.CheckPassword(form.Get("password"), u.Name); err != nil {
+		return api.Errorf(api.Invalid, "%s", err)
+	}
+	return p.signin.Accept(r.Context(), form.Get("code"), form.Get("password"), u, b)
+}
