@@ -43,6 +43,7 @@ var floors = map[string]int{
 	"control/attestation":   2,
 	"control/caller":        2,
 	"control/lookup":        2,
+	"control/provision":     3,
 	"control/sso":           2,
 	"control/sso/ssotest":   1,
 	"control/web":           2,

@@ -20,6 +20,7 @@ import (
 	"github.com/cardea-ssh/cardea/control/fleet"
 	"github.com/cardea-ssh/cardea/control/issue"
 	"github.com/cardea-ssh/cardea/control/jit"
+	"github.com/cardea-ssh/cardea/control/provision"
 	"github.com/cardea-ssh/cardea/control/recordings"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/control/sso"
@@ -137,6 +138,7 @@ func domainRoutes(t *table) {
 	connections := &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now}
 	issueRoutes(t, connections)
 	requestRoutes(t, &jit.Service{Store: o.Store, Doors: connections, Now: o.Now})
+	scimRoutes(t, &provision.Service{Store: o.Store, PublicURL: o.PublicURL, Now: o.Now})
 	t.server.unfounded = connections.EndUnfounded
 }
 

@@ -65,6 +65,9 @@ const (
 	// seldomRate, of a machine's reports and certificates together. It makes one of
 	// each within minutes, and a few more while it starts or while much changes.
 	seldomRate, seldomBurst = 2, 300
+	// scimRate, of calls of one SCIM client. The largest provider sends 25 a second; a first
+	// synchronization of 50,000 people takes nine minutes.
+	scimRate, scimBurst = 100, 1000
 	// maxSources is how many sources and callers are told apart; 100 bytes each.
 	maxSources = 20_000
 )
@@ -85,6 +88,7 @@ type limits struct {
 	impostors    *buckets
 	events       *buckets
 	seldom       *buckets
+	scim         *buckets
 
 	mu   sync.Mutex
 	each map[string]int // polls of one caller; guarded by mu
@@ -99,6 +103,7 @@ func newLimits() *limits {
 		impostors: newBuckets(impostorRate, impostorBurst),
 		events:    newBuckets(eventRate, eventBurst),
 		seldom:    newBuckets(seldomRate, seldomBurst),
+		scim:      newBuckets(scimRate, scimBurst),
 		each:      map[string]int{},
 	}
 }

@@ -36,6 +36,16 @@ var theirs = map[string]struct{ own, other, admin int }{
 	"GET /v1/gateway/sessions/{session}/recording":    {yes, 403, 0}, // it is told to whom it might be handed over
 	"POST /v1/gateway/sessions/{session}/recording":   {yes, 403, 0},
 	"POST /v1/gateway/sessions/{session}/refusals":    {yes, 404, 0},
+	"GET /scim/v2/Users/{user}":                       {yes, 404, 0},
+	"PUT /scim/v2/Users/{user}":                       {yes, 404, 0},
+	"PATCH /scim/v2/Users/{user}":                     {yes, 404, 0},
+	"DELETE /scim/v2/Users/{user}":                    {yes, 404, 0},
+	"GET /scim/v2/Groups/{group}":                     {yes, 404, 0},
+	"PUT /scim/v2/Groups/{group}":                     {yes, 404, 0},
+	"PATCH /scim/v2/Groups/{group}":                   {yes, 404, 0},
+	"DELETE /scim/v2/Groups/{group}":                  {yes, 404, 0},
+	"GET /scim/v2/ResourceTypes/{kind}":               {yes, yes, 0},
+	"GET /scim/v2/Schemas/{schema}":                   {yes, yes, 0},
 }
 
 // bodies are good ones for the routes that take one and name something: so that what is
@@ -52,6 +62,10 @@ var bodies = map[string]string{
 	"POST /v1/gateway/sessions/{session}/refusals":  `{"refusals":[]}`,
 	"POST /v1/requests/{request}/deny":              `{"reason":"no"}`,
 	"PUT /v1/groups/{group}/members/{user}":         `{}`,
+	"PUT /scim/v2/Users/{user}":                     `{"userName":"other@example.com"}`,
+	"PATCH /scim/v2/Users/{user}":                   `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"title","value":"x"}]}`,
+	"PUT /scim/v2/Groups/{group}":                   `{"displayName":"Other"}`,
+	"PATCH /scim/v2/Groups/{group}":                 `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"displayName","value":"x"}]}`,
 }
 
 // ids fill the parameters of paths.
@@ -72,6 +86,8 @@ func (i ids) within(t testing.TB, r route, text string) string {
 			name = "signed-in"
 		case name == "rule" && strings.HasPrefix(r.Path, "/v1/enrolment-rules/"):
 			name = "enrolment-rule"
+		case (name == "user" || name == "group") && strings.HasPrefix(r.Path, "/scim/"):
+			name = "scim-" + name
 		}
 		id, known := i[name]
 		if !known {
@@ -97,6 +113,7 @@ type matrix struct {
 	alice2, bob2  *device // on another device each
 	otherServer   *machine
 	otherGateway  *machine
+	okta, entra   *device // SCIM clients
 	a, b, nothing ids
 }
 
@@ -131,6 +148,15 @@ func newMatrix(t testing.TB) *matrix {
 		set["request"] = must[api.AccessRequest](t, who, "POST", "/v1/requests", api.NewAccessRequest{Target: project, Seconds: 600, Reason: "x"}).ID
 		set["preauthorization"] = send("POST", "/v1/preauthorizations", api.NewPreauthorization{Rule: set["rule"], User: set["user"], Seconds: 600, Until: m.now().Add(24 * time.Hour)})
 		set["entitlement"] = send("POST", "/v1/entitlements", map[string]any{"name": "list-" + project, "commands": []map[string]any{{"kind": "executable", "path": "/bin/ls"}}})
+		client, connector := m.connector("scim-" + project)
+		set["client"], set["kind"], set["schema"] = client, "User", "urn:ietf:params:scim:schemas:core:2.0:User"
+		set["scim-user"] = connector.made("Users", `{"userName":"of-`+project+`@example.com"}`)
+		set["scim-group"] = connector.made("Groups", `{"displayName":"scim `+project+`"}`)
+		if i == 0 {
+			m.okta = connector
+		} else {
+			m.entra = connector
+		}
 		set["provider"] = send("POST", "/v1/providers", api.NewProvider{Name: "of-" + project, Issuer: "https://" + project + ".example.com", ProviderSettings: api.ProviderSettings{ClientID: "cardea"}})
 		set["token"] = m.token(api.NewEnrolmentToken{Kind: store.KindServer, Project: project}).ID
 		set["enrolment-rule"] = send("POST", "/v1/enrolment-rules", map[string]any{"cloud": "aws", "account": fmt.Sprintf("%012d", i+1), "project": project, "server_name": "{instance_id}"})
@@ -141,6 +167,7 @@ func newMatrix(t testing.TB) *matrix {
 		"server": ident.New(ident.Server), "gateway": ident.New(ident.Gateway), "session": ident.New(ident.GatewaySession), "signed-in": ident.New(ident.Session),
 		"device": ident.New(ident.Device), "segment": "1", "ca": "user%2Fnowhere", "rule": ident.New(ident.RequestRule), "request": ident.New(ident.AccessRequest),
 		"preauthorization": ident.New(ident.Preauthorization), "entitlement": ident.New(ident.Entitlement), "provider": ident.New(ident.Provider), "token": ident.New(ident.Enrolment),
+		"client": ident.New(ident.ScimClient), "scim-user": ident.New(ident.User), "scim-group": ident.New(ident.UserGroup), "kind": "Nobody", "schema": "urn:none",
 		"enrolment-rule": ident.New(ident.EnrolmentRule), "fingerprint": fingerprint(t)}
 	return m
 }
@@ -204,8 +231,9 @@ func TestEveryRouteForEveryRoleAndEverybodysIDs(t *testing.T) {
 	roles := map[string]*device{
 		"nobody": nil, "a key without a token": m.device(""), "an ended session": ended, "alice": m.alice, "bob": m.bob, "admin": m.admin,
 		"web-1's agent": m.server.device, "db-1's agent": m.otherServer.device, "gw-1": m.gateway.device, "gw-2": m.otherGateway.device,
+		"okta": m.okta, "entra": m.entra,
 	}
-	opens := map[string]Access{"alice": User, "bob": User, "web-1's agent": Agent, "db-1's agent": Agent, "gw-1": Gateway, "gw-2": Gateway}
+	opens := map[string]Access{"alice": User, "bob": User, "web-1's agent": Agent, "db-1's agent": Agent, "gw-1": Gateway, "gw-2": Gateway, "okta": Scim, "entra": Scim}
 	sets := map[string]ids{"alice's": m.a, "bob's": m.b, "nothing": m.nothing}
 	var named []route
 	for _, r := range m.servers[0].routes {
@@ -227,7 +255,7 @@ func TestEveryRouteForEveryRoleAndEverybodysIDs(t *testing.T) {
 				continue
 			}
 			want := 403
-			if name == "nobody" || name == "a key without a token" || name == "an ended session" && (r.Access == User || r.Access == Admin) {
+			if r.Access == Scim || opens[name] == Scim || name == "nobody" || name == "a key without a token" || name == "an ended session" && (r.Access == User || r.Access == Admin) {
 				want = 401
 			}
 			first := ""
@@ -253,6 +281,9 @@ func TestEveryRouteForEveryRoleAndEverybodysIDs(t *testing.T) {
 			}
 		case r.Access == Gateway:
 			m.expect(m.call(m.otherGateway.device, r, m.a), row.other, r, "gw-2", "gw-1's session")
+		case r.Access == Scim:
+			m.expect(m.call(m.okta, r, m.b), row.other, r, "okta", "entra's")
+			m.expect(m.call(m.entra, r, m.a), row.other, r, "entra", "okta's")
 		}
 	}
 	for _, r := range named {
@@ -280,6 +311,8 @@ func TestEveryRouteForEveryRoleAndEverybodysIDs(t *testing.T) {
 			m.expect(m.call(m.alice, r, m.a), row.own, r, "alice", "her own")
 		case r.Access == Gateway:
 			m.expect(m.call(m.gateway.device, r, m.a), row.own, r, "gw-1", "its session")
+		case r.Access == Scim:
+			m.expect(m.call(m.okta, r, m.a), row.own, r, "okta", "its own")
 		}
 	}
 }

@@ -306,6 +306,7 @@ type device struct {
 	token    string
 	session  api.Session
 	at       string // the control plane's address, where it is not publicURL
+	bearer   string // the token of a SCIM client, which has nothing else of all this
 }
 
 const callback = "http://127.0.0.1:43210/callback"
@@ -408,6 +409,11 @@ func (d *device) request(i int, method, path, body string) *http.Request {
 	req, err := http.NewRequest(method, publicURL+path, strings.NewReader(body))
 	if err != nil {
 		d.s.t.Fatal(err)
+	}
+	if d.bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+d.bearer)
+		req.Header.Set("Content-Type", "application/scim+json")
+		return req
 	}
 	bare, _, _ := strings.Cut(path, "?")
 	proof, err := d.key.Proof(method, publicURL+bare, d.s.options.Nonces.Issue(d.s.now()), d.token)

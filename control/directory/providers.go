@@ -74,6 +74,9 @@ func (s *Service) UpdateGroup(ctx context.Context, by caller.Caller, ref string,
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(g.Source, ident.ScimClient) {
+		return nil, s.byHand(ctx, g)
+	}
 	provider, external := g.Source, ""
 	if in.Provider != nil {
 		provider = *in.Provider
@@ -111,6 +114,9 @@ func (s *Service) byHand(ctx context.Context, g store.Group) error {
 		return nil
 	}
 	name := g.Source
+	if c, err := s.Store.ScimClient(ctx, g.Source); err == nil {
+		return api.Errorf(api.Conflict, "the SCIM client %s keeps group %s", c.Name, g.Name).WithHint("change the group %q at the identity provider", g.External)
+	}
 	if p, err := s.Store.Provider(ctx, g.Source); err == nil {
 		name = p.Name
 	}

@@ -227,3 +227,41 @@ func (p Path) String() string {
 	}
 	return s
 }
+
+// Narrow is Equal of the filter or, where it is an and of two, of one of them: who matches the
+// filter is among those that an index finds by it.
+func Narrow(f Filter) (attr, text string, ok bool) {
+	if attr, text, ok = Equal(f); ok {
+		return attr, text, ok
+	}
+	if b, is := f.(both); is {
+		for _, side := range []Filter{b.a, b.b} {
+			if attr, text, ok = Narrow(side); ok && indexed[attr] {
+				return attr, text, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// indexed are the attributes by which resources are found without looking at all of them.
+var indexed = map[string]bool{"id": true, "externalId": true, "userName": true, "displayName": true}
+
+// Names reports whether a filter looks at an attribute.
+func Names(f Filter, attr string) bool {
+	switch f := f.(type) {
+	case both:
+		return Names(f.a, attr) || Names(f.b, attr)
+	case either:
+		return Names(f.a, attr) || Names(f.b, attr)
+	case not:
+		return Names(f.f, attr)
+	case present:
+		return f.path.Attr == attr
+	case compare:
+		return f.path.Attr == attr
+	case some:
+		return f.attr == attr
+	}
+	return true
+}

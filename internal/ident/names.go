@@ -125,6 +125,9 @@ func EntitlementName(s string) error { return word("entitlement", s) }
 // ProviderName checks what an identity provider is called: like a project.
 func ProviderName(s string) error { return word("provider", s) }
 
+// ScimName checks what a client of SCIM is called: like a project.
+func ScimName(s string) error { return word("SCIM client", s) }
+
 func word(kind, s string) error {
 	if s == "" || len(s) > MaxProject || !only(s[:1], lower) || !only(s, lower+digits+"-") || s[len(s)-1] == '-' {
 		return fmt.Errorf("%s is no %s name: use 1 to %d of a-z 0-9 -, beginning with a letter and not ending in -", quote(s), kind, MaxProject)

@@ -1,0 +1,66 @@
+package provision
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cardea-ssh/cardea/control/scim"
+)
+
+func TestNamesAreMadeByRuleOrNotAtAll(t *testing.T) {
+	for userName, want := range map[string]string{
+		"alice": "alice", "Alice.Jones@Example.com": "alice-jones", "a_b-c@x": "a_b-c", "a@b@c": "a",
+		"": "", "@x": "", "root@x": "", "1a@x": "", "a b@x": "", "é@x": "", "K@x": "", "a+b@x": "", strings.Repeat("a", 33): "",
+	} {
+		if got, err := loginOf(userName); got != want || (err == nil) != (want != "") {
+			t.Errorf("login of %q: %q, %v; want %q", userName, got, err, want)
+		}
+	}
+	for name, want := range map[string]string{"Web Users": "web-users", "Team.A": "team-a", "R&D": "", "sudo": "", "a/b": "", "": ""} {
+		if got, err := groupName(name); got != want || (err == nil) != (want != "") {
+			t.Errorf("group %q: %q, %v; want %q", name, got, err, want)
+		}
+	}
+}
+
+// What could not stand in a file of a server, or in a terminal, stays in the resource.
+func TestWhatLeavesTheResourceIsPlain(t *testing.T) {
+	for in, want := range map[string]string{"Ms Alice": "Ms Alice", "a:b": "", "a\nb": "", "\x1b[2J": "", strings.Repeat("x", maxFullName+1): ""} {
+		if got := fullName(in); got != want {
+			t.Errorf("full name %q: %q", in, got)
+		}
+	}
+	for in, want := range map[string]string{"a@b.c": "a@b.c", "a": "", "a@": "", "<a@b>": "", "a@b\n": "", "x@" + strings.Repeat("b", maxEmail): ""} {
+		if got := email(in); got != want {
+			t.Errorf("address %q: %q", in, got)
+		}
+	}
+}
+
+func TestTags(t *testing.T) {
+	for header, want := range map[string]bool{`W/"3"`: true, `"3"`: true, `"1", W/"3"`: true, `*`: true, `W/"30"`: false, `3`: false, `W/`: false} {
+		if matches(header, 3) != want {
+			t.Errorf("%s: %t", header, !want)
+		}
+	}
+}
+
+func TestAResourceIsKeptAsLargeAsItMayBe(t *testing.T) {
+	list := []any{}
+	for range 20 {
+		list = append(list, scim.Tree{"value": strings.Repeat("x", 3200)})
+	}
+	if _, err := kept(scim.Tree{"emails": list}); err != nil {
+		t.Error(err)
+	}
+	if _, err := kept(scim.Tree{"emails": append(list, scim.Tree{"value": strings.Repeat("x", 3200)})}); err == nil {
+		t.Error("more than 64 KiB are kept")
+	}
+	many := scim.Tree{}
+	for i := range 300 {
+		many[strings.Repeat("k", i+1)] = "x"
+	}
+	if _, err := kept(many); err == nil {
+		t.Error("what could not be read again is kept")
+	}
+}
