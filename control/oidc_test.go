@@ -2,7 +2,6 @@ package control
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/sso"
 	"github.com/cardea-ssh/cardea/internal/browse"
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -37,7 +37,10 @@ type certified struct {
 // it sends browsers back to.
 func startCertified(t *testing.T, redirects ...string) *certified {
 	t.Helper()
-	dir := certifiedDir(t)
+	dir, err := buildtest.Brought("oidc-provider", filepath.Join("testdata", "oidcprovider"), "server.js", "package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
 	node, err := exec.LookPath("node")
 	if _, missing := os.Stat(filepath.Join(dir, "node_modules", "oidc-provider")); err != nil || missing != nil {
 		t.Skipf("SKIPPED: no identity provider in %s; packaging/install-test-needs brings it", dir)
@@ -71,24 +74,6 @@ func startCertified(t *testing.T, redirects ...string) *certified {
 	})
 	p.answer("listening")
 	return p
-}
-
-// certifiedDir is where packaging/install-test-needs puts it: named by its source.
-func certifiedDir(t *testing.T) string {
-	t.Helper()
-	h := sha256.New()
-	for _, file := range []string{"server.js", "package-lock.json"} {
-		text, err := os.ReadFile(filepath.Join("testdata", "oidcprovider", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(text)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(cache, "cardea-test-programs", fmt.Sprintf("oidc-provider-%x", h.Sum(nil)[:6]))
 }
 
 // answer waits for a line.

@@ -190,6 +190,7 @@ func TestPages(t *testing.T) {
 			return p.TOTP(b, TOTP{Team: "demo", Request: "account", Secret: "gezd gnbv", URI: "otpauth://totp/demo:alice?secret=GEZDGNBV"})
 		},
 		"passkey": func(b *bytes.Buffer) error { return p.Passkey(b, Passkey{"demo", "account", `{"challenge":"x"}`}) },
+		"setup":   func(b *bytes.Buffer) error { return p.Setup(b, Setup{Team: "demo"}) },
 		"recovery": func(b *bytes.Buffer) error {
 			return p.Recovery(b, Recovery{"demo", "req_1", "/confirm", []string{"abcd-efgh-ijkl-mnop"}})
 		},

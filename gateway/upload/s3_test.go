@@ -2,7 +2,6 @@ package upload
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"log"
@@ -22,25 +21,18 @@ import (
 	"gocloud.dev/blob"
 
 	"github.com/cardea-ssh/cardea/internal/bucket"
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 )
 
 // s3Server is the file of the program that the tests need: packaging/install-test-needs
 // builds it, and names it by its source.
 func s3Server(t *testing.T) string {
 	t.Helper()
-	h := sha256.New()
-	for _, file := range []string{"main.go", "go.mod"} {
-		text, err := os.ReadFile(filepath.Join("testdata", "s3server", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(text)
-	}
-	cache, err := os.UserCacheDir()
+	path, err := buildtest.Brought("s3server", filepath.Join("testdata", "s3server"), "main.go", "go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(cache, "cardea-test-programs", fmt.Sprintf("s3server-%x", h.Sum(nil)[:6]))
+	return path
 }
 
 // store is an S3 server that can be stopped and started, behind a proxy that can be

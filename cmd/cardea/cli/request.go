@@ -47,7 +47,9 @@ your administrators. With --wait it ends when there is an answer: with code 0 if
 			}
 			if r.State == api.RequestPending {
 				a.say("it waits for an answer; to wait with it type: cardea requests show %s --wait", r.ID)
+				return nil
 			}
+			a.letIn(cmd.Context(), r)
 			return nil
 		},
 	}
@@ -167,10 +169,19 @@ func (a *app) awaitAnswer(ctx context.Context, r api.AccessRequest) error {
 	if r.State != api.RequestApproved {
 		return silentError{ExitDenied}
 	}
+	a.letIn(ctx, r)
+	return nil
+}
+
+// letIn has the local agent hear of it now, so that plain ssh knows the server, and says
+// what to type.
+func (a *app) letIn(ctx context.Context, r api.AccessRequest) {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	a.local.Refresh(ctx) // one that runs hears of it by itself a moment later; none need run
 	if r.ServerName != "" {
 		a.say("to enter it type: cardea ssh %s", r.ServerName)
 	}
-	return nil
 }
 
 // newRequests are the verbs about requests, one's own and those to answer.
