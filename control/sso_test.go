@@ -27,7 +27,7 @@ type federation struct {
 	provider *ssotest.Provider
 }
 
-func newFederation(t *testing.T, settings ...func(*api.NewProvider)) *federation {
+func newFederation(t testing.TB, settings ...func(*api.NewProvider)) *federation {
 	t.Helper()
 	f := &federation{stack: newStack(t), provider: ssotest.New(t)}
 	f.options.Issuers = sso.New(sso.Options{Roots: f.provider.Roots()})
@@ -266,9 +266,22 @@ func TestNobodyIsJoinedByAnAddressOrAName(t *testing.T) {
 	if u.ID == local.ID || u.Email != "alice@example.com" || u.Issuer != f.provider.URL() {
 		t.Errorf("the user is %+v", u)
 	}
+	// At a second provider, by the same subject, too.
+	second := ssotest.New(t)
+	second.Claims(func(c map[string]any) { c["preferred_username"] = "alice-too" })
+	f.add("second", second.URL())
+	r := &run{f: f, browser: f.browser(0), device: f.stack.device("laptop")}
+	r.request = request(t, r.browser.open(r.device.link()))
+	r.answer = second.Visit(r.sent("second"))
+	if got := r.back("second"); got.StatusCode != 200 {
+		t.Fatal(got.body)
+	}
+	if other := must[api.User](t, f.admin, "GET", "/v1/users/alice-too", nil); other.ID == u.ID || other.Email != u.Email || other.Subject != u.Subject {
+		t.Errorf("the user is %+v", other)
+	}
 	// Somebody else at the same provider by the same address and name is nobody's heir.
 	f.provider.Claims(func(c map[string]any) { c["sub"] = "another" })
-	r := f.run()
+	r = f.run()
 	r.refused(t, r.back("op"), "the login alice is taken")
 }
 
@@ -443,6 +456,48 @@ func TestAUserIsMadeForASubject(t *testing.T) {
 	}
 	reset := ""
 	denied(t, f.admin, api.Invalid, "PATCH", "/v1/users/bob", api.UserPatch{Password: &reset})
+}
+
+func TestAProviderIsCompared(t *testing.T) {
+	f := newFederation(t)
+	test := func(change func(map[string]any)) api.ProviderTest {
+		f.provider.Metadata(change)
+		return must[api.ProviderTest](t, f.admin, "POST", "/v1/providers/op/test", nil)
+	}
+	if got := test(nil); !got.Works || got.Problems != nil || got.Keys != 1 {
+		t.Errorf("good: %+v", got)
+	}
+	for name, c := range map[string]struct {
+		change func(map[string]any)
+		says   string
+		works  bool
+	}{
+		"no S256":                 {func(m map[string]any) { m["code_challenge_methods_supported"] = []string{"plain"} }, "PKCE", false},
+		"shared secrets":          {func(m map[string]any) { m["id_token_signing_alg_values_supported"] = []string{"HS256"} }, "HS256", false},
+		"another issuer":          {func(m map[string]any) { m["issuer"] = "https://evil.example.com\x1b" }, "calls itself", false},
+		"keys that are not there": {func(m map[string]any) { m["jwks_uri"] = f.provider.URL() + "/nowhere" }, "keys", false},
+		"no iss":                  {func(m map[string]any) { delete(m, "authorization_response_iss_parameter_supported") }, "RFC 9207", true},
+		"no amr":                  {func(m map[string]any) { m["claims_supported"] = []string{"sub", "auth_time", "groups"} }, "claim amr", true},
+	} {
+		got := test(c.change)
+		said := strings.Join(append(got.Problems, got.Notes...), "; ")
+		if got.Works != c.works || (got.Problems == nil) != c.works || !strings.Contains(said, c.says) || strings.Contains(said, "\x1b") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// A firm signs in on Monday at nine.
+func BenchmarkFederatedSignIn(b *testing.B) {
+	f := newFederation(b)
+	f.run().back("op")
+	b.ResetTimer()
+	for b.Loop() {
+		f.wait(time.Second) // they come from one address
+		if got := f.run().back("op"); got.StatusCode != 200 {
+			b.Fatal(got.body)
+		}
+	}
 }
 
 // What only a broken or hostile provider does ends at the page, and gives nobody anything.

@@ -274,10 +274,10 @@ func (s *Service) TestProvider(ctx context.Context, ref string) (*api.ProviderTe
 	if m == nil {
 		return out, nil
 	}
-	out.Works = err == nil && len(out.Problems) == 0
 	out.AuthURL, out.TokenURL, out.Algorithms = ident.Text(m.AuthURL), ident.Text(m.TokenURL), m.Algorithms
 	problems, notes := judge(p, m)
 	out.Problems, out.Notes = append(out.Problems, problems...), append(out.Notes, notes...)
+	out.Works = len(out.Problems) == 0
 	return out, nil
 }
 
@@ -290,6 +290,9 @@ func judge(p store.Provider, m *sso.Metadata) (problems, notes []string) {
 	}
 	if len(m.Challenges) > 0 && !slices.Contains(m.Challenges, "S256") {
 		problems = append(problems, "it does not take PKCE with S256")
+	}
+	if !m.Signs() {
+		problems = append(problems, "it signs tokens in no way that is taken here: "+strings.Join(m.Algorithms, " "))
 	}
 	if !m.AnswerIssuer {
 		notes = append(notes, "its answers do not name the issuer (RFC 9207); the redirect URI of its own stands in for it")

@@ -168,6 +168,9 @@ func (m *Metadata) algorithms() []string {
 	return out
 }
 
+// Signs reports whether some of the ways in which the issuer says that it signs are taken.
+func (m *Metadata) Signs() bool { return slices.Contains(m.Algorithms, m.algorithms()[0]) }
+
 // signatures are all that we take.
 var signatures = []string{
 	oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA,
