@@ -80,7 +80,7 @@ type Factors interface {
 	// SetRecoveryCodes replaces those of the user of a browser session that is whole and no
 	// older than since. ErrDenied if he has no factor.
 	SetRecoveryCodes(ctx context.Context, login []byte, since time.Time, hashes [][]byte, m Meta) error
-	// ResetFactors takes all factors and recovery codes from a user, and ends his browser
+	// ResetFactors takes all factors, recovery codes and invitations from a user, and ends his browser
 	// sessions. It returns how many factors there were.
 	ResetFactors(ctx context.Context, user string, m Meta) (int, error)
 }

@@ -244,15 +244,25 @@ func (s *Store) ResetFactors(ctx context.Context, user string, m store.Meta) (in
 		if err := one(t, userInto(&u), `SELECT `+userColumns+` FROM users u WHERE u.id = ? /*lock*/`, user); err != nil {
 			return 0, err
 		}
-		n, err := t.exec(`DELETE FROM factors WHERE user_id = ?`, user)
+		have, err := factors(t, user)
 		if err != nil {
 			return 0, err
 		}
-		for _, q := range []string{`DELETE FROM recovery_codes WHERE user_id = ?`, `DELETE FROM browser_sessions WHERE user_id = ?`} {
-			if _, err := t.exec(q, user); err != nil {
-				return 0, err
-			}
+		if err := t.forgetFactors(user); err != nil {
+			return 0, err
 		}
-		return int(n), nil
+		_, err = t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user)
+		return len(have), err
 	})
+}
+
+// forgetFactors takes all from a user who may not use them any more; a key that he had may
+// be another's then.
+func (t *tx) forgetFactors(user string) error {
+	for _, q := range []string{`DELETE FROM factors WHERE user_id = ?`, `DELETE FROM recovery_codes WHERE user_id = ?`, `DELETE FROM invitations WHERE user_id = ?`} {
+		if _, err := t.exec(q, user); err != nil {
+			return err
+		}
+	}
+	return nil
 }

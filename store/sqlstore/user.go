@@ -171,6 +171,11 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 			return err
 		}
 	}
+	if after.Status == store.Deleted {
+		if err := t.forgetFactors(after.ID); err != nil {
+			return err
+		}
+	}
 	if passwordHash != nil || after.Status != store.Active && before.Status != after.Status {
 		return t.throwOut(after.ID)
 	}

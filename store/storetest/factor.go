@@ -259,4 +259,13 @@ var factorCases = []testCase{
 		_, err = w.s.ResetFactors(w.ctx, "usr_none", w.quiet())
 		w.want(store.ErrNotFound, err)
 	}},
+	{"who is deleted has no factor, and his key may be another's", func(w *world) {
+		u := w.user("alice")
+		f := w.factor(u, store.FactorPasskey)
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Deleted)}, w.quiet()))
+		w.equal(len(must[[]store.Factor](w)(w.s.Factors(w.ctx, u.ID))), 0)
+		w.sitting(w.user("bob"), "bob's")
+		f.ID = ident.New(ident.Factor)
+		must[store.BrowserSession](w)(w.s.AddFactor(w.ctx, store.NewFactor{Factor: f, Login: sum("bob's"), Session: w.fresh("x"), Since: w.now}, w.quiet()))
+	}},
 }

@@ -57,13 +57,14 @@ func browse(url string) int {
 //	fail METHOD PATH KIND TEXT  answer with an error
 //	calls METHOD PATH           print the bodies (or queries) of the calls so far
 //	control stop|revoke         take the control plane away; end all sessions
+//	ask-again PROJECT           refuse connections until somebody has shown who he is for it
 //	code N COMMAND ...          run a command that must end with code N
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: func(env *testscript.Env) error { return setup(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"reply": replyCmd, "fail": failCmd, "calls": callsCmd, "control": controlCmd, "code": codeCmd,
+			"reply": replyCmd, "fail": failCmd, "calls": callsCmd, "control": controlCmd, "code": codeCmd, "ask-again": askAgainCmd,
 		},
 	})
 }
@@ -99,7 +100,9 @@ func setup(t *testing.T, env *testscript.Env) error {
 		}
 		return known, nil
 	})
-	s.On("POST", "/v1/connect", connector(t, env))
+	connect := connector(t, env)
+	env.Values["connect"] = connect
+	s.On("POST", "/v1/connect", connect)
 	// An agent that a script started must not outlive it.
 	env.Defer(func() {
 		stop := exec.Command("cardea", "agent", "stop")
@@ -207,6 +210,23 @@ func callsCmd(ts *testscript.TestScript, _ bool, args []string) {
 	for _, c := range controlOf(ts).Calls(args[0], args[1]) {
 		fmt.Fprintf(ts.Stdout(), "%s?%s %s\n", c.Path, c.Query.Encode(), c.Body)
 	}
+}
+
+func askAgainCmd(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: ask-again PROJECT")
+	}
+	s, connect := controlOf(ts), ts.Value("connect").(apitest.Handler)
+	before := len(s.Calls("POST", "/v1/touch"))
+	s.Reply("POST", "/v1/touch", api.Touched{Project: args[0], Until: time.Now().Add(time.Hour)})
+	s.On("POST", "/v1/connect", func(c apitest.Call) (any, error) {
+		if len(s.Calls("POST", "/v1/touch")) > before {
+			return connect(c)
+		}
+		err := api.Errorf(api.SignIn, "project %s asks who you are each 30m", args[0]).WithHint("type: cardea login --project %s", args[0])
+		err.Reauth = args[0]
+		return nil, err
+	})
 }
 
 func controlCmd(ts *testscript.TestScript, _ bool, args []string) {
