@@ -628,6 +628,7 @@ var requestCases = []testCase{
 		w.want(store.ErrDenied, err)
 		w.outside(a)
 	}},
+	{"whatever people do, who is in was let in by another who might, and for no longer", runRequestModel},
 	{"a repeated request under its key is the first one", func(w *world) {
 		a := w.asking()
 		m := w.quiet()
