@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,18 +163,20 @@ func TestASecondFactorIsAskedForAfterThePassword(t *testing.T) {
 	}
 }
 
-func TestGuessingCodesEnds(t *testing.T) {
-	s := newStack(t)
+func TestGuessingCodesEnds(t *testing.T) { guessCodes(t, newStack(t)) }
+
+func guessCodes(t *testing.T, s *stack) {
 	_, p, codes := s.enrolled("alice")
 	s.user("bob")
 	s.wait(30 * time.Second)
 	var b *browser
 	var id string
 	limited := 0
-	for range signin.FactorTries {
+	for i := range signin.FactorTries {
 		if b == nil {
 			_, b, id = s.halfway("alice")
 		}
+		b.http.Transport = s.client(i % len(s.instances))
 		if got := b.post("/factor", with(id, "code", "000000")); got.StatusCode == 429 {
 			limited++
 		}
@@ -192,6 +196,31 @@ func TestGuessingCodesEnds(t *testing.T) {
 	_, b, id = s.halfway("alice")
 	if got := b.post("/factor", with(id, "code", p.code(s.now()))); !strings.Contains(got.body, "approve") {
 		t.Errorf("after the window: %d %s", got.StatusCode, got.body)
+	}
+}
+
+func TestACodeIsGoodOnce(t *testing.T) { onceShown(t, newStack(t)) }
+
+// One code in several browsers at once, on all instances.
+func onceShown(t *testing.T, s *stack) {
+	_, p, _ := s.enrolled("alice")
+	s.wait(30 * time.Second)
+	var wg sync.WaitGroup
+	var taken atomic.Int64
+	for i := range 6 {
+		_, b, id := s.halfway("alice")
+		b.http.Transport = s.client(i % len(s.instances))
+		wg.Go(func() {
+			if got := b.post("/factor", with(id, "code", p.code(s.now()))); strings.Contains(got.body, "approve") {
+				taken.Add(1)
+			} else if got.StatusCode != 401 {
+				t.Errorf("%d %s", got.StatusCode, got.body)
+			}
+		})
+	}
+	wg.Wait()
+	if taken.Load() != 1 {
+		t.Errorf("the code was taken %d times", taken.Load())
 	}
 }
 

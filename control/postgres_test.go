@@ -22,6 +22,11 @@ func TestTwoInstancesOnPostgreSQL(t *testing.T) {
 		{"a session ends everywhere", endSessions},
 		{"a code is good once", redeemCodes},
 		{"a request is answered once", raceAnswers},
+		{"a session ends with each of its tokens", endTokens},
+		{"a replaced token ends its session", func(t *testing.T, s *stack) { reuseToken(t, s, false) }},
+		{"the next token is used by many at once", useNextToken},
+		{"a code of a second factor is good once", onceShown},
+		{"wrong codes of a second factor are counted together", guessCodes},
 		{"wrong passwords are counted together", wrongPasswords},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.try(t, newStackAt(t, server.Database(t), true)) })

@@ -78,37 +78,38 @@ func TestATokenThatWasNeverUsedIsReplacedByALaterOne(t *testing.T) {
 // A thief copied the folder of the session, its key too, and uses it while the owner goes on.
 func TestAReplacedTokenEndsTheWholeSessionOnEveryInstance(t *testing.T) {
 	for _, first := range []string{"the owner rotates first", "the thief rotates first"} {
-		t.Run(first, func(t *testing.T) {
-			s := newStack(t)
-			owner := s.signIn("alice")
-			thief := *owner
-			other := s.signIn("alice")
-			rotated, stale := owner, &thief
-			if first == "the thief rotates first" {
-				rotated, stale = &thief, owner
-			}
-			rotated = rotated.next(0)
-			if got := rotated.status(0); got != 200 {
-				t.Fatal(got)
-			}
-			s.wait(tokenGrace)
-			got := s.send(1, stale.request(1, "GET", "/v1/session", ""))
-			if got.StatusCode != 401 || !strings.Contains(got.body, "cardea login") {
-				t.Errorf("the old token: %d %s", got.StatusCode, got.body)
-			}
-			for i := range s.instances {
-				if a, b := rotated.status(i), stale.status(i); a != 401 || b != 401 {
-					t.Errorf("instance %d: %d and %d, want nobody to have a session", i, a, b)
-				}
-			}
-			if got := other.status(0); got != 200 {
-				t.Errorf("her other session: %d", got)
-			}
-			alarms := s.events(audit.SessionReuse)
-			if len(alarms) != 1 || alarms[0].User != owner.session.User || alarms[0].Session != owner.session.ID || alarms[0].Source == "" {
-				t.Errorf("alarms %+v", alarms)
-			}
-		})
+		t.Run(first, func(t *testing.T) { reuseToken(t, newStack(t), first == "the thief rotates first") })
+	}
+}
+
+func reuseToken(t *testing.T, s *stack, thiefFirst bool) {
+	owner := s.signIn("alice")
+	thief := *owner
+	other := s.signIn("alice")
+	rotated, stale := owner, &thief
+	if thiefFirst {
+		rotated, stale = &thief, owner
+	}
+	rotated = rotated.next(0)
+	if got := rotated.status(0); got != 200 {
+		t.Fatal(got)
+	}
+	s.wait(tokenGrace)
+	got := s.send(1, stale.request(1, "GET", "/v1/session", ""))
+	if got.StatusCode != 401 || !strings.Contains(got.body, "cardea login") {
+		t.Errorf("the old token: %d %s", got.StatusCode, got.body)
+	}
+	for i := range s.instances {
+		if a, b := rotated.status(i), stale.status(i); a != 401 || b != 401 {
+			t.Errorf("instance %d: %d and %d, want nobody to have a session", i, a, b)
+		}
+	}
+	if got := other.status(0); got != 200 {
+		t.Errorf("her other session: %d", got)
+	}
+	alarms := s.events(audit.SessionReuse)
+	if len(alarms) != 1 || alarms[0].User != owner.session.User || alarms[0].Session != owner.session.ID || alarms[0].Source == "" {
+		t.Errorf("alarms %+v", alarms)
 	}
 }
 
@@ -145,7 +146,10 @@ func TestACopiedTokenIsWorthlessAndRaisesOneAlarm(t *testing.T) {
 
 // Revoked on one instance, a session is refused on the other with its next call.
 func TestARevokedSessionIsRefusedWithEachOfItsTokensEverywhere(t *testing.T) {
-	s := newStack(t)
+	endTokens(t, newStack(t))
+}
+
+func endTokens(t *testing.T, s *stack) {
 	alice := s.signIn("alice")
 	used := alice.next(0)
 	used.status(0)
@@ -166,8 +170,9 @@ func TestARevokedSessionIsRefusedWithEachOfItsTokensEverywhere(t *testing.T) {
 	}
 }
 
-func TestManyProcessesUseTheNextTokenAtOnce(t *testing.T) {
-	s := newStack(t)
+func TestManyProcessesUseTheNextTokenAtOnce(t *testing.T) { useNextToken(t, newStack(t)) }
+
+func useNextToken(t *testing.T, s *stack) {
 	alice := s.signIn("alice")
 	next := alice.next(0)
 	var wg sync.WaitGroup
