@@ -55,6 +55,7 @@ const (
 	UserDisable   = "user.disable"
 	UserEnable    = "user.enable"
 	UserDelete    = "user.delete"
+	UserLink      = "user.link" // whom a SCIM client made signs in for the first time
 	GroupCreate   = "group.create"
 	GroupDelete   = "group.delete"
 	MemberPut     = "member.put"

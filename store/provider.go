@@ -77,6 +77,9 @@ type Federated struct {
 	User User
 	// Create allows that.
 	Create bool
+	// Link is why User, whom a SCIM client made and who has not signed in yet, is this
+	// person; nil for all others.
+	Link *ScimLink
 	// FullName and Email are what the provider calls the user now; nil is unknown.
 	FullName, Email *string
 	// Groups are all that it counts the user to; nil if it says nothing of groups.
@@ -86,6 +89,10 @@ type Federated struct {
 	// Source is the browser's address, for the audit rows that the store adds.
 	Source string
 }
+
+// ScimLink ties a user whom a client made to who signs in: the client's provider says
+// ExternalID of that person.
+type ScimLink struct{ Client, ExternalID string }
 
 // Providers keeps identity providers, and runs of sign-ins through them.
 type Providers interface {
@@ -118,6 +125,9 @@ type Providers interface {
 	// identity or makes him, refreshes what is known of him, puts him into the groups
 	// that this provider keeps and takes him out of them, and signs the browser in.
 	// It adds audit rows for a new user and for each group.
+	//
+	// With a Link it gives the user the identity, with an audit row: ErrDenied unless he is
+	// still the only one with this external id, and has no identity yet.
 	//
 	// ErrUsed for one that was not taken, is finished or is over, or whose request is not
 	// open any more; ErrDenied if the provider or the user is not active; ErrNotFound

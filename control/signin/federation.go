@@ -182,14 +182,14 @@ func (s *Service) take(ctx context.Context, p store.Provider, answer url.Values,
 
 // enter lets in whom the provider named.
 func (s *Service) enter(ctx context.Context, p store.Provider, f store.Federation, who *sso.Person, b Browser) (login string, err error) {
-	known, err := s.identity(ctx, who)
+	known, err := s.identity(ctx, p, who)
 	if err != nil {
 		return "", err
 	}
 	login, err = s.enterAs(ctx, p, f, known, who, b)
 	if errors.Is(err, store.ErrExists) {
 		// Two browsers of a new person at once: the other one made the account.
-		again, found := s.identity(ctx, who)
+		again, found := s.identity(ctx, p, who)
 		if found == nil && again.ID != known.ID {
 			known = again
 			login, err = s.enterAs(ctx, p, f, known, who, b)
@@ -198,19 +198,10 @@ func (s *Service) enter(ctx context.Context, p store.Provider, f store.Federatio
 	return login, err
 }
 
-// identity is the user that a person is; the zero one for nobody.
-func (s *Service) identity(ctx context.Context, who *sso.Person) (store.User, error) {
-	u, err := s.Store.Identity(ctx, who.Issuer, who.Subject)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.User{}, nil
-	}
-	return u, err
-}
-
-func (s *Service) enterAs(ctx context.Context, p store.Provider, f store.Federation, known store.User, who *sso.Person, b Browser) (login string, err error) {
+func (s *Service) enterAs(ctx context.Context, p store.Provider, f store.Federation, known candidate, who *sso.Person, b Browser) (login string, err error) {
 	v, err := s.federated(p, f, known, who, b)
 	if err != nil {
-		return "", s.unfederated(ctx, p, known, b, err)
+		return "", s.unfederated(ctx, p, known.User, b, err)
 	}
 	login = NewSecret()
 	now := s.now()
@@ -239,7 +230,7 @@ func (s *Service) enterAs(ctx context.Context, p store.Provider, f store.Federat
 }
 
 // federated is what the store is asked for.
-func (s *Service) federated(p store.Provider, f store.Federation, known store.User, who *sso.Person, b Browser) (store.Federated, error) {
+func (s *Service) federated(p store.Provider, f store.Federation, known candidate, who *sso.Person, b Browser) (store.Federated, error) {
 	rules := rulesOf(p)
 	if err := rules.Admit(who.Claims); err != nil {
 		return store.Federated{}, &sso.Error{Kind: sso.Refused, Reason: err.Error()}
@@ -249,7 +240,7 @@ func (s *Service) federated(p store.Provider, f store.Federation, known store.Us
 		return store.Federated{}, withHint(err, "ask your administrator; he has the provider send fewer groups to Cardea, for example only those assigned to it")
 	}
 	v := store.Federated{
-		StateHash: f.StateHash, BrowserHash: f.BrowserHash, User: known, Source: b.Source,
+		StateHash: f.StateHash, BrowserHash: f.BrowserHash, User: known.User, Link: known.Link, Source: b.Source,
 		Session: store.BrowserSession{ID: ident.New(ident.BrowserSession), AMR: who.AMR},
 	}
 	if said {

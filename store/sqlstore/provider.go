@@ -296,6 +296,8 @@ func (t *tx) endFederation(v store.Federated) (store.Provider, error) {
 func (t *tx) federatedUser(v store.Federated, p store.Provider) (store.User, error) {
 	u, err := identity(t, v.User.Issuer, v.User.Subject, " /*lock*/")
 	switch {
+	case errors.Is(err, store.ErrNotFound) && v.Link != nil:
+		return t.linkUser(v, p)
 	case errors.Is(err, store.ErrNotFound) && v.Create && p.Create:
 		return t.newFederatedUser(v, p)
 	case err != nil:

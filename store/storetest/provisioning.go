@@ -345,6 +345,33 @@ var provisioningCases = []testCase{
 		_, err := w.s.ScimGroup(w.ctx, c.ID, g.Group.ID)
 		w.want(store.ErrNotFound, err)
 	}},
+	{"whom a client made becomes who signs in, unless the client means another by then", func(w *world) {
+		p := w.provider("okta")
+		c := must[store.ScimClient](w)(w.s.CreateScimClient(w.ctx, store.ScimClient{ID: ident.New(ident.ScimClient), Name: "okta", Provider: p.ID, LinkClaim: "sub", TokenHash: sum("t")}, w.quiet()))
+		other := w.scimClient("other")
+		u, v := w.scimUser(c, "alice"), w.scimUser(other, "bob")
+		link := func(u store.ScimUser, client, external string) error {
+			f := w.run(p, "s-"+u.User.ID, "new")
+			f.User, f.Link = u.User, &store.ScimLink{Client: client, ExternalID: external}
+			f.User.Issuer, f.User.Subject = p.Issuer, "s-"+u.User.ID
+			_, err := w.s.FinishFederation(w.ctx, f, w.quiet())
+			return err
+		}
+		w.want(store.ErrDenied, link(u, c.ID, "another"))
+		w.want(store.ErrDenied, link(v, c.ID, v.ExternalID))
+		w.want(store.ErrDenied, link(v, other.ID, v.ExternalID))
+		w.ok(link(u, c.ID, u.ExternalID))
+		w.equal(must[store.User](w)(w.s.Identity(w.ctx, p.Issuer, "s-"+u.User.ID)).ID, u.User.ID)
+		w.noted(audit.UserLink, u.User)
+		again := u
+		again.User.Subject = "second"
+		f := w.run(p, "second", "new")
+		f.User, f.Link = again.User, &store.ScimLink{Client: c.ID, ExternalID: u.ExternalID}
+		f.User.Issuer = p.Issuer
+		_, err := w.s.FinishFederation(w.ctx, f, w.quiet())
+		w.want(store.ErrDenied, err)
+		w.want(store.ErrInUse, w.s.DeleteProvider(w.ctx, p.ID, w.quiet()))
+	}},
 	{"users and groups of a client that is deleted stay, and are kept by hand", func(w *world) {
 		c := w.scimClient("okta")
 		u := w.scimUser(c, "alice")
