@@ -50,7 +50,9 @@ type Token struct {
 }
 
 // Verify checks a token of an issuer: the signature first, and then whose it is, for whom
-// and when. An error is for the log and the audit; it repeats nothing secret.
+// and when. The issuer is one that an administrator named, and never what a token says of
+// itself: it is asked for its keys. An error is for the log and the audit; it repeats
+// nothing secret. A *Error of kind Down is the issuer's fault, and not the token's.
 func (i *Issuers) Verify(ctx context.Context, issuer, raw string, e Expect) (*Token, error) {
 	s := i.issuer(issuer)
 	m, err := s.discover(ctx, keptMetadata)
