@@ -331,6 +331,9 @@ func TestAProviderThatIsDownIsToldOfSoon(t *testing.T) {
 	if _, err := s.issuers.Finish(t.Context(), s.client, flow, answer); kindOf(err) != Down {
 		t.Errorf("the answer of one that is gone: %v", err)
 	}
+	if _, err := New(Options{}).Verify(t.Context(), s.provider.URL(), "x", Expect{Audience: "x"}); kindOf(err) != Down {
+		t.Errorf("a token of one that is gone: %v", err)
+	}
 	s.wait(freshMetadata)
 	if _, err := s.issuers.Begin(t.Context(), s.client, flow); kindOf(err) != Down {
 		t.Errorf("sent to one that is gone: %v", err)

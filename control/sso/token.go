@@ -57,7 +57,7 @@ func (i *Issuers) Verify(ctx context.Context, issuer, raw string, e Expect) (*To
 	s := i.issuer(issuer)
 	m, err := s.discover(ctx, keptMetadata)
 	if err != nil {
-		return nil, err
+		return nil, failed(Down, err, "the issuer does not answer as it should")
 	}
 	return s.verify(ctx, m, raw, e)
 }
