@@ -28,7 +28,7 @@ func newAdmin(a *app) *cobra.Command {
 	cmd.AddCommand(
 		adminTeam(a), adminUsers(a), adminGroups(a), adminProjects(a), adminGrants(a), adminRequestRules(a), adminBreakGlass(a), adminEntitlements(a),
 		adminServers(a), adminGateways(a), adminTokens(a), adminRules(a),
-		adminProviders(a), adminSessions(a), adminDevices(a), adminConnections(a), adminCAs(a), adminAudit(a), adminWhatIf(a), adminPolicy(a),
+		adminProviders(a), adminScim(a), adminSessions(a), adminDevices(a), adminConnections(a), adminCAs(a), adminAudit(a), adminWhatIf(a), adminPolicy(a),
 	)
 	return cmd
 }

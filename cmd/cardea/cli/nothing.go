@@ -21,6 +21,8 @@ func nothing(path string, query url.Values) string {
 		return "no group yet; to make one type: cardea admin groups create NAME"
 	case "providers":
 		return "people sign in with passwords alone; to add an identity provider type: cardea admin providers add --help"
+	case "scim-clients":
+		return "no identity provider keeps users here; to let one do so type: cardea admin scim create --help"
 	case "members":
 		return "nobody is in this group; to add somebody type: cardea admin groups members add " + of + " USER"
 	case "projects":
