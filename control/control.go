@@ -82,6 +82,8 @@ type Server struct {
 	proofs  dpop.Checker
 	limits  *limits
 	ration  *caller.Ration // of audit rows about refusals
+	// sightings bound the writes about who uses his session.
+	sightings sightings
 	// recordings is nil where there are none.
 	recordings *recordings.Service
 	health     daemon.Health

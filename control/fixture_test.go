@@ -32,7 +32,8 @@ type records struct {
 	audit    [][]byte
 	swept    chan struct{} // gets one at each sweep that somebody waits for
 	asked    int           // how often Ready was
-	broken   error         // what Ready says
+	seen     int           // how often SeeSession was
+	broken   error         // what Ready and SeeSession say
 }
 
 func (r *records) Sweep(context.Context, time.Time) error {
@@ -75,7 +76,12 @@ func (r *records) Authenticate(_ context.Context, hash []byte) (store.Subject, e
 	return who, nil
 }
 
-func (r *records) SeeSession(context.Context, string, store.Meta) error { return nil }
+func (r *records) SeeSession(context.Context, string, store.Meta) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen++
+	return r.broken
+}
 
 // Attempt says that it was tried before.
 func (r *records) Attempt(context.Context, string, time.Duration, time.Time) (int, time.Time, error) {

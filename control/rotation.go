@@ -3,7 +3,9 @@ package control
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -89,13 +91,47 @@ const seeEvery = 5 * time.Minute
 
 // see notes that a person used his session.
 func (s *Server) see(ctx context.Context, who store.Subject, now time.Time) {
-	if who.Kind != store.KindUser || now.Sub(who.Session.SeenAt) < seeEvery {
+	if who.Kind != store.KindUser || now.Sub(who.Session.SeenAt) < seeEvery || !s.sightings.first(who.Session.ID, now) {
 		return
 	}
 	if err := s.options.Store.SeeSession(ctx, who.Session.ID, store.Meta{Now: now}); err != nil {
 		// With an idle limit the session ends early, so nothing is opened by this.
 		s.options.Logger.Error("note the use of a session", "session", who.Session.ID, "error", err)
+		s.sightings.forget(who.Session.ID)
 	}
+}
+
+// sightings are the sessions whose use this instance noted in the last seeEvery: a burst
+// of calls that begin at once is noted once. The zero value has none.
+type sightings struct {
+	mu sync.Mutex
+	at map[string]time.Time // by session; guarded by mu
+}
+
+// maxSightings is where those that are over are looked for: some 2 MB.
+const maxSightings = 10_000
+
+// first says whether nobody asked the same about this session lately.
+func (v *sightings) first(session string, now time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if at, ok := v.at[session]; ok && now.Sub(at) < seeEvery {
+		return false
+	}
+	if len(v.at) >= maxSightings {
+		maps.DeleteFunc(v.at, func(_ string, at time.Time) bool { return now.Sub(at) >= seeEvery })
+	}
+	if len(v.at) >= maxSightings || v.at == nil {
+		v.at = map[string]time.Time{} // too many at once: each is noted twice at the worst
+	}
+	v.at[session] = now
+	return true
+}
+
+func (v *sightings) forget(session string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.at, session)
 }
 
 // idle tells since when a session was not used, if it is too long.

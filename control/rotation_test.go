@@ -1,7 +1,9 @@
 package control
 
 import (
+	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/store"
 )
 
 // next asks for the next token of d's session and returns d with it.
@@ -251,5 +254,58 @@ func TestASessionThatNobodyUsesIsOver(t *testing.T) {
 		if seen.SeenAt.IsZero() {
 			t.Errorf("no last use: %+v", seen)
 		}
+	}
+}
+
+func TestABurstOfCallsIsOneUseOfItsSession(t *testing.T) {
+	w := newWorld(t, func(t *table) {
+		doors(t)
+		handle(t, route{Method: "GET", Path: "/v1/poll", Access: User, Poll: true, Doc: "x"}, echo)
+		handle(t, route{Method: "GET", Path: "/v1/background", Access: User, Background: true, Doc: "x"}, echo)
+	})
+	p := w.join(store.KindUser, "u", nil)
+	uses := func(path string, calls, want int) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for range calls {
+			req := p.request("GET", path, "")
+			wg.Go(func() {
+				if got := w.send(req); got.StatusCode != 200 {
+					t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
+				}
+			})
+		}
+		wg.Wait()
+		w.store.mu.Lock()
+		defer w.store.mu.Unlock()
+		if w.store.seen != want {
+			t.Errorf("%s: %d uses are noted, want %d", path, w.store.seen, want)
+		}
+	}
+	uses("/v1/poll", 3, 0)
+	uses("/v1/background", 3, 0)
+	uses("/v1/user", 20, 1)
+	w.now = w.now.Add(seeEvery - time.Second)
+	uses("/v1/user", 5, 1)
+	w.now = w.now.Add(time.Second)
+	w.store.broken = errors.New("the disk is full")
+	uses("/v1/user", 1, 2) // it is told all the same, and tried again with the next call
+	w.store.broken = nil
+	uses("/v1/user", 5, 3)
+}
+
+func TestSightingsAreBounded(t *testing.T) {
+	var v sightings
+	now := time.Unix(1000, 0)
+	for i := range 2*maxSightings + 10 {
+		if !v.first(strconv.Itoa(i), now) {
+			t.Fatal(i)
+		}
+		if len(v.at) > maxSightings {
+			t.Fatalf("%d are kept", len(v.at))
+		}
+	}
+	if v.first(strconv.Itoa(2*maxSightings+9), now) {
+		t.Error("the last is not known")
 	}
 }
