@@ -68,7 +68,12 @@ func denied(t testing.TB, d *device, kind api.Kind, method, path string, in any)
 
 func newScene(t testing.TB, settings ...func(*api.ProjectSettings)) *scene {
 	t.Helper()
-	s := &scene{stack: newStack(t)}
+	return sceneOn(t, newStack(t), settings...)
+}
+
+func sceneOn(t testing.TB, at *stack, settings ...func(*api.ProjectSettings)) *scene {
+	t.Helper()
+	s := &scene{stack: at}
 	s.admin = s.stack.admin()
 	s.alice, s.bob = s.signIn("alice"), s.signIn("bob")
 	with := api.ProjectSettings{CertificateSeconds: 180, Gateway: "allowed"}

@@ -203,17 +203,22 @@ func (s *stack) user(name string) store.User {
 // events are the audit rows of an action, oldest first.
 func (s *stack) events(action string) []audit.Event {
 	s.t.Helper()
-	rows, err := s.store.AuditRows(s.t.Context(), 0, 10_000)
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	var out []audit.Event
-	for _, r := range rows {
-		if e, err := audit.Decode(r.Payload); err == nil && e.Action == action {
-			out = append(out, e)
+	for after := int64(0); ; {
+		rows, err := s.store.AuditRows(s.t.Context(), after, 1000)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, r := range rows {
+			after = r.ID
+			if e, err := audit.Decode(r.Payload); err == nil && e.Action == action {
+				out = append(out, e)
+			}
+		}
+		if len(rows) == 0 {
+			return out
 		}
 	}
-	return out
 }
 
 // client is the public address of the i-th instance: a transport that leads
