@@ -29,10 +29,12 @@ type world struct {
 	local *stage.Local
 	own   bool // the stage is this script's alone
 
-	servers  []string
-	balancer *balancer
-	azure    *azure // the cloud of the script, if there is one
-	auditor  string // file with the age identity that reads recordings, if there are any
+	servers   []string
+	database  *pgtest.Server // if there is one
+	instances *instances     // if there are two
+	balancer  *balancer
+	azure     *azure // the cloud of the script, if there is one
+	auditor   string // file with the age identity that reads recordings, if there are any
 
 	people  map[string]*stage.Person
 	jobs    map[string]*job
@@ -57,6 +59,7 @@ func newWorld(t testing.TB) *world {
 //	balancer=haproxy    one address for all gateways, and haproxy behind it
 //	recording=required  the project's setting
 //	database=postgres   in place of SQLite
+//	instances=2         an address for two control planes, of which one is started
 //	drain=10m           how long a gateway carries sessions on that stops
 //	cloud=azure         there is a cloud whose papers the control plane believes
 func (w *world) raise(ctx context.Context, words ...string) {
@@ -102,7 +105,14 @@ func (w *world) raise(ctx context.Context, words ...string) {
 			if value != "postgres" {
 				w.t.Fatalf("no database %q", value)
 			}
-			opt.Database = pgtest.Start(w.t, false).Database(w.t)
+			w.database = pgtest.Start(w.t, false)
+			opt.Database = w.database.Database(w.t)
+		case "instances":
+			if value != "2" {
+				w.t.Fatalf("no %q instances", value)
+			}
+			w.instances, opt.Port = newInstances(w.t)
+			opt.Control = append(opt.Control, "CARDEA_LISTEN="+w.instances.listen[0])
 		default:
 			w.servers = append(w.servers, word)
 		}
