@@ -28,6 +28,7 @@ func TestTwoInstancesOnPostgreSQL(t *testing.T) {
 		{"a code of a second factor is good once", onceShown},
 		{"wrong codes of a second factor are counted together", guessCodes},
 		{"wrong passwords are counted together", wrongPasswords},
+		{"a group is filled over many connections at once", fillAGroupAtOnce},
 		{"who is disabled in a storm of his own connections gets no more", disableInAStorm},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.try(t, newStackAt(t, server.Database(t), true)) })

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -177,10 +178,10 @@ func tell(t *testing.T, d *device, file string) (steps int) {
 	return steps
 }
 
-// federate signs somebody in whom a provider made: his page came of an identity provider.
-func (s *stack) federate(login string) *device {
+// federatedBrowser is one in which somebody is signed in whom a provider made, as if he had come
+// back from an identity provider.
+func (s *stack) federatedBrowser(login string) *browser {
 	s.t.Helper()
-	d := s.device(login + "'s laptop")
 	u, err := s.store.UserByName(s.t.Context(), login)
 	if err != nil {
 		s.t.Fatal(err)
@@ -192,7 +193,14 @@ func (s *stack) federate(login string) *device {
 		s.t.Fatal(err)
 	}
 	b.http.Jar.SetCookies(b.at, []*http.Cookie{{Name: "__Host-cardea-login", Value: page, Secure: true, Path: "/"}})
-	code := d.approve(b, login).Get("code")
+	return b
+}
+
+// federate signs a device of his in.
+func (s *stack) federate(login string) *device {
+	s.t.Helper()
+	d := s.device(login + "'s laptop")
+	code := d.approve(s.federatedBrowser(login), login).Get("code")
 	in, err := d.api(0).Redeem(s.t.Context(), d.form(code))
 	if err != nil {
 		s.t.Fatal(err)
@@ -331,8 +339,8 @@ func TestWhatAReplacementDoesNotMentionStays(t *testing.T) {
 	}
 }
 
-// A user with a session, a page, a code that is not redeemed yet, a certificate and a running
-// session loses all of them when his provider says so.
+// A user with a code that is not redeemed yet, a session and a connection that runs loses all
+// of them when his provider says so.
 func TestDeactivationEndsEverything(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -343,8 +351,13 @@ func TestDeactivationEndsEverything(t *testing.T) {
 	s.confirm(s.server)
 	carol := s.federate("carol")
 	session := s.enter(carol, "web-1")
+	waiting := s.device("carol's other laptop")
+	code := waiting.approve(s.federatedBrowser("carol"), "carol").Get("code")
 	expectScim(t, d.scim(1, "PATCH", "/Users/"+id, patch(`{"op":"Replace","path":"active","value":"False"}`)), 200, "")
 	denied(t, carol, api.SignIn, "POST", "/v1/connect", newFresh(t).connect("web-1", ""))
+	if _, err := waiting.api(0).Redeem(t.Context(), waiting.form(code)); err == nil {
+		t.Error("a code that was approved before is good")
+	}
 	if o := s.orders(); len(o) != 1 || o[session] == "" {
 		t.Fatalf("orders %v", o)
 	}
@@ -448,4 +461,59 @@ func TestFiltersAndPages(t *testing.T) {
 	for _, path := range []string{"/ServiceProviderConfig", "/ResourceTypes", "/Schemas", "/ResourceTypes/Group"} {
 		expectScim(t, d.scim(0, "GET", path, ""), 200, "")
 	}
+}
+
+// A provider fills one group over many connections at once; nobody is forgotten.
+func fillAGroupAtOnce(t *testing.T, s *stack) {
+	sc := sceneOn(t, s)
+	_, d := sc.connector("okta")
+	group := d.made("Groups", `{"displayName":"Web Users"}`)
+	var users []string
+	for i := range 12 {
+		users = append(users, d.made("Users", fmt.Sprintf(`{"userName":"p%d@example.com"}`, i)))
+	}
+	var all sync.WaitGroup
+	for i, id := range users {
+		all.Go(func() {
+			got := d.scim(i%2, "PATCH", "/Groups/"+group, patch(`{"op":"add","path":"members","value":[{"value":"`+id+`"}]}`))
+			if got.StatusCode != 200 {
+				t.Errorf("%d %s", got.StatusCode, got.body)
+			}
+		})
+	}
+	all.Wait()
+	if got := d.scim(0, "GET", "/Groups/"+group, ""); field(t, got.body, "members") != "12 values" {
+		t.Errorf("got %s", got.body)
+	}
+}
+
+func TestCallsOfOneClientAreCounted(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	id, d := s.connector("okta")
+	_, other := s.connector("entra")
+	if !s.servers[0].limits.scim.takeAll(id, s.now(), scimBurst-1) {
+		t.Fatal("there is no room at all")
+	}
+	expectScim(t, d.scim(0, "GET", "/Users", ""), 200, "")
+	got := d.scim(0, "GET", "/Users", "")
+	expectScim(t, got, 429, "")
+	if got.Header.Get("Retry-After") == "" {
+		t.Errorf("no Retry-After: %v", got.Header)
+	}
+	expectScim(t, other.scim(0, "GET", "/Users", ""), 200, "")
+	s.wait(time.Second)
+	expectScim(t, d.scim(0, "GET", "/Users", ""), 200, "")
+}
+
+// A body as large as it may be is read, and a resource in it that is too large is refused.
+func TestTheLargestBody(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	_, d := s.connector("okta")
+	body := `{"userName":"carol@example.com"}`
+	expectScim(t, d.scim(0, "POST", "/Users", body+strings.Repeat(" ", 1<<20-len(body))), 201, "")
+	expectScim(t, d.scim(0, "POST", "/Users", body+strings.Repeat(" ", 1<<20-len(body)+1)), 413, "")
+	long := strings.TrimSuffix(strings.Repeat(`{"value":"`+strings.Repeat("x", 4000)+`"},`, 17), ",")
+	expectScim(t, d.scim(0, "POST", "/Users", `{"userName":"dave@example.com","phoneNumbers":[`+long+`]}`), 413, "")
 }

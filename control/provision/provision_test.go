@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cardea-ssh/cardea/control/scim"
+	"github.com/cardea-ssh/cardea/store"
 )
 
 func TestNamesAreMadeByRuleOrNotAtAll(t *testing.T) {
@@ -62,5 +63,51 @@ func TestAResourceIsKeptAsLargeAsItMayBe(t *testing.T) {
 	}
 	if _, err := kept(many); err == nil {
 		t.Error("what could not be read again is kept")
+	}
+}
+
+// A filter without an index looks at as many as maxScan, and no more.
+func TestHowManyAFilterLooksAt(t *testing.T) {
+	f, err := scim.ParseFilter(`title eq "x"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, total := range []int{maxScan, maxScan + 1} {
+		looked := 0
+		got, err := list(scim.Query{Filter: f, Start: 1, Count: 10}, "userName", func(q store.ScimQuery) ([]scim.Tree, int, error) {
+			n := min(q.Limit, total-q.Offset)
+			looked += n
+			rows := make([]scim.Tree, n)
+			for i := range rows {
+				rows[i] = scim.Tree{"title": "X"}
+			}
+			return rows, total, nil
+		})
+		if total <= maxScan && (err != nil || looked != total || got.Total != total || len(got.Resources) != 10) {
+			t.Errorf("of %d: looked at %d, %v", total, looked, err)
+		}
+		if total > maxScan && (err == nil || looked > scanPage) {
+			t.Errorf("of %d: looked at %d, %v", total, looked, err)
+		}
+	}
+}
+
+func TestWhatAnIndexFinds(t *testing.T) {
+	for text, want := range map[string]store.ScimQuery{
+		`userName eq "a"`: {Name: "a"}, `id eq "a"`: {ID: "a"}, `externalId eq "a" and active eq true`: {ExternalID: "a"},
+		`active eq true and (id eq "a" and members eq "b")`: {ID: "a"}, `userName eq "a" or id eq "b"`: {}, `not (userName eq "a")`: {}, `userName ne "a"`: {},
+	} {
+		f, err := scim.ParseFilter(text)
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		if got, none := narrow(f, "userName"); got != want || none {
+			t.Errorf("%s: %+v %t", text, got, none)
+		}
+	}
+	if f, _ := scim.ParseFilter(`id eq ""`); f != nil {
+		if _, none := narrow(f, "userName"); !none {
+			t.Error("an empty id finds all")
+		}
 	}
 }
