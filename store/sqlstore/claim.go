@@ -20,11 +20,14 @@ func gatewaySessionInto(h *store.GatewaySession) []any {
 // of two instances may differ.
 const nonceTime = time.Hour
 
+// insertGatewaySession holds the rows in the order of its tables: the user's before the
+// gateway's, as whoever disables a user and then gives that gateway an order.
 const insertGatewaySession = `INSERT INTO gateway_sessions (id, gateway_id, user_id, server_id, project_id, login, user_session, source, started_at, ended_at, cause, up, down, end_order)
 	SELECT ?, w.id, u.id, s.id, s.project_id, ?, x.id, ?, ?, 0, '', 0, 0, 0
-	FROM gateways w CROSS JOIN servers s CROSS JOIN users u JOIN sessions x ON x.user_id = u.id JOIN devices d ON d.id = x.device_id
-	JOIN issuances i ON i.ticket = ? AND i.ticket <> '' JOIN grants a ON a.id = i.grant_id AND a.project_id = s.project_id JOIN members m ON m.group_id = a.group_id AND m.user_id = u.id
-	WHERE w.id = ? AND w.state = 'active' AND s.id = ? AND s.state = 'active' AND u.id = ? AND u.status = 'active'
+	FROM users u JOIN sessions x ON x.user_id = u.id JOIN devices d ON d.id = x.device_id
+	JOIN issuances i ON i.ticket = ? AND i.ticket <> '' JOIN grants a ON a.id = i.grant_id JOIN members m ON m.group_id = a.group_id AND m.user_id = u.id
+	CROSS JOIN servers s CROSS JOIN gateways w
+	WHERE w.id = ? AND w.state = 'active' AND s.id = ? AND s.project_id = a.project_id AND s.state = 'active' AND u.id = ? AND u.status = 'active'
 	AND x.id = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.state = 'active'
 	AND i.kind = 'user' AND i.user_id = u.id AND i.server_id = s.id AND i.login = ? AND i.public_key = ?
 	AND (a.until = 0 OR a.until > ?) AND (m.until = 0 OR m.until > ?) AND ` + notSuspended + ` /*share*/`

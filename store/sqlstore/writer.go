@@ -17,8 +17,9 @@ const (
 	// maxQueue commands wait at most; at a thousand commits a second that is a
 	// second of waiting, after which a caller is better told to come again.
 	maxQueue = 1024
-	// maxTries of a command that races with other instances.
-	maxTries = 6
+	// maxTries of a command that races with other instances. Who disables a user in the
+	// midst of a storm of his connections meets many of them.
+	maxTries = 12
 )
 
 // command is one atomic change on its way through the writer.
