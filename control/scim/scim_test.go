@@ -3,6 +3,7 @@ package scim
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
@@ -294,4 +295,30 @@ func FuzzPatch(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// Members count as members, wherever they stand among the attributes.
+func TestALongListMayComeFirst(t *testing.T) {
+	member := `{"value":"usr_x","type":"User"}`
+	body := func(n int) string {
+		return `{"members":[` + strings.TrimSuffix(strings.Repeat(member+",", n), ",") + `],"displayName":"x"}`
+	}
+	if _, err := Parse([]byte(body(MaxMembers))); err != nil {
+		t.Error(err)
+	}
+	if _, err := Parse([]byte(body(MaxMembers + 1))); err == nil {
+		t.Error("more than MaxMembers are read")
+	}
+	for n, want := range map[int]bool{maxKeys: true, maxKeys + 1: false} {
+		var keys []string
+		for i := range n {
+			keys = append(keys, fmt.Sprintf(`"k%d":1`, i))
+		}
+		object := "{" + strings.Join(keys, ",") + "}"
+		for _, text := range []string{object, `{"emails":[` + object + `]}`} {
+			if _, err := Parse([]byte(text)); (err == nil) != want {
+				t.Errorf("%d attributes: %v", n, err)
+			}
+		}
+	}
 }

@@ -108,7 +108,10 @@ func (r *reader) object(depth int) (Tree, error) {
 		if err != nil || !ok {
 			return nil, bad(InvalidSyntax, "the body is no JSON")
 		}
-		if r.keys++; r.keys > maxKeys && depth < 2 || len(name) > maxFilter {
+		if depth < 2 { // the values of lists have as many each
+			r.keys++
+		}
+		if r.keys > maxKeys || len(t) == maxKeys || len(name) > maxFilter {
 			return nil, bad(InvalidSyntax, "there are more than %d attributes", maxKeys)
 		}
 		name = spelled(name)
