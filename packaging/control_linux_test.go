@@ -12,12 +12,20 @@ const controlContent = `
 0640 /etc/cardea/control.yaml
 0755 /usr/bin/cardea-control
 0644 /usr/lib/systemd/system/cardea-control.service
+0644 /usr/share/doc/cardea-control/accounts.md
 0644 /usr/share/doc/cardea-control/break-glass.md
 0644 /usr/share/doc/cardea-control/control-plane.md
 0644 /usr/share/doc/cardea-control/copyright
 0644 /usr/share/doc/cardea-control/live-sessions.md
+0644 /usr/share/doc/cardea-control/provisioning.md
 0644 /usr/share/doc/cardea-control/recorded-sessions.md
+0644 /usr/share/doc/cardea-control/requests.md
 0644 /usr/share/doc/cardea-control/rotation.md
+0644 /usr/share/doc/cardea-control/single-sign-on-entra.md
+0644 /usr/share/doc/cardea-control/single-sign-on-google.md
+0644 /usr/share/doc/cardea-control/single-sign-on-keycloak.md
+0644 /usr/share/doc/cardea-control/single-sign-on-okta.md
+0644 /usr/share/doc/cardea-control/single-sign-on.md
 0644 /usr/share/man/man8/cardea-control.8
 0700 /var/lib/cardea-control/
 `
