@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"context"
 	"time"
 
 	"github.com/cardea-ssh/cardea/audit"
@@ -20,4 +21,14 @@ func (c Caller) Event(now time.Time, action string) audit.Event {
 		e.Actor, e.Gateway = c.Gateway.ID, c.Gateway.ID
 	}
 	return e
+}
+
+// Refuse audits the event of a call as refused for a reason, and gives back why. If even
+// that cannot be written down, the fault is what the caller hears of.
+func Refuse(ctx context.Context, log store.AuditLog, e audit.Event, reason string, why error) error {
+	e.Outcome, e.Reason = audit.Denied, reason
+	if err := log.AppendAudit(ctx, store.Meta{Now: e.Time, Audit: audit.EncodeAll(e)}); err != nil {
+		return err
+	}
+	return why
 }

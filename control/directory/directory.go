@@ -15,6 +15,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/password"
 	"github.com/cardea-ssh/cardea/store"
 	"gocloud.dev/secrets"
@@ -41,11 +42,7 @@ func (s *Service) now() time.Time {
 // refuse audits that a change was refused and gives back why. If even that
 // cannot be written down, the fault is what the caller hears of.
 func (s *Service) refuse(ctx context.Context, e audit.Event, why *api.Error) error {
-	e.Outcome, e.Reason = audit.Denied, why.Detail
-	if err := s.Store.AppendAudit(ctx, store.Meta{Now: e.Time, Audit: audit.EncodeAll(e)}); err != nil {
-		return err
-	}
-	return why
+	return caller.Refuse(ctx, s.Store, e, why.Detail, why)
 }
 
 // ended tells whether a time that ends something has come; zero never does.

@@ -17,6 +17,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/ca"
+	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -55,11 +56,7 @@ func (s *Service) now() time.Time {
 // refuse audits a refusal and gives back why. If even that cannot be written
 // down, the fault is what the caller hears of.
 func (s *Service) refuse(ctx context.Context, e audit.Event, reason string, why error) error {
-	e.Outcome, e.Reason = audit.Denied, reason
-	if err := s.Store.AppendAudit(ctx, store.Meta{Now: e.Time, Audit: audit.EncodeAll(e)}); err != nil {
-		return err
-	}
-	return why
+	return caller.Refuse(ctx, s.Store, e, reason, why)
 }
 
 // keyLife is how long it is believed which key of a scope is the active one. A

@@ -43,11 +43,7 @@ func (s *Service) now() time.Time {
 // refuse audits a refusal and gives back why. If even that cannot be written down, the
 // fault is what the caller hears of.
 func (s *Service) refuse(ctx context.Context, e audit.Event, why *api.Error) error {
-	e.Outcome, e.Reason = audit.Denied, why.Detail
-	if err := s.Store.AppendAudit(ctx, store.Meta{Now: e.Time, Audit: audit.EncodeAll(e)}); err != nil {
-		return err
-	}
-	return why
+	return caller.Refuse(ctx, s.Store, e, why.Detail, why)
 }
 
 // checkText takes one line that moves no cursor; needed says that it may not be empty.

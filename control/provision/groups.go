@@ -64,14 +64,15 @@ func (s groups) members(ids []string) []any {
 }
 
 func (s groups) read(ctx context.Context, f From, id string, _ scim.Query) (*resource, error) {
-	v, err := s.find(ctx, f, id)
+	v, err := s.find(ctx, f, id, "")
 	if err != nil {
 		return nil, err
 	}
 	return s.show(v)
 }
 
-func (s groups) find(ctx context.Context, f From, id string) (store.ScimGroup, error) {
+// find is one of the client's; want is an If-Match, empty for any version.
+func (s groups) find(ctx context.Context, f From, id, want string) (store.ScimGroup, error) {
 	if ident.Check(id, ident.UserGroup) != nil {
 		return store.ScimGroup{}, notFound("group of this id")
 	}
@@ -79,7 +80,10 @@ func (s groups) find(ctx context.Context, f From, id string) (store.ScimGroup, e
 	if errors.Is(err, store.ErrNotFound) {
 		err = notFound("group of this id")
 	}
-	return v, err
+	if err != nil {
+		return v, err
+	}
+	return v, demand(want, v.Version)
 }
 
 // keep makes the row of a tree.
@@ -122,20 +126,13 @@ func (s groups) create(ctx context.Context, f From, t scim.Tree) (*resource, err
 }
 
 func (s groups) change(ctx context.Context, f From, id, want string, whole scim.Tree, operations []scim.Operation) (*resource, error) {
-	old, err := s.find(ctx, f, id)
+	old, err := s.find(ctx, f, id, want)
 	if err != nil {
-		return nil, err
-	}
-	if err := demand(want, old.Version); err != nil {
 		return nil, err
 	}
 	t := whole
 	if whole == nil {
-		if t, err = scim.Parse(old.Resource); err != nil {
-			return nil, err
-		}
-		t["displayName"], t["members"] = old.Name, s.members(old.Members)
-		if err := scim.Apply(t, operations); err != nil {
+		if t, err = patched(old.Resource, scim.Tree{"displayName": old.Name, "members": s.members(old.Members)}, operations); err != nil {
 			return nil, err
 		}
 	} else if _, said := t["members"]; !said {
@@ -165,11 +162,8 @@ func (s groups) change(ctx context.Context, f From, id, want string, whole scim.
 }
 
 func (s groups) remove(ctx context.Context, f From, id, want string) error {
-	v, err := s.find(ctx, f, id)
+	v, err := s.find(ctx, f, id, want)
 	if err != nil {
-		return err
-	}
-	if err := demand(want, v.Version); err != nil {
 		return err
 	}
 	e := s.event(f, audit.GroupDelete, "", map[string]string{"group": id, "name": v.Group.Name})

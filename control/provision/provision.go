@@ -14,6 +14,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -207,6 +208,17 @@ func demand(want string, version int64) error {
 		return nil
 	}
 	return &scim.Error{Status: http.StatusPreconditionFailed, Type: "", Detail: "the resource has changed: its version is " + ETag(version)}
+}
+
+// patched is what operations make of a kept resource. Some attributes are the row's own,
+// and not kept with it.
+func patched(resource []byte, own scim.Tree, operations []scim.Operation) (scim.Tree, error) {
+	t, err := scim.Parse(resource)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(t, own)
+	return t, scim.Apply(t, operations)
 }
 
 // event begins an audit event of a client.

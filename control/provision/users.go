@@ -48,7 +48,7 @@ func about(kind string, r *resource, created, changed time.Time) scim.Tree {
 }
 
 func (s users) read(ctx context.Context, f From, id string, q scim.Query) (*resource, error) {
-	v, err := s.find(ctx, f, id)
+	v, err := s.find(ctx, f, id, "")
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,8 @@ func (s users) read(ctx context.Context, f From, id string, q scim.Query) (*reso
 	return r, err
 }
 
-func (s users) find(ctx context.Context, f From, id string) (store.ScimUser, error) {
+// find is one of the client's; want is an If-Match, empty for any version.
+func (s users) find(ctx context.Context, f From, id, want string) (store.ScimUser, error) {
 	if ident.Check(id, ident.User) != nil {
 		return store.ScimUser{}, notFound("user of this id")
 	}
@@ -76,7 +77,10 @@ func (s users) find(ctx context.Context, f From, id string) (store.ScimUser, err
 	if errors.Is(err, store.ErrNotFound) {
 		err = notFound("user of this id")
 	}
-	return v, err
+	if err != nil {
+		return v, err
+	}
+	return v, demand(want, v.Version)
 }
 
 func (s users) create(ctx context.Context, f From, t scim.Tree) (*resource, error) {
@@ -111,20 +115,13 @@ func (s users) create(ctx context.Context, f From, t scim.Tree) (*resource, erro
 }
 
 func (s users) change(ctx context.Context, f From, id, want string, whole scim.Tree, operations []scim.Operation) (*resource, error) {
-	old, err := s.find(ctx, f, id)
+	old, err := s.find(ctx, f, id, want)
 	if err != nil {
-		return nil, err
-	}
-	if err := demand(want, old.Version); err != nil {
 		return nil, err
 	}
 	t := whole
 	if whole == nil {
-		if t, err = scim.Parse(old.Resource); err != nil {
-			return nil, err
-		}
-		t["userName"] = old.UserName
-		if err := scim.Apply(t, operations); err != nil {
+		if t, err = patched(old.Resource, scim.Tree{"userName": old.UserName}, operations); err != nil {
 			return nil, err
 		}
 	}
@@ -165,11 +162,8 @@ func (s users) change(ctx context.Context, f From, id, want string, whole scim.T
 }
 
 func (s users) remove(ctx context.Context, f From, id, want string) error {
-	v, err := s.find(ctx, f, id)
+	v, err := s.find(ctx, f, id, want)
 	if err != nil {
-		return err
-	}
-	if err := demand(want, v.Version); err != nil {
 		return err
 	}
 	e := s.event(f, audit.UserDelete, id, map[string]string{"name": v.User.Name, "login": v.User.Login})

@@ -92,11 +92,7 @@ func missing(session string) *api.Error {
 }
 
 func (s *Service) refuse(ctx context.Context, e audit.Event, reason string, why error) error {
-	e.Outcome, e.Reason = audit.Denied, reason
-	if err := s.Store.AppendAudit(ctx, store.Meta{Now: e.Time, Audit: audit.EncodeAll(e)}); err != nil {
-		return err
-	}
-	return why
+	return caller.Refuse(ctx, s.Store, e, reason, why)
 }
 
 // check refuses what no gateway says that works.

@@ -400,9 +400,5 @@ func (s *Service) notYet(ctx context.Context, a authority, e audit.Event, cause 
 
 // refused audits that a step was refused.
 func (s *Service) refused(ctx context.Context, e audit.Event, why *api.Error) error {
-	e.Outcome, e.Reason = audit.Denied, why.Detail
-	if err := s.Store.AppendAudit(ctx, store.Meta{Now: e.Time, Audit: audit.EncodeAll(e)}); err != nil {
-		return err
-	}
-	return why
+	return caller.Refuse(ctx, s.Store, e, why.Detail, why)
 }

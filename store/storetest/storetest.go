@@ -68,6 +68,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Life", lifeCases},
 		{"BreakGlass", glassCases},
 		{"Requests", requestCases},
+		{"RequestRules", requestRuleCases},
 		{"Pages", pageCases},
 		{"Races", raceCases},
 	} {
