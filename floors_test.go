@@ -58,6 +58,8 @@ var floors = map[string]int{
 	"gateway/upload":        2,
 	"agent":                 2,
 	"login":                 2,
+	"login/tpm":             1,
+	"login/tpm/tpmtest":     0,
 	"tui":                   2,
 	"ca":                    2,
 	"store/sqlstore":        2,

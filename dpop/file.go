@@ -29,28 +29,39 @@ func LoadOrCreate(path string) (*Key, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return nil, fmt.Errorf("make folder for identity key: %w", err)
-	}
-	if err := checkDir(dir); err != nil {
-		return nil, err
-	}
 	if k, err = NewKey(); err != nil {
 		return nil, err
 	}
-	err = create(path, k)
+	text, err := k.MarshalPEM()
+	if err != nil {
+		return nil, err
+	}
+	err = CreateFile(path, text)
 	if errors.Is(err, fs.ErrExist) {
 		return Load(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write identity key: %w", err)
+		return nil, err
 	}
 	return k, nil
 }
 
 // Load reads the key at path. The error wraps fs.ErrNotExist if there is none.
 func Load(path string) (*Key, error) {
+	text, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	k, err := ParseKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; move it away and enrol again", path, err)
+	}
+	return k, nil
+}
+
+// ReadFile reads a file in which a key is, or what leads to one. It refuses what Load
+// refuses, whatever the file holds.
+func ReadFile(path string) ([]byte, error) {
 	f, err := openKey(path)
 	if err != nil {
 		return nil, fmt.Errorf("open identity key: %w", err)
@@ -73,20 +84,29 @@ func Load(path string) (*Key, error) {
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("%s is larger than %d bytes and no identity key; move it away", path, maxFile)
 	}
-	k, err := ParseKey(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; move it away and enrol again", path, err)
+	return text, nil
+}
+
+// CreateFile writes what ReadFile reads, and its folder where that is missing. The
+// error wraps fs.ErrExist if there is a file: then another process was quicker, and
+// what it wrote counts.
+func CreateFile(path string, text []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return fmt.Errorf("make folder for identity key: %w", err)
 	}
-	return k, nil
+	if err := checkDir(dir); err != nil {
+		return err
+	}
+	if err := create(path, text); err != nil {
+		return fmt.Errorf("write identity key: %w", err)
+	}
+	return nil
 }
 
 // create writes beside path and links into place: link, unlike rename, never
 // replaces a key that another process has just made.
-func create(path string, k *Key) error {
-	text, err := k.MarshalPEM()
-	if err != nil {
-		return err
-	}
+func create(path string, text []byte) error {
 	var tag [8]byte
 	rand.Read(tag[:])
 	temp := path + ".new-" + hex.EncodeToString(tag[:])
