@@ -18,6 +18,9 @@ const (
 	maxFile = 16 << 10
 )
 
+// ErrKeyFile is wrapped when a file cannot be written, as against a key that cannot be made.
+var ErrKeyFile = errors.New("write identity key")
+
 // LoadOrCreate reads the key at path, or makes one there. The file is 0600 and
 // its folder, if it must be made, 0700. A symbolic link, a file of another
 // owner, one that others may read, or one in a folder that others may write is
@@ -93,13 +96,13 @@ func ReadFile(path string) ([]byte, error) {
 func CreateFile(path string, text []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return fmt.Errorf("make folder for identity key: %w", err)
+		return fmt.Errorf("%w: make its folder: %w", ErrKeyFile, err)
 	}
 	if err := checkDir(dir); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
 	if err := create(path, text); err != nil {
-		return fmt.Errorf("write identity key: %w", err)
+		return fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
 	return nil
 }

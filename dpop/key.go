@@ -25,7 +25,8 @@ import (
 // ES256 signature (RFC 7518, section 3.4).
 const coordinate = 32
 
-const pemType = "PRIVATE KEY"
+// PEMType is that of MarshalPEM.
+const PEMType = "PRIVATE KEY"
 
 // Key is an identity key of a device, a server agent or a gateway. It is safe
 // for concurrent use if its signer is.
@@ -76,8 +77,8 @@ func FromSigner(s crypto.Signer) (*Key, error) {
 // ParseKey reads what MarshalPEM wrote.
 func ParseKey(text []byte) (*Key, error) {
 	block, rest := pem.Decode(text)
-	if block == nil || block.Type != pemType || len(rest) != 0 {
-		return nil, errors.New("identity key is not one PEM block of type " + pemType)
+	if block == nil || block.Type != PEMType || len(rest) != 0 {
+		return nil, errors.New("identity key is not one PEM block of type " + PEMType)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -101,7 +102,7 @@ func (k *Key) MarshalPEM() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshal identity key: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: PEMType, Bytes: der}), nil
 }
 
 // Thumbprint names the key: RFC 7638 with SHA-256, base64url without padding.

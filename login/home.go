@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
-	"github.com/cardea-ssh/cardea/dpop"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
 )
 
@@ -56,15 +55,21 @@ func (s Saved) SignedIn() bool { return s.Session.ID != "" }
 type Home struct {
 	// Dir is the folder, [ConfigDir] as a rule.
 	Dir string
-	// NoKeyring keeps the session in the file although there is a keyring.
+	// NoKeyring keeps the session, and a new device key that no TPM holds, in files
+	// although there is a keyring.
 	NoKeyring bool
-	// Warn is told, once per folder, that the session lies in a file because
-	// there is no keyring; nil to be told nothing.
+	// KeyKind is where a new device key goes: KeyInTPM, …; empty for the best place that
+	// there is.
+	KeyKind string
+	// TPM is the path of the TPM; empty for the system's own.
+	TPM string
+	// Warn is told, once per folder, that the session or the device key lies in a
+	// file because there is no better place; nil to be told nothing.
 	Warn func(sentence string)
 
 	keyring keyring // nil means the operating system's
 	mu      sync.Mutex
-	key     *dpop.Key // guarded by mu
+	device  Device // guarded by mu
 }
 
 // Path is where the session file is.
@@ -81,21 +86,6 @@ func (h *Home) Check() error {
 		return nil
 	}
 	return err
-}
-
-// DeviceKey is the key that this device signs its requests with. It is made
-// when it is first needed.
-func (h *Home) DeviceKey() (*dpop.Key, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.key == nil {
-		key, err := dpop.LoadOrCreate(filepath.Join(h.Dir, keyFile))
-		if err != nil {
-			return nil, err
-		}
-		h.key = key
-	}
-	return h.key, nil
 }
 
 // Load reads the session with its token. The error is of kind SignIn if there

@@ -54,6 +54,16 @@ func TestInsideTheKeyring(t *testing.T) {
 	if token, err := h.ring().get(first.Session.ID); err == nil {
 		t.Errorf("the token of the replaced session is still there: %s", token)
 	}
+	h.TPM = filepath.Join(t.TempDir(), "none")
+	d, err := h.Device()
+	must(t, err)
+	again, err := (&Home{Dir: h.Dir}).Device()
+	if err != nil || again.Kind != KeyInKeyring || again.Key.Thumbprint() != d.Key.Thumbprint() {
+		t.Errorf("the device key: %+v, %v", again, err)
+	}
+	if text, err := os.ReadFile(d.Path); err != nil || bytes.Contains(text, []byte("PRIVATE")) {
+		t.Errorf("its file is %s, %v", text, err)
+	}
 	must(t, h.Forget())
 	if token, err := h.ring().get(second.Session.ID); err == nil {
 		t.Errorf("the token is still there after signing out: %s", token)

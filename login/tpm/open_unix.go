@@ -22,6 +22,9 @@ const DefaultPath = "/dev/tpmrm0"
 // maxAnswer is the longest answer of a TPM, in bytes, as Linux and Windows bound it.
 const maxAnswer = 4096
 
+// queuePoll is how often a software TPM is asked again that others are asking.
+const queuePoll = 5 * time.Millisecond
+
 // with runs do with the TPM at path: a device, or the socket of a software TPM.
 func with(path string, do func(transport.TPM) error) error {
 	t, err := open(path)
@@ -55,12 +58,17 @@ func open(path string) (transport.TPMCloser, error) {
 type socket string
 
 func (s socket) Send(command []byte) ([]byte, error) {
-	c, err := net.DialTimeout("unix", string(s), Patience)
+	end := time.Now().Add(Patience)
+	c, err := net.Dial("unix", string(s))
+	for errors.Is(err, syscall.EAGAIN) && time.Now().Before(end) { // others stand in line
+		time.Sleep(queuePoll)
+		c, err = net.Dial("unix", string(s))
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(Patience)); err != nil {
+	if err := c.SetDeadline(end); err != nil {
 		return nil, err
 	}
 	if _, err := c.Write(command); err != nil {

@@ -1,0 +1,245 @@
+package login
+
+import (
+	"crypto"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/login/tpm"
+)
+
+// Where the device key can be, best first. In the first two it can be used on this
+// machine and never copied; from the keyring it is read by who is logged in to the
+// desktop; a file is as safe as the disk.
+const (
+	KeyInTPM     = "tpm"
+	KeyInEnclave = "enclave"
+	KeyInKeyring = "keyring"
+	KeyInFile    = "file"
+)
+
+// KeyKinds are all of them, best first.
+func KeyKinds() []string { return []string{KeyInTPM, KeyInEnclave, KeyInKeyring, KeyInFile} }
+
+// Device is what this device knows of its key.
+type Device struct {
+	Key  *dpop.Key
+	Kind string // KeyInTPM, …
+	Path string // of the file that holds the key, or what leads to it
+}
+
+// vault is a place that keeps device keys. What create returns goes into the key file,
+// as one PEM block, whose type names the place.
+type vault interface {
+	create() (text []byte, err error)
+	open(text []byte) (*dpop.Key, error)
+	discard(text []byte) // a key that another process was quicker to make
+}
+
+// errNoVault is wrapped by the error of a vault that this machine does not have.
+var errNoVault = errors.New("there is none here")
+
+// pemTypes are those of the kinds.
+func pemTypes() map[string]string {
+	return map[string]string{
+		tpm.PEMType: KeyInTPM, enclavePEM: KeyInEnclave, keyringPEM: KeyInKeyring, dpop.PEMType: KeyInFile,
+	}
+}
+
+func (h *Home) vault(kind string) vault {
+	switch kind {
+	case KeyInTPM:
+		path := h.TPM
+		if path == "" {
+			path = tpm.DefaultPath
+		}
+		return tpmVault{path}
+	case KeyInEnclave:
+		return enclaveVault{}
+	case KeyInKeyring:
+		return keyringVault{h.ring()}
+	default:
+		return fileVault{}
+	}
+}
+
+// DeviceKey is the key that this device signs its requests with. It is made
+// when it is first needed.
+func (h *Home) DeviceKey() (*dpop.Key, error) {
+	d, err := h.Device()
+	return d.Key, err
+}
+
+// Device is DeviceKey with what is known of it.
+func (h *Home) Device() (Device, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.device.Key != nil {
+		return h.device, nil
+	}
+	path := filepath.Join(h.Dir, keyFile)
+	d, err := h.openKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = h.makeKey(path); err == nil {
+			d, err = h.openKey(path)
+		}
+	}
+	if err == nil {
+		h.device = d
+	}
+	return d, err
+}
+
+// openKey reads the key file, and the key from where that says it is.
+func (h *Home) openKey(path string) (Device, error) {
+	text, err := dpop.ReadFile(path)
+	if err != nil {
+		return Device{}, err
+	}
+	kind := KeyInFile // whose parser says what is wrong
+	if block, _ := pem.Decode(text); block != nil && pemTypes()[block.Type] != "" {
+		kind = pemTypes()[block.Type]
+	}
+	key, err := h.vault(kind).open(text)
+	if err == nil {
+		return Device{key, kind, path}, nil
+	}
+	cure := fmt.Sprintf("to make another key type: mv %s %s.old && cardea login", path, path)
+	if kind == KeyInKeyring {
+		cure = "unlock the keyring; if it is gone, " + cure
+	}
+	return Device{}, api.Errorf(api.SignIn, "the device key (%s) cannot be used: %s", kind, err).WithHint("%s", cure).WithCause(err)
+}
+
+// makeKey makes a key in the place that was asked for, or in the best one that this
+// machine has.
+func (h *Home) makeKey(path string) error {
+	if h.KeyKind != "" {
+		err := h.makeKeyIn(h.KeyKind, path)
+		if err != nil && !errors.Is(err, dpop.ErrKeyFile) {
+			return api.Errorf(api.Invalid, "no device key can be made (%s): %s", h.KeyKind, err).WithHint("%s", whatHelps(h.KeyKind, err)).WithCause(err)
+		}
+		return err
+	}
+	var why []string
+	for _, kind := range KeyKinds() {
+		if kind == KeyInKeyring && h.NoKeyring {
+			continue
+		}
+		if kind == KeyInFile && !h.NoKeyring && h.Warn != nil {
+			h.Warn(fmt.Sprintf("the device key is kept in the file %s: %s", path, strings.Join(why, "; ")))
+		}
+		err := h.makeKeyIn(kind, path)
+		if err == nil || kind == KeyInFile || errors.Is(err, dpop.ErrKeyFile) {
+			return err
+		}
+		if !errors.Is(err, errNoVault) || kind != KeyInEnclave { // which most people never heard of
+			why = append(why, kind+": "+err.Error())
+		}
+	}
+	return nil
+}
+
+func (h *Home) makeKeyIn(kind, path string) error {
+	v := h.vault(kind)
+	text, err := v.create()
+	if err != nil {
+		return err
+	}
+	err = dpop.CreateFile(path, text)
+	if err != nil {
+		v.discard(text)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another process was quicker: its key counts
+	}
+	return err
+}
+
+// Better says of each place that is better than kind why a key could not be made there
+// now, or that it could.
+func (h *Home) Better(kind string) []string {
+	var out []string
+	for _, k := range KeyKinds() {
+		if k == kind {
+			break
+		}
+		v := h.vault(k)
+		text, err := v.create()
+		switch {
+		case err == nil:
+			v.discard(text)
+			out = append(out, k+": there was none when the key was made")
+		case k != KeyInEnclave || !errors.Is(err, errNoVault):
+			out = append(out, k+": "+err.Error())
+		}
+	}
+	return out
+}
+
+// whatHelps is what a person can do who wants a key of that kind.
+func whatHelps(kind string, err error) string {
+	switch {
+	case kind == KeyInTPM && errors.Is(err, fs.ErrPermission):
+		return "to be let to the TPM type: sudo usermod -aG tss $USER, and log in to the machine again"
+	case kind == KeyInKeyring:
+		return "unlock the keyring"
+	}
+	return "choose another place: cardea login --device-key file"
+}
+
+type fileVault struct{}
+
+func (fileVault) create() ([]byte, error) {
+	key, err := dpop.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	return key.MarshalPEM()
+}
+
+func (fileVault) open(text []byte) (*dpop.Key, error) { return dpop.ParseKey(text) }
+func (fileVault) discard([]byte)                      {}
+
+type tpmVault struct{ path string }
+
+func (v tpmVault) create() ([]byte, error) {
+	text, err := tpm.Create(v.path)
+	if errors.Is(err, tpm.ErrAbsent) {
+		return nil, fmt.Errorf("%w: %w", errNoVault, err)
+	}
+	return text, err
+}
+
+func (v tpmVault) open(text []byte) (*dpop.Key, error) {
+	key, err := tpm.Parse(v.path, text)
+	if err != nil {
+		return nil, err
+	}
+	return dpop.FromSigner(hinting{key})
+}
+
+// hinting says what to do where the TPM does not sign: the file may have been copied
+// from another machine, or the TPM been cleared.
+type hinting struct{ *tpm.Key }
+
+func (h hinting) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	signature, err := h.Key.Sign(random, digest, opts)
+	if err != nil {
+		hint := "this key is good on the machine that made it alone; to make one here move the key file away: cardea device show names it"
+		if errors.Is(err, fs.ErrPermission) {
+			hint = whatHelps(KeyInTPM, err)
+		}
+		return nil, api.Errorf(api.SignIn, "the device key cannot be used: %s", err).WithHint("%s", hint).WithCause(err)
+	}
+	return signature, nil
+}
+
+func (tpmVault) discard([]byte) {} // the TPM keeps nothing
