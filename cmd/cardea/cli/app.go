@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ type options struct {
 	URL       string `name:"url" help:"the control plane, for example https://access.example.com"`
 	CAFile    string `name:"ca-file" help:"PEM file with the only TLS root that the control plane may have"`
 	NoKeyring bool   `name:"no-keyring" help:"keep the session in a 0600 file even where there is a keyring"`
+	DeviceKey string `name:"device-key" help:"where a new device key is kept: tpm, enclave, keyring or file (default the best that there is)"`
+	TPM       string `name:"tpm" help:"the TPM, or the socket of a software TPM (default the system's)"`
 }
 
 // quick bounds a call that is nice to have, and one that a person waits for
@@ -92,11 +95,14 @@ func (a *app) configure() error {
 		}
 		a.opt.URL = url
 	}
+	if kind := a.opt.DeviceKey; kind != "" && !slices.Contains(login.KeyKinds(), kind) {
+		return &usageError{text: "device-key: " + kind + " is no place for a key; give one of " + strings.Join(login.KeyKinds(), ", ")}
+	}
 	dir, err := login.ConfigDir()
 	if err != nil {
 		return err
 	}
-	a.home = &login.Home{Dir: dir, NoKeyring: a.opt.NoKeyring, Warn: func(s string) { a.say("note: %s", s) }}
+	a.home = &login.Home{Dir: dir, NoKeyring: a.opt.NoKeyring, KeyKind: a.opt.DeviceKey, TPM: a.opt.TPM, Warn: func(s string) { a.say("note: %s", s) }}
 	a.acct = &login.Account{Home: a.home, UserAgent: version.UserAgent("cardea")}
 	if a.paths, err = agent.DefaultPaths(); err != nil {
 		return err
