@@ -38,6 +38,8 @@ type AuthRequest struct {
 	User        string // set when a person has confirmed
 	Source      string // address of the browser
 	Project     string // for which a person is asked again who he is, as the link names it; empty for a sign-in
+	Grant       string // the DeviceGrant that it decides; empty for a device with a browser of its own
+	Origin      string // address of the device of the grant
 	ExpiresAt   time.Time
 	CreatedAt   time.Time
 }

@@ -51,6 +51,12 @@ var (
 	ErrTooMany = errors.New("too many")
 	// ErrSamePerson: two users who must be two people are one.
 	ErrSamePerson = errors.New("the same person")
+	// ErrPending: nobody has decided yet.
+	ErrPending = errors.New("not decided yet")
+	// ErrTooSoon: asked again before the time that was to be waited.
+	ErrTooSoon = errors.New("asked too soon")
+	// ErrRefused: a person said no.
+	ErrRefused = errors.New("refused by a person")
 	// ErrBusy: more commands wait than the engine takes; try again later.
 	ErrBusy = errors.New("the store is busy")
 )
@@ -104,6 +110,7 @@ type Store interface {
 	Fleet
 	Enrolments
 	SignIn
+	DeviceGrants
 	Providers
 	Factors
 	Invitations

@@ -32,12 +32,15 @@ type TeamSettings struct {
 	SessionSeconds int    // life of a session; 0 is the program's default
 	IdleSeconds    int    // how long one may go unused; 0 is no limit
 	SecondFactor   string // FactorNobody, FactorAdmins, FactorAll
+	DeviceCode     bool   // devices without a browser may be signed in by a typed code
+	DeviceApproval bool   // an administrator approves new devices
 }
 
 // TeamChange changes what is not nil.
 type TeamChange struct {
 	SessionSeconds, IdleSeconds *int
 	SecondFactor                *string
+	DeviceCode, DeviceApproval  *bool
 }
 
 // Key is a key pair or secret of the control plane, sealed.

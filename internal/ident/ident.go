@@ -33,6 +33,7 @@ const (
 	EnrolmentRule  = "rul_"
 	Key            = "key_" // of a certificate authority or for tickets, policy, …
 	AuthRequest    = "req_"
+	DeviceGrant    = "dgr_" // a device that asks to be signed in by a typed code
 	Ticket         = "tkt_"
 	BreakGlass     = "brg_"
 	Provider       = "idp_" // an identity provider

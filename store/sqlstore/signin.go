@@ -18,10 +18,10 @@ const (
 	phaseUsed     = "used"
 )
 
-const requestColumns = "r.id, r.redirect_uri, r.state, r.challenge, r.thumbprint, r.device_name, r.browser_hash, r.user_id, r.source, r.project, r.expires_at, r.created_at"
+const requestColumns = "r.id, r.redirect_uri, r.state, r.challenge, r.thumbprint, r.device_name, r.browser_hash, r.user_id, r.source, r.project, r.grant_id, r.origin, r.expires_at, r.created_at"
 
 func requestInto(r *store.AuthRequest) []any {
-	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.Project, &r.ExpiresAt, &r.CreatedAt}
+	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.Project, &r.Grant, &r.Origin, &r.ExpiresAt, &r.CreatedAt}
 }
 
 // Two statements, because one for people and machines together joins five
@@ -94,12 +94,17 @@ func (s *Store) authenticateMachine(ctx context.Context, tokenHash []byte) (v st
 // CreateAuthRequest implements store.SignIn.
 func (s *Store) CreateAuthRequest(ctx context.Context, r store.AuthRequest, m store.Meta) error {
 	return s.do(ctx, m, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO auth_requests (id, redirect_uri, state, challenge, thumbprint, device_name, browser_hash, user_id, source, project, expires_at,
-			created_at, phase, code_hash, code_expires_at, session_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '')`,
-			r.ID, r.RedirectURI, r.State, r.Challenge, r.Thumbprint, r.DeviceName, r.BrowserHash, r.User, r.Source, r.Project, r.ExpiresAt,
-			created(r.CreatedAt, t), phaseOpen)
-		return err
+		r.CreatedAt = created(r.CreatedAt, t)
+		return t.insertRequest(r)
 	})
+}
+
+func (t *tx) insertRequest(r store.AuthRequest) error {
+	_, err := t.exec(`INSERT INTO auth_requests (id, redirect_uri, state, challenge, thumbprint, device_name, browser_hash, user_id, source, project, grant_id, origin,
+		expires_at, created_at, phase, code_hash, code_expires_at, session_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '')`,
+		r.ID, r.RedirectURI, r.State, r.Challenge, r.Thumbprint, r.DeviceName, r.BrowserHash, r.User, r.Source, r.Project, r.Grant, r.Origin,
+		r.ExpiresAt, r.CreatedAt, phaseOpen)
+	return err
 }
 
 // AuthRequest implements store.SignIn.
@@ -116,15 +121,25 @@ func (s *Store) ApproveAuthRequest(ctx context.Context, a store.Approval, m stor
 		if err != nil {
 			return r, err
 		}
-		if _, err := t.activeUser(a.User); err != nil {
+		u, err := t.activeUser(a.User)
+		if err != nil {
 			return r, err
 		}
 		since := time.Time{} // a sign-in may rest on what was shown before it
-		if r.Project != "" {
+		if r.Project != "" || r.Grant != "" {
 			since = r.CreatedAt
 		}
-		var session string // looked for while the user is held: a new password waits
-		err = one(t, []any{&session}, `SELECT id FROM browser_sessions WHERE token_hash = ? AND user_id = ? AND expires_at > ? AND authenticated_at >= ? AND needs = ''`, a.LoginHash, a.User, t.now, since)
+		if r.Grant != "" {
+			if err := t.byCode(); err != nil {
+				return r, err
+			}
+			if u.Admin {
+				return r, store.ErrDenied
+			}
+			a.CodeHash, a.CodeExpires = nil, time.Time{} // the device polls; no browser brings it a code
+		}
+		var shown time.Time // looked for while the user is held: a new password waits
+		err = one(t, []any{&shown}, `SELECT authenticated_at FROM browser_sessions WHERE token_hash = ? AND user_id = ? AND expires_at > ? AND authenticated_at >= ? AND needs = ''`, a.LoginHash, a.User, t.now, since)
 		if errors.Is(err, store.ErrNotFound) {
 			err = store.ErrDenied
 		}
@@ -132,8 +147,8 @@ func (s *Store) ApproveAuthRequest(ctx context.Context, a store.Approval, m stor
 			return r, err
 		}
 		r.User = a.User
-		_, err = t.exec(`UPDATE auth_requests SET phase = ?, user_id = ?, code_hash = ?, code_expires_at = ? WHERE id = ?`,
-			phaseApproved, a.User, a.CodeHash, a.CodeExpires, a.Request)
+		_, err = t.exec(`UPDATE auth_requests SET phase = ?, user_id = ?, code_hash = ?, code_expires_at = ?, shown_at = ? WHERE id = ?`,
+			phaseApproved, a.User, a.CodeHash, a.CodeExpires, shown, a.Request)
 		return r, err
 	})
 }

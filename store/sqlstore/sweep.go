@@ -29,6 +29,7 @@ var stale = []struct {
 	{"proofs", "id", "expires_at", 0},
 	{"nonces", "nonce", "expires_at", 0},
 	{"auth_requests", "id", "expires_at", requestTime},
+	{"device_grants", "id", "expires_at", requestTime},
 	{"federations", "state_hash", "expires_at", 0},
 	{"browser_sessions", "id", "expires_at", 0},
 	{"attempts", "name", "ends_at", 0},

@@ -53,10 +53,10 @@ func (s *Store) Team(ctx context.Context) (store.Team, error) {
 	return v, err
 }
 
-const settingsColumns = "t.session_seconds, t.idle_seconds, t.second_factor"
+const settingsColumns = "t.session_seconds, t.idle_seconds, t.second_factor, t.device_code, t.device_approval"
 
 func settingsInto(v *store.TeamSettings) []any {
-	return []any{&v.SessionSeconds, &v.IdleSeconds, &v.SecondFactor}
+	return []any{&v.SessionSeconds, &v.IdleSeconds, &v.SecondFactor, &v.DeviceCode, &v.DeviceApproval}
 }
 
 // TeamSettings implements store.Teams.
@@ -76,7 +76,10 @@ func (s *Store) UpdateTeam(ctx context.Context, c store.TeamChange, m store.Meta
 		set(&v.SessionSeconds, c.SessionSeconds)
 		set(&v.IdleSeconds, c.IdleSeconds)
 		set(&v.SecondFactor, c.SecondFactor)
-		_, err := t.exec(`UPDATE team SET session_seconds = ?, idle_seconds = ?, second_factor = ?`, v.SessionSeconds, v.IdleSeconds, v.SecondFactor)
+		set(&v.DeviceCode, c.DeviceCode)
+		set(&v.DeviceApproval, c.DeviceApproval)
+		_, err := t.exec(`UPDATE team SET session_seconds = ?, idle_seconds = ?, second_factor = ?, device_code = ?, device_approval = ?`,
+			v.SessionSeconds, v.IdleSeconds, v.SecondFactor, v.DeviceCode, v.DeviceApproval)
 		return v, err
 	})
 }

@@ -1,0 +1,153 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/store"
+)
+
+// waiting is a device that waits for somebody to type its code.
+func (w *world) waiting(name string) store.DeviceGrant {
+	w.Helper()
+	must[store.TeamSettings](w)(w.s.UpdateTeam(w.ctx, store.TeamChange{DeviceCode: ptr(true)}, w.quiet()))
+	g := store.DeviceGrant{
+		ID: ident.New(ident.DeviceGrant), CodeHash: sum("code " + name), UserCodeHash: sum("typed " + name), Thumbprint: "key " + name, DeviceName: name,
+		Source: "192.0.2.7", Wait: 5, CreatedAt: w.now, ExpiresAt: w.now.Add(10 * time.Minute),
+	}
+	w.ok(w.s.CreateDeviceGrant(w.ctx, g, w.quiet()))
+	return g
+}
+
+// typed is the request that typing the code of g makes.
+func (w *world) typed(g store.DeviceGrant) store.AuthRequest {
+	w.Helper()
+	r := store.AuthRequest{ID: ident.New(ident.AuthRequest), BrowserHash: sum("browser"), Source: "198.51.100.1", CreatedAt: w.now}
+	return must[store.AuthRequest](w)(w.s.TypeUserCode(w.ctx, g.UserCodeHash, r, w.quiet()))
+}
+
+// said is a user's yes to the request, at a page that he signed in to for it.
+func (w *world) said(u store.User, r store.AuthRequest) error {
+	w.Helper()
+	w.page(u, sum("page "+r.ID))
+	_, err := w.s.ApproveAuthRequest(w.ctx, store.Approval{Request: r.ID, BrowserHash: r.BrowserHash, User: u.ID, LoginHash: sum("page " + r.ID)}, w.quiet())
+	return err
+}
+
+func (w *world) poll(g store.DeviceGrant) (store.Subject, error) {
+	w.now = w.now.Add(time.Minute)
+	id := ident.New(ident.Session)
+	return w.s.PollDeviceGrant(w.ctx, store.DeviceRedemption{
+		CodeHash: g.CodeHash, Thumbprint: g.Thumbprint,
+		Session: store.Session{ID: id, TokenHash: sum(id), ExpiresAt: w.now.Add(time.Hour)}, Device: store.Device{ID: ident.New(ident.Device)},
+	}, w.quiet())
+}
+
+var deviceGrantCases = []testCase{
+	{"a device gets its session once, when somebody has typed its code and said yes", func(w *world) {
+		g, u := w.waiting("build"), w.user("alice")
+		_, err := w.poll(g)
+		w.want(store.ErrPending, err)
+		r := w.typed(g)
+		w.equal(must[store.AuthRequest](w)(w.s.AuthRequest(w.ctx, r.ID)), r)
+		if r.Grant != g.ID || r.Origin != g.Source || r.DeviceName != g.DeviceName || r.Thumbprint != g.Thumbprint || !r.ExpiresAt.Equal(g.ExpiresAt) {
+			w.Errorf("the request is %+v", r)
+		}
+		_, err = w.poll(g)
+		w.want(store.ErrPending, err)
+		shown := w.now
+		w.ok(w.said(u, r))
+		v := must[store.Subject](w)(w.poll(g))
+		if v.User.ID != u.ID || v.Device.Name != "build" || v.Session.Thumbprint != g.Thumbprint || !v.Session.AuthenticatedAt.Equal(shown) {
+			w.Errorf("the session is %+v", v)
+		}
+		w.equal(must[store.Subject](w)(w.s.Authenticate(w.ctx, v.Session.TokenHash)), v)
+		_, err = w.poll(g)
+		w.want(store.ErrUsed, err)
+	}},
+	{"a no ends it, and so does the time", func(w *world) {
+		g, u := w.waiting("build"), w.user("alice")
+		r := w.typed(g)
+		_, err := w.s.RefuseAuthRequest(w.ctx, r.ID, r.BrowserHash, w.quiet())
+		w.ok(err)
+		w.want(store.ErrUsed, w.said(u, r))
+		_, err = w.poll(g)
+		w.want(store.ErrRefused, err)
+		late := w.waiting("late")
+		r = w.typed(late)
+		w.ok(w.said(u, r))
+		w.now = late.ExpiresAt.Add(-time.Minute) // and poll waits for one
+		_, err = w.poll(late)
+		w.want(store.ErrUsed, err)
+		_, err = w.s.TypeUserCode(w.ctx, late.UserCodeHash, store.AuthRequest{ID: ident.New(ident.AuthRequest), BrowserHash: sum("browser")}, w.quiet())
+		w.want(store.ErrNotFound, err)
+	}},
+	{"a code belongs to the first browser in which it is typed", func(w *world) {
+		g := w.waiting("build")
+		r := w.typed(g)
+		w.equal(w.typed(g), r)
+		for name, hash := range map[string][]byte{"another browser": g.UserCodeHash, "another code": sum("typed x"), "no code": nil} {
+			_, err := w.s.TypeUserCode(w.ctx, hash, store.AuthRequest{ID: ident.New(ident.AuthRequest), BrowserHash: sum(name), CreatedAt: w.now}, w.quiet())
+			w.want(store.ErrNotFound, err)
+		}
+	}},
+	{"who polls too soon waits longer, and one with another key learns nothing", func(w *world) {
+		g, u := w.waiting("build"), w.user("alice")
+		w.ok(w.said(u, w.typed(g)))
+		thief := g
+		thief.Thumbprint = "x"
+		_, err := w.poll(thief)
+		w.want(store.ErrDenied, err)
+		soon := func(after time.Duration) error {
+			w.now = w.now.Add(after - time.Minute)
+			_, err := w.poll(g)
+			return err
+		}
+		bob := w.waiting("other") // pending, so that polls do not end it
+		g = bob
+		w.want(store.ErrPending, soon(time.Minute))
+		w.want(store.ErrTooSoon, soon(5*time.Second-time.Microsecond))
+		w.want(store.ErrTooSoon, soon(10*time.Second-time.Microsecond))
+		w.want(store.ErrPending, soon(15*time.Second))
+	}},
+	{"administrators, who may not, and who has not shown it anew, sign no device in by a code", func(w *world) {
+		g := w.waiting("build")
+		r := w.typed(g)
+		admin := w.user("root")
+		must[store.User](w)(w.s.UpdateUser(w.ctx, admin.ID, store.UserChange{Admin: ptr(true)}, w.quiet()))
+		w.want(store.ErrDenied, w.said(admin, r))
+		u := w.user("alice")
+		w.page(u, sum("old page"))
+		w.now = w.now.Add(time.Second)
+		young := w.waiting("young")
+		r2 := w.typed(young)
+		_, err := w.s.ApproveAuthRequest(w.ctx, store.Approval{Request: r2.ID, BrowserHash: r2.BrowserHash, User: u.ID, LoginHash: sum("old page")}, w.quiet())
+		w.want(store.ErrDenied, err)
+		w.ok(w.said(u, r2))
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Admin: ptr(true)}, w.quiet()))
+		_, err = w.poll(young)
+		w.want(store.ErrDenied, err)
+	}},
+	{"without the team's word there is none of it", func(w *world) {
+		u := w.user("alice")
+		g := w.waiting("build")
+		r := w.typed(g)
+		yes := w.waiting("yes")
+		w.ok(w.said(u, w.typed(yes)))
+		must[store.TeamSettings](w)(w.s.UpdateTeam(w.ctx, store.TeamChange{DeviceCode: ptr(false)}, w.quiet()))
+		for i, err := range []error{
+			func() error { g := g; g.ID = "dgr_x"; return w.s.CreateDeviceGrant(w.ctx, g, w.quiet()) }(),
+			w.said(u, r),
+			func() error { _, err := w.poll(yes); return err }(),
+			func() error {
+				_, err := w.s.TypeUserCode(w.ctx, g.UserCodeHash, store.AuthRequest{ID: "x", BrowserHash: sum("browser")}, w.quiet())
+				return err
+			}(),
+		} {
+			if w.want(store.ErrDenied, err); w.Failed() {
+				w.Fatal(fmt.Sprint("command ", i))
+			}
+		}
+	}},
+}
