@@ -25,9 +25,11 @@ const SlowDown = 5
 // DeviceRedemption is one poll.
 type DeviceRedemption struct {
 	CodeHash   []byte
+	User       string // who said yes, as far as the caller knows; empty for nobody
 	Thumbprint string // of the proof's key
 	Session    Session
-	Device     Device // ID, Name and State are used if the user has none with this key
+	Device     Device // as that of a Redemption
+	Enrolment  []byte // as that of a Redemption
 }
 
 // DeviceGrants sign in devices without a browser. Each command is ErrDenied while the team
@@ -44,8 +46,11 @@ type DeviceGrants interface {
 	// A yes to such a request has to rest on what was shown after it was made, and is
 	// ErrDenied for an administrator.
 	TypeUserCode(ctx context.Context, userCodeHash []byte, r AuthRequest, m Meta) (AuthRequest, error)
+	// DeviceGrantRequest is the request that decides the grant. ErrNotFound before its code
+	// was typed.
+	DeviceGrantRequest(ctx context.Context, codeHash []byte) (AuthRequest, error)
 	// PollDeviceGrant makes the session, once, as Redeem does. ErrPending until somebody
-	// has decided; ErrTooSoon for a poll that comes before the wait is over, which grows by
+	// has decided, and is r.User if it is a yes: the audit row of m names him; ErrTooSoon for a poll that comes before the wait is over, which grows by
 	// SlowDown; ErrRefused for a no; ErrUsed for a code that is unknown, over or used;
 	// ErrDenied for another key, or a user who is not active, an administrator, or whose
 	// device is revoked.

@@ -137,6 +137,7 @@ type GatewayReport struct {
 const (
 	KindServer  = "server"
 	KindGateway = "gateway"
+	KindDevice  = "device" // of enrolment tokens alone: spares a user's new device the approval
 	KindUser    = "user"
 )
 
@@ -144,7 +145,7 @@ const (
 type EnrolmentToken struct {
 	ID         string
 	SecretHash []byte // SHA-256
-	Kind       string // KindServer, KindGateway
+	Kind       string // KindServer, KindGateway, KindDevice
 	Project    string // for servers
 	Name       string
 	Address    string

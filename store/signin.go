@@ -12,6 +12,10 @@ type Device struct {
 	Thumbprint string // unique with User
 	State      string // Pending, Active, Revoked
 	CreatedAt  time.Time
+	// Report is what it said of itself when it last signed in, opaque to the store; empty if
+	// it said nothing since ReportedAt or ever.
+	Report     string
+	ReportedAt time.Time
 }
 
 // Session is a signed-in device of a user.
@@ -77,7 +81,11 @@ type Redemption struct {
 	Thumbprint  string // of the proof's key
 	Project     string // of the request
 	Session     Session
-	Device      Device // ID and Name are used if the user has none with this key
+	Device      Device // ID, Name and State are used if the user has none with this key; Report always
+	// Enrolment is the SecretHash of a token of KindDevice, nil for none. A new device that
+	// would be Pending takes a use of it and is Active; a token that is worthless changes
+	// nothing.
+	Enrolment []byte
 }
 
 // Touch is when the user of a device last showed who he is, to go on in a project.
@@ -178,6 +186,9 @@ type SignIn interface {
 	RevokeSession(ctx context.Context, id string, m Meta) error
 	Devices(ctx context.Context, user string, p Page) ([]Device, string, error)
 	Device(ctx context.Context, id string) (Device, error)
+	// ApproveDevice makes a Pending device Active; ErrDenied for any other: what was
+	// revoked stays so.
+	ApproveDevice(ctx context.Context, id string, m Meta) (Device, error)
 	// SetDeviceState: Revoked revokes its sessions as RevokeSession does.
 	SetDeviceState(ctx context.Context, id, state string, m Meta) (Device, error)
 }

@@ -68,6 +68,13 @@ func (s *Store) TypeUserCode(ctx context.Context, userCodeHash []byte, r store.A
 	})
 }
 
+// DeviceGrantRequest implements store.DeviceGrants.
+func (s *Store) DeviceGrantRequest(ctx context.Context, codeHash []byte) (store.AuthRequest, error) {
+	var r store.AuthRequest
+	err := one(s.reader(ctx), requestInto(&r), `SELECT `+requestColumns+` FROM device_grants g JOIN auth_requests r ON r.grant_id = g.id WHERE g.code_hash = ?`, codeHash)
+	return r, err
+}
+
 // PollDeviceGrant implements store.DeviceGrants.
 func (s *Store) PollDeviceGrant(ctx context.Context, r store.DeviceRedemption, m store.Meta) (store.Subject, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Subject, error) {
@@ -86,7 +93,7 @@ func (s *Store) PollDeviceGrant(ctx context.Context, r store.DeviceRedemption, m
 			return store.Subject{}, err
 		}
 		r.Session.AuthenticatedAt = c.shown
-		return t.trade(c.code, store.Redemption{Thumbprint: r.Thumbprint, Session: r.Session, Device: r.Device})
+		return t.trade(c.code, store.Redemption{Thumbprint: r.Thumbprint, Session: r.Session, Device: r.Device, Enrolment: r.Enrolment})
 	})
 }
 
@@ -130,12 +137,12 @@ func (t *tx) poll(r store.DeviceRedemption) (polled, error) {
 	case err != nil:
 		return p, err
 	}
-	switch p.phase {
-	case phaseApproved:
+	switch {
+	case p.phase == phaseApproved && p.request.User == r.User:
 		return p, nil
-	case phaseOpen:
+	case p.phase == phaseApproved, p.phase == phaseOpen:
 		return p, kept{error: store.ErrPending}
-	case phaseRefused:
+	case p.phase == phaseRefused:
 		return p, kept{error: store.ErrRefused}
 	}
 	return p, kept{error: store.ErrUsed}

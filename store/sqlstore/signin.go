@@ -304,7 +304,7 @@ func (t *tx) trade(c code, r store.Redemption) (store.Subject, error) {
 	if r.Device.Name == "" {
 		r.Device.Name = c.request.DeviceName
 	}
-	if v.Device, err = t.device(v.User.ID, r.Thumbprint, r.Device); err != nil {
+	if v.Device, err = t.device(v.User.ID, r.Thumbprint, r.Device, r.Enrolment); err != nil {
 		return v, err
 	}
 	x := &v.Session
@@ -321,10 +321,21 @@ func (t *tx) trade(c code, r store.Redemption) (store.Subject, error) {
 	return v, err
 }
 
-// device finds the user's device with this key, or makes it as proposed.
-func (t *tx) device(user, thumbprint string, proposed store.Device) (store.Device, error) {
+// device finds the user's device with this key, or makes it as proposed, and notes what it
+// says of itself.
+func (t *tx) device(user, thumbprint string, proposed store.Device, enrolment []byte) (store.Device, error) {
+	d, err := t.knownDevice(user, thumbprint, proposed, enrolment)
+	if err != nil || proposed.Report == d.Report && (d.Report == "" || t.now.Before(d.ReportedAt)) {
+		return d, err
+	}
+	d.Report, d.ReportedAt = proposed.Report, moment(micros(t.now))
+	_, err = t.exec(`UPDATE devices SET report = ?, reported_at = ? WHERE id = ?`, d.Report, d.ReportedAt, d.ID)
+	return d, err
+}
+
+func (t *tx) knownDevice(user, thumbprint string, proposed store.Device, enrolment []byte) (store.Device, error) {
 	var d store.Device
-	err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.user_id = ? AND d.thumbprint = ? /*share*/`, user, thumbprint)
+	err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.user_id = ? AND d.thumbprint = ? /*lock*/`, user, thumbprint)
 	switch {
 	case err == nil && d.State == store.Revoked:
 		return d, store.ErrDenied
@@ -334,6 +345,14 @@ func (t *tx) device(user, thumbprint string, proposed store.Device) (store.Devic
 	d = store.Device{ID: proposed.ID, User: user, Name: proposed.Name, Thumbprint: thumbprint, State: proposed.State, CreatedAt: created(proposed.CreatedAt, t)}
 	if d.State == "" {
 		d.State = store.Active
+	}
+	if d.State == store.Pending && len(enrolment) > 0 {
+		switch err := t.takeUse(enrolment, store.KindDevice, ""); {
+		case err == nil:
+			d.State = store.Active
+		case !errors.Is(err, store.ErrUsed) && !errors.Is(err, store.ErrNotFound):
+			return d, err
+		}
 	}
 	_, err = t.exec(`INSERT INTO devices (id, user_id, name, thumbprint, state, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
 		d.ID, d.User, d.Name, d.Thumbprint, d.State, d.CreatedAt)

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,8 +39,12 @@ func (w *world) said(u store.User, r store.AuthRequest) error {
 func (w *world) poll(g store.DeviceGrant) (store.Subject, error) {
 	w.now = w.now.Add(time.Minute)
 	id := ident.New(ident.Session)
+	asked, err := w.s.DeviceGrantRequest(w.ctx, g.CodeHash)
+	if !errors.Is(err, store.ErrNotFound) {
+		w.ok(err)
+	}
 	return w.s.PollDeviceGrant(w.ctx, store.DeviceRedemption{
-		CodeHash: g.CodeHash, Thumbprint: g.Thumbprint,
+		CodeHash: g.CodeHash, User: asked.User, Thumbprint: g.Thumbprint,
 		Session: store.Session{ID: id, TokenHash: sum(id), ExpiresAt: w.now.Add(time.Hour)}, Device: store.Device{ID: ident.New(ident.Device)},
 	}, w.quiet())
 }
@@ -58,6 +63,10 @@ var deviceGrantCases = []testCase{
 		w.want(store.ErrPending, err)
 		shown := w.now
 		w.ok(w.said(u, r))
+		id := ident.New(ident.Session) // between the caller's look and his poll she said yes
+		_, err = w.s.PollDeviceGrant(w.ctx, store.DeviceRedemption{CodeHash: g.CodeHash, Thumbprint: g.Thumbprint, Session: store.Session{ID: id, TokenHash: sum(id), ExpiresAt: w.now.Add(time.Hour)}},
+			store.Meta{Now: w.now.Add(30 * time.Second)})
+		w.want(store.ErrPending, err)
 		v := must[store.Subject](w)(w.poll(g))
 		if v.User.ID != u.ID || v.Device.Name != "build" || v.Session.Thumbprint != g.Thumbprint || !v.Session.AuthenticatedAt.Equal(shown) {
 			w.Errorf("the session is %+v", v)
@@ -147,6 +156,76 @@ var deviceGrantCases = []testCase{
 		} {
 			if w.want(store.ErrDenied, err); w.Failed() {
 				w.Fatal(fmt.Sprint("command ", i))
+			}
+		}
+	}},
+	{"ApproveDevice lets in what waits, and nothing else", func(w *world) {
+		v := w.signIn(w.user("alice"))
+		approve := func() error {
+			_, err := w.s.ApproveDevice(w.ctx, v.Device.ID, w.meta("device.approve"))
+			return err
+		}
+		w.want(store.ErrDenied, approve())
+		w.unlogged("device.approve")
+		must[store.Device](w)(w.s.SetDeviceState(w.ctx, v.Device.ID, store.Pending, w.quiet()))
+		woken := w.s.Watch(w.ctx, store.UserTopic(v.User.ID))
+		w.ok(approve())
+		w.awake(woken)
+		w.equal(must[store.Device](w)(w.s.Device(w.ctx, v.Device.ID)), v.Device)
+		must[store.Device](w)(w.s.SetDeviceState(w.ctx, v.Device.ID, store.Revoked, w.quiet()))
+		w.want(store.ErrDenied, approve())
+		w.equal(must[store.Device](w)(w.s.Device(w.ctx, v.Device.ID)).State, store.Revoked)
+		_, err := w.s.ApproveDevice(w.ctx, "dev_none", w.quiet())
+		w.want(store.ErrNotFound, err)
+	}},
+	{"a token of a fleet spares a new device the approval, and takes a use for that alone", func(w *world) {
+		u := w.user("alice")
+		redeem := func(key string, state string, token []byte) store.Device {
+			r := w.approved(u, key)
+			r.Device.State, r.Enrolment = state, token
+			return must[store.Subject](w)(w.s.Redeem(w.ctx, r, w.quiet())).Device
+		}
+		left := func() int {
+			n := 0
+			tokens, _, err := w.s.EnrolmentTokens(w.ctx, store.Page{Limit: 100})
+			w.ok(err)
+			for _, t := range tokens {
+				n += t.UsesLeft
+			}
+			return n
+		}
+		gateway := w.token(store.KindGateway, "", 1)
+		for name, token := range map[string][]byte{"none": nil, "unknown": sum("x"), "of a gateway": gateway} {
+			w.equal(redeem("key "+name, store.Pending, token).State, store.Pending)
+		}
+		w.equal(left(), 1)
+		fleet := w.token(store.KindDevice, "", 2)
+		w.equal(redeem("not waiting", store.Active, fleet).State, store.Active)
+		w.equal(redeem("key none", store.Pending, fleet).State, store.Pending) // it waits already: an administrator has seen it
+		w.equal(left(), 3)
+		w.equal(redeem("one", store.Pending, fleet).State, store.Active)
+		w.equal(redeem("one", store.Pending, fleet).State, store.Active)
+		w.equal(left(), 2)
+		w.equal(redeem("two", store.Pending, fleet).State, store.Active)
+		w.equal(redeem("three", store.Pending, fleet).State, store.Pending)
+	}},
+	{"what a device says of itself is that of its last sign-in", func(w *world) {
+		u := w.user("alice")
+		says := func(report string) store.Device {
+			w.now = w.now.Add(time.Minute)
+			r := w.approved(u, "key")
+			r.Device.Report = report
+			v := must[store.Subject](w)(w.s.Redeem(w.ctx, r, w.quiet()))
+			w.equal(must[store.Subject](w)(w.s.Authenticate(w.ctx, v.Session.TokenHash)), v)
+			w.equal(must[store.Device](w)(w.s.Device(w.ctx, v.Device.ID)), v.Device)
+			return v.Device
+		}
+		if d := says(""); d.Report != "" || !d.ReportedAt.IsZero() {
+			w.Errorf("of nothing: %+v", d)
+		}
+		for _, report := range []string{`{"key":"tpm"}`, `{"key":"tpm"}`, `{"key":"file"}`, ""} {
+			if d := says(report); d.Report != report || !d.ReportedAt.Equal(w.now) {
+				w.Errorf("of %s at %s: %+v", report, w.now, d)
 			}
 		}
 	}},

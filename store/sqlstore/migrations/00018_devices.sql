@@ -5,6 +5,10 @@
 ALTER TABLE team ADD COLUMN device_code BOOLEAN NOT NULL DEFAULT FALSE;     -- lets devices sign in by a typed code
 ALTER TABLE team ADD COLUMN device_approval BOOLEAN NOT NULL DEFAULT FALSE; -- has an administrator approve new devices
 
+-- What a device said of itself when it last signed in: its own word, JSON; '' for nothing.
+ALTER TABLE devices ADD COLUMN report TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN reported_at BIGINT NOT NULL DEFAULT 0;
+
 -- A device that asks to be signed in from another machine's browser.
 CREATE TABLE device_grants (
     id             TEXT PRIMARY KEY,
