@@ -58,6 +58,7 @@ var floors = map[string]int{
 	"gateway/upload":        2,
 	"agent":                 2,
 	"login":                 2,
+	"login/posture":         1,
 	"login/tpm":             1,
 	"login/tpm/tpmtest":     0,
 	"tui":                   2,

@@ -291,8 +291,10 @@ func oauthProblem(raw []byte) (*Error, bool) {
 	switch o.Code {
 	case "use_dpop_nonce":
 		kind, hint = UseNonce, ""
-	case "invalid_grant":
+	case "invalid_grant", "expired_token":
 		kind = Gone
+	case AuthorizationPending, SlowDown:
+		kind, hint = Unavailable, ""
 	case "invalid_request", "unsupported_grant_type":
 		kind = Invalid
 	case "temporarily_unavailable", "server_error":
@@ -303,6 +305,6 @@ func oauthProblem(raw []byte) (*Error, bool) {
 		detail = "the control plane refused the sign-in: " + o.Code
 	}
 	e := Errorf(kind, "%s", detail)
-	e.Hint = hint
+	e.Hint, e.OAuth = hint, o.Code
 	return e, true
 }

@@ -84,6 +84,9 @@ type Error struct {
 	Reauth string `json:"reauth,omitempty" doc:"name of the project for which the person has to show again who he is"`
 	// RetryAfter is set for Limited and Unavailable; seconds on the wire.
 	RetryAfter int `json:"retry_after,omitempty" doc:"seconds"`
+	// OAuth is the code of an answer of the token endpoint (RFC 6749 section 5.2), which
+	// has another shape.
+	OAuth string `json:"-"`
 
 	cause error
 }

@@ -88,10 +88,11 @@ type GatewayPatch struct {
 	RefuseConnections *bool   `json:"refuse_connections,omitempty"`
 }
 
-// EnrolmentToken lets a server or a gateway in. The secret is told once.
+// EnrolmentToken lets a server or a gateway in, or spares users' new devices the approval.
+// The secret is told once.
 type EnrolmentToken struct {
 	ID   string `json:"id"`
-	Kind string `json:"kind" enum:"server,gateway"`
+	Kind string `json:"kind" enum:"server,gateway,device"`
 	// Project is set for servers.
 	Project string `json:"project,omitempty"`
 	// Name is given to what enrols; empty lets a server propose its host name
@@ -116,7 +117,7 @@ type EnrolmentToken struct {
 
 // NewEnrolmentToken asks for one: POST /v1/enrolment-tokens.
 type NewEnrolmentToken struct {
-	Kind      string            `json:"kind" enum:"server,gateway"`
+	Kind      string            `json:"kind" enum:"server,gateway,device"`
 	Project   string            `json:"project,omitempty"`
 	Name      string            `json:"name,omitempty"`
 	Address   string            `json:"address,omitempty"`

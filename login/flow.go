@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -54,6 +56,17 @@ type Flow struct {
 	// Project is the name of the project for which a person shows once more who he is,
 	// for Touch; empty signs in.
 	Project string
+	// Enrolment is the token of a fleet, which spares a new device the approval; empty for
+	// none.
+	Enrolment string
+	// Report is what the device says of itself.
+	Report api.DeviceReport
+	// Paste asks the person for the address at which his browser ended, where that is on
+	// another machine and cannot come back by itself. It obeys its context, and an error
+	// of it only means that nobody is asked. Nil to wait for the browser alone.
+	Paste func(ctx context.Context) (string, error)
+
+	pause func(time.Duration) <-chan time.Time // nil means time.After
 }
 
 // CleanURL takes the URL of a control plane as people type it: https:// may be
@@ -84,14 +97,25 @@ func (f Flow) Run(ctx context.Context) (Saved, error) {
 	if err != nil {
 		return Saved{}, err
 	}
-	in, err := client.Redeem(ctx, url.Values{
+	in, err := client.Redeem(ctx, f.enrolled(url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {api.ClientID}, "code": {b.code},
 		"code_verifier": {b.verifier}, "redirect_uri": {b.redirectURI},
-	})
+	}))
 	if err != nil {
 		return Saved{}, err
 	}
 	return Saved{URL: f.URL, Team: team.Name, Token: in.AccessToken, Session: in.Session}, nil
+}
+
+// enrolled adds the token of the fleet, if there is one, and what the device says of itself.
+func (f Flow) enrolled(form url.Values) url.Values {
+	if text, err := json.Marshal(f.Report); err == nil && f.Report != (api.DeviceReport{}) {
+		form.Set("device_report", string(text))
+	}
+	if f.Enrolment != "" {
+		form.Set("enrolment_token", f.Enrolment)
+	}
+	return form
 }
 
 // Touch has the person of client's session show once more who he is, for f.Project.
@@ -172,8 +196,15 @@ func (f Flow) visit(ctx context.Context, back *callback, address string) (string
 			}
 		}
 	}()
+	var asking sync.WaitGroup
+	if f.Paste != nil {
+		asking.Go(func() { back.paste(ctx, f.Paste) })
+	}
 	o, err := back.wait(ctx)
-	switch cause := context.Cause(ctx); {
+	cause := context.Cause(ctx)
+	stop(nil)
+	asking.Wait()
+	switch {
 	case err == nil && o.refused != "" && o.refused != "access_denied":
 		return "", api.Errorf(api.Foreign, "the control plane refused the sign-in: %s", cmp.Or(o.reason, o.refused)).
 			WithHint("check that both are of one version: cardea version")

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -143,6 +144,25 @@ func (c *callback) judge(r *http.Request) (outcome, bool) {
 	}
 	reason, _ := single(q, "error_description")
 	return outcome{code: code, refused: refused, reason: reason}, true
+}
+
+// paste takes addresses from a person until one is the right one. It is judged as if the
+// browser had come.
+func (c *callback) paste(ctx context.Context, ask func(context.Context) (string, error)) {
+	for ctx.Err() == nil {
+		text, err := ask(ctx)
+		if err != nil {
+			return
+		}
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err != nil {
+			continue
+		}
+		if o, ok := c.judge(&http.Request{Method: http.MethodGet, URL: u, Host: u.Host}); ok {
+			c.once.Do(func() { c.done <- o })
+			return
+		}
+	}
 }
 
 // single returns the value of a parameter that is given exactly once.

@@ -5,6 +5,7 @@
 package apitest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -94,6 +95,7 @@ func start(t testing.TB, hs *httptest.Server, tls bool) *Server {
 	s.URL = hs.URL
 	s.Reply("GET", "/v1/team", api.Team{Name: "demo", URL: s.URL, Version: "test"})
 	s.On("GET", "/v1/session", func(c Call) (any, error) { return s.sessionOf(c.Token), nil })
+	s.Reply("POST", "/oauth/device", api.DeviceCode{DeviceCode: deviceCode, UserCode: "BCDF-GHJK", VerificationURI: s.URL + "/device", ExpiresIn: 600, Interval: 1})
 	s.On("POST", "/v1/logout", func(c Call) (any, error) { s.Revoke(c.Token); return nil, nil })
 	return s
 }
@@ -200,10 +202,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.write(w, e.StatusCode, e.ContentType(""), e)
 		return
 	}
-	code := map[api.Kind]string{api.UseNonce: "use_dpop_nonce", api.Gone: "invalid_grant", api.Denied: "access_denied"}[e.Kind]
-	if code == "" {
-		code = "invalid_request"
-	}
+	code := map[api.Kind]string{api.UseNonce: "use_dpop_nonce", api.Gone: "invalid_grant", api.Denied: "access_denied", api.Unavailable: "temporarily_unavailable"}[e.Kind]
+	code = cmp.Or(e.OAuth, code, "invalid_request")
 	s.write(w, http.StatusBadRequest, "application/json", api.OAuthError{Code: code, Description: e.Detail})
 }
 

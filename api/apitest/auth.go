@@ -130,7 +130,7 @@ func (s *Server) admit(r *http.Request) (Call, error) {
 
 // tokenless calls carry a proof alone: they come before there is a token.
 func tokenless(path string) bool {
-	return path == "/oauth/token" || strings.HasSuffix(path, "/enrol")
+	return path == "/oauth/token" || path == "/oauth/device" || strings.HasSuffix(path, "/enrol")
 }
 
 func needSignIn() *api.Error {

@@ -33,9 +33,24 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
 }
 
+// deviceCode is what every device without a browser polls with; somebody types its code
+// before it polls for the first time.
+const deviceCode = "device-code"
+
+// OAuth is a refusal of the token endpoint by OAuth's own word for it.
+func OAuth(code string) error {
+	e := api.Errorf(api.Denied, "the test refuses with %s", code)
+	e.OAuth = code
+	return e
+}
+
 // redeem is POST /oauth/token.
 func (s *Server) redeem(c Call) (any, error) {
 	form, err := url.ParseQuery(string(c.Body))
+	if err == nil && form.Get("grant_type") == api.DeviceGrantType && form.Get("device_code") == deviceCode {
+		token, session := s.SignIn(c.Thumbprint)
+		return api.SignedIn{Token: api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(Life.Seconds())}, Session: session}, nil
+	}
 	if err != nil || form.Get("grant_type") != "authorization_code" || form.Get("client_id") != api.ClientID {
 		return nil, api.Errorf(api.Invalid, "not a token request")
 	}

@@ -17,7 +17,6 @@ import (
 	"crypto/elliptic"
 	"errors"
 	"fmt"
-	"math/big"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -27,6 +26,9 @@ import (
 // Patience is how long a software TPM may take for one command; the kernel bounds a
 // chip's. Slow chips need a second for a key; what needs more is stuck.
 const Patience = 20 * time.Second
+
+// coordinate is the size of one of P-256, in bytes.
+const coordinate = 32
 
 // ErrAbsent is wrapped when there is no TPM to speak to, and fs.ErrPermission when
 // there is one that this user may not speak to.
@@ -121,8 +123,16 @@ func publicKey(in tpm2.TPM2BPublic) (*ecdsa.PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public part: %w", err)
 	}
-	key := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(point.X.Buffer), Y: new(big.Int).SetBytes(point.Y.Buffer)}
-	if _, err := key.ECDH(); err != nil { // also says whether the point is on the curve
+	x, y := point.X.Buffer, point.Y.Buffer
+	if len(x) > coordinate || len(y) > coordinate {
+		return nil, errors.New("is not a P-256 key")
+	}
+	raw := make([]byte, 1+2*coordinate) // SEC 1, section 2.3.3
+	raw[0] = 4
+	copy(raw[1+coordinate-len(x):], x)
+	copy(raw[1+2*coordinate-len(y):], y)
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), raw)
+	if err != nil {
 		return nil, fmt.Errorf("public part: %w", err)
 	}
 	return key, nil

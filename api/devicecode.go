@@ -1,0 +1,41 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// DeviceGrantType is that of POST /oauth/token for a device without a browser (RFC 8628
+// section 3.4).
+const DeviceGrantType = "urn:ietf:params:oauth:grant-type:device_code"
+
+// Codes of the token endpoint while a device waits (RFC 8628 section 3.5). They come in
+// Error.OAuth.
+const (
+	AuthorizationPending = "authorization_pending"
+	SlowDown             = "slow_down"
+)
+
+// DeviceCode is the answer of POST /oauth/device (RFC 8628 section 3.2). There is no
+// address with the code in it: the person types it, so that nobody is led there by a link.
+type DeviceCode struct {
+	DeviceCode      string `json:"device_code"`
+	UserCode        string `json:"user_code" doc:"to be typed at the address, XXXX-XXXX"`
+	VerificationURI string `json:"verification_uri"`
+	ExpiresIn       int    `json:"expires_in" doc:"seconds"`
+	Interval        int    `json:"interval" doc:"seconds between two polls"`
+}
+
+// AskDeviceCode asks for a code that a person types in a browser elsewhere.
+func (c *Client) AskDeviceCode(ctx context.Context, form url.Values) (DeviceCode, error) {
+	var out DeviceCode
+	found, err := c.call(ctx, outgoing{
+		method: http.MethodPost, path: "/oauth/device",
+		mediaType: "application/x-www-form-urlencoded", body: []byte(form.Encode()),
+	}, &out)
+	if err == nil && (!found || out.DeviceCode == "" || out.UserCode == "" || out.VerificationURI == "") {
+		err = foreign(c.URL, nil)
+	}
+	return out, err
+}
