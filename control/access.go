@@ -46,7 +46,7 @@ func (s *Server) allowUser(a Access, who store.Subject, now time.Time) *api.Erro
 	case who.User.Status != store.Active:
 		return api.Errorf(api.Denied, "your account is %s", who.User.Status).WithHint("ask your administrator")
 	case who.Device.State == store.Pending:
-		return api.Errorf(api.Denied, "this device waits for approval").WithHint("ask your administrator to approve it")
+		return api.Errorf(api.Denied, "this device waits for approval").WithHint("ask an administrator to type: cardea admin devices approve %s", who.Device.ID)
 	case who.Device.State != store.Active:
 		return api.Errorf(api.Denied, "this device was revoked").WithHint("ask your administrator")
 	case a == Admin && !who.User.Admin:

@@ -49,6 +49,7 @@ func pageRoutes(t *table) {
 	add("POST", "/signout", "Signs the person out of this browser", p.form(p.signOut))
 	p.federationRoutes(add)
 	factorRoutes(t, p)
+	deviceCodeRoutes(t, p)
 	setupRoutes(t, p)
 	t.mux.HandleFunc("/", p.nothing)
 }
@@ -221,6 +222,7 @@ func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 		return p.web.Confirm(w, web.Confirm{
 			Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
 			Device: req.DeviceName, Source: req.Source, Code: req.Code, Project: req.Project,
+			Origin: req.Origin, Elsewhere: req.Grant && elsewhere(req.Origin, req.Source),
 		})
 	})
 }

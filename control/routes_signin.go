@@ -55,6 +55,12 @@ func signinRoutes(t *table) {
 		func(ctx context.Context, by caller.Caller, in *pageOnly) (*api.List[api.Device], error) {
 			return s.Devices(ctx, by.User.ID, in.Page)
 		})
+	handle(t, route{Method: "POST", Path: "/v1/devices/{device}/approve", Access: Admin, Doc: "Approve a device that waits for it"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Device string `path:"device"`
+		}) (*api.Device, error) {
+			return s.ApproveDevice(ctx, by, in.Device)
+		})
 	handle(t, route{Method: "POST", Path: "/v1/devices/{device}/revoke", Access: User, Doc: "Revoke a device and its sessions: one's own, or any by an administrator"},
 		func(ctx context.Context, by caller.Caller, in *struct {
 			Device string `path:"device"`
@@ -79,29 +85,38 @@ func tokenRoute(t *table) {
 		return json.NewEncoder(w).Encode(out)
 	}, s.oauthProblem)
 	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
-		Type: huma.TypeObject, Required: []string{"grant_type", "code", "code_verifier", "redirect_uri", "client_id"},
+		Type: huma.TypeObject, Required: []string{"grant_type", "client_id"},
 		Properties: map[string]*huma.Schema{
-			"grant_type": {Type: huma.TypeString, Enum: []any{"authorization_code"}}, "code": {Type: huma.TypeString},
+			"grant_type": {Type: huma.TypeString, Enum: []any{"authorization_code", api.DeviceGrantType}}, "code": {Type: huma.TypeString}, "device_code": {Type: huma.TypeString}, "enrolment_token": {Type: huma.TypeString}, "device_report": {Type: huma.TypeString},
 			"code_verifier": {Type: huma.TypeString}, "redirect_uri": {Type: huma.TypeString}, "client_id": {Type: huma.TypeString},
 		},
 	}, signedInType, oauthErrorType)
 }
 
 func (s *Server) redeem(w http.ResponseWriter, req *http.Request, r route, by *caller.Caller) (api.SignedIn, error) {
-	raw, err := s.enter(req.Context(), w, req, r, by)
+	form, err := s.oauthForm(w, req, r, by)
 	if err != nil {
 		return api.SignedIn{}, err
 	}
+	return s.signin.Redeem(req.Context(), *by, form)
+}
+
+// oauthForm reads the form of a call whose proof is checked.
+func (s *Server) oauthForm(w http.ResponseWriter, req *http.Request, r route, by *caller.Caller) (url.Values, error) {
+	raw, err := s.enter(req.Context(), w, req, r, by)
+	if err != nil {
+		return nil, err
+	}
 	media, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" {
-		return api.SignedIn{}, api.Errorf(api.Invalid, "the request is not a form")
+		return nil, api.Errorf(api.Invalid, "the request is not a form")
 	}
 	form, err := url.ParseQuery(string(raw))
 	if err != nil {
-		return api.SignedIn{}, api.Errorf(api.Invalid, "the form could not be read")
+		return nil, api.Errorf(api.Invalid, "the form could not be read")
 	}
 	by.Idempotency = nil // a code is good once, whatever key comes with it
-	return s.signin.Redeem(req.Context(), *by, form)
+	return form, nil
 }
 
 // oauthProblem answers an error in the shape of RFC 6749 section 5.2 and, for

@@ -276,6 +276,7 @@ var rights = map[string]Access{
 
 	"POST /v1/servers/enrol/challenge": Proof, "POST /v1/servers/enrol/instance": Proof,
 	"POST /v1/enrolment-rules": Admin, "GET /v1/enrolment-rules": Admin, "DELETE /v1/enrolment-rules/{rule}": Admin,
+	"GET /device": Public, "POST /device": Public, "GET /device/done": Public, "POST /oauth/device": Proof, "POST /v1/devices/{device}/approve": Admin,
 	"POST /oauth/token": Proof, "POST /v1/servers/enrol": Proof, "POST /v1/gateways/enrol": Proof,
 
 	"GET /factor": Public, "POST /factor": Public, "GET /account": Public, "POST /account/totp": Public, "POST /account/totp/confirm": Public,
@@ -331,7 +332,7 @@ var rights = map[string]Access{
 }
 
 // pageForms take forms of our own pages alone, from whomever.
-var pageForms = []string{"/confirm", "/signin", "/signout", "/factor", "/setup", "/account/totp", "/account/totp/confirm",
+var pageForms = []string{"/device", "/confirm", "/signin", "/signout", "/factor", "/setup", "/account/totp", "/account/totp/confirm",
 	"/account/passkey", "/account/passkey/confirm", "/account/recovery", "/account/remove"}
 
 // may is the matrix in words: which role opens which door.
@@ -371,7 +372,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 				open = open || a == r.Access
 			}
 			got := s.try(who, r)
-			closed := got.StatusCode == 401 || got.StatusCode == 403 || r.Path == "/oauth/token" && strings.Contains(got.body, "invalid_dpop_proof")
+			closed := got.StatusCode == 401 || got.StatusCode == 403 || strings.HasPrefix(r.Path, "/oauth/") && strings.Contains(got.body, "invalid_dpop_proof")
 			switch {
 			case open && closed && !slices.Contains(pageForms, r.Path):
 				t.Errorf("%s is closed to %s: %d %s", r, name, got.StatusCode, got.body)
@@ -409,7 +410,7 @@ func (s *stack) try(who *device, r route) reply {
 		d.token = ""
 	}
 	req := d.request(0, r.Method, path, body)
-	if r.Path == "/oauth/token" {
+	if r.Access == Proof && strings.HasPrefix(r.Path, "/oauth/") {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Body = io.NopCloser(strings.NewReader(body))
 	}

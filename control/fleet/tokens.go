@@ -104,6 +104,12 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 	if err := cmp.Or(checkToken(&t), egressErr, insideErr); err != nil {
 		return t, lookup.Invalid(err)
 	}
+	if in.Kind == store.KindDevice {
+		if in.Project != "" || in.Name != "" || in.Address != "" || in.TLSAddress != "" || len(in.AltNames)+len(in.Labels)+len(in.Egress) > 0 || in.HostNames {
+			return t, api.Errorf(api.Invalid, "a token for devices spares them the approval, and says nothing else of them").WithHint("give --uses and --life alone")
+		}
+		return t, nil
+	}
 	if in.Kind == store.KindGateway {
 		if len(in.AltNames) > 0 || in.HostNames {
 			return t, api.Errorf(api.Invalid, "only a server has alternative names").WithHint("leave out --alt-name and --host-names")
@@ -131,8 +137,8 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 // checkToken checks what both kinds have, and makes the address canonical.
 func checkToken(t *store.EnrolmentToken) error {
 	switch {
-	case t.Kind != store.KindServer && t.Kind != store.KindGateway:
-		return fmt.Errorf("a token is for a %s or a %s", store.KindServer, store.KindGateway)
+	case t.Kind != store.KindServer && t.Kind != store.KindGateway && t.Kind != store.KindDevice:
+		return fmt.Errorf("a token is for a %s, a %s or a %s", store.KindServer, store.KindGateway, store.KindDevice)
 	case t.UsesLeft > maxTokenUses:
 		return fmt.Errorf("a token has at most %d uses", maxTokenUses)
 	case t.ExpiresAt.Sub(t.CreatedAt) > maxTokenLife:

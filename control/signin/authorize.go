@@ -123,12 +123,18 @@ type Request struct {
 	// Project is the name, by the link, of what the person has to show again who he is
 	// for; empty for a sign-in.
 	Project string
-	since   time.Time
+	// Grant tells that the device has no browser and waits elsewhere, at the address Origin;
+	// there is no code to compare then, because he typed it.
+	Grant  bool
+	Origin string
+	since  time.Time
 }
 
 // Rests tells whether a yes to the request may rest on what the person showed at that
-// time: for a project only if he was asked for it.
-func (r Request) Rests(shown time.Time) bool { return r.Project == "" || !shown.Before(r.since) }
+// time: for a project, and for a device elsewhere, only if he was asked for it.
+func (r Request) Rests(shown time.Time) bool {
+	return r.Project == "" && !r.Grant || !shown.Before(r.since)
+}
 
 // Show returns a request to the browser that began it. In another browser it
 // is as if it were not there.
@@ -141,6 +147,9 @@ func (s *Service) Show(ctx context.Context, id string, b Browser) (Request, erro
 }
 
 func asked(r store.AuthRequest) Request {
+	if r.Grant != "" {
+		return Request{ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Grant: true, Origin: r.Origin, since: r.CreatedAt}
+	}
 	return Request{
 		ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Redirect: r.RedirectURI,
 		Code: api.ConfirmationCode(r.Challenge, r.Thumbprint), Project: r.Project, since: r.CreatedAt,

@@ -49,7 +49,7 @@ func (s *Service) Federate(ctx context.Context, request, provider string, b Brow
 	if err != nil {
 		return "", err
 	}
-	reauth := r.Project != ""
+	reauth := r.Project != "" || r.Grant != ""
 	p, err := s.provider(ctx, provider)
 	if err != nil {
 		return "", err

@@ -102,6 +102,12 @@ func (s *Service) Forget(ctx context.Context, b Browser) error {
 	return err
 }
 
+// Where Decide sends the browser of a request whose device is elsewhere.
+const (
+	DoneYes = "/device/done?said=yes"
+	DoneNo  = "/device/done?said=no"
+)
+
 // Decide ends a request with the person's yes or no and returns where to send
 // the browser. ErrUsed and its like come as an *api.Error.
 func (s *Service) Decide(ctx context.Context, id string, b Browser, yes bool) (redirect string, err error) {
@@ -125,6 +131,14 @@ func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.U
 	now := s.now()
 	code := newCode(r.ID, since)
 	e := s.event(now, audit.SignInApprove, audit.Allowed, "", user, b, map[string]string{"request": r.ID, "device": r.DeviceName})
+	if r.Grant != "" {
+		e.Detail["way"], e.Detail["from"] = "typed code", r.Origin
+		if user.Admin {
+			e.Outcome, e.Reason = audit.Denied, "an administrator signs no device in by a typed code"
+			s.record(ctx, e)
+			return "", api.Errorf(api.Denied, "an administrator signs no device in by a typed code").WithHint("on that device, type: cardea login")
+		}
+	}
 	r, err := s.Store.ApproveAuthRequest(ctx, store.Approval{
 		Request: r.ID, BrowserHash: hashOf(b.Token), User: user.ID, LoginHash: hashOf(b.Login),
 		CodeHash: hashOf(code), CodeExpires: now.Add(CodeLife),
@@ -135,6 +149,9 @@ func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.U
 	if err != nil {
 		return "", gone(err)
 	}
+	if r.Grant != "" {
+		return DoneYes, nil
+	}
 	return s.back(r, url.Values{"code": {code}}), nil
 }
 
@@ -144,6 +161,9 @@ func (s *Service) refuse(ctx context.Context, r store.AuthRequest, user store.Us
 	r, err := s.Store.RefuseAuthRequest(ctx, r.ID, hashOf(b.Token), store.Meta{Now: now, Audit: audit.EncodeAll(e)})
 	if err != nil {
 		return "", gone(err)
+	}
+	if r.Grant != "" {
+		return DoneNo, nil
 	}
 	return s.back(r, url.Values{"error": {"access_denied"}, "error_description": {"the sign-in was cancelled"}}), nil
 }

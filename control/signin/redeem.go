@@ -25,6 +25,9 @@ var verifier = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
 // Redeem is the token endpoint: form is the request's body, by the call whose
 // proof has been checked. A refusal is an *OAuthError.
 func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values) (api.SignedIn, error) {
+	if len(form["grant_type"]) == 1 && form.Get("grant_type") == api.DeviceGrantType {
+		return s.poll(ctx, by, form)
+	}
 	r, code, err := redemption(form)
 	if err != nil {
 		return api.SignedIn{}, err
@@ -33,16 +36,16 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return api.SignedIn{}, err // an unknown one goes on: the store says what it says to a used code
 	}
-	life, err := s.life(ctx)
+	demands, err := s.Store.TeamSettings(ctx)
 	if err != nil {
 		return api.SignedIn{}, err
 	}
-	now := s.now()
+	now, life := s.now(), s.life(demands)
 	token := tokenPrefix + NewSecret()
-	r.Thumbprint = by.Prover
+	r.Thumbprint, r.Enrolment = by.Prover, enrolment(form)
 	r.Device = store.Device{
 		ID: ident.New(ident.Device), User: asked.User, Name: asked.DeviceName,
-		Thumbprint: by.Prover, State: store.Active, CreatedAt: now,
+		Thumbprint: by.Prover, State: newState(demands), Report: report(form), CreatedAt: now,
 	}
 	r.Session = store.Session{
 		ID: ident.New(ident.Session), User: asked.User, Device: r.Device.ID, TokenHash: hashOf(token), Thumbprint: by.Prover,

@@ -152,8 +152,38 @@ func (s *Service) RevokeDevice(ctx context.Context, by caller.Caller, id string)
 	return &out, nil
 }
 
+// ApproveDevice lets a device in that waits for it. The call comes from an active device
+// of an administrator, so none approves itself.
+func (s *Service) ApproveDevice(ctx context.Context, by caller.Caller, id string) (*api.Device, error) {
+	missing := api.Errorf(api.NotFound, "there is no device %s", ident.Text(short(id))).WithHint("to see what there is type: cardea admin devices list")
+	if ident.Check(id, ident.Device) != nil {
+		return nil, missing
+	}
+	d, err := s.Store.Device(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, missing
+	}
+	if err != nil {
+		return nil, err
+	}
+	e := s.about(by, audit.DeviceApprove, d.User)
+	e.Detail = map[string]string{"device": d.ID, "key": d.Thumbprint}
+	changed, err := s.Store.ApproveDevice(ctx, d.ID, by.MetaFor(e.Time, d.ID, audit.Encode(e)))
+	if repeated(err) == nil && err != nil {
+		changed, err = s.Store.Device(ctx, d.ID)
+	}
+	if errors.Is(err, store.ErrDenied) {
+		return nil, api.Errorf(api.Conflict, "this device is %s, and does not wait for approval", d.State).WithCause(err)
+	}
+	if err != nil {
+		return nil, caller.Explain(err, "device")
+	}
+	out := describeDevice(changed)
+	return &out, nil
+}
+
 func describeDevice(d store.Device) api.Device {
-	return api.Device{ID: d.ID, User: d.User, Name: d.Name, Thumbprint: d.Thumbprint, State: d.State, CreatedAt: d.CreatedAt}
+	return api.Device{ID: d.ID, User: d.User, Name: d.Name, Thumbprint: d.Thumbprint, State: d.State, CreatedAt: d.CreatedAt, Report: reported(d.Report), ReportedAt: d.ReportedAt}
 }
 
 // about begins the event of what the caller did to a user's session or device.

@@ -26,12 +26,11 @@ const (
 const NextTokenEvery = time.Minute
 
 // life is that of a session that begins now.
-func (s *Service) life(ctx context.Context) (time.Duration, error) {
-	v, err := s.Store.TeamSettings(ctx)
-	if err != nil || v.SessionSeconds == 0 {
-		return s.SessionLife, err
+func (s *Service) life(demands store.TeamSettings) time.Duration {
+	if demands.SessionSeconds == 0 {
+		return s.SessionLife
 	}
-	return time.Duration(v.SessionSeconds) * time.Second, nil
+	return time.Duration(demands.SessionSeconds) * time.Second
 }
 
 // NextToken gives the caller's session its next token. The one that he has stays good
@@ -69,7 +68,7 @@ func (s *Service) settings(v store.TeamSettings) *api.TeamSettings {
 	if v.SessionSeconds == 0 {
 		v.SessionSeconds = int(s.SessionLife / time.Second)
 	}
-	return &api.TeamSettings{SessionSeconds: v.SessionSeconds, IdleSeconds: v.IdleSeconds, SecondFactor: factorWord(v.SecondFactor)}
+	return &api.TeamSettings{SessionSeconds: v.SessionSeconds, IdleSeconds: v.IdleSeconds, SecondFactor: factorWord(v.SecondFactor), DeviceCode: v.DeviceCode, DeviceApproval: v.DeviceApproval}
 }
 
 // factorWord is how the wire calls who must have a second factor.
@@ -109,10 +108,16 @@ func (s *Service) UpdateSettings(ctx context.Context, by caller.Caller, in api.T
 			return nil, api.Errorf(api.Invalid, "second_factor is %s, %s or %s", api.FactorNobody, store.FactorAdmins, store.FactorAll)
 		}
 	}
+	for name, on := range map[string]*bool{"device_code": in.DeviceCode, "device_approval": in.DeviceApproval} {
+		if on != nil {
+			e.Detail[name] = strconv.FormatBool(*on)
+		}
+	}
 	if len(e.Detail) == 0 {
 		return nil, api.Errorf(api.Invalid, "nothing to change")
 	}
-	v, err := s.Store.UpdateTeam(ctx, store.TeamChange{SessionSeconds: in.SessionSeconds, IdleSeconds: in.IdleSeconds, SecondFactor: in.SecondFactor}, by.MetaFor(e.Time, "team", audit.Encode(e)))
+	v, err := s.Store.UpdateTeam(ctx, store.TeamChange{SessionSeconds: in.SessionSeconds, IdleSeconds: in.IdleSeconds, SecondFactor: in.SecondFactor,
+		DeviceCode: in.DeviceCode, DeviceApproval: in.DeviceApproval}, by.MetaFor(e.Time, "team", audit.Encode(e)))
 	if repeated(err) == nil && err != nil {
 		return s.Settings(ctx)
 	}

@@ -10,6 +10,8 @@
 //	Federate  is sent to an identity provider that says so, and
 //	Federated comes back from it
 //	Decide    he compares the code with his terminal, and says yes or no
+//	AskCode   a device without a browser asks for a code instead, which a person
+//	TypeCode  types in a browser elsewhere, to decide there as above
 //	Redeem    the device trades the code for its session, with its key
 //
 // A request belongs to the browser that began it, so it cannot be finished in

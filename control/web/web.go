@@ -50,7 +50,12 @@ type Confirm struct {
 	Source        string // address of the browser
 	Code          string // the terminal shows the same
 	Project       string // what he has to show again who he is for; empty for a sign-in
+	Origin        string // address of a device that waits elsewhere; it has no Code
+	Elsewhere     bool   // in another network than the browser
 }
+
+// Device asks for the code of a device without a browser.
+type Device struct{ Team, Problem string }
 
 // Factor asks for a second factor.
 type Factor struct {
@@ -202,6 +207,9 @@ func (p *Pages) SignIn(w io.Writer, v SignIn) error { return p.render(w, "signin
 
 // Confirm writes the page that asks whether to sign the device in.
 func (p *Pages) Confirm(w io.Writer, v Confirm) error { return p.render(w, "confirm.html", v) }
+
+// Device writes the page that asks for a device's code.
+func (p *Pages) Device(w io.Writer, v Device) error { return p.render(w, "device.html", v) }
 
 // Factor writes the page that asks for a second factor.
 func (p *Pages) Factor(w io.Writer, v Factor) error { return p.render(w, "factor.html", v) }

@@ -32,8 +32,12 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 			return p.SignIn(b, SignIn{s, s, s, s, s, s, s, []Provider{{s, s}}})
 		},
 		"confirm": func(p *Pages, b *bytes.Buffer) error {
-			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s})
+			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s, "", false})
 		},
+		"confirm-device": func(p *Pages, b *bytes.Buffer) error {
+			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, "", "", s, true})
+		},
+		"device": func(p *Pages, b *bytes.Buffer) error { return p.Device(b, Device{s, s}) },
 		"factor": func(p *Pages, b *bytes.Buffer) error {
 			return p.Factor(b, Factor{s, s, s, true, true, s, s})
 		},
@@ -171,6 +175,15 @@ func TestPages(t *testing.T) {
 		},
 		"confirm": func(b *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "laptop", Source: "192.0.2.1", Code: "ABCD-2345"})
+		},
+		"confirm-device": func(b *bytes.Buffer) error {
+			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "build", Source: "192.0.2.1", Origin: "198.51.100.7", Elsewhere: true})
+		},
+		"device": func(b *bytes.Buffer) error {
+			return p.Device(b, Device{"demo", "No device waits with this code."})
+		},
+		"signin-device": func(b *bytes.Buffer) error {
+			return p.SignIn(b, SignIn{Team: "demo", Request: "req_1", Device: "build"})
 		},
 		"signin-account": func(b *bytes.Buffer) error { return p.SignIn(b, SignIn{Team: "demo", Request: "account"}) },
 		"confirm-project": func(b *bytes.Buffer) error {

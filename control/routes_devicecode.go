@@ -1,0 +1,110 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/control/web"
+)
+
+// deviceCodeRoutes sign in devices without a browser (RFC 8628).
+func deviceCodeRoutes(t *table, p *pages) {
+	add := func(method, path, doc string, do func(http.ResponseWriter, *http.Request) error) {
+		t.plain(route{Method: method, Path: path, Access: Public, Doc: doc}, do, p.fail)
+	}
+	add("GET", "/device", "Asks for the code that a device without a browser shows (RFC 8628 section 3.3)", p.typeCode)
+	add("POST", "/device", "Takes the code", p.form(p.typedCode))
+	add("GET", "/device/done", "Says what came of it", p.deviceDone)
+	askRoute(t)
+}
+
+// askRoute takes a form and answers in OAuth's shape, as the token endpoint does.
+func askRoute(t *table) {
+	r := route{Method: "POST", Path: "/oauth/device", Access: Proof, Doc: "Ask for a code that a person types in a browser elsewhere (RFC 8628 section 3.1)"}
+	s := t.server
+	t.plain(r, func(w http.ResponseWriter, req *http.Request) error {
+		by, _ := caller.From(req.Context())
+		form, err := s.oauthForm(w, req, r, &by)
+		if err != nil {
+			return err
+		}
+		out, err := s.signin.AskCode(req.Context(), by, form, sourceKey(by.Source))
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(out)
+	}, s.oauthProblem)
+	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
+		Type: huma.TypeObject, Required: []string{"client_id"},
+		Properties: map[string]*huma.Schema{"client_id": {Type: huma.TypeString}, "device_name": {Type: huma.TypeString}},
+	}, reflect.TypeFor[api.DeviceCode](), oauthErrorType)
+}
+
+// typeCode asks for the code. It takes none out of the address: who is sent a link must
+// still type what his own device shows.
+func (p *pages) typeCode(w http.ResponseWriter, r *http.Request) error { return p.askCode(w, r, nil) }
+
+func (p *pages) askCode(w http.ResponseWriter, r *http.Request, problem *api.Error) error {
+	v, status := web.Device{Team: p.team(r)}, http.StatusOK
+	if problem != nil {
+		v.Problem, status = sentence(problem), problem.StatusCode
+		pageProblem(w, problem)
+	}
+	return p.show(w, status, "", func(w io.Writer) error { return p.web.Device(w, v) })
+}
+
+func (p *pages) typedCode(w http.ResponseWriter, r *http.Request) error {
+	b := p.browser(r)
+	if b.Token == "" {
+		b.Token = signin.NewSecret()
+		p.setCookie(w, browserCookie, b.Token, 0)
+	}
+	id, err := p.signin.TypeCode(r.Context(), r.PostForm.Get("code"), b, sourceKey(b.Source))
+	var told *api.Error
+	switch {
+	case errors.As(err, &told):
+		return p.askCode(w, r, told)
+	case err != nil:
+		return err
+	}
+	return p.to(w, r, "/confirm", id)
+}
+
+func (p *pages) deviceDone(w http.ResponseWriter, r *http.Request) error {
+	v := web.Message{Team: p.team(r), Title: "Signed in", Text: "The device acts as you from now on.", Hint: "You may close this page and go back to the device."}
+	if r.URL.RequestURI() != signin.DoneYes {
+		v.Title, v.Text, v.Hint = "Not signed in", "The device was told no.", "You may close this page."
+	}
+	return p.show(w, http.StatusOK, "", func(w io.Writer) error { return p.web.Message(w, v) })
+}
+
+// Networks within which two addresses are taken for one place: the smallest that are
+// routed by themselves.
+const place4, place6 = 24, 48
+
+// elsewhere tells whether two addresses are in different networks. What cannot be told is
+// elsewhere.
+func elsewhere(a, b string) bool {
+	x, err1 := netip.ParseAddr(a)
+	y, err2 := netip.ParseAddr(b)
+	if err1 != nil || err2 != nil {
+		return true
+	}
+	x, y = x.Unmap().WithZone(""), y.Unmap().WithZone("")
+	bits := place6
+	if x.Is4() {
+		bits = place4
+	}
+	p, err := x.Prefix(bits)
+	return err != nil || !p.Contains(y)
+}
