@@ -21,7 +21,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		Use: "cardea-control", Short: "The control plane of Cardea",
 		Example: "  cardea-control init --team example\n  cardea-control serve",
 	}
-	root.AddCommand(newInit(), newSetupCode(), newServe())
+	root.AddCommand(newInit(), newSetupCode(), newApproveDevice(), newServe())
 	return commandline.Run(ctx, commandline.Prepare(root, version.Get()), args, stdout, stderr)
 }
 

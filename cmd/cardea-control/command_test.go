@@ -92,6 +92,11 @@ func TestASetUpCodeTakesThePlaceOfAPassword(t *testing.T) {
 	if code != 0 || codeOf(out) == first {
 		t.Errorf("another: exit %d, %s\n%s", code, stderr, out)
 	}
+	for _, id := range []string{"", "laptop", "dev_aaaaaaaaaaaaaaaaaaaa"} {
+		if code, _, stderr := control("approve-device", "--device", id); code != 2 || !strings.Contains(stderr, "give its id with --device") {
+			t.Errorf("approve-device %q: exit %d, %q", id, code, stderr)
+		}
+	}
 	if code, _, stderr = control("setup-code"); code != 2 || !strings.Contains(stderr, "--admin") {
 		t.Errorf("of nobody: exit %d, %s", code, stderr)
 	}

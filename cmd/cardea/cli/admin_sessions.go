@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,11 +33,46 @@ func adminDevices(a *app) *cobra.Command {
 			{"user", func(d api.Device) string { return d.User }},
 			{"state", func(d api.Device) string { return d.State }},
 			{"created", func(d api.Device) string { return stamp(d.CreatedAt) }},
+			{"says of itself", saysOfItself},
 			{"key", func(d api.Device) string { return d.Thumbprint }},
 			{"id", func(d api.Device) string { return d.ID }},
 		}),
-		revokeVerb(a, "devices", "DEVICE", "Let a device never sign in again, and end its sessions"),
+		deviceApprove(a),
+		revokeVerb(a, "devices", "DEVICE", "Let a device never sign in again, and end its sessions", "reject"),
 	)
+}
+
+// saysOfItself is a device's own word, in short.
+func saysOfItself(d api.Device) string {
+	r := d.Report
+	if r == nil {
+		return ""
+	}
+	var out []string
+	if name := strings.TrimSpace(cmp.Or(r.System, r.OS) + " " + r.Version); name != "" {
+		out = append(out, name)
+	}
+	for _, w := range []struct{ name, value string }{{"key in", r.Key}, {"disk encrypted:", r.DiskEncryption}, {"screen locks:", r.ScreenLock}} {
+		if w.value != "" {
+			out = append(out, w.name+" "+w.value)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func deviceApprove(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "approve DEVICE", Short: "Let a device in that waits for approval", Args: cobra.ExactArgs(1),
+		Long: `Let a device in that waits for approval. Compare its key with the one that
+"cardea device show" prints there.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("devices", args[0], "approve")
+			if err != nil {
+				return err
+			}
+			return a.act(cmd.Context(), "POST", path, nil, "approved "+args[0])
+		},
+	}
 }
 
 // ofUser is a list that may be of one user alone.
@@ -55,9 +92,9 @@ func ofUser[T any](a *app, path, short string, columns []column[T]) *cobra.Comma
 	return cmd
 }
 
-func revokeVerb(a *app, collection, what, short string) *cobra.Command {
+func revokeVerb(a *app, collection, what, short string, aliases ...string) *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke " + what, Aliases: []string{"delete", "rm"}, Short: short, Args: cobra.ExactArgs(1),
+		Use: "revoke " + what, Aliases: append([]string{"delete", "rm"}, aliases...), Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf(collection, args[0], "revoke")
 			if err != nil {

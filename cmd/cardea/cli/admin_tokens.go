@@ -28,7 +28,7 @@ func tokenColumns() []column[api.EnrolmentToken] {
 func adminTokens(a *app) *cobra.Command {
 	remove := deleteVerb(a, "enrolment-tokens", "TOKEN", "Make an enrolment token worthless")
 	remove.Aliases = append(remove.Aliases, "revoke")
-	return noun("tokens", "Enrolment tokens, which let servers and gateways in",
+	return noun("tokens", "Enrolment tokens, which let servers and gateways in, and devices of a fleet",
 		listVerb(a, "/v1/enrolment-tokens", "List enrolment tokens", tokenColumns(), nil),
 		tokenCreate(a), remove,
 	)
@@ -41,7 +41,8 @@ func tokenCreate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Aliases: []string{"add"}, Short: "Create an enrolment token; its secret is printed once", Args: cobra.NoArgs,
 		Example: `  cardea admin tokens create --kind server --project web -q >enrollment.token
-  cardea admin tokens create --kind gateway --name gw-1 --address gw-1.example.com:7234`,
+  cardea admin tokens create --kind gateway --name gw-1 --address gw-1.example.com:7234
+  cardea admin tokens create --kind device --uses 500 --life 720h -q >device-enrollment.token`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if in.Seconds, err = wholeSeconds(life); err != nil {
 				return err
@@ -59,7 +60,7 @@ func tokenCreate(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	oneOf(cmd, f, &in.Kind, "kind", "", []string{"server", "gateway"}, "server or gateway")
+	oneOf(cmd, f, &in.Kind, "kind", "", []string{"server", "gateway", "device"}, "server, gateway or device")
 	f.StringVar(&in.Project, "project", "", "project of the servers")
 	f.StringVar(&in.Name, "name", "", "name of what enrols (default a server's own host name)")
 	f.StringSliceVar(&in.AltNames, "alt-name", nil, "further names of a server")

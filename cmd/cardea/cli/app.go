@@ -29,7 +29,9 @@ type options struct {
 	CAFile    string `name:"ca-file" help:"PEM file with the only TLS root that the control plane may have"`
 	NoKeyring bool   `name:"no-keyring" help:"keep the session in a 0600 file even where there is a keyring"`
 	DeviceKey string `name:"device-key" help:"where a new device key is kept: tpm, enclave, keyring or file (default the best that there is)"`
-	TPM       string `name:"tpm" help:"the TPM, or the socket of a software TPM (default the system's)"`
+	// EnrolmentFile is put on the machines of a fleet by who sets them up.
+	EnrolmentFile string `name:"device-enrolment-file" help:"file with the token that spares this device the approval (default /etc/cardea/device-enrollment.token)"`
+	TPM           string `name:"tpm" help:"the TPM, or the socket of a software TPM (default the system's)"`
 }
 
 // quick bounds a call that is nice to have, and one that a person waits for

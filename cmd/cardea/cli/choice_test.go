@@ -9,7 +9,7 @@ import (
 // would be right.
 func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 	for _, tc := range []struct{ line, says string }{
-		{"admin tokens create --kind router", "give server or gateway; type: cardea admin tokens create --help"},
+		{"admin tokens create --kind router", "give server, gateway or device; type: cardea admin tokens create --help"},
 		{"admin tokens create --life 1w", `--life is "1w"; give a duration such as 90s or 5m; type: `},
 		{"admin tokens create --life 1.5s", "no number of whole seconds; give a duration such as 90s or 24h"},
 		{"admin tokens create --kind server --label env", "env must be formatted as key=value"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/login"
+	"github.com/cardea-ssh/cardea/login/posture"
 )
 
 // thisDevice is what `cardea device show -o json` prints. Its names are for ever.
@@ -22,6 +23,8 @@ type thisDevice struct {
 	State      string `json:"state,omitempty"`
 	// Better says for each better place why the key is not there.
 	Better []string `json:"better,omitempty"`
+	// Posture is what this machine says of itself.
+	Posture posture.Report `json:"posture"`
 }
 
 func newDevice(a *app) *cobra.Command {
@@ -74,7 +77,7 @@ func (a *app) showDevice(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := thisDevice{Kind: d.Kind, Thumbprint: d.Key.Thumbprint(), Path: d.Path, Better: a.home.Better(d.Kind)}
+	s := thisDevice{Kind: d.Kind, Thumbprint: d.Key.Thumbprint(), Path: d.Path, Better: a.home.Better(d.Kind), Posture: posture.Read(ctx)}
 	s.known(ctx, a)
 	return showOne(a, s, []column[thisDevice]{
 		{"Key", func(s thisDevice) string { return s.Thumbprint }},
@@ -86,7 +89,14 @@ func (a *app) showDevice(ctx context.Context) error {
 			}
 			return s.Name + " (" + s.ID + ")"
 		}},
-		{"State", func(s thisDevice) string { return cmp.Or(s.State, "not known: not signed in, or the control plane does not answer") }},
+		{"State", func(s thisDevice) string {
+			return cmp.Or(s.State, "not known: not signed in, or the control plane does not answer")
+		}},
+		{"System", func(s thisDevice) string {
+			return strings.TrimSpace(cmp.Or(s.Posture.System, s.Posture.OS) + " " + s.Posture.Version)
+		}},
+		{"Disk encrypted", func(s thisDevice) string { return s.Posture.DiskEncryption }},
+		{"Screen locks", func(s thisDevice) string { return s.Posture.ScreenLock }},
 	})
 }
 
@@ -110,7 +120,13 @@ func (s *thisDevice) known(ctx context.Context, a *app) {
 	if err != nil {
 		return
 	}
+	if saved, err := a.acct.Saved(ctx); err == nil {
+		s.ID, s.Name = saved.Session.Device, saved.Session.DeviceTag
+	}
 	mine, err := api.All[api.Device](ctx, client, "/v1/devices/mine", nil)
+	if api.KindOf(err) == api.Denied { // it waits for approval, or is revoked
+		s.State = err.Error()
+	}
 	if err != nil {
 		return
 	}

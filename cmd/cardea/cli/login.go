@@ -1,22 +1,31 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"io"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/term"
 	"github.com/cardea-ssh/cardea/internal/version"
 	"github.com/cardea-ssh/cardea/login"
+	"github.com/cardea-ssh/cardea/login/posture"
 )
 
 type loginOptions struct {
 	url        string
 	deviceName string
 	project    string
+	deviceCode bool
 }
 
 func newLogin(a *app) *cobra.Command {
@@ -30,12 +39,21 @@ next time a plain "cardea login" is enough.
 Some projects ask from time to time once more who you are. With --project you show it,
 for all that you do there from this machine in the time that the project allows.
 
-The page asks to confirm this device, and shows the same code as the terminal.`,
-		Example: "  cardea login https://access.example.com\n  cardea login",
+The page asks to confirm this device, and shows the same code as the terminal.
+
+On a machine that you reached by ssh, open the page where you sit. The browser then ends
+at an address of this machine that it cannot reach: copy that address into the terminal.
+
+With --device-code nothing has to come back: you type a code on a page, with any browser.
+Your team has to allow that, and it is not for administrators.`,
+		Example: "  cardea login https://access.example.com\n  cardea login\n  cardea login --device-code",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				o.url = args[0]
+			}
+			if o.project != "" && o.deviceCode {
+				return usageErrorf(cmd, "--project and --device-code exclude each other")
 			}
 			if o.project != "" {
 				return a.touch(cmd.Context(), o)
@@ -44,6 +62,7 @@ The page asks to confirm this device, and shows the same code as the terminal.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.project, "project", "", "show once more who you are, to go on in this project")
+	cmd.Flags().BoolVar(&o.deviceCode, "device-code", false, "show a code that you type in a browser on another machine")
 	cmd.Flags().StringVar(&o.deviceName, "device-name", "", "what this device is called (default the host's name)")
 	return cmd
 }
@@ -55,11 +74,7 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
-	flow, err := a.flow(url, caFile, o, "To sign in")
-	if err != nil {
-		return err
-	}
-	saved, err := flow.Run(ctx)
+	saved, err := a.signIn(ctx, url, caFile, o)
 	if err != nil {
 		return err
 	}
@@ -83,8 +98,105 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 	return nil
 }
 
+// signIn goes through a browser here, or one elsewhere.
+func (a *app) signIn(ctx context.Context, url, caFile string, o loginOptions) (login.Saved, error) {
+	if o.deviceCode {
+		flow, err := a.anyFlow(ctx, url, caFile, o)
+		if err != nil {
+			return login.Saved{}, err
+		}
+		return flow.RunByCode(ctx, a.showCode)
+	}
+	flow, err := a.flow(ctx, url, caFile, o, "To sign in")
+	if err != nil {
+		return login.Saved{}, err
+	}
+	return flow.Run(ctx)
+}
+
+// showCode tells a person what to type where. The QR code holds the address alone: a code
+// that came along would be typed by nobody.
+func (a *app) showCode(c api.DeviceCode) {
+	if picture, err := qrBlocks(c.VerificationURI); err == nil && a.person && a.env("TERM") != "dumb" {
+		fmt.Fprint(a.err, "\n"+picture+"\n")
+	}
+	a.say("To sign in, open this page in any browser and type the code:\n\n  %s\n  %s\n", c.VerificationURI, c.UserCode)
+}
+
+// anyFlow is one of this device, wherever the browser is.
+func (a *app) anyFlow(ctx context.Context, url, caFile string, o loginOptions) (login.Flow, error) {
+	if err := a.home.Check(); err != nil {
+		return login.Flow{}, err
+	}
+	device, err := a.home.Device()
+	if err != nil {
+		return login.Flow{}, err
+	}
+	hc, err := login.HTTP(caFile)
+	if err != nil {
+		return login.Flow{}, err
+	}
+	token, err := a.enrolment()
+	if err != nil {
+		return login.Flow{}, err
+	}
+	return login.Flow{
+		URL: url, Key: device.Key, HTTP: hc, DeviceName: o.deviceName, Project: o.project, Enrolment: token, Report: reportOf(ctx, device),
+		UserAgent: version.UserAgent("cardea"),
+	}, nil
+}
+
+// reportOf is what this device says of itself.
+func reportOf(ctx context.Context, d login.Device) api.DeviceReport {
+	p := posture.Read(ctx)
+	return api.DeviceReport{Key: d.Kind, OS: p.OS, System: p.System, Version: p.Version, DiskEncryption: p.DiskEncryption, ScreenLock: p.ScreenLock}
+}
+
+// Where who sets up the machines of a fleet puts the token, and how long it can be, in
+// bytes: a secret of ours has 63.
+const (
+	enrolmentFile = "/etc/cardea/device-enrollment.token"
+	maxEnrolment  = 256
+)
+
+// enrolment is the token of the fleet; empty if there is none. A file that was asked for
+// has to be there.
+func (a *app) enrolment() (string, error) {
+	path := cmp.Or(a.opt.EnrolmentFile, enrolmentFile)
+	f, err := os.Open(path)
+	if err != nil {
+		if a.opt.EnrolmentFile == "" {
+			return "", nil
+		}
+		return "", api.Errorf(api.Invalid, "read the enrolment token: %s", err).WithHint("check --device-enrolment-file").WithCause(err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxEnrolment+1))
+	token := strings.TrimSpace(string(text))
+	if err != nil || len(text) > maxEnrolment || strings.ContainsFunc(token, unicode.IsSpace) {
+		return "", api.Errorf(api.Invalid, "%s holds no enrolment token", path).WithHint("move it away, or put there what this printed: cardea admin tokens create --kind device")
+	}
+	return token, nil
+}
+
+// overSSH tells whether the person sits at another machine, with no screen from there and
+// no program (as editors bring one) that shows pages there.
+func (a *app) overSSH() bool {
+	return a.env("SSH_CONNECTION") != "" && a.env("DISPLAY") == "" && a.env("WAYLAND_DISPLAY") == "" && a.env("BROWSER") == ""
+}
+
+// pasted asks for the address at which the browser of another machine ended.
+func (a *app) pasted(ctx context.Context) (string, error) {
+	t, err := term.Open()
+	if err != nil {
+		return "", err
+	}
+	defer t.Close()
+	return t.Prompt(ctx, "When the browser cannot reach 127.0.0.1, copy its address here: ")
+}
+
 // flow is one through the browser of this person.
-func (a *app) flow(url, caFile string, o loginOptions, why string) (login.Flow, error) {
+func (a *app) flow(ctx context.Context, url, caFile string, o loginOptions, why string) (login.Flow, error) {
 	browser := a.env(login.BrowserVariable)
 	if browser == "" && !a.person {
 		typed := "cardea login"
@@ -93,23 +205,19 @@ func (a *app) flow(url, caFile string, o loginOptions, why string) (login.Flow, 
 		}
 		return login.Flow{}, api.Errorf(api.SignIn, "nobody is here to sign in").WithHint("type in a terminal: %s", typed)
 	}
-	if err := a.home.Check(); err != nil {
-		return login.Flow{}, err
-	}
-	key, err := a.home.DeviceKey()
+	flow, err := a.anyFlow(ctx, url, caFile, o)
 	if err != nil {
 		return login.Flow{}, err
 	}
-	hc, err := login.HTTP(caFile)
-	if err != nil {
-		return login.Flow{}, err
+	flow.Open = func(u string) error { return login.OpenBrowser(browser, u) }
+	should := " (it should open by itself)"
+	if browser == "" && a.overSSH() {
+		should = " on the machine at which you sit"
+		flow.Open = func(string) error { return nil }
+		flow.Paste = a.pasted
 	}
-	flow := login.Flow{
-		URL: url, Key: key, HTTP: hc, DeviceName: o.deviceName, Project: o.project, UserAgent: version.UserAgent("cardea"),
-		Open: func(u string) error { return login.OpenBrowser(browser, u) },
-		Tell: func(u, code string) {
-			a.say("%s, open this page (it should open by itself):\n\n  %s\n\nIt must show the code %s\n", why, u, code)
-		},
+	flow.Tell = func(u, code string) {
+		a.say("%s, open this page%s:\n\n  %s\n\nIt must show the code %s\n", why, should, u, code)
 	}
 	if a.person {
 		flow.Unopened = func(err error) { a.say("note: %v; open the page above by hand", err) }
@@ -133,7 +241,7 @@ func (a *app) touch(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
-	flow, err := a.flow(saved.URL, saved.CAFile, o, "To go on in project "+o.project)
+	flow, err := a.flow(ctx, saved.URL, saved.CAFile, o, "To go on in project "+o.project)
 	if err != nil {
 		return err
 	}
