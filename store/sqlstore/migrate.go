@@ -70,7 +70,8 @@ func foreign(files fs.FS, suffix string) []string {
 }
 
 // isCurrent reports whether there is nothing to do. It refuses tables of a later
-// program: an older one would not keep rules that it does not know.
+// program: an older one would not keep rules that it does not know. It refuses those that
+// lack a step below their version, too: that step was never tried on top of the later ones.
 func isCurrent(ctx context.Context, p *goose.Provider) (bool, error) {
 	have, err := p.GetDBVersion(ctx)
 	if err != nil {
@@ -81,5 +82,9 @@ func isCurrent(ctx context.Context, p *goose.Provider) (bool, error) {
 	if have > newest {
 		return false, fmt.Errorf("the tables have version %d, this program knows up to %d; run the newer program", have, newest)
 	}
-	return have == newest, nil
+	pending, err := p.HasPending(ctx)
+	if err != nil {
+		return false, fmt.Errorf("the tables were made by another line of this program; bring them to a release's first: %w", err)
+	}
+	return !pending, nil
 }

@@ -151,19 +151,30 @@ func auditRowsCannotBeChanged(t *testing.T, url string) {
 	}
 }
 
-func TestNewerTablesAreRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cardea.db")
-	s := mustOpen(t, path, "a")
-	err := s.do(t.Context(), store.Meta{}, func(t *tx) error {
-		_, err := t.exec("INSERT INTO schema_versions (version_id, is_applied) VALUES (99, 1)")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	if _, err := Open(t.Context(), Options{URL: path}); err == nil || !strings.Contains(err.Error(), "newer") {
-		t.Errorf("got %v", err)
+func TestTablesOfAnotherProgramAreRefused(t *testing.T) {
+	for name, c := range map[string]struct{ change, says string }{
+		"newer than this one":            {"INSERT INTO schema_versions (version_id, is_applied) VALUES (99, 1)", "newer"},
+		"without a step that came later": {"DELETE FROM schema_versions WHERE version_id = 12", "12"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "cardea.db")
+			s := mustOpen(t, path, "a")
+			err := s.do(t.Context(), store.Meta{}, func(t *tx) error {
+				_, err := t.exec(c.change)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			s, err = Open(t.Context(), Options{URL: path})
+			if err == nil {
+				s.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 
