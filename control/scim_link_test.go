@@ -49,6 +49,22 @@ func TestWhoWasProvisionedSignsInAsHimselfOnce(t *testing.T) {
 	r.refused(t, r.back("op"), "disabled")
 }
 
+func TestTheLinkMayStandInTheProvidersUserInfoAlone(t *testing.T) {
+	t.Parallel()
+	f, d := linked(t)
+	id := d.made("Users", `{"userName":"ally@example.com","externalId":"id-1"}`)
+	sub := ""
+	f.provider.Claims(func(c map[string]any) { sub, _ = c["sub"].(string) })
+	f.provider.Token("n") // tells the claims
+	f.provider.UserInfo(map[string]any{"sub": sub, "oid": "id-1"})
+	if got := f.run().back("op"); got.StatusCode != 200 {
+		t.Fatal(got.body)
+	}
+	if e := f.events(audit.UserLink); len(e) != 1 || e[0].User != id {
+		t.Errorf("audit: %+v", e)
+	}
+}
+
 func TestNobodyIsLinkedByChance(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(*federation, *device){

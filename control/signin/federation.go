@@ -143,6 +143,13 @@ func (s *Service) finish(ctx context.Context, p store.Provider, f store.Federati
 	if err != nil {
 		return "", err
 	}
+	clients, err := s.clientsOf(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	for _, client := range clients {
+		c.Want = append(c.Want, client.LinkClaim)
+	}
 	flow, err := newFlow(answer.Get("state"), b, f.Reauth)
 	if err != nil {
 		return "", err

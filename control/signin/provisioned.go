@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/cardea-ssh/cardea/control/sso"
 	"github.com/cardea-ssh/cardea/store"
@@ -28,14 +29,14 @@ func (s *Service) identity(ctx context.Context, p store.Provider, who *sso.Perso
 // first time. What ties them is one claim that an administrator chose, never a name or an
 // address; where it fits more than one user, it fits none.
 func (s *Service) provisioned(ctx context.Context, p store.Provider, who *sso.Person) (candidate, error) {
-	clients, _, err := s.Store.ScimClients(ctx, store.Page{Limit: store.MaxScimClients})
+	clients, err := s.clientsOf(ctx, p)
 	if err != nil {
 		return candidate{}, err
 	}
 	var found candidate
 	for _, c := range clients {
 		id, said := who.Claims.Text(c.LinkClaim)
-		if c.Provider != p.ID || c.State != store.Active || !said {
+		if !said {
 			continue
 		}
 		rows, n, err := s.Store.ScimUsers(ctx, c.ID, store.ScimQuery{ExternalID: id, Limit: 1})
@@ -52,4 +53,10 @@ func (s *Service) provisioned(ctx context.Context, p store.Provider, who *sso.Pe
 		found.Issuer, found.Subject = who.Issuer, who.Subject
 	}
 	return found, nil
+}
+
+// clientsOf are the clients whose users sign in at this provider.
+func (s *Service) clientsOf(ctx context.Context, p store.Provider) ([]store.ScimClient, error) {
+	all, _, err := s.Store.ScimClients(ctx, store.Page{Limit: store.MaxScimClients})
+	return slices.DeleteFunc(all, func(c store.ScimClient) bool { return c.Provider != p.ID || c.State != store.Active }), err
 }
