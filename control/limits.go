@@ -43,11 +43,14 @@ const (
 )
 
 // Rates. A whole office may come from one address on Monday at nine (2,000
-// sign-ins of a handful of calls within minutes), so these stop a flood and no
+// sign-ins of eight calls within a minute), so these stop a flood and no
 // crowd.
 const (
-	// strangerRate, of calls without a token: pages, sign-in, enrolment.
-	strangerRate, strangerBurst = 50, 500
+	// strangerRate, of calls without a token: pages, sign-in, enrolment. They are answered
+	// out of memory or with a row or two that are there: less than a millisecond each.
+	strangerRate, strangerBurst = 300, 1000
+	// beginRate, of those that leave a row for ten minutes: a sign-in is two.
+	beginRate, beginBurst = 80, 500
 	// failureRate, of calls with a token or proof that is wrong.
 	failureRate, failureBurst = 10, 200
 	// passwordRate, of wrong passwords. Each costs 45 ms and a place in the one
@@ -82,6 +85,7 @@ const (
 type limits struct {
 	calls, polls atomic.Int64
 	strangers    *buckets
+	begins       *buckets
 	failures     *buckets
 	passwords    *buckets
 	denials      *buckets
@@ -97,6 +101,7 @@ type limits struct {
 func newLimits() *limits {
 	return &limits{
 		strangers: newBuckets(strangerRate, strangerBurst),
+		begins:    newBuckets(beginRate, beginBurst),
 		failures:  newBuckets(failureRate, failureBurst),
 		passwords: newBuckets(passwordRate, passwordBurst),
 		denials:   newBuckets(denialRate, denialBurst),
@@ -112,7 +117,7 @@ func newLimits() *limits {
 // is not made to wait.
 func (l *limits) begin(r route, by caller.Caller, now time.Time) (end func(), err error) {
 	source := sourceKey(by.Source)
-	if (r.Access == Public || r.Access == Proof) && !l.strangers.take(source, now) {
+	if (r.Access == Public || r.Access == Proof) && !l.strangers.take(source, now) || r.Begins && !l.begins.take(source, now) {
 		return nil, tooMany("too many calls from your address")
 	}
 	if r.Access != Public && l.failures.empty(source, now) {

@@ -47,6 +47,13 @@ func TestEachLimitHoldsAtItsNumberAndNotBefore(t *testing.T) {
 			}
 			return err
 		}, api.Limited},
+		{"sign-ins that one source begins", beginBurst, func(l *limits) error {
+			end, err := l.begin(route{Access: Public, Begins: true}, stranger, now)
+			if err == nil {
+				end()
+			}
+			return err
+		}, api.Limited},
 		{"wrong proofs from one source", failureBurst, func(l *limits) error {
 			end, err := l.begin(route{Access: User}, stranger, now)
 			if err == nil {

@@ -39,15 +39,19 @@ func pageRoutes(t *table) {
 	add := func(method, path, doc string, do func(http.ResponseWriter, *http.Request) error) {
 		t.plain(route{Method: method, Path: path, Access: Public, Doc: doc}, do, p.fail)
 	}
+	begin := func(path, doc string, do func(http.ResponseWriter, *http.Request) error) {
+		t.plain(route{Method: "GET", Path: path, Access: Public, Begins: true, Doc: doc}, do, p.fail)
+	}
 	add("GET", "/{$}", "What this is", p.home)
 	add("GET", "/static/", "Style", p.static)
-	add("GET", "/oauth/authorize", "A device sends the browser here (RFC 6749 section 4.1.1)", p.authorize)
+	begin("/oauth/authorize", "A device sends the browser here (RFC 6749 section 4.1.1)", p.authorize)
 	add("GET", "/signin", "Asks for name and password", p.signIn)
 	add("POST", "/signin", "Takes name and password", p.form(p.password))
 	add("GET", "/confirm", "Asks whether to sign the device in", p.confirm)
 	add("POST", "/confirm", "Takes yes or no", p.form(p.decide))
 	add("POST", "/signout", "Signs the person out of this browser", p.form(p.signOut))
-	p.federationRoutes(add)
+	begin(federationPath+"{provider}", "Sends the browser to an identity provider", p.federate)
+	add("GET", api.CallbackPath+"{provider}", "An identity provider sends the browser back (RFC 6749 section 4.1.2)", p.federated)
 	factorRoutes(t, p)
 	deviceCodeRoutes(t, p)
 	setupRoutes(t, p)

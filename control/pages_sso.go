@@ -16,12 +16,6 @@ import (
 // nobody anything before the person has confirmed the device.
 const federationPath = "/sso/"
 
-// federationRoutes are the way to identity providers and back.
-func (p *pages) federationRoutes(add func(method, path, doc string, do func(http.ResponseWriter, *http.Request) error)) {
-	add("GET", federationPath+"{provider}", "Sends the browser to an identity provider", p.federate)
-	add("GET", api.CallbackPath+"{provider}", "An identity provider sends the browser back (RFC 6749 section 4.1.2)", p.federated)
-}
-
 // federate sends the browser to a provider.
 func (p *pages) federate(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("request")

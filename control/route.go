@@ -56,6 +56,8 @@ type route struct {
 	// Seldom marks what a machine does every few minutes, and which leaves rows that
 	// stay: one that was taken over could do it all day.
 	Seldom bool
+	// Begins marks what leaves a row of somebody whom nobody knows, until it expires.
+	Begins bool
 	// Bulk marks what sends megabytes, which may take minutes.
 	Bulk bool
 	// Background marks what programs call by themselves: for the idle limit of a

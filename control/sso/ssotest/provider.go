@@ -45,6 +45,7 @@ type spoiled struct {
 	userinfo         map[string]any
 	sign             func(claims map[string]any, key jose.JSONWebKey) string
 	serve            map[string]http.HandlerFunc
+	slow             time.Duration
 }
 
 // New starts one. It speaks https, with a certificate that Roots knows.
@@ -99,6 +100,9 @@ func (p *Provider) Serve(path string, h http.HandlerFunc) {
 		s.serve[path] = h
 	})
 }
+
+// Slow has it take so long over each code.
+func (p *Provider) Slow(each time.Duration) { p.set(func(s *spoiled) { s.slow = each }) }
 
 // Behave has it be good again.
 func (p *Provider) Behave() { p.set(func(s *spoiled) { *s = spoiled{} }) }
@@ -183,6 +187,7 @@ func (p *Provider) handle(w http.ResponseWriter, r *http.Request) {
 		}
 		answer(w, set)
 	case "/token":
+		time.Sleep(spoil.slow)
 		p.token(w, r, spoil, keys[0])
 	case "/userinfo":
 		if r.Header.Get("Authorization") != "Bearer the-access-token" {
