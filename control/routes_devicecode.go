@@ -29,7 +29,7 @@ func deviceCodeRoutes(t *table, p *pages) {
 
 // askRoute takes a form and answers in OAuth's shape, as the token endpoint does.
 func askRoute(t *table) {
-	r := route{Method: "POST", Path: "/oauth/device", Access: Proof, Doc: "Ask for a code that a person types in a browser elsewhere (RFC 8628 section 3.1)"}
+	r := route{Method: "POST", Path: "/oauth/device", Access: Proof, Begins: true, Doc: "Ask for a code that a person types in a browser elsewhere (RFC 8628 section 3.1)"}
 	s := t.server
 	t.plain(r, func(w http.ResponseWriter, req *http.Request) error {
 		by, _ := caller.From(req.Context())
