@@ -41,17 +41,19 @@ type OAuthError struct {
 
 // Session describes one signed-in device: GET /v1/session for the caller's own.
 type Session struct {
-	ID        string    `json:"id"`
-	User      string    `json:"user" doc:"id of the user"`
-	UserName  string    `json:"user_name"`
-	Login     string    `json:"login" doc:"the user's Unix login"`
-	Admin     bool      `json:"admin" doc:"team administrator"`
-	Device    string    `json:"device" doc:"id of the device"`
-	DeviceTag string    `json:"device_name"`
-	CreatedAt time.Time `json:"created_at"`
-	ExpiresAt time.Time `json:"expires_at"`
-	RevokedAt time.Time `json:"revoked_at,omitzero"`
-	SeenAt    time.Time `json:"seen_at,omitzero" doc:"last use by a person, to some minutes"`
+	ID        string `json:"id"`
+	User      string `json:"user" doc:"id of the user"`
+	UserName  string `json:"user_name"`
+	Login     string `json:"login" doc:"the user's Unix login"`
+	Admin     bool   `json:"admin" doc:"team administrator"`
+	Device    string `json:"device" doc:"id of the device"`
+	DeviceTag string `json:"device_name"`
+	// DeviceState is left out by older control planes.
+	DeviceState string    `json:"device_state,omitempty" doc:"pending, active or revoked"`
+	CreatedAt   time.Time `json:"created_at"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	RevokedAt   time.Time `json:"revoked_at,omitzero"`
+	SeenAt      time.Time `json:"seen_at,omitzero" doc:"last use by a person, to some minutes"`
 }
 
 // Device is a laptop or other machine whose key signs requests.

@@ -11,6 +11,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/store"
 )
 
 // demands changes what the team demands, by an administrator.
@@ -245,6 +246,10 @@ func TestNewDevicesWaitForApproval(t *testing.T) {
 	must[api.Session](t, old, "GET", "/v1/session", nil)
 	d := s.signIn("alice")
 	e := denied(t, d, api.Denied, "GET", "/v1/catalog?wait=0", nil)
+	if d.session.DeviceState != store.Pending {
+		t.Errorf("the sign-in says that the device is %q", d.session.DeviceState)
+	}
+	denied(t, d, api.Denied, "POST", "/v1/connect", connectTo(t, "web-1"))
 	if want := "cardea admin devices approve " + d.session.Device; !strings.Contains(e.Hint, want) {
 		t.Errorf("the hint is %q, want %q in it", e.Hint, want)
 	}

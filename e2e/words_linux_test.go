@@ -48,6 +48,7 @@ type verb func(c *call, args []string) (int, error)
 //	put FILE NAME PATH         copy a file to a server, as root, mode 0600
 //	begin JOB PERSON COMMAND...  start it; its stdin stays open
 //	heard JOB PATTERN          wait until it has said that
+//	said JOB PATTERN NAME      what the pattern's group matched of it becomes $NAME
 //	tell JOB TEXT              type a line
 //	finish JOB [CODE]          end its stdin; wait; it must end with CODE (0)
 //	ended JOB [CODE]           wait; it must end with CODE (0) by itself
@@ -66,7 +67,7 @@ type verb func(c *call, args []string) (int, error)
 func verbs() map[string]verb {
 	v := map[string]verb{
 		"stage": stageVerb, "sign-in": signIn, "user": user, "laptop": laptop, "as": as, "root": root, "host": host, "put": put,
-		"begin": beginJob, "heard": heard, "tell": tell, "finish": finish, "ended": waitEnded, "signal": signal, "running": running,
+		"begin": beginJob, "heard": heard, "said": said, "tell": tell, "finish": finish, "ended": waitEnded, "signal": signal, "running": running,
 		"gateway": gateway, "control": control, "agent": agent, "settled": settled,
 		"audited": audited, "unaudited": unaudited, "no-helpers": noHelpers, "metadata": metadataVerb, "new-ca": newCA,
 		"code": codeVerb, "within": within, "eventually": eventually,
@@ -241,6 +242,24 @@ func heard(c *call, args []string) (int, error) {
 		return 0, err
 	}
 	return 0, j.heard(pattern, longest/3)
+}
+
+// said is for what another program has to be told.
+func said(c *call, args []string) (int, error) {
+	j, err := c.job(args, 3)
+	if err != nil {
+		return 0, err
+	}
+	pattern, err := regexp.Compile(`(?m)` + args[1])
+	if err != nil {
+		return 0, err
+	}
+	m := pattern.FindStringSubmatch(j.out.String() + j.errs.String())
+	if len(m) < 2 {
+		return 0, fmt.Errorf("it has not said %s", args[1])
+	}
+	c.env(args[2], m[1])
+	return 0, nil
 }
 
 func tell(c *call, args []string) (int, error) {

@@ -15,7 +15,7 @@ import (
 func Describe(v store.Session, u store.User, d store.Device) api.Session {
 	return api.Session{
 		ID: v.ID, User: u.ID, UserName: u.Name, Login: u.Login, Admin: u.Admin,
-		Device: d.ID, DeviceTag: d.Name,
+		Device: d.ID, DeviceTag: d.Name, DeviceState: d.State,
 		CreatedAt: v.CreatedAt, ExpiresAt: v.ExpiresAt, RevokedAt: v.RevokedAt, SeenAt: v.SeenAt,
 	}
 }

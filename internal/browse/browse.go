@@ -31,6 +31,8 @@ const (
 // Person is who sits at the browser.
 type Person struct {
 	Name, Password string
+	// Code is typed where a page asks for the code that another device shows.
+	Code string
 	// Press is the value of the button to press on a page that has several;
 	// empty means "approve".
 	Press string
@@ -173,7 +175,10 @@ func (f *form) read(n *html.Node) {
 }
 
 func (f *form) fill(ctx context.Context, base *url.URL, p Person) (*http.Request, error) {
-	if f.text != "" {
+	switch {
+	case f.text == "code" && p.Code != "":
+		f.values.Set(f.text, p.Code)
+	case f.text != "":
 		f.values.Set(f.text, p.Name)
 	}
 	if f.password != "" {

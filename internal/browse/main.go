@@ -10,6 +10,7 @@ import (
 const (
 	NameVariable     = "CARDEA_BROWSE_NAME"
 	PasswordVariable = "CARDEA_BROWSE_PASSWORD"
+	CodeVariable     = "CARDEA_BROWSE_CODE"
 )
 
 // Main is a whole browser for a program that wants to be one: it visits the
@@ -19,7 +20,7 @@ func Main(args []string) int {
 		fmt.Fprintln(os.Stderr, "browse: no address")
 		return 2
 	}
-	p := Person{Name: os.Getenv(NameVariable), Password: os.Getenv(PasswordVariable)}
+	p := Person{Name: os.Getenv(NameVariable), Password: os.Getenv(PasswordVariable), Code: os.Getenv(CodeVariable)}
 	page, err := p.Visit(context.Background(), args[len(args)-1])
 	if err == nil && page.Status >= 400 {
 		err = fmt.Errorf("status %d: %s", page.Status, page.Text)

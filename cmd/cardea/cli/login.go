@@ -67,6 +67,9 @@ Your team has to allow that, and it is not for administrators.`,
 	return cmd
 }
 
+// devicePending is the state of a device that nobody has approved yet.
+const devicePending = "pending"
+
 // login signs in and replaces the session, if there is one.
 func (a *app) login(ctx context.Context, o loginOptions) error {
 	old, _ := a.home.Load() // what is damaged is replaced; what is unsafe Check tells
@@ -87,11 +90,16 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		a.revoke(ctx, old, brief) // if that can be: it dies by itself
 	}
 	a.local.SignInChanged(ctx)
-	a.settle(ctx)
+	if saved.Session.DeviceState != devicePending {
+		a.settle(ctx)
+	}
 	if a.output == asJSON {
 		return printJSON(a.out, saved.Session)
 	}
 	a.say("Signed in to %s as %s until %s.", saved.Team, saved.Session.UserName, stamp(saved.Session.ExpiresAt))
+	if saved.Session.DeviceState == devicePending {
+		a.say("This device may do nothing yet: it waits for approval. Ask an administrator to type: cardea admin devices approve %s", saved.Session.Device)
+	}
 	if state := a.sshConfigState(); old.URL == "" && state != configured {
 		a.say("To have plain ssh, scp and editors know your servers type: cardea ssh-config --install")
 	}
