@@ -155,7 +155,7 @@ type Why struct {
 
 // WhyFact is one thing that a decision rests on, and what that rests on itself.
 type WhyFact struct {
-	Kind  string    `json:"kind" doc:"user, device, session, access, grant, membership, selector, break-glass, server, login, reauth, project, gateway"`
+	Kind  string    `json:"kind" doc:"user, device, session, access, grant, membership, selector, break-glass, server, login, device-approval, device-posture, device-rule, reauth, project, gateway"`
 	ID    string    `json:"id,omitempty"`
 	Name  string    `json:"name,omitempty"`
 	Holds bool      `json:"holds"`

@@ -111,6 +111,7 @@ type ProjectSettings struct {
 	AgentForwarding bool `json:"agent_forwarding"`
 	AccountSettings
 	RecordSettings
+	DeviceSettings
 	// NameSuffixes are the domains in which names of its servers may be, for example
 	// prod.example.com; a name with a dot in no such domain is refused.
 	NameSuffixes []string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
@@ -137,6 +138,7 @@ type ProjectPatch struct {
 	// NameSuffixes stand in place of those that it has. Servers keep their names.
 	NameSuffixes  *[]string `json:"name_suffixes,omitempty" doc:"domains, at most 16"`
 	ReauthSeconds *int      `json:"reauth_seconds,omitempty" minimum:"0" maximum:"90000"`
+	DevicePatch
 }
 
 // Grant gives a group access to a project's servers.

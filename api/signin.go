@@ -64,6 +64,7 @@ type Device struct {
 	Thumbprint string    `json:"thumbprint" doc:"RFC 7638, SHA-256, base64url"`
 	State      string    `json:"state" enum:"pending,active,revoked"`
 	CreatedAt  time.Time `json:"created_at"`
+	ApprovedAt time.Time `json:"approved_at,omitzero" doc:"when an administrator, or the token of a fleet, approved it"`
 	// Report is what it said of itself when it last signed in; nil if it said nothing.
 	Report     *DeviceReport `json:"report,omitempty" doc:"the device's own word"`
 	ReportedAt time.Time     `json:"reported_at,omitzero"`

@@ -516,7 +516,7 @@ func TestWhyTellsTheFactsAndWhatIfThoseOfATimeToCome(t *testing.T) {
 		}
 	}
 	mine := must[api.Why](t, s.bob, "GET", "/v1/why"+query("server", "prod-1"), nil)
-	has(mine, "user ok: the user is active\n", "device ok: the device is approved\n", "grant ok: role admin\n",
+	has(mine, "user ok: the user is active\n", "device ok: the device is active\n", "grant ok: role admin\n",
 		"membership ok: the user is in the group, by request "+r.ID+" that carol approved (the disk is full)\n",
 		"selector ok: it is for servers with env=prod; this one has env=prod\n", "project ok: certificates live 3m, gateway allowed\n", "gateway ok: one gateway leads there now")
 	if mine.Code != "allowed" || mine.Login != "bob" || mine.Role != "admin" || strings.Contains(strings.Join(flat(mine.Chain), ""), "role user") {
@@ -527,7 +527,7 @@ func TestWhyTellsTheFactsAndWhatIfThoseOfATimeToCome(t *testing.T) {
 		return must[api.Why](t, s.admin, "GET", "/v1/what-if"+query(pairs...), nil)
 	}
 	now := whatIf("user", "bob", "server", "prod-1")
-	has(now, "device ok: assumed: the device is approved\n", "grant no: role user\n", "membership no: the user is not in the group\n")
+	has(now, "device ok: assumed: the device is active\n", "grant no: role user\n", "membership no: the user is not in the group\n")
 	if !now.Allow || !now.At.Equal(s.now()) {
 		t.Errorf("now: %+v", now)
 	}

@@ -47,12 +47,14 @@ func personRoutes(t *table, i *issue.Service) {
 		})
 	handle(t, route{Method: "GET", Path: "/v1/what-if", Access: Admin, Doc: "What connect would say to somebody, now or at a time to come"},
 		func(ctx context.Context, by caller.Caller, in *struct {
-			Server string    `query:"server" required:"true" doc:"id, name, or project/name"`
-			User   string    `query:"user" required:"true" doc:"id or name"`
-			Login  string    `query:"login"`
-			At     time.Time `query:"at" doc:"now if not given"`
+			Server  string    `query:"server" required:"true" doc:"id, name, or project/name"`
+			User    string    `query:"user" required:"true" doc:"id or name"`
+			Login   string    `query:"login"`
+			At      time.Time `query:"at" doc:"now if not given"`
+			Device  string    `query:"device" doc:"id of one of his; one in good order if empty"`
+			Without []string  `query:"without" maxItems:"8" doc:"what a device in good order is yet without: disk-encryption, screen-lock, hardware-key, approval"`
 		}) (*api.Why, error) {
-			return i.WhatIf(ctx, by, in.Server, in.Login, in.User, in.At)
+			return i.WhatIf(ctx, by, in.Server, in.Login, issue.Supposed{User: in.User, At: in.At, Device: in.Device, Without: in.Without})
 		})
 }
 

@@ -35,7 +35,10 @@ const (
 	FactBreakGlass FactKind = "break-glass"
 	FactServer     FactKind = "server"
 	FactLogin      FactKind = "login"
-	FactReauth     FactKind = "reauth" // where the project asks again who somebody is
+	FactApproval   FactKind = "device-approval" // where the project demands it
+	FactPosture    FactKind = "device-posture"  // where the project demands something of devices
+	FactRule       FactKind = "device-rule"     // one such demand
+	FactReauth     FactKind = "reauth"          // where the project asks again who somebody is
 	FactProject    FactKind = "project"
 	FactGateway    FactKind = "gateway"
 )
@@ -50,7 +53,7 @@ func Chain(f Facts, everything bool) []Fact {
 	}
 	chain := []Fact{
 		told(f, userActive, Fact{Kind: FactUser, ID: f.User.ID, Name: f.User.Login, Text: "the user is active"}),
-		told(f, deviceActive, Fact{Kind: FactDevice, ID: f.Device.ID, Text: "the device is approved"}),
+		told(f, deviceActive, Fact{Kind: FactDevice, ID: f.Device.ID, Text: "the device is active"}),
 		told(f, sessionValid, Fact{Kind: FactSession, ID: f.Session.ID, Text: "the session lasts", Until: f.Session.ExpiresAt}),
 		accessFact(f, everything),
 	}
@@ -61,6 +64,7 @@ func Chain(f Facts, everything bool) []Fact {
 	if d := granted(f); d.Allow {
 		at := func(f Facts) (Decision, bool) { return ownLogin(f, d.Login) }
 		chain = append(chain, told(f, at, Fact{Kind: FactLogin, Name: d.Login, Text: "the login is " + d.Login}))
+		chain = append(chain, deviceFacts(f)...)
 		if f.Project.ReauthAge > 0 {
 			chain = append(chain, told(f, shownLately, Fact{Kind: FactReauth, Text: "who the user is was shown lately", Until: f.shownAt().Add(f.Project.ReauthAge)}))
 		}

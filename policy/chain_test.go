@@ -46,6 +46,10 @@ func TestTheChainHoldsExactlyWhenItIsAllowed(t *testing.T) {
 			f.BreakGlass = glass([]string{"grt_1", "grt_2", "grt_9"}[rnd.IntN(3)])
 			f.BreakGlass.Ended = pick(3)
 		}
+		if pick(4) {
+			demands(&f, []Word{Yes, Yes, No, "unknown"}[rnd.IntN(4)], []time.Time{now, now, now.Add(-ReportAge), {}}[rnd.IntN(4)])
+		}
+		f.Project.DeviceApproval, f.Device.Approved = pick(4), !pick(3)
 		f.Memberships, f.Grants = nil, nil
 		for i := range rnd.IntN(4) {
 			f.Memberships = append(f.Memberships, Membership{UserID: []string{"usr_alice", "usr_alice", "usr_bob"}[rnd.IntN(3)], GroupID: []string{"grp_ops", "grp_db"}[i%2], Until: end()})

@@ -24,8 +24,10 @@ func Decide(f Facts) Decision {
 	if d, ok := ownLogin(f, decision.Login); !ok {
 		return d
 	}
-	if d, ok := shownLately(f); !ok {
-		return d
+	for _, rule := range []func(Facts) (Decision, bool){approvedByHand, postureGood, shownLately} {
+		if d, ok := rule(f); !ok {
+			return d
+		}
 	}
 	return decision
 }

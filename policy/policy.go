@@ -50,6 +50,10 @@ type Device struct {
 	ID     string
 	UserID string
 	State  DeviceState
+	// Approved tells that an administrator approved it, or one of his tokens.
+	Approved bool
+	// Posture is its own word.
+	Posture Posture
 }
 
 // DeviceState is the state of a device; the zero value is not active.
@@ -83,6 +87,9 @@ type Project struct {
 	// ReauthAge is how long it counts that the user showed who he is; zero is for as long
 	// as his session.
 	ReauthAge time.Duration
+	// DeviceApproval and DeviceRules are what it demands of devices.
+	DeviceApproval bool
+	DeviceRules    []DeviceRule
 }
 
 // login is the account of somebody whose strongest grant has this role.
@@ -185,5 +192,7 @@ const (
 	ServerInactive    Reason = "server-disabled"
 	ServerNotEnrolled Reason = "server-not-enrolled"
 	OtherLogin        Reason = "other-login"
-	Reauth            Reason = "reauth" // all else is in order
+	DeviceUnapproved  Reason = "device-unapproved" // the project demands an approval
+	DevicePosture     Reason = "device-posture"    // what the device says of itself is not what the project demands
+	Reauth            Reason = "reauth"            // all else is in order
 )

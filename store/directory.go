@@ -97,6 +97,10 @@ type Project struct {
 	// ReauthSeconds is how long it counts that a user showed who he is; 0 is for as long as
 	// his session.
 	ReauthSeconds int
+	// DeviceRules have to hold by the device's own word; DeviceApproval lets in devices with
+	// an ApprovedAt alone.
+	DeviceRules    []string
+	DeviceApproval bool
 	// Revision is the team's revision at the last change that can alter the
 	// desired state of this project's servers or its users' catalogs.
 	Revision  int64
@@ -110,8 +114,10 @@ type ProjectChange struct {
 	PortForwarding, AgentForwarding *bool
 	AccountRulesChange
 	RecordRulesChange
-	NameSuffixes  *[]string
-	ReauthSeconds *int
+	NameSuffixes   *[]string
+	ReauthSeconds  *int
+	DeviceRules    *[]string
+	DeviceApproval *bool
 }
 
 // Grant gives a group access to a project's servers.

@@ -16,6 +16,7 @@ type Device struct {
 	// it said nothing since ReportedAt or ever.
 	Report     string
 	ReportedAt time.Time
+	ApprovedAt time.Time // by ApproveDevice or an enrolment token; zero is never
 }
 
 // Session is a signed-in device of a user.
@@ -186,8 +187,8 @@ type SignIn interface {
 	RevokeSession(ctx context.Context, id string, m Meta) error
 	Devices(ctx context.Context, user string, p Page) ([]Device, string, error)
 	Device(ctx context.Context, id string) (Device, error)
-	// ApproveDevice makes a Pending device Active; ErrDenied for any other: what was
-	// revoked stays so.
+	// ApproveDevice makes a Pending device Active, and notes for an Active one too that
+	// somebody looked at it; ErrDenied for one that is approved already or revoked.
 	ApproveDevice(ctx context.Context, id string, m Meta) (Device, error)
 	// SetDeviceState: Revoked revokes its sessions as RevokeSession does.
 	SetDeviceState(ctx context.Context, id, state string, m Meta) (Device, error)

@@ -31,7 +31,7 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	p := store.Project{
 		ID: ident.New(ident.Project), Name: in.Name, CertificateSeconds: in.CertificateSeconds,
 		Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
-		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, ReauthSeconds: in.ReauthSeconds, CreatedAt: s.now(),
+		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, ReauthSeconds: in.ReauthSeconds, DeviceApproval: in.DeviceApproval, CreatedAt: s.now(),
 	}
 	if p.CertificateSeconds == 0 {
 		p.CertificateSeconds = defaultCertificate
@@ -43,7 +43,9 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	p.AccountRules, rules = accountRules(in.AccountSettings)
 	p.RecordRules = recordRules(in.RecordSettings)
 	suffixes, err := checkSuffixes(in.NameSuffixes)
-	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector), checkReauth(&p.ReauthSeconds), err, checkRecord(p.Gateway, p.RecordRules)); err != nil {
+	var wrong error
+	p.DeviceRules, wrong = checkDeviceRules(in.DeviceRules)
+	if err := cmp.Or(rules, checkProjectName(p.Name), checkSettings(&p.CertificateSeconds, &p.Gateway, &p.GatewaySelector), checkReauth(&p.ReauthSeconds), err, wrong, checkRecord(p.Gateway, p.RecordRules)); err != nil {
 		return nil, invalid(err)
 	}
 	p.NameSuffixes = suffixes
@@ -58,6 +60,9 @@ func (s *Service) CreateProject(ctx context.Context, by caller.Caller, in api.Ne
 	}
 	if p.ReauthSeconds > 0 {
 		e.Detail["reauth_seconds"] = strconv.Itoa(p.ReauthSeconds)
+	}
+	if len(p.DeviceRules) > 0 || p.DeviceApproval {
+		tellDevices(e.Detail, api.DevicePatch{DeviceRules: &p.DeviceRules, DeviceApproval: &p.DeviceApproval})
 	}
 	if len(p.Recipients) > 0 {
 		e.Detail["recording_recipients"] = strings.Join(p.Recipients, ",")
@@ -208,13 +213,20 @@ func (s *Service) UpdateProject(ctx context.Context, by caller.Caller, ref strin
 		}
 		in.NameSuffixes = &suffixes
 	}
+	if in.DeviceRules != nil {
+		rules, err := checkDeviceRules(*in.DeviceRules)
+		if err != nil {
+			return nil, lookup.Invalid(err)
+		}
+		in.DeviceRules = &rules
+	}
 	e := by.Event(s.now(), audit.ProjectUpdate)
 	e.Project, e.Detail = p.ID, map[string]string{"name": p.Name}
 	maps.Copy(e.Detail, settings(in))
 	_, err = s.Store.UpdateProject(ctx, p.ID, store.ProjectChange{
 		CertificateSeconds: in.CertificateSeconds, Gateway: in.Gateway, GatewaySelector: in.GatewaySelector,
 		PortForwarding: in.PortForwarding, AgentForwarding: in.AgentForwarding, NameSuffixes: in.NameSuffixes, AccountRulesChange: rules, RecordRulesChange: record,
-		ReauthSeconds: in.ReauthSeconds,
+		ReauthSeconds: in.ReauthSeconds, DeviceRules: in.DeviceRules, DeviceApproval: in.DeviceApproval,
 	}, by.MetaFor(s.now(), p.ID, audit.Encode(e)))
 	if errors.Is(err, store.ErrExists) {
 		return nil, sharedTaken(p.Name, deref(in.SharedAccount), deref(in.SharedAdminAccount)).WithCause(err)
@@ -248,6 +260,7 @@ func settings(in api.ProjectPatch) map[string]string {
 	}
 	tellRules(d, in.AccountPatch)
 	tellRecord(d, in.RecordPatch)
+	tellDevices(d, in.DevicePatch)
 	if in.NameSuffixes != nil {
 		d["name_suffixes"] = strings.Join(*in.NameSuffixes, ",")
 	}
@@ -288,6 +301,7 @@ func projectOf(p store.Project, userCA string) api.Project {
 			CertificateSeconds: p.CertificateSeconds, Gateway: p.Gateway, GatewaySelector: p.GatewaySelector,
 			PortForwarding: p.PortForwarding, AgentForwarding: p.AgentForwarding, NameSuffixes: p.NameSuffixes, AccountSettings: accountSettings(p.AccountRules),
 			RecordSettings: recordSettings(p.RecordRules), ReauthSeconds: p.ReauthSeconds,
+			DeviceSettings: api.DeviceSettings{DeviceRules: p.DeviceRules, DeviceApproval: p.DeviceApproval},
 		},
 	}
 }

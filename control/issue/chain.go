@@ -3,6 +3,7 @@ package issue
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -86,6 +87,12 @@ func projectFact(p store.Project) api.WhyFact {
 	}
 	if p.ReauthSeconds > 0 {
 		text += ", people show who they are each " + lookup.Span(time.Duration(p.ReauthSeconds)*time.Second)
+	}
+	if p.DeviceApproval {
+		text += ", devices are approved"
+	}
+	if len(p.DeviceRules) > 0 {
+		text += ", devices say of themselves: " + strings.Join(p.DeviceRules, ", ")
 	}
 	return api.WhyFact{Kind: string(policy.FactProject), ID: p.ID, Name: p.Name, Holds: true, Text: text}
 }

@@ -3,6 +3,7 @@ package issue
 import (
 	"time"
 
+	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/policy"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -14,6 +15,7 @@ func question(f store.Facts, login string, now time.Time) policy.Facts {
 		User: policy.User{ID: f.User.ID, Login: f.User.Login, Active: f.User.Status == store.Active},
 		Device: policy.Device{
 			ID: f.Device.ID, UserID: f.Device.User, State: policy.DeviceState(f.Device.State),
+			Approved: !f.Device.ApprovedAt.IsZero(), Posture: posture(f),
 		},
 		Session: policy.Session{
 			ID: f.Session.ID, UserID: f.Session.User, DeviceID: f.Session.Device,
@@ -42,13 +44,43 @@ func during(f store.Facts, now time.Time) store.Facts {
 }
 
 func projectFacts(p store.Project) policy.Project {
-	return policy.Project{ID: p.ID, Name: p.Name, SharedLogin: p.SharedAccount, SharedAdminLogin: p.SharedAdminAccount, ReauthAge: time.Duration(p.ReauthSeconds) * time.Second}
+	out := policy.Project{
+		ID: p.ID, Name: p.Name, SharedLogin: p.SharedAccount, SharedAdminLogin: p.SharedAdminAccount,
+		ReauthAge: time.Duration(p.ReauthSeconds) * time.Second, DeviceApproval: p.DeviceApproval,
+	}
+	for _, r := range p.DeviceRules {
+		out.DeviceRules = append(out.DeviceRules, policy.DeviceRule(r))
+	}
+	return out
 }
 
-// known is a project whose people need not be asked who they are: for what rests on a
-// connection that was allowed, and for what only tells what one may reach.
+// posture is what the device says of itself, where the project asks for it: nobody else
+// pays for the reading.
+func posture(f store.Facts) policy.Posture {
+	if len(f.Project.DeviceRules) == 0 {
+		return policy.Posture{}
+	}
+	r := api.ReadDeviceReport(f.Device.Report)
+	if r == nil {
+		return policy.Posture{}
+	}
+	words := map[policy.DeviceRule]policy.Word{
+		policy.RuleDiskEncryption: policy.Word(r.DiskEncryption), policy.RuleScreenLock: policy.Word(r.ScreenLock),
+	}
+	switch r.Key {
+	case "tpm", "enclave":
+		words[policy.RuleHardwareKey] = policy.Yes
+	case "keyring", "file":
+		words[policy.RuleHardwareKey] = policy.No
+	}
+	return policy.Posture{At: f.Device.ReportedAt, Words: words}
+}
+
+// known is a project whose people need not be asked who they are, nor their devices what
+// those are like: for what rests on a connection that was allowed, and for what only tells
+// what one may reach.
 func known(p store.Project) store.Project {
-	p.ReauthSeconds = 0
+	p.ReauthSeconds, p.DeviceRules, p.DeviceApproval = 0, nil, false
 	return p
 }
 

@@ -38,7 +38,7 @@ const noSession = 100 * 365 * 24 * time.Hour
 // openings asks the policy what it would say to a member of each rule's group.
 func openings(f store.Facts, rules []store.RequestRule, now time.Time) (out []lookup.Opening) {
 	q := question(f, "", now)
-	q.Project.ReauthAge = 0 // that is asked at the door
+	q.Project.ReauthAge, q.Project.DeviceRules, q.Project.DeviceApproval = 0, nil, false // those are asked at the door
 	if now.Before(q.Session.ExpiresAt) {
 		q.Session.ExpiresAt = now.Add(noSession)
 	}

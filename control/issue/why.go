@@ -30,15 +30,15 @@ func (s *Service) Why(ctx context.Context, by caller.Caller, server, login, user
 		if !by.IsAdmin() {
 			return nil, api.Errorf(api.Denied, "only an administrator may ask about others").WithHint("leave out --user")
 		}
-		return s.WhatIf(ctx, by, server, login, user, time.Time{})
+		return s.WhatIf(ctx, by, server, login, Supposed{User: user})
 	}
 	return s.inquire(ctx, by, inquiry{server: server, login: login, user: by.User.ID, at: s.now(), decide: s.forCaller(login)})
 }
 
 // WhatIf is Why for an administrator about anybody at a time to come (zero: now): what has an
 // end is over then, and all else is as it is now.
-func (s *Service) WhatIf(ctx context.Context, by caller.Caller, server, login, user string, at time.Time) (*api.Why, error) {
-	now := s.now()
+func (s *Service) WhatIf(ctx context.Context, by caller.Caller, server, login string, suppose Supposed) (*api.Why, error) {
+	now, at := s.now(), suppose.At
 	switch {
 	case at.IsZero():
 		at = now
@@ -46,8 +46,9 @@ func (s *Service) WhatIf(ctx context.Context, by caller.Caller, server, login, u
 		return nil, api.Errorf(api.Invalid, "what was at %s is not kept: what has ended since is gone", at.UTC().Format(time.RFC3339)).
 			WithHint("ask about now or later; the past is in the audit log: type: cardea admin audit --help")
 	}
-	at = at.UTC()
-	u, decide, err := s.forOther(ctx, user, login, at)
+	suppose.At = at.UTC()
+	at = suppose.At
+	u, decide, err := s.forOther(ctx, login, suppose)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +139,8 @@ const assumedID = "what-if"
 
 // forOther decides for another user at a time. The administrator's own session finds the
 // server's facts; then the person is exchanged.
-func (s *Service) forOther(ctx context.Context, ref, login string, at time.Time) (store.User, decider, error) {
+func (s *Service) forOther(ctx context.Context, login string, suppose Supposed) (store.User, decider, error) {
+	ref, at := suppose.User, suppose.At
 	u, err := lookup.Find(ctx, lookup.Kind[store.User]{Name: "user", Prefix: ident.User, ByID: s.Store.User, ByName: s.Store.UserByName}, ref)
 	if err != nil {
 		return u, nil, err
@@ -147,10 +149,13 @@ func (s *Service) forOther(ctx context.Context, ref, login string, at time.Time)
 	if err != nil {
 		return u, nil, caller.Explain(err, "user "+u.Name)
 	}
+	device, err := s.supposedDevice(ctx, u, suppose)
+	if err != nil {
+		return u, nil, err
+	}
 	return u, func(f store.Facts) target {
-		f.User, f.Memberships = of.User, of.Memberships
-		f.Device = store.Device{ID: assumedID, User: u.ID, State: store.Active}
-		f.Session = store.Session{ID: assumedID, User: u.ID, Device: assumedID, AuthenticatedAt: at, ExpiresAt: at.Add(time.Hour)}
+		f.User, f.Memberships, f.Device = of.User, of.Memberships, device
+		f.Session = store.Session{ID: assumedID, User: u.ID, Device: device.ID, AuthenticatedAt: at, ExpiresAt: at.Add(time.Hour)}
 		return target{during(f, at), policy.Decide(question(f, login, at))}
 	}, nil
 }

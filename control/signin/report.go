@@ -50,12 +50,3 @@ func word(s string) string {
 	}
 	return s
 }
-
-// reported reads what report kept.
-func reported(kept string) *api.DeviceReport {
-	var out api.DeviceReport
-	if kept == "" || json.Unmarshal([]byte(kept), &out) != nil {
-		return nil
-	}
-	return &out
-}

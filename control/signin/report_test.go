@@ -23,7 +23,7 @@ func TestWhatADeviceSaysOfItselfIsKeptWithinBounds(t *testing.T) {
 		if got != c.kept {
 			t.Errorf("%s: kept %q, want %q", c.name, got, c.kept)
 		}
-		if read := reported(got); (read == nil) != (c.kept == "") {
+		if read := api.ReadDeviceReport(got); (read == nil) != (c.kept == "") {
 			t.Errorf("%s: read %+v", c.name, read)
 		}
 	}

@@ -173,7 +173,7 @@ func (s *Service) ApproveDevice(ctx context.Context, by caller.Caller, id string
 		changed, err = s.Store.Device(ctx, d.ID)
 	}
 	if errors.Is(err, store.ErrDenied) {
-		return nil, api.Errorf(api.Conflict, "this device is %s, and does not wait for approval", d.State).WithCause(err)
+		return nil, api.Errorf(api.Conflict, "this device is %s already", notApprovable(d)).WithCause(err)
 	}
 	if err != nil {
 		return nil, caller.Explain(err, "device")
@@ -182,8 +182,16 @@ func (s *Service) ApproveDevice(ctx context.Context, by caller.Caller, id string
 	return &out, nil
 }
 
+// notApprovable is what keeps a device from being approved.
+func notApprovable(d store.Device) string {
+	if d.State == store.Active {
+		return "approved"
+	}
+	return d.State
+}
+
 func describeDevice(d store.Device) api.Device {
-	return api.Device{ID: d.ID, User: d.User, Name: d.Name, Thumbprint: d.Thumbprint, State: d.State, CreatedAt: d.CreatedAt, Report: reported(d.Report), ReportedAt: d.ReportedAt}
+	return api.Device{ID: d.ID, User: d.User, Name: d.Name, Thumbprint: d.Thumbprint, State: d.State, CreatedAt: d.CreatedAt, ApprovedAt: d.ApprovedAt, Report: api.ReadDeviceReport(d.Report), ReportedAt: d.ReportedAt}
 }
 
 // about begins the event of what the caller did to a user's session or device.

@@ -11,13 +11,13 @@ import (
 const (
 	projectColumns = "p.id, p.name, p.certificate_seconds, p.gateway, p.gateway_selector, p.port_forwarding, p.agent_forwarding, " +
 		"p.accounts, p.account_seconds, p.removal, p.removal_home, p.removal_seconds, p.shared_account, p.shared_admin_account, p.revision, p.created_at, p.name_suffixes, " +
-		"p.recording, p.recording_recipients, p.recording_input, p.x11_forwarding, p.reauth_seconds"
+		"p.recording, p.recording_recipients, p.recording_input, p.x11_forwarding, p.reauth_seconds, p.device_rules, p.device_approval"
 	grantColumns = "a.id, a.project_id, a.group_id, g.name, a.role, a.selector, a.until, a.revision, a.created_at"
 )
 
 func projectInto(p *store.Project) []any {
 	rules := rulesInto(&p.AccountRules)
-	return slices.Concat([]any{&p.ID, &p.Name, &p.CertificateSeconds, &p.Gateway, &p.GatewaySelector, &p.PortForwarding, &p.AgentForwarding}, rules, []any{&p.Revision, &p.CreatedAt, &p.NameSuffixes}, recordRulesInto(&p.RecordRules), []any{&p.ReauthSeconds})
+	return slices.Concat([]any{&p.ID, &p.Name, &p.CertificateSeconds, &p.Gateway, &p.GatewaySelector, &p.PortForwarding, &p.AgentForwarding}, rules, []any{&p.Revision, &p.CreatedAt, &p.NameSuffixes}, recordRulesInto(&p.RecordRules), []any{&p.ReauthSeconds, &p.DeviceRules, &p.DeviceApproval})
 }
 
 func grantInto(g *store.Grant) []any {
@@ -37,10 +37,10 @@ func (s *Store) CreateProject(ctx context.Context, v store.Project, ca store.Key
 		v.CreatedAt = created(v.CreatedAt, t)
 		_, err = t.exec(`INSERT INTO projects (id, name, certificate_seconds, gateway, gateway_selector, port_forwarding, agent_forwarding, revision, created_at, name_suffixes,
 			accounts, account_seconds, removal, removal_home, removal_seconds, shared_account, shared_admin_account,
-			recording, recording_recipients, recording_input, x11_forwarding, reauth_seconds)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			recording, recording_recipients, recording_input, x11_forwarding, reauth_seconds, device_rules, device_approval)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			slices.Concat([]any{v.ID, v.Name, v.CertificateSeconds, v.Gateway, v.GatewaySelector, v.PortForwarding, v.AgentForwarding, v.Revision, v.CreatedAt, v.NameSuffixes},
-				rulesOf(v.AccountRules), recordRulesOf(v.RecordRules), []any{v.ReauthSeconds})...)
+				rulesOf(v.AccountRules), recordRulesOf(v.RecordRules), []any{v.ReauthSeconds, v.DeviceRules, v.DeviceApproval})...)
 		if err != nil {
 			return v, err
 		}
@@ -105,6 +105,8 @@ func (s *Store) UpdateProject(ctx context.Context, id string, c store.ProjectCha
 		set(&p.RecordInput, c.RecordInput)
 		set(&p.X11Forwarding, c.X11Forwarding)
 		set(&p.ReauthSeconds, c.ReauthSeconds)
+		set(&p.DeviceRules, c.DeviceRules)
+		set(&p.DeviceApproval, c.DeviceApproval)
 		if err := checkRecord(p); err != nil {
 			return p, err
 		}
@@ -112,10 +114,10 @@ func (s *Store) UpdateProject(ctx context.Context, id string, c store.ProjectCha
 			return p, err
 		}
 		t.touch(store.ProjectTopic(id))
-		values := slices.Concat([]any{p.CertificateSeconds, p.Gateway, p.GatewaySelector, p.PortForwarding, p.AgentForwarding, p.NameSuffixes}, rulesOf(p.AccountRules), recordRulesOf(p.RecordRules), []any{p.ReauthSeconds, p.Revision, id})
+		values := slices.Concat([]any{p.CertificateSeconds, p.Gateway, p.GatewaySelector, p.PortForwarding, p.AgentForwarding, p.NameSuffixes}, rulesOf(p.AccountRules), recordRulesOf(p.RecordRules), []any{p.ReauthSeconds, p.DeviceRules, p.DeviceApproval, p.Revision, id})
 		_, err = t.exec(`UPDATE projects SET certificate_seconds = ?, gateway = ?, gateway_selector = ?, port_forwarding = ?, agent_forwarding = ?, name_suffixes = ?,
 			accounts = ?, account_seconds = ?, removal = ?, removal_home = ?, removal_seconds = ?, shared_account = ?, shared_admin_account = ?,
-			recording = ?, recording_recipients = ?, recording_input = ?, x11_forwarding = ?, reauth_seconds = ?, revision = ? WHERE id = ?`, values...)
+			recording = ?, recording_recipients = ?, recording_input = ?, x11_forwarding = ?, reauth_seconds = ?, device_rules = ?, device_approval = ?, revision = ? WHERE id = ?`, values...)
 		if err != nil {
 			return p, err
 		}

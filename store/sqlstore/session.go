@@ -10,7 +10,7 @@ import (
 const (
 	sessionTexts   = "x.id, x.user_id, x.device_id, x.thumbprint, x.authenticated_at, x.created_at, x.expires_at, x.revoked_at, x.seen_at"
 	sessionColumns = sessionTexts + ", x.token_hash"
-	deviceColumns  = "d.id, d.user_id, d.name, d.thumbprint, d.state, d.created_at, d.report, d.reported_at"
+	deviceColumns  = "d.id, d.user_id, d.name, d.thumbprint, d.state, d.created_at, d.report, d.reported_at, d.approved_at"
 )
 
 func sessionInto(x *store.Session) []any { return append(sessionTextsInto(x), &x.TokenHash) }
@@ -20,7 +20,7 @@ func sessionTextsInto(x *store.Session) []any {
 }
 
 func deviceInto(d *store.Device) []any {
-	return []any{&d.ID, &d.User, &d.Name, &d.Thumbprint, &d.State, &d.CreatedAt, &d.Report, &d.ReportedAt}
+	return []any{&d.ID, &d.User, &d.Name, &d.Thumbprint, &d.State, &d.CreatedAt, &d.Report, &d.ReportedAt, &d.ApprovedAt}
 }
 
 const browserColumns = "b.id, b.user_id, b.token_hash, b.authenticated_at, b.expires_at, b.provider, b.amr, b.needs, b.challenge"
@@ -166,11 +166,11 @@ func (s *Store) ApproveDevice(ctx context.Context, id string, m store.Meta) (sto
 		if err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.id = ? /*lock*/`, id); err != nil {
 			return d, err
 		}
-		if d.State != store.Pending {
+		if d.State != store.Pending && (d.State != store.Active || !d.ApprovedAt.IsZero()) {
 			return d, store.ErrDenied
 		}
-		d.State = store.Active
-		_, err := t.exec(`UPDATE devices SET state = ? WHERE id = ?`, d.State, id)
+		d.State, d.ApprovedAt = store.Active, moment(micros(t.now))
+		_, err := t.exec(`UPDATE devices SET state = ?, approved_at = ? WHERE id = ?`, d.State, d.ApprovedAt, id)
 		t.touch(store.UserTopic(d.User))
 		return d, err
 	})

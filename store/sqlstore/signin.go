@@ -346,15 +346,15 @@ func (t *tx) knownDevice(user, thumbprint string, proposed store.Device, enrolme
 	if d.State == "" {
 		d.State = store.Active
 	}
-	if d.State == store.Pending && len(enrolment) > 0 {
+	if len(enrolment) > 0 {
 		switch err := t.takeUse(enrolment, store.KindDevice, ""); {
 		case err == nil:
-			d.State = store.Active
+			d.State, d.ApprovedAt = store.Active, moment(micros(t.now))
 		case !errors.Is(err, store.ErrUsed) && !errors.Is(err, store.ErrNotFound):
 			return d, err
 		}
 	}
-	_, err = t.exec(`INSERT INTO devices (id, user_id, name, thumbprint, state, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		d.ID, d.User, d.Name, d.Thumbprint, d.State, d.CreatedAt)
+	_, err = t.exec(`INSERT INTO devices (id, user_id, name, thumbprint, state, created_at, approved_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		d.ID, d.User, d.Name, d.Thumbprint, d.State, d.CreatedAt, d.ApprovedAt)
 	return d, err
 }

@@ -159,26 +159,33 @@ var deviceGrantCases = []testCase{
 			}
 		}
 	}},
-	{"ApproveDevice lets in what waits, and nothing else", func(w *world) {
+	{"ApproveDevice lets in what waits, notes it of what is in, and is over then", func(w *world) {
 		v := w.signIn(w.user("alice"))
 		approve := func() error {
 			_, err := w.s.ApproveDevice(w.ctx, v.Device.ID, w.meta("device.approve"))
 			return err
 		}
-		w.want(store.ErrDenied, approve())
-		w.unlogged("device.approve")
-		must[store.Device](w)(w.s.SetDeviceState(w.ctx, v.Device.ID, store.Pending, w.quiet()))
-		woken := w.s.Watch(w.ctx, store.UserTopic(v.User.ID))
-		w.ok(approve())
-		w.awake(woken)
-		w.equal(must[store.Device](w)(w.s.Device(w.ctx, v.Device.ID)), v.Device)
+		state := func() store.Device { return must[store.Device](w)(w.s.Device(w.ctx, v.Device.ID)) }
 		must[store.Device](w)(w.s.SetDeviceState(w.ctx, v.Device.ID, store.Revoked, w.quiet()))
 		w.want(store.ErrDenied, approve())
-		w.equal(must[store.Device](w)(w.s.Device(w.ctx, v.Device.ID)).State, store.Revoked)
+		w.unlogged("device.approve")
+		w.equal(state().State, store.Revoked)
+		for _, before := range []string{store.Pending, store.Active} {
+			v = w.signIn(w.user("user " + before))
+			w.equal(v.Device.ApprovedAt, time.Time{})
+			must[store.Device](w)(w.s.SetDeviceState(w.ctx, v.Device.ID, before, w.quiet()))
+			woken := w.s.Watch(w.ctx, store.UserTopic(v.User.ID))
+			w.ok(approve())
+			w.awake(woken)
+			v.Device.ApprovedAt = w.now
+			w.equal(state(), v.Device)
+			w.want(store.ErrDenied, approve())
+			w.equal(state(), v.Device)
+		}
 		_, err := w.s.ApproveDevice(w.ctx, "dev_none", w.quiet())
 		w.want(store.ErrNotFound, err)
 	}},
-	{"a token of a fleet spares a new device the approval, and takes a use for that alone", func(w *world) {
+	{"a token of a fleet spares a new device the approval, and counts as one", func(w *world) {
 		u := w.user("alice")
 		redeem := func(key string, state string, token []byte) store.Device {
 			r := w.approved(u, key)
@@ -200,13 +207,19 @@ var deviceGrantCases = []testCase{
 		}
 		w.equal(left(), 1)
 		fleet := w.token(store.KindDevice, "", 2)
-		w.equal(redeem("not waiting", store.Active, fleet).State, store.Active)
-		w.equal(redeem("key none", store.Pending, fleet).State, store.Pending) // it waits already: an administrator has seen it
+		w.equal(redeem("not waiting", store.Active, nil).ApprovedAt, time.Time{})
+		w.equal(redeem("not waiting", store.Active, fleet).ApprovedAt, time.Time{}) // it is not new
+		w.equal(redeem("key none", store.Pending, fleet).State, store.Pending)      // it waits already: an administrator has seen it
 		w.equal(left(), 3)
-		w.equal(redeem("one", store.Pending, fleet).State, store.Active)
-		w.equal(redeem("one", store.Pending, fleet).State, store.Active)
+		for range 2 {
+			d := redeem("one", store.Pending, fleet)
+			w.equal(d.State, store.Active)
+			w.equal(d.ApprovedAt, w.now)
+			w.equal(must[store.Device](w)(w.s.Device(w.ctx, d.ID)), d)
+		}
 		w.equal(left(), 2)
-		w.equal(redeem("two", store.Pending, fleet).State, store.Active)
+		w.equal(redeem("two", store.Active, fleet).ApprovedAt, w.now) // where projects ask for an approval
+		w.equal(left(), 1)
 		w.equal(redeem("three", store.Pending, fleet).State, store.Pending)
 	}},
 	{"what a device says of itself is that of its last sign-in", func(w *world) {

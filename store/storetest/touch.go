@@ -142,6 +142,12 @@ var touchCases = []testCase{
 		p := w.project("web", "none")
 		w.equal(p.ReauthSeconds, 0)
 		w.equal(must[store.Project](w)(w.s.UpdateProject(w.ctx, p.ID, store.ProjectChange{ReauthSeconds: ptr(600)}, w.quiet())).ReauthSeconds, 600)
+		rules := []string{"disk-encryption", "screen-lock"}
+		w.equal(len(p.DeviceRules), 0)
+		w.equal(must[store.Project](w)(w.s.UpdateProject(w.ctx, p.ID, store.ProjectChange{DeviceRules: &rules, DeviceApproval: ptr(true)}, w.quiet())).DeviceRules, rules)
+		asks := must[store.Project](w)(w.s.ProjectByName(w.ctx, "web"))
+		w.equal(asks.DeviceRules, rules)
+		w.equal(asks.DeviceApproval, true)
 		w.equal(must[store.Project](w)(w.s.ProjectByName(w.ctx, "web")).ReauthSeconds, 600)
 	}},
 }

@@ -28,10 +28,13 @@ type policyCase struct {
 	User   string `yaml:"user"`
 	Server string `yaml:"server"`
 	Login  string `yaml:"login"`
-	At     string `yaml:"at"`     // 2h from now, a date or a time; now if empty
-	Expect string `yaml:"expect"` // allow or deny
-	Reason string `yaml:"reason"` // the code, for example no-grant; any if empty
-	Role   string `yaml:"role"`   // user or admin, where it is allowed; any if empty
+	// Without is what the device lacks on which the user is signed in: disk-encryption,
+	// screen-lock, hardware-key, approval; nothing if empty.
+	Without []string `yaml:"without"`
+	At      string   `yaml:"at"`     // 2h from now, a date or a time; now if empty
+	Expect  string   `yaml:"expect"` // allow or deny
+	Reason  string   `yaml:"reason"` // the code, for example no-grant; any if empty
+	Role    string   `yaml:"role"`   // user or admin, where it is allowed; any if empty
 
 	at time.Time
 }
@@ -172,7 +175,7 @@ func policyColumns() []column[policyResult] {
 // nothing has fails its test.
 func (a *app) testCase(ctx context.Context, c policyCase) (policyResult, error) {
 	r := policyResult{Name: c.Name, User: c.User, Server: c.Server, Login: c.Login, At: c.at, Want: verdict(c.Expect == "allow", c.Reason, c.Role)}
-	w, err := a.whatIf(ctx, whyOptions{server: c.Server, login: c.Login, user: c.User}, c.at)
+	w, err := a.whatIf(ctx, whyOptions{server: c.Server, login: c.Login, user: c.User, without: c.Without}, c.at)
 	switch kind := api.KindOf(err); {
 	case kind == api.NotFound, kind == api.Ambiguous, kind == api.Invalid:
 		r.Got, r.Reason = "error", err.Error()

@@ -33,7 +33,7 @@ func projectColumns() []column[api.Project] {
 }
 
 func projectShowColumns() []column[api.Project] {
-	return append(slices.Concat(projectColumns(), accountColumns(), recordColumns()),
+	return append(slices.Concat(projectColumns(), accountColumns(), recordColumns(), deviceSettingColumns()),
 		column[api.Project]{"user CA", func(p api.Project) string { return p.UserCA }},
 		column[api.Project]{"break-glass", func(p api.Project) string { return breakGlassLine(p.BreakGlass) }})
 }
@@ -100,6 +100,7 @@ func projectCreate(a *app) *cobra.Command {
 	projectFlags(cmd, &in.ProjectSettings, &life, &reauth)
 	accounts.add(cmd)
 	recordFlags(cmd, &record)
+	deviceFlags(cmd, &in.DeviceSettings)
 	return cmd
 }
 
@@ -110,7 +111,7 @@ func projectUpdate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update PROJECT", Aliases: []string{"set"}, Short: "Change the settings of a project", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := anyChanged(cmd, append(slices.Concat(accountFlagNames[:], recordFlagNames[:]), "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding", "name-suffix", "reauth-after")...); err != nil {
+			if err := anyChanged(cmd, append(slices.Concat(accountFlagNames[:], recordFlagNames[:], deviceFlagNames[:]), "certificate-life", "gateway", "gateway-selector", "port-forwarding", "agent-forwarding", "name-suffix", "reauth-after")...); err != nil {
 				return err
 			}
 			path, err := pathOf("projects", args[0])
@@ -137,6 +138,7 @@ func projectUpdate(a *app) *cobra.Command {
 				RecordPatch:        recordPatch(cmd, &s.RecordSettings),
 				NameSuffixes:       changed(cmd, "name-suffix", &s.NameSuffixes),
 				ReauthSeconds:      changed(cmd, "reauth-after", &s.ReauthSeconds),
+				DevicePatch:        devicePatch(cmd, &s.DeviceSettings),
 			})
 			if err != nil {
 				return err
@@ -148,5 +150,6 @@ func projectUpdate(a *app) *cobra.Command {
 	projectFlags(cmd, &s, &life, &reauth)
 	accounts.add(cmd)
 	recordFlags(cmd, &s.RecordSettings)
+	deviceFlags(cmd, &s.DeviceSettings)
 	return cmd
 }

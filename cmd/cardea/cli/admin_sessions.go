@@ -33,6 +33,7 @@ func adminDevices(a *app) *cobra.Command {
 			{"user", func(d api.Device) string { return d.User }},
 			{"state", func(d api.Device) string { return d.State }},
 			{"created", func(d api.Device) string { return stamp(d.CreatedAt) }},
+			{"approved", func(d api.Device) string { return stamp(d.ApprovedAt) }},
 			{"says of itself", saysOfItself},
 			{"key", func(d api.Device) string { return d.Thumbprint }},
 			{"id", func(d api.Device) string { return d.ID }},

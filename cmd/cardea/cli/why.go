@@ -12,7 +12,12 @@ import (
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
-type whyOptions struct{ server, login, user string }
+type whyOptions struct {
+	server, login, user string
+	// What is supposed of the device, for what-if alone.
+	device  string
+	without []string
+}
 
 func newWhy(a *app) *cobra.Command {
 	var o whyOptions

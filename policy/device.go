@@ -1,0 +1,121 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// DeviceRule is something that a project demands of the devices from which people enter.
+type DeviceRule string
+
+// The rules. That a rule holds is the device's own word: whoever rules the machine can have
+// it say anything. They keep out who forgot, not who lies.
+const (
+	RuleDiskEncryption DeviceRule = "disk-encryption"
+	RuleScreenLock     DeviceRule = "screen-lock"
+	RuleHardwareKey    DeviceRule = "hardware-key" // its key is in a TPM or a Secure Enclave
+)
+
+// DeviceRules are all of them.
+func DeviceRules() []DeviceRule {
+	return []DeviceRule{RuleDiskEncryption, RuleScreenLock, RuleHardwareKey}
+}
+
+// KnownRule tells whether there is such a rule.
+func KnownRule(r DeviceRule) bool { return slices.Contains(DeviceRules(), r) }
+
+// ReportAge is how long it counts what a device said of itself: it says so at each sign-in,
+// and none lasts longer.
+const ReportAge = 25 * time.Hour
+
+// Word is what a device answers to a rule. Anything but Yes is not enough.
+type Word string
+
+// The words.
+const (
+	Yes Word = "yes"
+	No  Word = "no"
+)
+
+// Posture is what a device said of itself when it last signed in, rule by rule. The zero
+// value has said nothing.
+type Posture struct {
+	At    time.Time
+	Words map[DeviceRule]Word
+}
+
+// wants is a rule as a part of sentences about the devices that it lets in.
+func (r DeviceRule) wants() string {
+	return map[DeviceRule]string{
+		RuleDiskEncryption: "whose disk is encrypted", RuleScreenLock: "whose screen locks itself", RuleHardwareKey: "whose key is in a TPM or Secure Enclave",
+	}[r]
+}
+
+// lacks is why a rule does not hold; empty if it does.
+func (p Posture) lacks(r DeviceRule, now time.Time) string {
+	switch {
+	case !KnownRule(r):
+		return "this control plane does not know that rule"
+	case p.At.IsZero():
+		return "this one has said nothing of itself"
+	case !now.Before(p.At.Add(ReportAge)):
+		return "what this one said of itself is older than " + span(ReportAge)
+	case p.Words[r] == No:
+		return "this one says of itself that it is not so"
+	case p.Words[r] != Yes:
+		return "this one does not know that of itself"
+	}
+	return ""
+}
+
+// approvedByHand is for projects that take no device on the word of its owner alone.
+func approvedByHand(f Facts) (Decision, bool) {
+	if f.Project.DeviceApproval && !f.Device.Approved {
+		return deny(DeviceUnapproved, "ask an administrator to type: cardea admin devices approve "+f.Device.ID,
+			"project %s is for devices that an administrator approved, and nobody approved this one", f.Project.Name)
+	}
+	return Decision{}, true
+}
+
+func postureGood(f Facts) (Decision, bool) {
+	for _, r := range f.Project.DeviceRules {
+		if why := f.Device.Posture.lacks(r, f.Now); why != "" {
+			return deny(DevicePosture, "see what it says with: cardea device show; once that is right type: cardea login",
+				"project %s is for devices %s, and %s", f.Project.Name, r.shown(), why)
+		}
+	}
+	return Decision{}, true
+}
+
+func (r DeviceRule) shown() string {
+	if text := r.wants(); text != "" {
+		return text
+	}
+	return fmt.Sprintf("that fulfil %q", string(r))
+}
+
+// deviceFacts are those of what the project demands of devices, if anything.
+func deviceFacts(f Facts) []Fact {
+	var out []Fact
+	if f.Project.DeviceApproval {
+		out = append(out, told(f, approvedByHand, Fact{Kind: FactApproval, ID: f.Device.ID, Text: "an administrator approved the device"}))
+	}
+	if len(f.Project.DeviceRules) == 0 {
+		return out
+	}
+	p := f.Device.Posture
+	posture := told(f, postureGood, Fact{Kind: FactPosture, ID: f.Device.ID, Text: "the device is as the project demands, by its own word"})
+	if posture.Holds {
+		posture.Until = p.At.Add(ReportAge)
+	}
+	for _, r := range f.Project.DeviceRules {
+		why := p.lacks(r, f.Now)
+		rule := Fact{Kind: FactRule, Name: string(r), Holds: why == "", Text: "by the device's own word: yes"}
+		if why != "" {
+			rule.Text = why
+		}
+		posture.Under = append(posture.Under, rule)
+	}
+	return append(out, posture)
+}
