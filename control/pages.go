@@ -201,7 +201,7 @@ func (p *pages) check(r *http.Request, name string, b signin.Browser) (login, ne
 	if wrong.empty(source, now) {
 		return "", "", tooMany("too many wrong passwords from your address")
 	}
-	login, needs, err = p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b)
+	login, needs, err = p.signin.Password(r.Context(), name, r.PostForm.Get("password"), b, source)
 	if api.KindOf(err) == api.SignIn {
 		wrong.take(source, now)
 	}

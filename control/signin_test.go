@@ -1,8 +1,10 @@
 package control
 
 import (
+	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -599,5 +601,30 @@ func TestWhatIsNotThere(t *testing.T) {
 		if got.StatusCode != 404 || got.Header.Get("Content-Type") != c.kind || strings.Contains(got.body, "<script") || got.Header.Get(api.HeaderNonce) == "" {
 			t.Errorf("%s %s: %d %v %s", c.method, c.path, got.StatusCode, got.Header, got.body)
 		}
+	}
+}
+
+// Whoever has an IPv6 address has 2^64 of them, and they are one source.
+func TestTheAddressesOfOneNetworkAreOneSource(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.options.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	s.restart()
+	s.user("alice")
+	b := s.browser(0)
+	id := request(t, b.open(s.device("x").link()))
+	try := func(from, password string) reply {
+		return b.post("/signin", with(id, "name", "alice", "password", password), func(r *http.Request) { r.Header.Set("X-Forwarded-For", from) })
+	}
+	for i := range signin.Tries {
+		if got := try(fmt.Sprintf("2001:db8:0:1::%x", i+1), "wrong"); got.StatusCode != 401 {
+			t.Fatalf("try %d: %d", i+1, got.StatusCode)
+		}
+	}
+	if got := try("2001:db8:0:1:ffff::1", secret); got.StatusCode != 429 {
+		t.Errorf("from one more address: %d", got.StatusCode)
+	}
+	if got := try("2001:db8:0:2::1", secret); !strings.Contains(got.body, "approve") {
+		t.Errorf("from another network: %d %s", got.StatusCode, got.body)
 	}
 }

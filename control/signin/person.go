@@ -19,14 +19,15 @@ import (
 // Password checks a person's name and password and signs him in at this
 // browser. It returns the browser's new login secret, and what is needed besides before
 // that is good for anything: store.NeedsNothing, or a factor. An unknown name, a wrong
-// password and an account without one get one answer, after the same work.
-func (s *Service) Password(ctx context.Context, name, secret string, b Browser) (login, needs string, err error) {
+// password and an account without one get one answer, after the same work. from is what
+// the browser's address is counted by.
+func (s *Service) Password(ctx context.Context, name, secret string, b Browser, from string) (login, needs string, err error) {
 	now := s.now()
 	name = strings.TrimSpace(name)
 	if len(name) > maxName {
 		name = name[:maxName] // no account has it; the work is done all the same
 	}
-	tries := tryKey(name, b.Source)
+	tries := tryKey(name, from)
 	if err := s.countTry(ctx, tries, name, b, now); err != nil {
 		return "", "", err
 	}
@@ -79,8 +80,8 @@ func (s *Service) countTry(ctx context.Context, key, name string, b Browser, now
 
 // tryKey is for one account and one source: a person who has forgotten his
 // password locks out neither himself elsewhere nor others here.
-func tryKey(name, source string) string {
-	return "signin/" + hex.EncodeToString(hashOf(strings.ToLower(name) + "\x00" + source)[:16])
+func tryKey(name, from string) string {
+	return "signin/" + hex.EncodeToString(hashOf(strings.ToLower(name) + "\x00" + from)[:16])
 }
 
 // Person returns who is signed in at this browser; ok is false for nobody, and for who
