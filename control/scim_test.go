@@ -517,3 +517,32 @@ func TestTheLargestBody(t *testing.T) {
 	long := strings.TrimSuffix(strings.Repeat(`{"value":"`+strings.Repeat("x", 4000)+`"},`, 17), ",")
 	expectScim(t, d.scim(0, "POST", "/Users", `{"userName":"dave@example.com","phoneNumbers":[`+long+`]}`), 413, "")
 }
+
+// What an administrator did by hand does not make a client's word unheard.
+func TestWhoIsLetInByHandIsPutOutByTheNextWordOfTheClient(t *testing.T) {
+	t.Parallel()
+	for name, say := range map[string]func(*device, string) reply{
+		"the same change once more": func(d *device, id string) reply { return d.scim(1, "PATCH", "/Users/"+id, patch(deactivate)) },
+		"the whole resource": func(d *device, id string) reply {
+			return d.scim(1, "PUT", "/Users/"+id, `{"userName":"carol@example.com","active":false,"title":"x"}`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			_, d := s.connector("okta")
+			id := d.made("Users", `{"userName":"carol@example.com"}`)
+			expectScim(t, d.scim(0, "PATCH", "/Users/"+id, patch(deactivate)), 200, "")
+			must[api.CreatedUser](t, s.admin, "PATCH", "/v1/users/carol", api.UserPatch{Status: ptr(store.Active)})
+			carol := s.federate("carol")
+			expectScim(t, say(d, id), 200, "")
+			if u := s.user("carol"); u.Status != store.Disabled {
+				t.Errorf("she is %s", u.Status)
+			}
+			denied(t, carol, api.SignIn, "GET", "/v1/session", nil)
+			if got := s.events(audit.UserDisable); len(got) != 2 {
+				t.Errorf("audit: %+v", got)
+			}
+		})
+	}
+}

@@ -136,17 +136,20 @@ func (s users) change(ctx context.Context, f From, id, want string, whole scim.T
 	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(raw, old.Resource) && u.Active == old.Active {
+	// An administrator may have let in whom the client deactivated: it says so again, and is heard.
+	enters := old.User.Status == store.Active
+	if bytes.Equal(raw, old.Resource) && u.Active == old.Active && (u.Active || !enters) {
 		return s.show(old)
 	}
 	v := old
 	v.ExternalID, v.UserName, v.Active, v.Resource = u.ExternalID, u.UserName, u.Active, raw
 	v.User.FullName, v.User.Email = fullName(u.FullName), email(u.Email)
 	action := audit.UserUpdate
-	if old.Active != v.Active {
-		if action = audit.UserEnable; !v.Active {
-			action = audit.UserDisable
-		}
+	switch {
+	case !v.Active && (old.Active || enters):
+		action = audit.UserDisable
+	case v.Active && !old.Active:
+		action = audit.UserEnable
 	}
 	e := s.event(f, action, id, map[string]string{"name": old.User.Name, "user_name": ident.Text(u.UserName), "external_id": ident.Text(u.ExternalID)})
 	v, err = s.Store.PutScimUser(ctx, v, meta(e))

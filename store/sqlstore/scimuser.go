@@ -124,14 +124,15 @@ func (s *Store) PutScimUser(ctx context.Context, v store.ScimUser, m store.Meta)
 			return v, store.ErrChanged
 		}
 		change := store.UserChange{FullName: &v.User.FullName, Email: &v.User.Email}
-		if old.Active != v.Active {
-			status := store.Active
-			if !v.Active {
-				status = store.Disabled
-				if err := t.brake(c, v.User.ID); err != nil {
-					return v, err
-				}
+		status := store.Active
+		switch {
+		case !v.Active && old.User.Status == store.Active: // also who was let in by hand since
+			status = store.Disabled
+			if err := t.brake(c, v.User.ID); err != nil {
+				return v, err
 			}
+			change.Status = &status
+		case v.Active && !old.Active:
 			change.Status = &status
 		}
 		if v.User, err = t.updateUser(v.User.ID, change); err != nil {
@@ -158,7 +159,7 @@ func (s *Store) DeleteScimUser(ctx context.Context, client, id string, version i
 		if version != 0 && v.Version != version {
 			return store.ErrChanged
 		}
-		if v.Active {
+		if v.Active || v.User.Status == store.Active {
 			if err := t.brake(c, id); err != nil {
 				return err
 			}
