@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,13 @@ func (s *Service) CreateClient(ctx context.Context, by caller.Caller, in api.New
 	return &api.ScimToken{ScimClient: s.clientOf(made), Token: token}, nil
 }
 
+// describing are the claims that tell what somebody is like: those of OpenID Connect Core
+// section 5.1 but sub, and those of which Entra says that they change.
+var describing = []string{
+	"name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture", "website", "email", "email_verified",
+	"gender", "birthdate", "zoneinfo", "locale", "phone_number", "phone_number_verified", "address", "updated_at", "upn", "unique_name",
+}
+
 // linked fills in how users are tied to those who sign in.
 func (s *Service) linked(ctx context.Context, c *store.ScimClient, provider string) error {
 	if provider == "" {
@@ -105,7 +113,7 @@ func (s *Service) linked(ctx context.Context, c *store.ScimClient, provider stri
 		return api.Errorf(api.Invalid, "the name of a claim is 1 to %d bytes without control characters", maxClaim)
 	}
 	// Who may write his own address or name at the provider could take somebody's account.
-	if c.LinkClaim == "email" || c.LinkClaim == "name" || c.LinkClaim == "preferred_username" {
+	if first, _, _ := strings.Cut(c.LinkClaim, "."); slices.Contains(describing, first) {
 		return api.Errorf(api.Invalid, "the claim %s is not who somebody is: at many providers people change it themselves", c.LinkClaim).
 			WithHint("name one that never changes, such as sub or oid")
 	}
