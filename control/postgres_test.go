@@ -29,6 +29,7 @@ func TestTwoInstancesOnPostgreSQL(t *testing.T) {
 		{"wrong codes of a second factor are counted together", guessCodes},
 		{"wrong passwords are counted together", wrongPasswords},
 		{"a group is filled over many connections at once", fillAGroupAtOnce},
+		{"nothing that was begun outlives an end", raceEnds},
 		{"who is disabled in a storm of his own connections gets no more", disableInAStorm},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.try(t, newStackAt(t, server.Database(t), true)) })

@@ -155,8 +155,8 @@ type SignIn interface {
 	// Redeem consumes the code and makes the session, and the device where the
 	// user has none with this key. ErrUsed for an unknown, over or used code (a
 	// second use revokes the session of the first, and that is kept); ErrDenied
-	// for a mismatch (which consumes the code), a user that is not active or a
-	// device that is revoked.
+	// for a mismatch (which consumes the code), a user that is not active or was not
+	// meanwhile, or had another password, or a device that is revoked.
 	Redeem(ctx context.Context, r Redemption, m Meta) (Subject, error)
 	// Touch consumes the code of a request that has a Project, as Redeem does that of
 	// one without, and notes for the device of r.Session, which must be the user's and

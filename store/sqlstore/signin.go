@@ -283,6 +283,8 @@ func (t *tx) judgeCode(c code, r store.Redemption) error {
 			return err
 		}
 		return kept{error: store.ErrUsed}
+	case c.phase == phaseRefused: // who said yes was thrown out since
+		return store.ErrDenied
 	case c.phase != phaseApproved || !t.now.Before(c.expires):
 		return store.ErrUsed
 	case c.request.RedirectURI != r.RedirectURI || c.request.Challenge != r.Challenge || c.request.Thumbprint != r.Thumbprint || c.request.Project != r.Project:
@@ -310,7 +312,7 @@ func (t *tx) trade(c code, r store.Redemption) (store.Subject, error) {
 	x := &v.Session
 	x.User, x.Device, x.Thumbprint = v.User.ID, v.Device.ID, r.Thumbprint
 	x.CreatedAt, x.ExpiresAt, x.RevokedAt = created(x.CreatedAt, t), v.ExpiresAt, time.Time{}
-	x.AuthenticatedAt = created(x.AuthenticatedAt, t)
+	x.AuthenticatedAt = moment(micros(x.AuthenticatedAt))
 	_, err = t.exec(`INSERT INTO sessions (id, user_id, device_id, token_hash, thumbprint, authenticated_at, created_at, expires_at, revoked_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)`, x.ID, x.User, x.Device, x.TokenHash, x.Thumbprint, x.AuthenticatedAt, x.CreatedAt, x.ExpiresAt)
 	if err != nil {

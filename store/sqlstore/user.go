@@ -161,10 +161,6 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 		if _, err := t.exec(`UPDATE users SET password_hash = ? WHERE id = ?`, *passwordHash, after.ID); err != nil {
 			return err
 		}
-		// A code that the old one brought; who is not active is refused at Redeem.
-		if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE user_id = ? AND phase = ?`, phaseRefused, after.ID, phaseApproved); err != nil {
-			return err
-		}
 	}
 	if after.Status != store.Active && before.Status == store.Active {
 		if err := t.leave(leaveByUser, after.ID); err != nil {
@@ -182,9 +178,12 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 	return nil
 }
 
-// throwOut ends all that a user's sign-ins began: pages, sessions of devices and
-// connections.
+// throwOut ends all that a user's sign-ins began: pages, what he said yes to and no device has
+// fetched yet, sessions of devices and connections. Who is let in again begins anew.
 func (t *tx) throwOut(user string) error {
+	if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE user_id = ? AND phase = ?`, phaseRefused, user, phaseApproved); err != nil {
+		return err
+	}
 	if _, err := t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user); err != nil {
 		return err
 	}

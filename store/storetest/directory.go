@@ -147,7 +147,7 @@ var userCases = []testCase{
 		w.ok(err)
 		w.equal(ids, []string{h.ID})
 		_, err = w.s.Redeem(w.ctx, code, w.quiet())
-		w.want(store.ErrUsed, err)
+		w.want(store.ErrDenied, err)
 	}},
 	{"memberships of a disabled user stay, so that agents are told to lock the account", func(w *world) {
 		p := w.path()

@@ -155,6 +155,18 @@ var signInCases = []testCase{
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))
 		_, err := w.s.Redeem(w.ctx, r, w.quiet())
 		w.want(store.ErrDenied, err)
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Active)}, w.quiet()))
+		_, err = w.s.Redeem(w.ctx, r, w.quiet())
+		w.want(store.ErrDenied, err) // what he said yes to before is over
+	}},
+	{"a sign-in of which nobody knows when who began it showed himself stays so", func(w *world) {
+		r := w.approved(w.user("alice"), "key")
+		r.Session.AuthenticatedAt = time.Time{}
+		v := must[store.Subject](w)(w.s.Redeem(w.ctx, r, w.quiet()))
+		w.equal(v.Session.AuthenticatedAt, time.Time{})
+		got, err := w.s.Session(w.ctx, v.Session.ID)
+		w.ok(err)
+		w.equal(got.AuthenticatedAt, time.Time{})
 	}},
 	{"Redeem is ErrDenied for a device that is revoked", func(w *world) {
 		u := w.user("alice")
