@@ -562,3 +562,49 @@ func TestWhoIsAskedAgainIsAskedAtTheProvider(t *testing.T) {
 		t.Errorf("audit: %+v", last)
 	}
 }
+
+// A browser that is signed in at a provider which does not tell auth_time shows nothing of who
+// sits there. So it satisfies no project that asks again: neither by a sign-in for something
+// else, made after the project's question, nor by a new session.
+func TestASilentSignInShowsNobody(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t)
+	s := &scene{stack: f.stack, admin: f.admin}
+	f.run().back("op")
+	must[api.Project](t, f.admin, "POST", "/v1/projects", api.NewProject{Name: "web", ProjectSettings: api.ProjectSettings{CertificateSeconds: 180, Gateway: "none", ReauthSeconds: 600}})
+	must[api.Group](t, f.admin, "POST", "/v1/groups", api.NewGroup{Name: "ops"})
+	must[api.Member](t, f.admin, "PUT", "/v1/groups/ops/members/alice", api.NewMember{})
+	must[api.Grant](t, f.admin, "POST", "/v1/projects/web/grants", api.NewGrant{Group: "ops", Role: "user"})
+	s.confirm(s.newServer("web", "web-1", nil))
+	silent := func(b *browser) *run {
+		r := &run{f: f, browser: b, device: f.stack.device("laptop")}
+		r.request = request(t, b.open(r.device.link()))
+		r.answer = f.provider.Visit(r.sent("op"))
+		r.back("op")
+		return r
+	}
+	for name, tells := range map[string]bool{"a provider that does not tell": false, "one that tells": true} {
+		f.provider.Claims(func(c map[string]any) {
+			if c["auth_time"] = f.now().Unix(); !tells {
+				delete(c, "auth_time")
+			}
+		})
+		b, d := f.browser(0), f.stack.device("desk")
+		d.query.Set("project", "web")
+		asked := request(t, b.open(d.link()))
+		f.wait(time.Second)
+		r := silent(b)
+		got := b.post("/confirm", url.Values{"request": {asked}, "decision": {"approve"}})
+		if !strings.Contains(got.body, `type="password"`) && !tells {
+			t.Errorf("%s: the project's question is answered: %d %s", name, got.StatusCode, got.Header.Get("Location"))
+		}
+		in, err := r.device.api(0).Redeem(t.Context(), r.device.form(sentBack(t, b.says(r.request, "approve")).Get("code")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.device.token = in.AccessToken
+		if _, err := try[api.Connection](t, r.device, "POST", "/v1/connect", connectTo(t, "web-1")); tells != (err == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -213,9 +213,11 @@ func (s *Service) enterAs(ctx context.Context, p store.Provider, f store.Federat
 	login = NewSecret()
 	now := s.now()
 	v.Session.TokenHash, v.Session.ExpiresAt = hashOf(login), now.Add(BrowserLife)
+	// Who was asked anew showed it just now, which a clock that lags would deny. Of who was
+	// not, and whose provider does not tell, nobody knows when he did: else a browser that is
+	// signed in there would stand for the person, also where a project asks for him.
 	v.Session.AuthenticatedAt = now
-	// Who was asked anew showed it just now, which a clock that lags would deny.
-	if !f.Reauth && !who.AuthTime.IsZero() && who.AuthTime.Before(now) {
+	if !f.Reauth && who.AuthTime.Before(now) {
 		v.Session.AuthenticatedAt = who.AuthTime
 	}
 	e := s.federation(now, audit.SignInFederated, audit.Allowed, "", p, v.User, b)

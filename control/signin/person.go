@@ -178,10 +178,14 @@ func (s *Service) event(now time.Time, action, outcome, reason string, user stor
 }
 
 // A code is the id of its request, the time at which the person showed who he
-// is, and a secret. The store keeps the hash of all of it, so none of it can be
-// changed, and the token endpoint needs no other state.
+// is (0 where nobody knows), and a secret. The store keeps the hash of all of it, so none of
+// it can be changed, and the token endpoint needs no other state.
 func newCode(request string, since time.Time) string {
-	return request + "." + strconv.FormatInt(since.Unix(), 10) + "." + NewSecret()
+	var shown int64
+	if !since.IsZero() {
+		shown = since.Unix()
+	}
+	return request + "." + strconv.FormatInt(shown, 10) + "." + NewSecret()
 }
 
 // parseCode takes a code apart. What it returns is true only once the store
@@ -192,5 +196,8 @@ func parseCode(code string) (request string, since time.Time, ok bool) {
 		return "", time.Time{}, false
 	}
 	unix, err := strconv.ParseInt(parts[1], 10, 64)
-	return parts[0], time.Unix(unix, 0).UTC(), err == nil
+	if unix != 0 {
+		since = time.Unix(unix, 0).UTC()
+	}
+	return parts[0], since, err == nil
 }

@@ -298,7 +298,7 @@ func judge(p store.Provider, m *sso.Metadata) (problems, notes []string) {
 		notes = append(notes, "its answers do not name the issuer (RFC 9207); the redirect URI of its own stands in for it")
 	}
 	for claim, without := range map[string]string{
-		"auth_time": "a sign-in counts from when the browser comes back",
+		"auth_time": "nobody knows when a person showed who he is, and a project that asks again asks at once",
 		"amr":       "how somebody signed in there is not on record",
 	} {
 		if !m.Says(claim) {
