@@ -111,3 +111,39 @@ func TestClaimsThatPeopleChangeLinkNobody(t *testing.T) {
 	must[api.ScimToken](t, f.admin, "POST", "/v1/scim-clients", api.NewScimClient{Name: "a", Provider: "op"})
 	denied(t, f.admin, api.Conflict, "DELETE", "/v1/providers/op", nil)
 }
+
+// Who is taken out of a group by the client while he signs in, is out, whatever the provider says
+// in its token: what counts is asked when a certificate is made.
+func TestWhatTheClientSaysCountsWhenACertificateIsMade(t *testing.T) {
+	t.Parallel()
+	f, d := linked(t)
+	id := d.made("Users", `{"userName":"ally@example.com","externalId":"id-1"}`)
+	group := d.made("Groups", `{"displayName":"Web Users","members":[{"value":"`+id+`"}]}`)
+	f.provider.Claims(func(c map[string]any) { c["oid"], c["groups"] = "id-1", []string{"Web Users", "web-users"} })
+	s := &scene{stack: f.stack, admin: f.admin}
+	must[api.Project](t, f.admin, "POST", "/v1/projects", api.NewProject{Name: "web", ProjectSettings: api.ProjectSettings{CertificateSeconds: 180, Gateway: "none"}})
+	must[api.Grant](t, f.admin, "POST", "/v1/projects/web/grants", api.NewGrant{Group: "web-users", Role: "user"})
+	s.confirm(s.newServer("web", "web-1", nil))
+	for _, at := range []string{"at the provider", "before the yes", "before the code is traded"} {
+		expectScim(t, d.scim(0, "PATCH", "/Groups/"+group, patch(`{"op":"add","path":"members","value":[{"value":"`+id+`"}]}`)), 200, "")
+		out := func(now string) {
+			if now == at {
+				expectScim(t, d.scim(1, "PATCH", "/Groups/"+group, patch(`{"op":"remove","path":"members[value eq \"`+id+`\"]"}`)), 200, "")
+			}
+		}
+		r := f.run()
+		out("at the provider")
+		if got := r.back("op"); got.StatusCode != 200 {
+			t.Fatal(got.body)
+		}
+		out("before the yes")
+		code := sentBack(t, r.browser.says(r.request, "approve")).Get("code")
+		out("before the code is traded")
+		in, err := r.device.api(1).Redeem(t.Context(), r.device.form(code))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.device.token = in.AccessToken
+		denied(t, r.device, api.NotFound, "POST", "/v1/connect", connectTo(t, "web-1"))
+	}
+}

@@ -546,3 +546,44 @@ func TestWhoIsLetInByHandIsPutOutByTheNextWordOfTheClient(t *testing.T) {
 		})
 	}
 }
+
+// A local account, an administrator's at that, is nobody's whom a client makes or a provider
+// names, neither by its name nor by its login.
+func TestNobodyBecomesALocalAccount(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t)
+	s := &scene{stack: f.stack, admin: f.admin}
+	must[api.CreatedUser](t, f.admin, "POST", "/v1/users", api.NewUser{Name: "boss", Login: "bb", Admin: true})
+	_, d := s.connector("okta")
+	expectScim(t, d.scim(0, "POST", "/Users", `{"userName":"boss@example.com"}`), 409, "uniqueness")
+	expectScim(t, d.scim(0, "POST", "/Users", `{"userName":"bb@example.com"}`), 409, "uniqueness")
+	for _, n := range []string{"boss", "bb"} {
+		f.provider.Claims(func(c map[string]any) { c["preferred_username"], c["sub"] = n, "sub-"+n })
+		r := f.run()
+		r.refused(t, r.back("op"), "taken")
+	}
+	if u := f.user("boss"); u.Issuer != store.LocalIssuer {
+		t.Errorf("he is now %+v", u)
+	}
+}
+
+// A device that waits for the yes to a typed code, which was said, is among what ends.
+func TestDeactivationEndsADeviceThatWaits(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	must[api.TeamSettings](t, s.admin, "PATCH", "/v1/team/settings", api.TeamPatch{DeviceCode: ptr(true)})
+	_, d := s.connector("okta")
+	id := d.made("Users", `{"userName":"carol@example.com"}`)
+	waiting, code := s.hasCode()
+	b := s.federatedBrowser("carol")
+	if page := b.says(request(t, b.post("/device", url.Values{"code": {code.UserCode}})), "approve"); !strings.Contains(page.body, "Signed in") {
+		t.Fatalf("after the yes: %d %s", page.StatusCode, page.body)
+	}
+	expectScim(t, d.scim(1, "PATCH", "/Users/"+id, patch(deactivate)), 200, "")
+	for i := range s.instances {
+		if in, word := waiting.polls(i, code); word != "access_denied" || in.AccessToken != "" {
+			t.Errorf("it gets %q %+v", word, in)
+		}
+		expectScim(t, d.scim(i, "PATCH", "/Users/"+id, patch(`{"op":"replace","path":"active","value":true}`)), 200, "")
+	}
+}

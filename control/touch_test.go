@@ -229,3 +229,25 @@ func TestTouchByTheProgram(t *testing.T) {
 	}
 	must[api.Connection](t, s.alice, "POST", "/v1/connect", connectTo(t, "web-1"))
 }
+
+// A password that was typed before the project asked is none that was typed for it, though the
+// second factor comes after.
+func TestAProjectWantsThePasswordAnewAndNotTheFactorAlone(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	_, p, _ := s.enrolled("alice")
+	admin := s.admin()
+	must[api.Project](t, admin, "POST", "/v1/projects", api.NewProject{Name: "web", ProjectSettings: api.ProjectSettings{CertificateSeconds: 180, Gateway: "none", ReauthSeconds: 600}})
+	s.wait(time.Minute)
+	_, b, _ := s.halfway("alice")
+	s.wait(5 * time.Minute)
+	d := s.device("desk")
+	d.query.Set("project", "web")
+	page := b.open(d.link())
+	id := request(t, page)
+	b.post("/factor", with(id, "code", p.code(s.now())))
+	got := b.post("/confirm", url.Values{"request": {id}, "decision": {"approve"}})
+	if strings.Contains(got.Header.Get("Location"), "code=") {
+		t.Error("the old password was enough")
+	}
+}

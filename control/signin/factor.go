@@ -173,11 +173,12 @@ func (s *Service) totpOf(ctx context.Context, user, code string) (found store.Fa
 	return found, step, nil
 }
 
-// show exchanges the half session for a whole one; e is the event of success.
+// show exchanges the half session for a whole one; e is the event of success. He showed who he
+// is when he showed the older of the two: a factor makes no password of an hour ago a new one.
 func (s *Service) show(ctx context.Context, at Sitting, u store.FactorUse, e audit.Event, b Browser) (string, error) {
 	login, now := NewSecret(), s.now()
 	u.Login = hashOf(b.Login)
-	u.Session = store.BrowserSession{TokenHash: hashOf(login), AuthenticatedAt: now, ExpiresAt: now.Add(BrowserLife)}
+	u.Session = store.BrowserSession{TokenHash: hashOf(login), AuthenticatedAt: at.Since, ExpiresAt: now.Add(BrowserLife)}
 	_, err := s.Store.UseFactor(ctx, u, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
 	if errors.Is(err, store.ErrDenied) || errors.Is(err, store.ErrUsed) {
 		s.record(ctx, s.event(now, audit.SignInFailed, audit.Denied, "wrong or used second factor", at.User, b, nil))
