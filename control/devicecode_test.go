@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,5 +303,76 @@ func TestElsewhereIsAnotherNetwork(t *testing.T) {
 		if got := elsewhere(c.a, c.b); got != c.want {
 			t.Errorf("%q and %q: %v", c.a, c.b, got)
 		}
+	}
+}
+
+func TestACodeOfADeviceIsGoodOnceEverywhere(t *testing.T) { raceDeviceCode(t, newStack(t)) }
+
+// Browsers type one code at once, people say yes twice at once, and the device asks on all
+// instances at once.
+func raceDeviceCode(t *testing.T, s *stack) {
+	on := true
+	admin := s.demands(api.TeamPatch{DeviceCode: &on, DeviceApproval: &on})
+	fleet := must[api.EnrolmentToken](t, admin, "POST", "/v1/enrolment-tokens", api.NewEnrolmentToken{Kind: store.KindDevice, Uses: 1})
+	s.user("alice")
+	d, c := s.hasCode()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var have []*browser
+	for i := range signin.CodeTries {
+		wg.Go(func() {
+			b := s.browser(i % 2)
+			if page := b.post("/device", url.Values{"code": {c.UserCode}}); page.StatusCode == 200 {
+				mu.Lock()
+				have = append(have, b)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(have) != 1 {
+		t.Fatalf("%d browsers have the code", len(have))
+	}
+	b := have[0]
+	id := b.at.Query().Get("request")
+	b.password(id, "alice")
+	var yes, active atomic.Int64
+	for i := range 4 {
+		wg.Go(func() {
+			if got := s.browserFrom(b, i%2).says(id, "approve"); strings.Contains(got.body, "Signed in") {
+				yes.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	s.wait(time.Minute)
+	poll := url.Values{"grant_type": {api.DeviceGrantType}, "client_id": {api.ClientID}, "device_code": {c.DeviceCode}, "enrolment_token": {fleet.Secret}}
+	sessions := map[string]bool{}
+	got := func(d *device, form url.Values, i int) {
+		in, err := d.api(i).Redeem(t.Context(), form)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		sessions[in.Session.ID] = true
+		mu.Unlock()
+		mine := &device{s: s, key: d.key, token: in.AccessToken}
+		if _, err := mine.api(i).Get(t.Context(), "/v1/session", nil, nil); err == nil {
+			active.Add(1)
+		}
+	}
+	// Others of the fleet bring the same token, which is good for one.
+	for i := range 3 {
+		other := s.device("other")
+		form := other.form(other.approve(s.browser(0), "alice").Get("code"))
+		form.Set("enrolment_token", fleet.Secret)
+		wg.Go(func() { got(other, form, i%2) })
+	}
+	for i := range 6 {
+		wg.Go(func() { got(d, poll, i%2) })
+	}
+	wg.Wait()
+	if yes.Load() != 1 || len(sessions) != 3+1 || active.Load() != 1 {
+		t.Errorf("%d times yes, %d sessions, %d active devices of one token", yes.Load(), len(sessions), active.Load())
 	}
 }

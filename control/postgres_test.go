@@ -29,6 +29,7 @@ func TestTwoInstancesOnPostgreSQL(t *testing.T) {
 		{"wrong codes of a second factor are counted together", guessCodes},
 		{"wrong passwords are counted together", wrongPasswords},
 		{"a group is filled over many connections at once", fillAGroupAtOnce},
+		{"a code of a device is good once", raceDeviceCode},
 		{"nothing that was begun outlives an end", raceEnds},
 		{"who is disabled in a storm of his own connections gets no more", disableInAStorm},
 	} {
