@@ -319,7 +319,7 @@ func (t *tx) trade(c code, r store.Redemption) (store.Subject, error) {
 		return v, err
 	}
 	t.touch(store.UserTopic(x.User))
-	_, err = t.exec(`UPDATE auth_requests SET phase = ?, session_id = ? WHERE id = ?`, phaseUsed, x.ID, c.request.ID)
+	_, err = t.exec(`UPDATE auth_requests SET phase = ?, session_id = ?, expires_at = ? WHERE id = ?`, phaseUsed, x.ID, t.now.Add(requestTime), c.request.ID)
 	return v, err
 }
 

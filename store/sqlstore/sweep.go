@@ -12,8 +12,9 @@ import (
 // sweepRows of each kind go with one call: a sweep must not keep commands waiting.
 const sweepRows = 1000
 
-// requestTime is how long an auth request is kept after its end: so long a code
-// that comes a second time still revokes the session of the first.
+// requestTime is how long an auth request is kept that brought a session: so long a code
+// that comes a second time still revokes that one. Others go with their end, for anybody
+// can begin them.
 const requestTime = 24 * time.Hour
 
 // hostClock is how far the clock of a host may be behind ours: a revoked
@@ -28,8 +29,8 @@ var stale = []struct {
 }{
 	{"proofs", "id", "expires_at", 0},
 	{"nonces", "nonce", "expires_at", 0},
-	{"auth_requests", "id", "expires_at", requestTime},
-	{"device_grants", "id", "expires_at", requestTime},
+	{"auth_requests", "id", "expires_at", 0},
+	{"device_grants", "id", "expires_at", 0},
 	{"federations", "state_hash", "expires_at", 0},
 	{"browser_sessions", "id", "expires_at", 0},
 	{"attempts", "name", "ends_at", 0},

@@ -116,6 +116,28 @@ var signInCases = []testCase{
 		w.now = w.now.Add(time.Minute - time.Microsecond)
 		must[store.Subject](w)(w.s.Redeem(w.ctx, r, w.quiet()))
 	}},
+	{"a request goes with its end, and one that brought a session a day later", func(w *world) {
+		u := w.user("alice")
+		used, never := w.approved(u, "key"), w.approved(u, "other key")
+		v := must[store.Subject](w)(w.s.Redeem(w.ctx, used, w.quiet()))
+		begun := w.request("key")
+		g := w.waiting("build")
+		before := w.now
+		w.now = begun.ExpiresAt.Add(-time.Microsecond)
+		w.ok(w.s.Sweep(w.ctx, w.now))
+		must[store.AuthRequest](w)(w.s.AuthRequest(w.ctx, begun.ID))
+		w.now = before.Add(23 * time.Hour)
+		w.ok(w.s.Sweep(w.ctx, w.now))
+		_, err := w.s.AuthRequest(w.ctx, begun.ID)
+		w.want(store.ErrNotFound, err)
+		_, err = w.s.Redeem(w.ctx, never, w.quiet())
+		w.want(store.ErrUsed, err)
+		_, err = w.s.Redeem(w.ctx, used, w.quiet())
+		w.want(store.ErrUsed, err)
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, v.Session.ID)).RevokedAt, w.now)
+		_, err = w.poll(g)
+		w.want(store.ErrUsed, err)
+	}},
 	{"a second use of a code revokes the session of the first, and that is kept", func(w *world) {
 		p := w.path()
 		r := w.approved(p.user, "key")
