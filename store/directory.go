@@ -44,7 +44,8 @@ type User struct {
 	CreatedAt time.Time
 }
 
-// UserChange changes what is not nil.
+// UserChange changes what is not nil. A user of ServiceIssuer is never an administrator and
+// has no password: that is ErrDenied.
 type UserChange struct {
 	FullName, Email *string
 	Status          *string

@@ -121,6 +121,7 @@ type Store interface {
 	BreakGlasses
 	Requests
 	Provisioning
+	Machines
 	AuditLog
 	Watcher
 

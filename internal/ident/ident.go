@@ -44,6 +44,10 @@ const (
 
 	ScimClient = "scm_" // what keeps users and groups by SCIM
 	Factor     = "fac_" // a second factor
+
+	ServiceKey     = "sky_" // of a user who is a program
+	WorkloadIssuer = "wis_" // of tokens for jobs
+	WorkloadRule   = "wrl_"
 )
 
 // randomLen is the number of base32 characters behind the prefix: 100 bits,

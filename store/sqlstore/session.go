@@ -178,25 +178,27 @@ func (s *Store) ApproveDevice(ctx context.Context, id string, m store.Meta) (sto
 
 // SetDeviceState implements store.SignIn.
 func (s *Store) SetDeviceState(ctx context.Context, id, state string, m store.Meta) (store.Device, error) {
-	return get(ctx, s, m, true, func(t *tx) (store.Device, error) {
-		var d store.Device
-		if err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.id = ? /*lock*/`, id); err != nil {
-			return d, err
-		}
-		d.State = state
-		if _, err := t.exec(`UPDATE devices SET state = ? WHERE id = ?`, state, id); err != nil {
-			return d, err
-		}
-		t.touch(store.UserTopic(d.User))
-		if state != store.Revoked {
-			return d, nil
-		}
-		if _, err := t.exec(`UPDATE sessions SET revoked_at = ? WHERE device_id = ? AND revoked_at = 0`, t.now, id); err != nil {
-			return d, err
-		}
-		if err := t.revokeLive(`i.device_id = ?`, id); err != nil {
-			return d, err
-		}
-		return d, t.orderEnd(endDevice, `user_session IN (SELECT id FROM sessions WHERE device_id = ?)`, id)
-	})
+	return get(ctx, s, m, true, func(t *tx) (store.Device, error) { return t.setDeviceState(id, state) })
+}
+
+func (t *tx) setDeviceState(id, state string) (store.Device, error) {
+	var d store.Device
+	if err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.id = ? /*lock*/`, id); err != nil {
+		return d, err
+	}
+	d.State = state
+	if _, err := t.exec(`UPDATE devices SET state = ? WHERE id = ?`, state, id); err != nil {
+		return d, err
+	}
+	t.touch(store.UserTopic(d.User))
+	if state != store.Revoked {
+		return d, nil
+	}
+	if _, err := t.exec(`UPDATE sessions SET revoked_at = ? WHERE device_id = ? AND revoked_at = 0`, t.now, id); err != nil {
+		return d, err
+	}
+	if err := t.revokeLive(`i.device_id = ?`, id); err != nil {
+		return d, err
+	}
+	return d, t.orderEnd(endDevice, `user_session IN (SELECT id FROM sessions WHERE device_id = ?)`, id)
 }

@@ -298,28 +298,35 @@ func (t *tx) judgeCode(c code, r store.Redemption) error {
 
 // trade makes the session that a code stands for.
 func (t *tx) trade(c code, r store.Redemption) (store.Subject, error) {
-	v := store.Subject{Kind: store.KindUser, Thumbprint: r.Thumbprint, ExpiresAt: moment(micros(r.Session.ExpiresAt)), Session: r.Session}
-	var err error
-	if v.User, err = t.activeUser(c.request.User); err != nil {
-		return v, err
-	}
 	if r.Device.Name == "" {
 		r.Device.Name = c.request.DeviceName
 	}
-	if v.Device, err = t.device(v.User.ID, r.Thumbprint, r.Device, r.Enrolment); err != nil {
+	v, err := t.beginSession(c.request.User, r.Thumbprint, r.Device, r.Enrolment, r.Session)
+	if err != nil {
+		return v, err
+	}
+	_, err = t.exec(`UPDATE auth_requests SET phase = ?, session_id = ?, expires_at = ? WHERE id = ?`, phaseUsed, v.Session.ID, t.now.Add(requestTime), c.request.ID)
+	return v, err
+}
+
+// beginSession makes a session of a user, who has to be active, on his device with this
+// key, which is made as proposed if he has none.
+func (t *tx) beginSession(user, thumbprint string, device store.Device, enrolment []byte, session store.Session) (store.Subject, error) {
+	v := store.Subject{Kind: store.KindUser, Thumbprint: thumbprint, ExpiresAt: moment(micros(session.ExpiresAt)), Session: session}
+	var err error
+	if v.User, err = t.activeUser(user); err != nil {
+		return v, err
+	}
+	if v.Device, err = t.device(v.User.ID, thumbprint, device, enrolment); err != nil {
 		return v, err
 	}
 	x := &v.Session
-	x.User, x.Device, x.Thumbprint = v.User.ID, v.Device.ID, r.Thumbprint
+	x.User, x.Device, x.Thumbprint = v.User.ID, v.Device.ID, thumbprint
 	x.CreatedAt, x.ExpiresAt, x.RevokedAt = created(x.CreatedAt, t), v.ExpiresAt, time.Time{}
 	x.AuthenticatedAt = moment(micros(x.AuthenticatedAt))
 	_, err = t.exec(`INSERT INTO sessions (id, user_id, device_id, token_hash, thumbprint, authenticated_at, created_at, expires_at, revoked_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)`, x.ID, x.User, x.Device, x.TokenHash, x.Thumbprint, x.AuthenticatedAt, x.CreatedAt, x.ExpiresAt)
-	if err != nil {
-		return v, err
-	}
 	t.touch(store.UserTopic(x.User))
-	_, err = t.exec(`UPDATE auth_requests SET phase = ?, session_id = ?, expires_at = ? WHERE id = ?`, phaseUsed, x.ID, t.now.Add(requestTime), c.request.ID)
 	return v, err
 }
 

@@ -33,6 +33,9 @@ func (t *tx) unixID() (int, error) {
 
 func (t *tx) insertUser(u store.User, passwordHash string) (store.User, error) {
 	var err error
+	if u.Issuer == store.ServiceIssuer && (u.Admin || passwordHash != "") {
+		return u, store.ErrDenied
+	}
 	if u.Revision, err = t.revision(); err != nil {
 		return u, err
 	}
@@ -112,6 +115,9 @@ func (t *tx) updateUser(id string, c store.UserChange) (store.User, error) {
 	set(&u.Email, c.Email)
 	set(&u.Status, c.Status)
 	set(&u.Admin, c.Admin)
+	if u.Issuer == store.ServiceIssuer && (u.Admin || c.PasswordHash != nil) {
+		return u, store.ErrDenied
+	}
 	if before.FullName != u.FullName || before.Status != u.Status {
 		if err := t.markUser(&u); err != nil {
 			return u, err
@@ -169,6 +175,9 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 	}
 	if after.Status == store.Deleted {
 		if err := t.forgetFactors(after.ID); err != nil {
+			return err
+		}
+		if err := t.forgetMachine(after.ID); err != nil {
 			return err
 		}
 	}

@@ -57,6 +57,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Federations", federationCases},
 		{"Provisioning", provisioningCases},
 		{"Factors", factorCases},
+		{"ServiceUsers", serviceCases},
 		{"Invitations", invitationCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},

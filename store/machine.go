@@ -1,0 +1,49 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// ServiceIssuer is the issuer of users who are programs. Their subject is their id. No
+// identity provider has this issuer, for it is no URL.
+const ServiceIssuer = "service"
+
+// MaxServiceKeys is how many keys a service user has: the one in use, and the one that
+// takes its place.
+const MaxServiceKeys = 2
+
+// ServiceKey is a key by which a service user signs in.
+type ServiceKey struct {
+	ID, User   string
+	Name       string
+	Thumbprint string // RFC 7638, SHA-256; of one user alone
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero for never
+	UsedAt     time.Time // at its last sign-in
+}
+
+// ServiceSignIn is one by a key.
+type ServiceSignIn struct {
+	Thumbprint string  // of the key that made the proof
+	Session    Session // its User and Device are filled in
+	Device     Device  // ID and Name are used if the user has none with this key
+}
+
+// Machines keeps users who are programs, and how they sign in.
+type Machines interface {
+	// ServiceUsers lists the users of ServiceIssuer by name, tombstones among them.
+	ServiceUsers(ctx context.Context, p Page) ([]User, string, error)
+	// AddServiceKey: ErrNotFound for an unknown user, ErrDenied for one who is no service
+	// user or deleted, and for a key that was taken from this user before; ErrTooMany
+	// beyond MaxServiceKeys; ErrExists for a key that somebody has.
+	AddServiceKey(ctx context.Context, k ServiceKey, m Meta) (ServiceKey, error)
+	// ServiceKeys are those of a user, oldest first.
+	ServiceKeys(ctx context.Context, user string) ([]ServiceKey, error)
+	// RemoveServiceKey takes a key from its user, and ends what was signed in with it as
+	// SetDeviceState does.
+	RemoveServiceKey(ctx context.Context, user, id string, m Meta) error
+	// SignInService makes the session of the user who has this key. ErrNotFound if nobody
+	// has it; ErrDenied if the key is over, the user not active or the device revoked.
+	SignInService(ctx context.Context, v ServiceSignIn, m Meta) (Subject, error)
+}

@@ -1,0 +1,110 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cardea-ssh/cardea/store"
+)
+
+const serviceKeyColumns = "k.id, k.user_id, k.name, k.thumbprint, k.created_at, k.expires_at, k.used_at"
+
+func serviceKeyInto(k *store.ServiceKey) []any {
+	return []any{&k.ID, &k.User, &k.Name, &k.Thumbprint, &k.CreatedAt, &k.ExpiresAt, &k.UsedAt}
+}
+
+// ServiceUsers implements store.Machines.
+func (s *Store) ServiceUsers(ctx context.Context, p store.Page) ([]store.User, string, error) {
+	return list[store.User]{
+		query: `SELECT ` + userColumns + ` FROM users u WHERE u.issuer = 'service'`,
+		order: "u.name", id: "u.id", into: userInto,
+		key: func(u *store.User) (any, string) { return u.Name, u.ID },
+	}.page(ctx, s, p)
+}
+
+// AddServiceKey implements store.Machines.
+func (s *Store) AddServiceKey(ctx context.Context, k store.ServiceKey, m store.Meta) (store.ServiceKey, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.ServiceKey, error) {
+		if err := t.holdServiceUser(k.User); err != nil {
+			return k, err
+		}
+		var has int
+		var removed bool
+		err := one(t, []any{&has, &removed}, `SELECT (SELECT count(*) FROM service_keys WHERE user_id = ?),
+			EXISTS (SELECT 1 FROM devices WHERE user_id = ? AND thumbprint = ? AND state = 'revoked')`, k.User, k.User, k.Thumbprint)
+		switch {
+		case err != nil:
+			return k, err
+		case removed:
+			return k, store.ErrDenied
+		case has >= store.MaxServiceKeys:
+			return k, store.ErrTooMany
+		}
+		k.CreatedAt, k.ExpiresAt, k.UsedAt = created(k.CreatedAt, t), moment(micros(k.ExpiresAt)), time.Time{}
+		_, err = t.exec(`INSERT INTO service_keys (id, user_id, name, thumbprint, created_at, expires_at, used_at) VALUES (?, ?, ?, ?, ?, ?, 0)`,
+			k.ID, k.User, k.Name, k.Thumbprint, k.CreatedAt, k.ExpiresAt)
+		return k, err
+	})
+}
+
+// holdServiceUser locks a user who has to be a program, so that his keys are counted
+// one command after the other.
+func (t *tx) holdServiceUser(id string) error {
+	var u store.User
+	err := one(t, userInto(&u), `SELECT `+userColumns+` FROM users u WHERE u.id = ? /*lock*/`, id)
+	if err == nil && (u.Issuer != store.ServiceIssuer || u.Status == store.Deleted) {
+		err = store.ErrDenied
+	}
+	return err
+}
+
+// ServiceKeys implements store.Machines.
+func (s *Store) ServiceKeys(ctx context.Context, user string) ([]store.ServiceKey, error) {
+	return all(s.reader(ctx), serviceKeyInto, `SELECT `+serviceKeyColumns+` FROM service_keys k WHERE k.user_id = ? ORDER BY k.created_at, k.id`, user)
+}
+
+// RemoveServiceKey implements store.Machines. Its device stays revoked, so that the key
+// never comes back.
+func (s *Store) RemoveServiceKey(ctx context.Context, user, id string, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		var thumbprint, device string
+		if err := one(t, []any{&thumbprint}, `DELETE FROM service_keys WHERE id = ? AND user_id = ? RETURNING thumbprint`, id, user); err != nil {
+			return err
+		}
+		err := one(t, []any{&device}, `SELECT id FROM devices WHERE user_id = ? AND thumbprint = ?`, user, thumbprint)
+		if errors.Is(err, store.ErrNotFound) { // it was never used
+			return nil
+		}
+		if err == nil {
+			_, err = t.setDeviceState(device, store.Revoked)
+		}
+		return err
+	})
+}
+
+// SignInService implements store.Machines.
+func (s *Store) SignInService(ctx context.Context, v store.ServiceSignIn, m store.Meta) (store.Subject, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.Subject, error) {
+		var k store.ServiceKey
+		err := one(t, serviceKeyInto(&k), `SELECT `+serviceKeyColumns+` FROM service_keys k WHERE k.thumbprint = ? /*lock*/`, v.Thumbprint)
+		if err != nil {
+			return store.Subject{}, err
+		}
+		if !k.ExpiresAt.IsZero() && !t.now.Before(k.ExpiresAt) {
+			return store.Subject{}, store.ErrDenied
+		}
+		who, err := t.beginSession(k.User, v.Thumbprint, v.Device, nil, v.Session)
+		if err != nil {
+			return who, err
+		}
+		_, err = t.exec(`UPDATE service_keys SET used_at = ? WHERE id = ?`, t.now, k.ID)
+		return who, err
+	})
+}
+
+// forgetMachine drops the keys of a user who was deleted.
+func (t *tx) forgetMachine(user string) error {
+	_, err := t.exec(`DELETE FROM service_keys WHERE user_id = ?`, user)
+	return err
+}
