@@ -140,9 +140,9 @@ func (c *Client) Open(ctx context.Context, path string) (io.ReadCloser, error) {
 // opened is where an answer goes that is not read here.
 type opened struct{ body io.ReadCloser }
 
-// Redeem trades an authorization code for a session: POST /oauth/token, whose
-// body is a form (RFC 6749 section 4.1.3). The prover's key must be the one
-// that the authorization request named.
+// Redeem trades an authorization code for a session, or signs in a program: POST
+// /oauth/token, whose body is a form (RFC 6749 sections 4.1.3 and 4.4). The prover's key
+// must be the one that the authorization request named, or a registered one.
 func (c *Client) Redeem(ctx context.Context, form url.Values) (SignedIn, error) {
 	var in SignedIn
 	found, err := c.call(ctx, outgoing{

@@ -31,6 +31,11 @@ const (
 	ProviderDelete  = "provider.delete"
 	GroupUpdate     = "group.update" // who keeps its members
 
+	// Programs.
+	SignInService    = "signin.service" // by a key of a service user
+	ServiceKeyAdd    = "service-key.add"
+	ServiceKeyRemove = "service-key.remove"
+
 	// Users and groups that an identity provider keeps.
 	ScimClientCreate = "scim-client.create"
 	ScimClientUpdate = "scim-client.update"

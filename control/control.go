@@ -127,7 +127,9 @@ func domainRoutes(t *table) {
 	o := t.server.options
 	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Strangers: caller.NewRation(auditBurst, auditEvery), Now: o.Now,
 		Instances: fleet.Instances{Clouds: o.Clouds, Challenges: o.Nonces, Audience: o.PublicURL}}
-	directoryRoutes(t, &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now})
+	people := &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now}
+	directoryRoutes(t, people)
+	serviceUserRoutes(t, people)
 	fleetRoutes(t, machines)
 	trustRoutes(t, &trust.Service{Store: o.Store, Keeper: o.Keeper, Now: o.Now})
 	recorded := &recordings.Service{Store: o.Store, Now: o.Now}

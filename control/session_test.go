@@ -316,6 +316,9 @@ var rights = map[string]Access{
 	"GET /v1/revoked-keys": Admin, "POST /v1/revoked-keys": Admin, "DELETE /v1/revoked-keys/{fingerprint}": Admin,
 	"POST /v1/enrolment-tokens": Admin, "GET /v1/enrolment-tokens": Admin, "DELETE /v1/enrolment-tokens/{token}": Admin,
 
+	"POST /v1/service-users": Admin, "GET /v1/service-users": Admin, "GET /v1/service-users/{service}": Admin,
+	"POST /v1/service-users/{service}/keys": Admin, "DELETE /v1/service-users/{service}/keys/{servicekey}": Admin,
+
 	"POST /v1/scim-clients": Admin, "GET /v1/scim-clients": Admin, "GET /v1/scim-clients/{client}": Admin, "PATCH /v1/scim-clients/{client}": Admin,
 	"POST /v1/scim-clients/{client}/rotate": Admin, "POST /v1/scim-clients/{client}/resume": Admin, "DELETE /v1/scim-clients/{client}": Admin,
 	"GET /scim/v2/Users": Scim, "POST /scim/v2/Users": Scim, "GET /scim/v2/Users/{user}": Scim, "PUT /scim/v2/Users/{user}": Scim, "PATCH /scim/v2/Users/{user}": Scim,

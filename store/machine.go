@@ -27,7 +27,7 @@ type ServiceKey struct {
 type ServiceSignIn struct {
 	Thumbprint string  // of the key that made the proof
 	Session    Session // its User and Device are filled in
-	Device     Device  // ID and Name are used if the user has none with this key
+	Device     Device  // ID and Name, by default the key's, are used if the user has none with this key
 }
 
 // Machines keeps users who are programs, and how they sign in.
@@ -43,6 +43,8 @@ type Machines interface {
 	// RemoveServiceKey takes a key from its user, and ends what was signed in with it as
 	// SetDeviceState does.
 	RemoveServiceKey(ctx context.Context, user, id string, m Meta) error
+	// ServiceKeyOwner is the id of the user who has this key.
+	ServiceKeyOwner(ctx context.Context, thumbprint string) (string, error)
 	// SignInService makes the session of the user who has this key. ErrNotFound if nobody
 	// has it; ErrDenied if the key is over, the user not active or the device revoked.
 	SignInService(ctx context.Context, v ServiceSignIn, m Meta) (Subject, error)

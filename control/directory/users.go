@@ -152,6 +152,9 @@ func (s *Service) userChange(ctx context.Context, u store.User, in api.UserPatch
 	if err != nil {
 		return c, "", lookup.Invalid(err)
 	}
+	if u.Issuer == store.ServiceIssuer && (in.Password != nil || in.Admin != nil && *in.Admin) {
+		return c, "", api.Errorf(api.Denied, "%s is a service user: it has keys and no password, and is never an administrator", u.Name)
+	}
 	if in.Password == nil {
 		return c, "", nil
 	}

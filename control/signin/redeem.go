@@ -25,8 +25,13 @@ var verifier = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
 // Redeem is the token endpoint: form is the request's body, by the call whose
 // proof has been checked. A refusal is an *OAuthError.
 func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values) (api.SignedIn, error) {
-	if len(form["grant_type"]) == 1 && form.Get("grant_type") == api.DeviceGrantType {
-		return s.poll(ctx, by, form)
+	if len(form["grant_type"]) == 1 {
+		switch form.Get("grant_type") {
+		case api.DeviceGrantType:
+			return s.poll(ctx, by, form)
+		case api.GrantServiceKey:
+			return s.serviceKey(ctx, by, form)
+		}
 	}
 	r, code, err := redemption(form)
 	if err != nil {
@@ -80,7 +85,7 @@ func redemption(form url.Values) (store.Redemption, codeParts, error) {
 	}
 	switch {
 	case form.Get("grant_type") != "authorization_code":
-		return r, codeParts{}, oauth("unsupported_grant_type", "only authorization_code is known here")
+		return r, codeParts{}, oauth("unsupported_grant_type", "this way to sign in is not known here")
 	case form.Get("client_id") != api.ClientID:
 		return r, codeParts{}, oauth("invalid_client", "this client is not known here")
 	case !verifier.MatchString(form.Get("code_verifier")):

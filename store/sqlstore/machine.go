@@ -64,6 +64,12 @@ func (s *Store) ServiceKeys(ctx context.Context, user string) ([]store.ServiceKe
 	return all(s.reader(ctx), serviceKeyInto, `SELECT `+serviceKeyColumns+` FROM service_keys k WHERE k.user_id = ? ORDER BY k.created_at, k.id`, user)
 }
 
+// ServiceKeyOwner implements store.Machines.
+func (s *Store) ServiceKeyOwner(ctx context.Context, thumbprint string) (user string, err error) {
+	err = one(s.reader(ctx), []any{&user}, `SELECT user_id FROM service_keys WHERE thumbprint = ?`, thumbprint)
+	return user, err
+}
+
 // RemoveServiceKey implements store.Machines. Its device stays revoked, so that the key
 // never comes back.
 func (s *Store) RemoveServiceKey(ctx context.Context, user, id string, m store.Meta) error {
@@ -93,6 +99,9 @@ func (s *Store) SignInService(ctx context.Context, v store.ServiceSignIn, m stor
 		}
 		if !k.ExpiresAt.IsZero() && !t.now.Before(k.ExpiresAt) {
 			return store.Subject{}, store.ErrDenied
+		}
+		if v.Device.Name == "" {
+			v.Device.Name = k.Name
 		}
 		who, err := t.beginSession(k.User, v.Thumbprint, v.Device, nil, v.Session)
 		if err != nil {

@@ -89,6 +89,9 @@ var serviceCases = []testCase{
 	{"SignInService makes a session for who has the key, on one device", func(w *world) {
 		u := w.service("deploy")
 		k := w.serviceKey(u, "a")
+		w.equal(must[string](w)(w.s.ServiceKeyOwner(w.ctx, "a")), u.ID)
+		_, err := w.s.ServiceKeyOwner(w.ctx, "b")
+		w.want(store.ErrNotFound, err)
 		v := w.byKey("a")
 		who := must[store.Subject](w)(w.s.SignInService(w.ctx, v, w.meta("signin")))
 		w.equal([]any{who.User, who.Device.ID, who.Device.State, who.Session.Thumbprint}, []any{u, v.Device.ID, store.Active, "a"})
@@ -96,7 +99,7 @@ var serviceCases = []testCase{
 		w.equal(must[[]store.ServiceKey](w)(w.s.ServiceKeys(w.ctx, u.ID))[0].UsedAt, w.now)
 		again := must[store.Subject](w)(w.s.SignInService(w.ctx, w.byKey("a"), w.quiet()))
 		w.equal(again.Device, who.Device)
-		_, err := w.s.SignInService(w.ctx, w.byKey("b"), w.meta())
+		_, err = w.s.SignInService(w.ctx, w.byKey("b"), w.quiet())
 		w.want(store.ErrNotFound, err)
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))
 		_, err = w.s.SignInService(w.ctx, w.byKey("a"), w.quiet())
