@@ -67,11 +67,11 @@ func (a *Account) get(ctx context.Context) (Saved, *api.Client, error) {
 		a.client = nil
 		return saved, nil, err
 	}
-	key, err := a.Home.DeviceKey()
+	key, err := a.Home.KeyOf(saved)
 	if err != nil {
 		return saved, nil, err
 	}
-	same := a.client != nil && a.saved.Session.ID == saved.Session.ID && a.saved.Token == saved.Token && a.saved.URL == saved.URL && a.saved.CAFile == saved.CAFile
+	same := a.client != nil && a.saved.Session.ID == saved.Session.ID && a.saved.Token == saved.Token && a.saved.URL == saved.URL && a.saved.CAFile == saved.CAFile && a.saved.KeyFile == saved.KeyFile
 	a.stamp, a.saved = now, saved
 	if same {
 		return saved, a.client, nil

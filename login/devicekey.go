@@ -97,6 +97,14 @@ func (h *Home) Device() (Device, error) {
 	return d, err
 }
 
+// KeyOf is the key that a session is bound to.
+func (h *Home) KeyOf(s Saved) (*dpop.Key, error) {
+	if s.KeyFile == "" {
+		return h.DeviceKey()
+	}
+	return dpop.Load(s.KeyFile)
+}
+
 // openKey reads the key file, and the key from where that says it is.
 func (h *Home) openKey(path string) (Device, error) {
 	text, err := dpop.ReadFile(path)

@@ -118,6 +118,18 @@ func (f Flow) enrolled(form url.Values) url.Values {
 	return form
 }
 
+// Program signs in a program, which has no browser: form says by what. The session is not
+// yet saved.
+func (f Flow) Program(ctx context.Context, form url.Values) (Saved, error) {
+	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent}
+	team, err := f.team(ctx, client)
+	if err != nil {
+		return Saved{}, err
+	}
+	in, err := client.Redeem(ctx, form)
+	return Saved{URL: f.URL, Team: team.Name, Token: in.AccessToken, Session: in.Session}, err
+}
+
 // Touch has the person of client's session show once more who he is, for f.Project.
 func (f Flow) Touch(ctx context.Context, client *api.Client) (api.Touched, error) {
 	var out api.Touched

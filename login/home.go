@@ -44,6 +44,8 @@ type Saved struct {
 	// is about to do so, or was killed at it: then Token may change without this file.
 	RotatedAt time.Time `json:"rotated_at,omitzero"`
 	Rotating  bool      `json:"rotating,omitempty"`
+	// KeyFile is the key that a program signed in with, where that is not the device key.
+	KeyFile string `json:"key_file,omitempty"`
 }
 
 // SignedIn reports whether there is a session, good or over.

@@ -94,7 +94,7 @@ func (a *Account) rotate(ctx context.Context, saved Saved) error {
 }
 
 func (a *Account) nextToken(ctx context.Context, saved Saved) (string, error) {
-	key, err := a.Home.DeviceKey()
+	key, err := a.Home.KeyOf(saved)
 	if err != nil {
 		return "", err
 	}

@@ -26,13 +26,14 @@ type loginOptions struct {
 	deviceName string
 	project    string
 	deviceCode bool
+	serviceKey string
 }
 
 func newLogin(a *app) *cobra.Command {
 	var o loginOptions
 	cmd := &cobra.Command{
 		Use: "login [URL]", GroupID: groupAccount,
-		Short: "Sign in through your browser",
+		Short: "Sign in: through your browser, or as a program by its key",
 		Long: `Sign in through your browser. The URL of the control plane is remembered, so the
 next time a plain "cardea login" is enough.
 
@@ -45,8 +46,11 @@ On a machine that you reached by ssh, open the page where you sit. The browser t
 at an address of this machine that it cannot reach: copy that address into the terminal.
 
 With --device-code nothing has to come back: you type a code on a page, with any browser.
-Your team has to allow that, and it is not for administrators.`,
-		Example: "  cardea login https://access.example.com\n  cardea login\n  cardea login --device-code",
+Your team has to allow that, and it is not for administrators.
+
+A program has no browser. With --service-key it signs in as the service user who has the key
+in that file (see: cardea service-key), for an hour at the most.`,
+		Example: "  cardea login https://access.example.com\n  cardea login\n  cardea login --device-code\n  cardea login https://access.example.com --service-key /etc/deploy/cardea.pem",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -58,12 +62,19 @@ Your team has to allow that, and it is not for administrators.`,
 			if o.project != "" {
 				return a.touch(cmd.Context(), o)
 			}
+			if o.serviceKey != "" {
+				return a.loginService(cmd.Context(), o)
+			}
 			return a.login(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().StringVar(&o.project, "project", "", "show once more who you are, to go on in this project")
 	cmd.Flags().BoolVar(&o.deviceCode, "device-code", false, "show a code that you type in a browser on another machine")
+	cmd.Flags().StringVar(&o.serviceKey, "service-key", "", "sign in as the service user who has the key in this file")
 	cmd.Flags().StringVar(&o.deviceName, "device-name", "", "what this device is called (default the host's name)")
+	cmd.MarkFlagsMutuallyExclusive("service-key", "project")
+	cmd.MarkFlagsMutuallyExclusive("service-key", "device-code")
+	cmd.MarkFlagsMutuallyExclusive("service-key", "device-name")
 	return cmd
 }
 
@@ -82,6 +93,11 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 		return err
 	}
 	saved.CAFile = caFile
+	return a.enter(ctx, old, saved)
+}
+
+// enter puts a new session in place of the old one.
+func (a *app) enter(ctx context.Context, old, saved login.Saved) error {
 	if err := a.home.Save(saved); err != nil {
 		a.revoke(ctx, saved, quick)
 		return err
@@ -308,7 +324,7 @@ func (a *app) where(o loginOptions, old login.Saved) (url, caFile string, err er
 func (a *app) revoke(ctx context.Context, s login.Saved, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	key, err := a.home.DeviceKey()
+	key, err := a.home.KeyOf(s)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetVersionTemplate("cardea {{.Version}}\n")
 	a.bind(root)
 	root.AddCommand(
-		newLogin(a), newLogout(a), newSignIns(a), newDevice(a), newStatus(a),
+		newLogin(a), newLogout(a), newSignIns(a), newDevice(a), newStatus(a), newServiceKey(a),
 		newSSH(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
 		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a),
 		newVersion(a), newAdmin(a),

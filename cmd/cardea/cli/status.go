@@ -59,7 +59,7 @@ func (a *app) status(ctx context.Context) error {
 		err = a.whereToSignIn(saved, err)
 	}
 	if saved.URL != "" { // a first look does not make a key
-		if key, kerr := a.home.DeviceKey(); kerr == nil {
+		if key, kerr := a.home.KeyOf(saved); kerr == nil {
 			s.Device = key.Thumbprint()
 		}
 	}
