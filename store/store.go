@@ -122,6 +122,7 @@ type Store interface {
 	Requests
 	Provisioning
 	Machines
+	Workloads
 	AuditLog
 	Watcher
 

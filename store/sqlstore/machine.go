@@ -112,8 +112,11 @@ func (s *Store) SignInService(ctx context.Context, v store.ServiceSignIn, m stor
 	})
 }
 
-// forgetMachine drops the keys of a user who was deleted.
+// forgetMachine drops the keys of a user who was deleted, and the rules by which jobs were he.
 func (t *tx) forgetMachine(user string) error {
+	if _, err := t.exec(`DELETE FROM workload_rules WHERE user_id = ?`, user); err != nil {
+		return err
+	}
 	_, err := t.exec(`DELETE FROM service_keys WHERE user_id = ?`, user)
 	return err
 }

@@ -38,6 +38,7 @@ var stale = []struct {
 	{"access_requests", "id", "created_at", requestsKept},
 	{"preauthorizations", "id", "until", 0},
 	{"session_tokens", "token_hash", "expires_at", 0},
+	{"workload_tokens", "token_hash", "expires_at", 0},
 	{"invitations", "token_hash", "expires_at", 0},
 	{"revoked_certificates", "serial", "until", hostClock},
 }

@@ -58,6 +58,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Provisioning", provisioningCases},
 		{"Factors", factorCases},
 		{"ServiceUsers", serviceCases},
+		{"Workloads", workloadCases},
 		{"Invitations", invitationCases},
 		{"Issuance", issuanceCases},
 		{"GatewaySessions", claimCases},
