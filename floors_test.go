@@ -46,6 +46,7 @@ var floors = map[string]int{
 	"control/provision":     3,
 	"control/sso":           2,
 	"control/sso/ssotest":   1,
+	"control/workload":      2,
 	"control/web":           2,
 	"control/scim":          2,
 	"server-agent/accounts": 2,
