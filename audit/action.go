@@ -36,6 +36,15 @@ const (
 	ServiceKeyAdd    = "service-key.add"
 	ServiceKeyRemove = "service-key.remove"
 
+	// Jobs that come with a token of their platform.
+	SignInWorkload       = "signin.workload"
+	WorkloadReplay       = "workload.replay" // an alarm: a token came with a second key
+	WorkloadIssuerCreate = "workload-issuer.create"
+	WorkloadIssuerUpdate = "workload-issuer.update"
+	WorkloadIssuerDelete = "workload-issuer.delete"
+	WorkloadRuleCreate   = "workload-rule.create"
+	WorkloadRuleDelete   = "workload-rule.delete"
+
 	// Users and groups that an identity provider keeps.
 	ScimClientCreate = "scim-client.create"
 	ScimClientUpdate = "scim-client.update"

@@ -117,6 +117,7 @@ func register(t *table) {
 	signinRoutes(t)
 	rotationRoutes(t)
 	providerRoutes(t)
+	workloadRoutes(t)
 	domainRoutes(t)
 	healthRoutes(t)
 	docsRoutes(t) // describes the routes before it

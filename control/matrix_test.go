@@ -62,6 +62,8 @@ var bodies = map[string]string{
 	"POST /v1/gateway/sessions/{session}/refusals":  `{"refusals":[]}`,
 	"POST /v1/requests/{request}/deny":              `{"reason":"no"}`,
 	"PUT /v1/groups/{group}/members/{user}":         `{}`,
+	"PATCH /v1/workload-issuers/{workload}":         `{"state":"active"}`,
+	"POST /v1/workload-issuers/{workload}/rules":    `{"user":"deploy-web","claims":{"sub":"x"}}`,
 	"POST /v1/service-users/{service}/keys":         `{"name":"x","thumbprint":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`,
 	"PUT /scim/v2/Users/{user}":                     `{"userName":"other@example.com"}`,
 	"PATCH /scim/v2/Users/{user}":                   `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"title","value":"x"}]}`,
@@ -151,6 +153,8 @@ func newMatrix(t testing.TB) *matrix {
 		set["entitlement"] = send("POST", "/v1/entitlements", map[string]any{"name": "list-" + project, "commands": []map[string]any{{"kind": "executable", "path": "/bin/ls"}}})
 		set["service"] = send("POST", "/v1/service-users", api.NewServiceUser{Name: "deploy-" + project})
 		set["servicekey"] = send("POST", "/v1/service-users/deploy-"+project+"/keys", api.NewServiceKey{Name: "x", Thumbprint: m.device("").key.Thumbprint()})
+		set["workload"] = send("POST", "/v1/workload-issuers", api.NewWorkloadIssuer{Name: "jobs-" + project, Issuer: "https://jobs." + project + ".example.com"})
+		set["workloadrule"] = send("POST", "/v1/workload-issuers/jobs-"+project+"/rules", api.NewWorkloadRule{User: "deploy-" + project, Claims: map[string]string{"sub": "x"}})
 		client, connector := m.connector("scim-" + project)
 		set["client"], set["kind"], set["schema"] = client, "User", "urn:ietf:params:scim:schemas:core:2.0:User"
 		set["scim-user"] = connector.made("Users", `{"userName":"of-`+project+`@example.com"}`)
@@ -171,7 +175,8 @@ func newMatrix(t testing.TB) *matrix {
 		"device": ident.New(ident.Device), "segment": "1", "ca": "user%2Fnowhere", "rule": ident.New(ident.RequestRule), "request": ident.New(ident.AccessRequest),
 		"preauthorization": ident.New(ident.Preauthorization), "entitlement": ident.New(ident.Entitlement), "provider": ident.New(ident.Provider), "token": ident.New(ident.Enrolment),
 		"client": ident.New(ident.ScimClient), "scim-user": ident.New(ident.User), "scim-group": ident.New(ident.UserGroup), "kind": "Nobody", "schema": "urn:none",
-		"enrolment-rule": ident.New(ident.EnrolmentRule), "service": ident.New(ident.User), "servicekey": ident.New(ident.ServiceKey), "fingerprint": fingerprint(t)}
+		"enrolment-rule": ident.New(ident.EnrolmentRule), "service": ident.New(ident.User), "servicekey": ident.New(ident.ServiceKey),
+		"workload": ident.New(ident.WorkloadIssuer), "workloadrule": ident.New(ident.WorkloadRule), "fingerprint": fingerprint(t)}
 	return m
 }
 

@@ -42,3 +42,50 @@ func serviceUserRoutes(t *table, s *directory.Service) {
 			return s.RemoveServiceKey(ctx, by, in.User, in.Key)
 		})
 }
+
+// WorkloadRef names an issuer of tokens for jobs.
+type WorkloadRef struct {
+	Workload string `path:"workload" doc:"id or name"`
+}
+
+// workloadRoutes are the platforms whose jobs may sign in, and as whom.
+func workloadRoutes(t *table) {
+	s := t.server.signin
+	handle(t, route{Method: "POST", Path: "/v1/workload-issuers", Access: Admin, Doc: "Let jobs of a platform sign in with its tokens"},
+		func(ctx context.Context, by caller.Caller, in *body[api.NewWorkloadIssuer]) (*api.WorkloadIssuer, error) {
+			return s.CreateWorkloadIssuer(ctx, by, in.Body)
+		})
+	handle(t, route{Method: "GET", Path: "/v1/workload-issuers", Access: Admin, Doc: "List issuers of tokens for jobs, with their rules"},
+		func(ctx context.Context, _ caller.Caller, in *pageOnly) (*api.List[api.WorkloadIssuer], error) {
+			return s.WorkloadIssuers(ctx, in.Page)
+		})
+	handle(t, route{Method: "GET", Path: "/v1/workload-issuers/{workload}", Access: Admin, Doc: "One issuer of tokens for jobs, with its rules"},
+		func(ctx context.Context, _ caller.Caller, in *WorkloadRef) (*api.WorkloadIssuer, error) {
+			return s.WorkloadIssuer(ctx, in.Workload)
+		})
+	handle(t, route{Method: "PATCH", Path: "/v1/workload-issuers/{workload}", Access: Admin, Doc: "Disable or enable an issuer of tokens for jobs"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			WorkloadRef
+			Body api.WorkloadIssuerPatch
+		}) (*api.WorkloadIssuer, error) {
+			return s.UpdateWorkloadIssuer(ctx, by, in.Workload, in.Body)
+		})
+	handle(t, route{Method: "DELETE", Path: "/v1/workload-issuers/{workload}", Access: Admin, Doc: "Delete an issuer of tokens for jobs that has no rules"},
+		func(ctx context.Context, by caller.Caller, in *WorkloadRef) (*api.Named, error) {
+			return s.DeleteWorkloadIssuer(ctx, by, in.Workload)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/workload-issuers/{workload}/rules", Access: Admin, Doc: "Say which jobs of a platform are which service user"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			WorkloadRef
+			Body api.NewWorkloadRule
+		}) (*api.WorkloadRule, error) {
+			return s.CreateWorkloadRule(ctx, by, in.Workload, in.Body)
+		})
+	handle(t, route{Method: "DELETE", Path: "/v1/workload-issuers/{workload}/rules/{workloadrule}", Access: Admin, Doc: "Delete a rule, and end the sessions that it brought"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			WorkloadRef
+			Rule string `path:"workloadrule"`
+		}) (*api.Named, error) {
+			return s.DeleteWorkloadRule(ctx, by, in.Workload, in.Rule)
+		})
+}

@@ -73,7 +73,7 @@ func signinRoutes(t *table) {
 // tokenRoute is the token endpoint. It is apart from the rest because RFC 6749
 // has it take a form and answer errors in a shape of its own.
 func tokenRoute(t *table) {
-	r := route{Method: "POST", Path: "/oauth/token", Access: Proof, Doc: "Trade a code for a session, or sign in as a program (RFC 6749 sections 4.1.3 and 4.4, RFC 9449 section 5)"}
+	r := route{Method: "POST", Path: "/oauth/token", Access: Proof, Doc: "Trade a code for a session, or sign in as a program (RFC 6749 sections 4.1.3 and 4.4, RFC 7523, RFC 9449 section 5)"}
 	s := t.server
 	t.plain(r, func(w http.ResponseWriter, req *http.Request) error {
 		by, _ := caller.From(req.Context())
@@ -87,8 +87,9 @@ func tokenRoute(t *table) {
 	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"grant_type", "client_id"},
 		Properties: map[string]*huma.Schema{
-			"grant_type": {Type: huma.TypeString, Enum: []any{"authorization_code", api.DeviceGrantType, api.GrantServiceKey}}, "code": {Type: huma.TypeString}, "device_code": {Type: huma.TypeString}, "enrolment_token": {Type: huma.TypeString}, "device_report": {Type: huma.TypeString},
+			"grant_type": {Type: huma.TypeString, Enum: []any{"authorization_code", api.DeviceGrantType, api.GrantServiceKey, api.GrantWorkload}}, "code": {Type: huma.TypeString}, "device_code": {Type: huma.TypeString}, "enrolment_token": {Type: huma.TypeString}, "device_report": {Type: huma.TypeString},
 			"code_verifier": {Type: huma.TypeString}, "redirect_uri": {Type: huma.TypeString}, "client_id": {Type: huma.TypeString},
+			"assertion": {Type: huma.TypeString}, "service_user": {Type: huma.TypeString},
 		},
 	}, signedInType, oauthErrorType)
 }

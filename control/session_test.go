@@ -318,6 +318,8 @@ var rights = map[string]Access{
 
 	"POST /v1/service-users": Admin, "GET /v1/service-users": Admin, "GET /v1/service-users/{service}": Admin,
 	"POST /v1/service-users/{service}/keys": Admin, "DELETE /v1/service-users/{service}/keys/{servicekey}": Admin,
+	"POST /v1/workload-issuers": Admin, "GET /v1/workload-issuers": Admin, "GET /v1/workload-issuers/{workload}": Admin, "PATCH /v1/workload-issuers/{workload}": Admin,
+	"DELETE /v1/workload-issuers/{workload}": Admin, "POST /v1/workload-issuers/{workload}/rules": Admin, "DELETE /v1/workload-issuers/{workload}/rules/{workloadrule}": Admin,
 
 	"POST /v1/scim-clients": Admin, "GET /v1/scim-clients": Admin, "GET /v1/scim-clients/{client}": Admin, "PATCH /v1/scim-clients/{client}": Admin,
 	"POST /v1/scim-clients/{client}/rotate": Admin, "POST /v1/scim-clients/{client}/resume": Admin, "DELETE /v1/scim-clients/{client}": Admin,

@@ -31,6 +31,8 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 			return s.poll(ctx, by, form)
 		case api.GrantServiceKey:
 			return s.serviceKey(ctx, by, form)
+		case api.GrantWorkload:
+			return s.workload(ctx, by, form)
 		}
 	}
 	r, code, err := redemption(form)

@@ -4,8 +4,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/json"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -264,5 +266,17 @@ func TestKeysThatAreNotForUsArePassedOver(t *testing.T) {
 	set, err = parseKeys([]byte(`{"keys":[` + strings.Repeat(good+",", maxKeys) + good + `]}`))
 	if err != nil || len(set) != maxKeys {
 		t.Errorf("%d keys of %d, %v", len(set), maxKeys+1, err)
+	}
+}
+
+func TestTextsOfAClaim(t *testing.T) {
+	c := Claims{"text": "a", "none": "", "number": json.Number("7"), "yes": true, "list": []any{"a", json.Number("1"), nil, map[string]any{}, false},
+		"object": map[string]any{"in": "b"}, "null": nil}
+	for name, want := range map[string][]string{
+		"text": {"a"}, "none": {""}, "number": {"7"}, "yes": {"true"}, "list": {"a", "1", "false"}, "object": nil, "object.in": {"b"}, "null": nil, "missing": nil,
+	} {
+		if got := c.Texts(name); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }

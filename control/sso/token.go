@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -47,6 +48,9 @@ type Token struct {
 	// AMR is how he did (RFC 8176); empty if the issuer does not tell.
 	AMR    []string
 	Claims Claims
+	// Text is what the signature covers, decoded: two writings of one token in base64, or
+	// with another value of an ECDSA signature, have the same.
+	Text []byte
 }
 
 // Verify checks a token of an issuer: the signature first, and then whose it is, for whom
@@ -87,6 +91,7 @@ func (s *issuer) verify(ctx context.Context, m *Metadata, raw string, e Expect) 
 	if err := decode(text, &t.Claims); err != nil {
 		return nil, shortened(err)
 	}
+	t.Text = text
 	if err := t.check(e, s.of.options.Now()); err != nil {
 		return nil, err
 	}
@@ -196,32 +201,31 @@ func (c Claims) list(name string) []string {
 	return list
 }
 
-// has tells whether a claim has this value, or is a list with it in it. Numbers and yes or no
-// are compared as they are written.
-func (c Claims) has(name, value string) bool {
+// Texts are the values of a claim, or of each in it if it is a list: strings, and numbers
+// and yes or no as they are written. What is something else is left out.
+func (c Claims) Texts(name string) []string {
 	v, ok := c.at(name)
 	if !ok {
-		return false
+		return nil
 	}
 	list, many := v.([]any)
 	if !many {
 		list = []any{v}
 	}
+	var texts []string
 	for _, each := range list {
 		switch each := each.(type) {
 		case string:
-			ok = each == value
+			texts = append(texts, each)
 		case bool, json.Number:
-			ok = fmt.Sprint(each) == value
-		default:
-			ok = false
-		}
-		if ok {
-			return true
+			texts = append(texts, fmt.Sprint(each))
 		}
 	}
-	return false
+	return texts
 }
+
+// has tells whether a claim has this value, or is a list with it in it.
+func (c Claims) has(name, value string) bool { return slices.Contains(c.Texts(name), value) }
 
 // moment is a claim in seconds since 1970; zero if there is none that could be one.
 func (c Claims) moment(name string) time.Time {

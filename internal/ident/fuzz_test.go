@@ -30,6 +30,7 @@ func FuzzNames(f *testing.F) {
 		agree(t, "entitlement", s, EntitlementName(s) == nil, project.MatchString(s))
 		agree(t, "provider", s, ProviderName(s) == nil, project.MatchString(s))
 		agree(t, "SCIM client", s, ScimName(s) == nil, project.MatchString(s))
+		agree(t, "workload issuer", s, WorkloadName(s) == nil, project.MatchString(s))
 		agree(t, "label key", s, LabelKey(s) == nil, key.MatchString(s))
 		agree(t, "host label key", s, HostLabelKey("host/"+s) == nil, key.MatchString(s))
 		agree(t, "label value", s, LabelValue(s) == nil, value.MatchString(s))

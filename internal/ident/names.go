@@ -128,6 +128,9 @@ func ProviderName(s string) error { return word("provider", s) }
 // ScimName checks what a client of SCIM is called: like a project.
 func ScimName(s string) error { return word("SCIM client", s) }
 
+// WorkloadName checks the name of an issuer of tokens for jobs.
+func WorkloadName(s string) error { return word("workload issuer", s) }
+
 func word(kind, s string) error {
 	if s == "" || len(s) > MaxProject || !only(s[:1], lower) || !only(s, lower+digits+"-") || s[len(s)-1] == '-' {
 		return fmt.Errorf("%s is no %s name: use 1 to %d of a-z 0-9 -, beginning with a letter and not ending in -", quote(s), kind, MaxProject)
