@@ -47,8 +47,9 @@ func OAuth(code string) error {
 // redeem is POST /oauth/token.
 func (s *Server) redeem(c Call) (any, error) {
 	form, err := url.ParseQuery(string(c.Body))
-	if err == nil && form.Get("grant_type") == api.DeviceGrantType && form.Get("device_code") == deviceCode ||
-		err == nil && form.Get("grant_type") == api.GrantServiceKey && form.Get("client_id") == api.ClientID {
+	program := form.Get("grant_type") == api.GrantServiceKey || form.Get("grant_type") == api.GrantWorkload && form.Get("assertion") != ""
+	typed := form.Get("grant_type") == api.DeviceGrantType && form.Get("device_code") == deviceCode
+	if err == nil && (typed || program && form.Get("client_id") == api.ClientID) {
 		token, session := s.SignIn(c.Thumbprint)
 		return api.SignedIn{Token: api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(Life.Seconds())}, Session: session}, nil
 	}

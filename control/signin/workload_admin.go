@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -162,7 +160,7 @@ func (s *Service) CreateWorkloadRule(ctx context.Context, by caller.Caller, ref 
 	}
 	r := store.WorkloadRule{ID: ident.New(ident.WorkloadRule), Issuer: i.ID, User: id, Claims: in.Claims, SessionSeconds: seconds, CreatedAt: s.now()}
 	e := by.Event(r.CreatedAt, audit.WorkloadRuleCreate)
-	e.User, e.Detail = id, map[string]string{"workload_issuer": i.ID, "rule": r.ID, "claims": shownClaims(in.Claims), "seconds": strconv.Itoa(seconds)}
+	noteRule(&e, i, r)
 	made, err := s.Store.CreateWorkloadRule(ctx, r, by.MetaFor(r.CreatedAt, r.ID, audit.Encode(e)))
 	if ref, again := lookup.Repeated(err); again {
 		made, err = s.Store.WorkloadRule(ctx, ref)
@@ -182,13 +180,13 @@ func (s *Service) CreateWorkloadRule(ctx context.Context, by caller.Caller, ref 
 	return &out, nil
 }
 
-// shownClaims is the patterns of a rule for the audit, which has to tell all of them.
-func shownClaims(claims map[string]string) string {
-	var pairs []string
-	for _, name := range slices.Sorted(maps.Keys(claims)) {
-		pairs = append(pairs, name+"="+claims[name])
+// noteRule adds to an audit event what a rule says: each claim in an entry of its own, since
+// no entry may be cut off.
+func noteRule(e *audit.Event, i store.WorkloadIssuer, r store.WorkloadRule) {
+	e.User, e.Detail = r.User, map[string]string{"workload_issuer": i.ID, "rule": r.ID, "seconds": strconv.Itoa(r.SessionSeconds)}
+	for name, pattern := range r.Claims {
+		e.Detail["claim "+name] = pattern
 	}
-	return strings.Join(pairs, " ")
 }
 
 // DeleteWorkloadRule removes a rule of this issuer, and ends the sessions that it brought.
@@ -211,7 +209,7 @@ func (s *Service) DeleteWorkloadRule(ctx context.Context, by caller.Caller, ref,
 		return nil, missing
 	}
 	e := by.Event(s.now(), audit.WorkloadRuleDelete)
-	e.User, e.Detail = r.User, map[string]string{"workload_issuer": i.ID, "rule": id, "claims": shownClaims(r.Claims)}
+	noteRule(&e, i, r)
 	err = s.Store.DeleteWorkloadRule(ctx, id, by.MetaFor(s.now(), id, audit.Encode(e)))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, missing.WithCause(err)

@@ -23,9 +23,11 @@ import (
 
 // Bounds of a rule. Each pattern is held against claims of strangers, so their product is
 // what a sign-in may cost.
+//
+// The audit has each name and pattern whole, which is why they are not longer.
 const (
 	MaxClaims  = 16
-	MaxName    = 128
+	MaxName    = 56
 	MaxPattern = 512
 	MaxStars   = 8
 	// MaxValues are looked at of a claim that is a list, and MaxValue is the longest, in

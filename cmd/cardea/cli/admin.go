@@ -26,7 +26,7 @@ func newAdmin(a *app) *cobra.Command {
   cardea admin tokens create --kind server --project web`,
 	}
 	cmd.AddCommand(
-		adminTeam(a), adminUsers(a), adminServiceUsers(a), adminGroups(a), adminProjects(a), adminGrants(a), adminRequestRules(a), adminBreakGlass(a), adminEntitlements(a),
+		adminTeam(a), adminUsers(a), adminServiceUsers(a), adminWorkloads(a), adminGroups(a), adminProjects(a), adminGrants(a), adminRequestRules(a), adminBreakGlass(a), adminEntitlements(a),
 		adminServers(a), adminGateways(a), adminTokens(a), adminRules(a),
 		adminProviders(a), adminScim(a), adminSessions(a), adminDevices(a), adminConnections(a), adminCAs(a), adminAudit(a), adminWhatIf(a), adminPolicy(a),
 	)

@@ -27,13 +27,14 @@ type loginOptions struct {
 	project    string
 	deviceCode bool
 	serviceKey string
+	job        jobOptions
 }
 
 func newLogin(a *app) *cobra.Command {
 	var o loginOptions
 	cmd := &cobra.Command{
 		Use: "login [URL]", GroupID: groupAccount,
-		Short: "Sign in: through your browser, or as a program by its key",
+		Short: "Sign in: through your browser, or as a program",
 		Long: `Sign in through your browser. The URL of the control plane is remembered, so the
 next time a plain "cardea login" is enough.
 
@@ -49,8 +50,11 @@ With --device-code nothing has to come back: you type a code on a page, with any
 Your team has to allow that, and it is not for administrators.
 
 A program has no browser. With --service-key it signs in as the service user who has the key
-in that file (see: cardea service-key), for an hour at the most.`,
-		Example: "  cardea login https://access.example.com\n  cardea login\n  cardea login --device-code\n  cardea login https://access.example.com --service-key /etc/deploy/cardea.pem",
+in that file (see: cardea service-key), for an hour at the most. With --workload a job signs in
+with the token that its platform (GitHub, GitLab, Kubernetes or another) gives to jobs: in
+--token-file, in CARDEA_ID_TOKEN, asked for as on GitHub, or in the place for pods. Nothing
+secret is stored.`,
+		Example: "  cardea login https://access.example.com\n  cardea login\n  cardea login --device-code\n  cardea login https://access.example.com --service-key /etc/deploy/cardea.pem\n  cardea login https://access.example.com --workload",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -62,8 +66,14 @@ in that file (see: cardea service-key), for an hour at the most.`,
 			if o.project != "" {
 				return a.touch(cmd.Context(), o)
 			}
-			if o.serviceKey != "" {
+			if !o.job.on && o.job.given() {
+				return usageErrorf(cmd, "--token-file, --audience and --as go with --workload")
+			}
+			switch {
+			case o.serviceKey != "":
 				return a.loginService(cmd.Context(), o)
+			case o.job.on:
+				return a.loginWorkload(cmd.Context(), o)
 			}
 			return a.login(cmd.Context(), o)
 		},
@@ -72,9 +82,12 @@ in that file (see: cardea service-key), for an hour at the most.`,
 	cmd.Flags().BoolVar(&o.deviceCode, "device-code", false, "show a code that you type in a browser on another machine")
 	cmd.Flags().StringVar(&o.serviceKey, "service-key", "", "sign in as the service user who has the key in this file")
 	cmd.Flags().StringVar(&o.deviceName, "device-name", "", "what this device is called (default the host's name)")
-	cmd.MarkFlagsMutuallyExclusive("service-key", "project")
-	cmd.MarkFlagsMutuallyExclusive("service-key", "device-code")
-	cmd.MarkFlagsMutuallyExclusive("service-key", "device-name")
+	o.job.flags(cmd)
+	for _, person := range []string{"project", "device-code", "device-name"} {
+		cmd.MarkFlagsMutuallyExclusive("service-key", person)
+		cmd.MarkFlagsMutuallyExclusive("workload", person)
+	}
+	cmd.MarkFlagsMutuallyExclusive("service-key", "workload")
 	return cmd
 }
 
@@ -104,6 +117,9 @@ func (a *app) enter(ctx context.Context, old, saved login.Saved) error {
 	}
 	if old.Token != "" && old.Token != saved.Token {
 		a.revoke(ctx, old, brief) // if that can be: it dies by itself
+	}
+	if err := a.home.Outlived(old, saved); err != nil {
+		a.say("note: the key of the job before could not be removed: %v", err)
 	}
 	a.local.SignInChanged(ctx)
 	if saved.Session.DeviceState != devicePending {

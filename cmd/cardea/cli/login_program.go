@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -53,6 +54,44 @@ func (a *app) loginService(ctx context.Context, o loginOptions) error {
 		return err
 	}
 	return a.loginProgram(ctx, o, file, key, url.Values{"grant_type": {api.GrantServiceKey}, "client_id": {api.ClientID}})
+}
+
+// jobOptions are those of a job that signs in with a token of its platform.
+type jobOptions struct {
+	on                  bool
+	file, audience, who string
+}
+
+func (o *jobOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&o.on, "workload", false, "sign in with the token that the platform gives to this job")
+	f.StringVar(&o.file, "token-file", "", "the file with that token (default: where platforms leave it)")
+	f.StringVar(&o.audience, "audience", "", "for whom the platform makes the token, where it is asked (default the control plane's URL)")
+	f.StringVar(&o.who, "as", "", "which service user, where the job may be several")
+}
+
+func (o *jobOptions) given() bool { return o.file != "" || o.audience != "" || o.who != "" }
+
+// loginWorkload signs in a job, with a key that is made for its token.
+func (a *app) loginWorkload(ctx context.Context, o loginOptions) error {
+	old, _ := a.home.Load()
+	where, _, err := a.where(o, old)
+	if err != nil {
+		return err
+	}
+	token, err := login.Workload{File: o.job.file, Audience: cmp.Or(o.job.audience, where), Lookup: a.lookup}.Token(ctx)
+	if err != nil {
+		return err
+	}
+	file, key, err := a.home.JobKey(token)
+	if err != nil {
+		return err
+	}
+	form := url.Values{"grant_type": {api.GrantWorkload}, "client_id": {api.ClientID}, "assertion": {token}}
+	if o.job.who != "" {
+		form.Set("service_user", o.job.who)
+	}
+	return a.loginProgram(ctx, o, file, key, form)
 }
 
 // loginProgram signs in a program, by a form that stands for it and with the key in file.

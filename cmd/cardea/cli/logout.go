@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/login"
 )
 
 func newLogout(a *app) *cobra.Command {
@@ -30,6 +31,9 @@ func (a *app) logout(ctx context.Context) error {
 	}
 	told := a.revoke(ctx, saved, quick)
 	if err := a.home.Forget(); err != nil {
+		return err
+	}
+	if err := a.home.Outlived(saved, login.Saved{}); err != nil {
 		return err
 	}
 	a.local.SignInChanged(ctx)

@@ -23,6 +23,10 @@ func nothing(path string, query url.Values) string {
 		return "people sign in with passwords alone; to add an identity provider type: cardea admin providers add --help"
 	case "scim-clients":
 		return "no identity provider keeps users here; to let one do so type: cardea admin scim create --help"
+	case "service-users":
+		return "no service user yet; to make one type: cardea admin service-users create NAME"
+	case "workload-issuers":
+		return "no job may sign in with a token of its platform; to let some type: cardea admin workloads add --help"
 	case "members":
 		return "nobody is in this group; to add somebody type: cardea admin groups members add " + of + " USER"
 	case "projects":

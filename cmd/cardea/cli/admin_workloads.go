@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardea-ssh/cardea/api"
+)
+
+func workloadColumns() []column[api.WorkloadIssuer] {
+	return []column[api.WorkloadIssuer]{
+		{"name", func(i api.WorkloadIssuer) string { return i.Name }},
+		{"state", func(i api.WorkloadIssuer) string { return i.State }},
+		{"issuer", func(i api.WorkloadIssuer) string { return i.Issuer }},
+		{"audience", func(i api.WorkloadIssuer) string { return i.Audience }},
+		{"rules", func(i api.WorkloadIssuer) string { return strconv.Itoa(len(i.Rules)) }},
+		{"created", func(i api.WorkloadIssuer) string { return stamp(i.CreatedAt) }},
+		{"id", func(i api.WorkloadIssuer) string { return i.ID }},
+	}
+}
+
+func workloadRuleColumns() []column[api.WorkloadRule] {
+	return []column[api.WorkloadRule]{
+		{"rule", func(r api.WorkloadRule) string { return r.ID }},
+		{"service user", func(r api.WorkloadRule) string { return r.UserName }},
+		{"claims", func(r api.WorkloadRule) string { return labels(r.Claims) }},
+		{"session", func(r api.WorkloadRule) string { return (time.Duration(r.Seconds) * time.Second).String() }},
+		{"created", func(r api.WorkloadRule) string { return stamp(r.CreatedAt) }},
+	}
+}
+
+func adminWorkloads(a *app) *cobra.Command {
+	cmd := noun("workloads", "Platforms whose jobs sign in with tokens of theirs, and as whom",
+		listVerb(a, "/v1/workload-issuers", "List platforms", workloadColumns(), nil),
+		workloadShow(a), workloadAdd(a), workloadRuleAdd(a), workloadRuleRemove(a),
+		onOff(a, "disable", "WORKLOAD", "End the sessions of its jobs, and let none in any more", "workload-issuers", api.WorkloadIssuerPatch{State: "disabled"}),
+		onOff(a, "enable", "WORKLOAD", "Let its jobs in again", "workload-issuers", api.WorkloadIssuerPatch{State: "active"}),
+		deleteVerb(a, "workload-issuers", "WORKLOAD", "Delete a platform that has no rules"),
+	)
+	return cmd
+}
+
+func workloadShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "show WORKLOAD", Short: "Show one by id or name, with its rules", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("workload-issuers", args[0])
+			if err != nil {
+				return err
+			}
+			i, err := call[api.WorkloadIssuer](cmd.Context(), a, "GET", path, nil)
+			if err != nil {
+				return err
+			}
+			if a.output == asJSON {
+				return printJSON(a.out, i)
+			}
+			if err := showOne(a, i, workloadColumns()); err != nil || len(i.Rules) == 0 {
+				return err
+			}
+			return show(a, i.Rules, workloadRuleColumns())
+		},
+	}
+}
+
+func workloadAdd(a *app) *cobra.Command {
+	var in api.NewWorkloadIssuer
+	cmd := &cobra.Command{
+		Use: "add NAME", Aliases: []string{"create"}, Short: "Trust the tokens that a platform gives to its jobs", Args: cobra.ExactArgs(1),
+		Long: `Trust the tokens that a platform gives to its jobs. By itself this lets nobody in: rules say
+which jobs are which service user.`,
+		Example: `  cardea admin workloads add github --issuer https://token.actions.githubusercontent.com
+  cardea admin workloads add-rule github --user deploy --claim sub=repo:acme/web:ref:refs/heads/main`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in.Name = args[0]
+			i, err := call[api.WorkloadIssuer](cmd.Context(), a, "POST", "/v1/workload-issuers", in)
+			if err != nil {
+				return err
+			}
+			if err := showOne(a, i, workloadColumns()); err != nil {
+				return err
+			}
+			if a.output != asJSON {
+				a.say("no rule yet; to say which jobs are whom type: cardea admin workloads add-rule %s --help", i.Name)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&in.Issuer, "issuer", "", "its issuer, exactly as it writes it into tokens")
+	cmd.Flags().StringVar(&in.Audience, "audience", "", "for whom alone the tokens have to be made (default this control plane's URL)")
+	if err := cmd.MarkFlagRequired("issuer"); err != nil {
+		panic(err) // the flag is a few lines above
+	}
+	return cmd
+}
+
+func workloadRuleAdd(a *app) *cobra.Command {
+	var in api.NewWorkloadRule
+	var life time.Duration
+	cmd := &cobra.Command{
+		Use: "add-rule WORKLOAD", Short: "Say which jobs of a platform are which service user", Args: cobra.ExactArgs(1),
+		Long: `Say which jobs of a platform are which service user. Every claim that is given must fit, and
+sub must be among them. In a pattern * is any run of characters without / and :, and ** is any
+run; all else is itself. The oldest rule that fits counts.
+
+Platforms that make tokens for everybody need a sub that says whose jobs are meant before the
+first star: repo:acme/web:** and never repo:**.`,
+		Example: `  cardea admin workloads add-rule github --user deploy --claim sub=repo:acme/web:ref:refs/heads/main
+  cardea admin workloads add-rule gitlab --user deploy --claim 'sub=project_path:acme/web:**' --claim ref_protected=true --session 15m`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("workload-issuers", args[0], "rules")
+			if err != nil {
+				return err
+			}
+			in.Seconds = int(life / time.Second)
+			r, err := call[api.WorkloadRule](cmd.Context(), a, "POST", path, in)
+			if err != nil {
+				return err
+			}
+			return showOne(a, r, workloadRuleColumns())
+		},
+	}
+	cmd.Flags().StringVar(&in.User, "user", "", "the service user that they are")
+	pairsVar(cmd.Flags(), &in.Claims, "claim", "a claim with its pattern, as claim=pattern; once for each")
+	cmd.Flags().DurationVar(&life, "session", time.Hour, "how long their sessions last: 1m to 1h")
+	for _, name := range []string{"user", "claim"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the flags are a few lines above
+		}
+	}
+	return cmd
+}
+
+func workloadRuleRemove(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "remove-rule WORKLOAD RULE", Aliases: []string{"rm-rule"}, Short: "Delete a rule, and end the sessions that it brought", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf("workload-issuers", args[0], "rules", args[1])
+			if err != nil {
+				return err
+			}
+			return a.act(cmd.Context(), "DELETE", path, nil, "deleted rule "+args[1]+" of "+args[0])
+		},
+	}
+}
