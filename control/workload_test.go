@@ -63,7 +63,7 @@ func jobForm(token string) url.Values {
 	return url.Values{"grant_type": {api.GrantWorkload}, "client_id": {api.ClientID}, "assertion": {token}}
 }
 
-// refused fails unless an answer is a refusal with this part in it.
+// refusedJob fails unless an answer is a refusal with this part in it.
 func refusedJob(t *testing.T, got reply, part string) {
 	t.Helper()
 	if got.StatusCode < 400 || strings.Contains(got.body, "access_token") || !strings.Contains(got.body, part) {

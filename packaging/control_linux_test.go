@@ -18,6 +18,7 @@ const controlContent = `
 0644 /usr/share/doc/cardea-control/copyright
 0644 /usr/share/doc/cardea-control/devices.md
 0644 /usr/share/doc/cardea-control/live-sessions.md
+0644 /usr/share/doc/cardea-control/programs.md
 0644 /usr/share/doc/cardea-control/provisioning.md
 0644 /usr/share/doc/cardea-control/recorded-sessions.md
 0644 /usr/share/doc/cardea-control/requests.md
