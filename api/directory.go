@@ -19,7 +19,7 @@ type User struct {
 	Admin     bool      `json:"admin" doc:"team administrator"`
 	CreatedAt time.Time `json:"created_at"`
 	// Issuer and Subject are empty for local accounts.
-	Issuer  string `json:"issuer,omitempty" doc:"of the identity provider at which he signs in"`
+	Issuer  string `json:"issuer,omitempty" doc:"of the identity provider at which he signs in, or service for a program"`
 	Subject string `json:"subject,omitempty" doc:"who he is there"`
 }
 

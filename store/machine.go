@@ -25,6 +25,7 @@ type ServiceKey struct {
 
 // ServiceSignIn is one by a key.
 type ServiceSignIn struct {
+	User       string  // whose key it was when that was asked
 	Thumbprint string  // of the key that made the proof
 	Session    Session // its User and Device are filled in
 	Device     Device  // ID and Name, by default the key's, are used if the user has none with this key
@@ -45,7 +46,7 @@ type Machines interface {
 	RemoveServiceKey(ctx context.Context, user, id string, m Meta) error
 	// ServiceKeyOwner is the id of the user who has this key.
 	ServiceKeyOwner(ctx context.Context, thumbprint string) (string, error)
-	// SignInService makes the session of the user who has this key. ErrNotFound if nobody
-	// has it; ErrDenied if the key is over, the user not active or the device revoked.
+	// SignInService makes the session of a user who has this key. ErrNotFound if he has it
+	// not (any more); ErrDenied if the key is over, the user not active or the device revoked.
 	SignInService(ctx context.Context, v ServiceSignIn, m Meta) (Subject, error)
 }

@@ -32,13 +32,12 @@ func (s *Service) serviceKey(ctx context.Context, by caller.Caller, form url.Val
 		Time: session.CreatedAt, Action: audit.SignInService, Outcome: audit.Allowed, Session: session.ID, Source: by.Source,
 		Detail: map[string]string{"key": by.Prover},
 	}
-	// Whose key it is stands beside it in the audit: a user's keys are added there too.
-	if owner, err := s.Store.ServiceKeyOwner(ctx, by.Prover); err == nil {
-		e.Actor, e.User = owner, owner
-	} else if !errors.Is(err, store.ErrNotFound) {
+	owner, err := s.Store.ServiceKeyOwner(ctx, by.Prover)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return api.SignedIn{}, err
 	}
-	who, err := s.Store.SignInService(ctx, store.ServiceSignIn{Thumbprint: by.Prover, Session: session, Device: device}, by.Meta(session.CreatedAt, audit.Encode(e)))
+	e.Actor, e.User = owner, owner // of nobody's key it is nobody, whom the store refuses
+	who, err := s.Store.SignInService(ctx, store.ServiceSignIn{User: owner, Thumbprint: by.Prover, Session: session, Device: device}, by.Meta(session.CreatedAt, audit.Encode(e)))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return api.SignedIn{}, s.notSignedIn(ctx, e, "nobody has this key", err)

@@ -93,7 +93,7 @@ func (s *Store) RemoveServiceKey(ctx context.Context, user, id string, m store.M
 func (s *Store) SignInService(ctx context.Context, v store.ServiceSignIn, m store.Meta) (store.Subject, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Subject, error) {
 		var k store.ServiceKey
-		err := one(t, serviceKeyInto(&k), `SELECT `+serviceKeyColumns+` FROM service_keys k WHERE k.thumbprint = ? /*lock*/`, v.Thumbprint)
+		err := one(t, serviceKeyInto(&k), `SELECT `+serviceKeyColumns+` FROM service_keys k WHERE k.thumbprint = ? AND k.user_id = ? /*lock*/`, v.Thumbprint, v.User)
 		if err != nil {
 			return store.Subject{}, err
 		}

@@ -30,9 +30,9 @@ func (w *world) serviceKey(u store.User, thumbprint string) store.ServiceKey {
 }
 
 // byKey is a sign-in by a key.
-func (w *world) byKey(thumbprint string) store.ServiceSignIn {
+func (w *world) byKey(u store.User, thumbprint string) store.ServiceSignIn {
 	n := w.number()
-	return store.ServiceSignIn{Thumbprint: thumbprint,
+	return store.ServiceSignIn{User: u.ID, Thumbprint: thumbprint,
 		Session: store.Session{ID: ident.New(ident.Session), TokenHash: sum(fmt.Sprint("service", n)), AuthenticatedAt: w.now, CreatedAt: w.now, ExpiresAt: w.now.Add(time.Hour)},
 		Device:  store.Device{ID: ident.New(ident.Device), Name: "ci", State: store.Active, CreatedAt: w.now}}
 }
@@ -92,17 +92,19 @@ var serviceCases = []testCase{
 		w.equal(must[string](w)(w.s.ServiceKeyOwner(w.ctx, "a")), u.ID)
 		_, err := w.s.ServiceKeyOwner(w.ctx, "b")
 		w.want(store.ErrNotFound, err)
-		v := w.byKey("a")
+		v := w.byKey(u, "a")
 		who := must[store.Subject](w)(w.s.SignInService(w.ctx, v, w.meta("signin")))
 		w.equal([]any{who.User, who.Device.ID, who.Device.State, who.Session.Thumbprint}, []any{u, v.Device.ID, store.Active, "a"})
 		w.equal(must[store.Subject](w)(w.s.Authenticate(w.ctx, v.Session.TokenHash)), who)
 		w.equal(must[[]store.ServiceKey](w)(w.s.ServiceKeys(w.ctx, u.ID))[0].UsedAt, w.now)
-		again := must[store.Subject](w)(w.s.SignInService(w.ctx, w.byKey("a"), w.quiet()))
+		again := must[store.Subject](w)(w.s.SignInService(w.ctx, w.byKey(u, "a"), w.quiet()))
 		w.equal(again.Device, who.Device)
-		_, err = w.s.SignInService(w.ctx, w.byKey("b"), w.quiet())
-		w.want(store.ErrNotFound, err)
+		for _, v := range []store.ServiceSignIn{w.byKey(u, "b"), w.byKey(w.service("backup"), "a"), w.byKey(store.User{}, "a")} {
+			_, err = w.s.SignInService(w.ctx, v, w.quiet())
+			w.want(store.ErrNotFound, err)
+		}
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))
-		_, err = w.s.SignInService(w.ctx, w.byKey("a"), w.quiet())
+		_, err = w.s.SignInService(w.ctx, w.byKey(u, "a"), w.quiet())
 		w.want(store.ErrDenied, err)
 		w.equal(k.UsedAt.IsZero(), true)
 	}},
@@ -113,24 +115,35 @@ var serviceCases = []testCase{
 		w.equal(must[store.ServiceKey](w)(w.s.AddServiceKey(w.ctx, k, w.quiet())), k)
 		m := w.quiet()
 		m.Now = k.ExpiresAt.Add(-time.Microsecond)
-		must[store.Subject](w)(w.s.SignInService(w.ctx, w.byKey("a"), m))
+		must[store.Subject](w)(w.s.SignInService(w.ctx, w.byKey(u, "a"), m))
 		m.Now = k.ExpiresAt
-		_, err := w.s.SignInService(w.ctx, w.byKey("a"), m)
+		_, err := w.s.SignInService(w.ctx, w.byKey(u, "a"), m)
 		w.want(store.ErrDenied, err)
 	}},
 	{"RemoveServiceKey ends the sessions of the key alone, and it never comes back", func(w *world) {
 		u := w.service("deploy")
 		a := w.serviceKey(u, "a")
 		w.serviceKey(u, "b")
-		first, second := w.byKey("a"), w.byKey("b")
+		first, second := w.byKey(u, "a"), w.byKey(u, "b")
 		must[store.Subject](w)(w.s.SignInService(w.ctx, first, w.quiet()))
 		must[store.Subject](w)(w.s.SignInService(w.ctx, second, w.quiet()))
 		w.ok(w.s.RemoveServiceKey(w.ctx, u.ID, a.ID, w.quiet()))
 		w.equal(must[store.Session](w)(w.s.Session(w.ctx, first.Session.ID)).RevokedAt, w.now)
 		w.equal(must[store.Session](w)(w.s.Session(w.ctx, second.Session.ID)).RevokedAt.IsZero(), true)
-		_, err := w.s.SignInService(w.ctx, w.byKey("a"), w.quiet())
+		_, err := w.s.SignInService(w.ctx, w.byKey(u, "a"), w.quiet())
 		w.want(store.ErrNotFound, err)
 		_, err = w.s.AddServiceKey(w.ctx, w.newServiceKey(u, "a"), w.quiet())
 		w.want(store.ErrDenied, err)
+	}},
+	{"of twenty keys that are added at once two stay", func(w *world) {
+		u := w.service("deploy")
+		stores := w.instances(3)
+		errs := parallel(20, func(i int) error {
+			_, err := stores[i%len(stores)].AddServiceKey(w.ctx, w.newServiceKey(u, fmt.Sprint("key", i)), w.quiet())
+			return err
+		})
+		w.equal(count(errs, nil), store.MaxServiceKeys)
+		w.equal(count(errs, store.ErrTooMany), 20-store.MaxServiceKeys)
+		w.equal(len(must[[]store.ServiceKey](w)(w.s.ServiceKeys(w.ctx, u.ID))), store.MaxServiceKeys)
 	}},
 }

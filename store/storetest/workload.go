@@ -122,7 +122,7 @@ var workloadCases = []testCase{
 		i, u := w.workloadIssuer("github"), w.service("deploy")
 		first, second := w.workloadRule(i, u), w.workloadRule(i, u)
 		w.serviceKey(u, "k")
-		a, b, c := w.job(first, "1", "a"), w.job(second, "2", "b"), w.byKey("k")
+		a, b, c := w.job(first, "1", "a"), w.job(second, "2", "b"), w.byKey(u, "k")
 		must[store.Subject](w)(w.s.SignInWorkload(w.ctx, a, w.quiet()))
 		must[store.Subject](w)(w.s.SignInWorkload(w.ctx, b, w.quiet()))
 		must[store.Subject](w)(w.s.SignInService(w.ctx, c, w.quiet()))
@@ -133,5 +133,18 @@ var workloadCases = []testCase{
 		w.equal([]bool{over(a.Session.ID), over(b.Session.ID), over(c.Session.ID)}, []bool{true, false, false})
 		must[store.WorkloadIssuer](w)(w.s.SetWorkloadIssuerState(w.ctx, i.ID, store.Disabled, w.quiet()))
 		w.equal([]bool{over(a.Session.ID), over(b.Session.ID), over(c.Session.ID)}, []bool{true, true, false})
+	}},
+	{"of fifty keys that come with one token at once one gets in", func(w *world) {
+		r := w.workloadRule(w.workloadIssuer("github"), w.service("deploy"))
+		stores := w.instances(3)
+		errs := parallel(50, func(i int) error {
+			_, err := stores[i%len(stores)].SignInWorkload(w.ctx, w.job(r, "token", fmt.Sprint("key", i)), w.quiet())
+			return err
+		})
+		w.equal(count(errs, nil), 1)
+		w.equal(count(errs, store.ErrUsed), 49)
+		sessions, _, err := w.s.Sessions(w.ctx, r.User, store.Page{Limit: 100})
+		w.ok(err)
+		w.equal(len(sessions), 1)
 	}},
 }
