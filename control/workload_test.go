@@ -200,10 +200,10 @@ func TestTokensThatAreNotTaken(t *testing.T) {
 
 func TestAJobThatMayBeSeveralUsersSaysWhich(t *testing.T) {
 	j := newJobs(t)
-	must[api.ServiceUser](t, j.admin, "POST", "/v1/service-users", api.NewServiceUser{Name: "backup"})
-	j.addRule("backup", map[string]string{"sub": "repo:acme/*:ref:refs/heads/main"})
+	must[api.ServiceUser](t, j.admin, "POST", "/v1/service-users", api.NewServiceUser{Name: "keeper"})
+	j.addRule("keeper", map[string]string{"sub": "repo:acme/*:ref:refs/heads/main"})
 	refusedJob(t, j.redeem(j.device(""), jobForm(j.token(nil))), "--as NAME")
-	for user, want := range map[string]int{"backup": 200, "deploy": 200, "admin": 400} {
+	for user, want := range map[string]int{"keeper": 200, "deploy": 200, "admin": 400} {
 		form := jobForm(j.token(nil))
 		form.Set("service_user", user)
 		got := j.redeem(j.device(""), form)
@@ -212,7 +212,7 @@ func TestAJobThatMayBeSeveralUsersSaysWhich(t *testing.T) {
 		}
 	}
 	form := jobForm(j.token(nil))
-	form["service_user"] = []string{"backup", "deploy"}
+	form["service_user"] = []string{"keeper", "deploy"}
 	refusedJob(t, j.redeem(j.device(""), form), "invalid_request")
 }
 

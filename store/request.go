@@ -155,7 +155,7 @@ type Requests interface {
 	// AccessRequests lists them, newest first. They are kept for 90 days.
 	AccessRequests(ctx context.Context, f RequestFilter, p Page) ([]AccessRequest, string, error)
 	// MayAnswer tells whether a user is an approver of a rule for whoever is not the same
-	// person: what he may see.
+	// person: what he may see. A user of ServiceIssuer never is.
 	MayAnswer(ctx context.Context, rule, user string, now time.Time) (bool, error)
 
 	// CreatePreauthorization: ErrDenied if By is no approver, ErrNotFound for an unknown rule

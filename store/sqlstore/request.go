@@ -21,8 +21,9 @@ const (
 
 	// inForce is for a membership m; its parameter is the time.
 	inForce = `(m.until = 0 OR m.until > ?)`
-	// mayAnswer is for the rule r; its parameters are the user and the time.
-	mayAnswer = `EXISTS (SELECT 1 FROM users b WHERE b.id = ? AND b.status = 'active' AND (b.admin OR EXISTS (
+	// mayAnswer is for the rule r; its parameters are the user and the time. Two people are
+	// demanded, and who asks may have the key of a program.
+	mayAnswer = `EXISTS (SELECT 1 FROM users b WHERE b.id = ? AND b.status = 'active' AND b.issuer <> 'service' AND (b.admin OR EXISTS (
 		SELECT 1 FROM members m WHERE m.group_id = r.approvers AND m.user_id = b.id AND ` + inForce + `)))`
 	// samePerson has the two as parameters, twice.
 	samePerson = `SELECT EXISTS (SELECT 1 FROM devices a JOIN devices b ON b.thumbprint = a.thumbprint WHERE a.user_id = ? AND b.user_id = ?)

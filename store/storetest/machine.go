@@ -146,4 +146,12 @@ var serviceCases = []testCase{
 		w.equal(count(errs, store.ErrTooMany), 20-store.MaxServiceKeys)
 		w.equal(len(must[[]store.ServiceKey](w)(w.s.ServiceKeys(w.ctx, u.ID))), store.MaxServiceKeys)
 	}},
+	{"a program answers no request, though it is among the approvers", func(w *world) {
+		a := w.asking()
+		bot, r := w.service("bot"), w.asked(a)
+		w.member(a.lead, bot, time.Time{})
+		w.want(store.ErrDenied, w.answer(yesBy(bot, r)))
+		w.equal(must[bool](w)(w.s.MayAnswer(w.ctx, a.rule.ID, bot.ID, w.now)), false)
+		w.ok(w.answer(yes(a, r)))
+	}},
 }
