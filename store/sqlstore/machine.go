@@ -89,12 +89,18 @@ func (s *Store) RemoveServiceKey(ctx context.Context, user, id string, m store.M
 	})
 }
 
-// SignInService implements store.Machines.
+// SignInService implements store.Machines. It holds the user before the key, as whoever
+// deletes the user and then his keys.
 func (s *Store) SignInService(ctx context.Context, v store.ServiceSignIn, m store.Meta) (store.Subject, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Subject, error) {
-		var k store.ServiceKey
-		err := one(t, serviceKeyInto(&k), `SELECT `+serviceKeyColumns+` FROM service_keys k WHERE k.thumbprint = ? AND k.user_id = ? /*lock*/`, v.Thumbprint, v.User)
+		k, err := t.serviceKey(v, "")
 		if err != nil {
+			return store.Subject{}, err
+		}
+		if _, err := t.activeUser(k.User); err != nil {
+			return store.Subject{}, err
+		}
+		if k, err = t.serviceKey(v, " /*lock*/"); err != nil {
 			return store.Subject{}, err
 		}
 		if !k.ExpiresAt.IsZero() && !t.now.Before(k.ExpiresAt) {
@@ -110,6 +116,11 @@ func (s *Store) SignInService(ctx context.Context, v store.ServiceSignIn, m stor
 		_, err = t.exec(`UPDATE service_keys SET used_at = ? WHERE id = ?`, t.now, k.ID)
 		return who, err
 	})
+}
+
+func (t *tx) serviceKey(v store.ServiceSignIn, how string) (k store.ServiceKey, err error) {
+	err = one(t, serviceKeyInto(&k), `SELECT `+serviceKeyColumns+` FROM service_keys k WHERE k.thumbprint = ? AND k.user_id = ?`+how, v.Thumbprint, v.User)
+	return k, err
 }
 
 // forgetMachine drops the keys of a user who was deleted, and the rules by which jobs were he.

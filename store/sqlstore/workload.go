@@ -121,10 +121,10 @@ func (s *Store) DeleteWorkloadIssuer(ctx context.Context, id string, m store.Met
 // CreateWorkloadRule implements store.Workloads.
 func (s *Store) CreateWorkloadRule(ctx context.Context, r store.WorkloadRule, m store.Meta) (store.WorkloadRule, error) {
 	return get(ctx, s, m, false, func(t *tx) (store.WorkloadRule, error) {
-		if _, err := t.holdWorkloadIssuer(r.Issuer, "/*lock*/"); err != nil {
+		if err := t.holdServiceUser(r.User); err != nil { // before the issuer, as SignInWorkload
 			return r, err
 		}
-		if err := t.holdServiceUser(r.User); err != nil {
+		if _, err := t.holdWorkloadIssuer(r.Issuer, "/*lock*/"); err != nil {
 			return r, err
 		}
 		var has int
@@ -162,24 +162,18 @@ func (s *Store) DeleteWorkloadRule(ctx context.Context, id string, m store.Meta)
 	})
 }
 
-// SignInWorkload implements store.Workloads. Rule and issuer are held until the commit, so
-// that no session begins beside their end.
+// SignInWorkload implements store.Workloads. User, rule and issuer are held until the commit,
+// in this order, which is that of who deletes them: so no session begins beside their end.
 func (s *Store) SignInWorkload(ctx context.Context, v store.WorkloadSignIn, m store.Meta) (store.Subject, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Subject, error) {
-		var user, issuer, key string
-		err := one(t, []any{&user, &issuer}, `SELECT r.user_id, r.issuer_id FROM workload_rules r WHERE r.id = ? /*share*/`, v.Rule)
-		if err == nil {
-			var w store.WorkloadIssuer
-			if w, err = t.holdWorkloadIssuer(issuer, "/*share*/"); err == nil && w.State != store.Active {
-				err = store.ErrDenied
-			}
-		}
+		user, err := t.holdRule(v.Rule)
 		if errors.Is(err, store.ErrNotFound) {
 			err = store.ErrDenied
 		}
 		if err != nil {
 			return store.Subject{}, err
 		}
+		var key string
 		err = one(t, []any{&key}, `INSERT INTO workload_tokens (token_hash, thumbprint, expires_at) VALUES (?, ?, ?)
 			ON CONFLICT (token_hash) DO UPDATE SET thumbprint = workload_tokens.thumbprint RETURNING thumbprint`,
 			v.TokenHash, v.Session.Thumbprint, v.TokenExpires)
@@ -196,4 +190,25 @@ func (s *Store) SignInWorkload(ctx context.Context, v store.WorkloadSignIn, m st
 		_, err = t.exec(`UPDATE sessions SET rule_id = ? WHERE id = ?`, v.Rule, who.Session.ID)
 		return who, err
 	})
+}
+
+// holdRule holds a rule, its active user and its active issuer, and returns the user. A rule
+// is of one user and one issuer for ever.
+func (t *tx) holdRule(id string) (user string, err error) {
+	const find = `SELECT r.user_id, r.issuer_id FROM workload_rules r WHERE r.id = ?`
+	var issuer string
+	if err := one(t, []any{&user, &issuer}, find, id); err != nil {
+		return "", err
+	}
+	if _, err := t.activeUser(user); err != nil {
+		return "", err
+	}
+	if err := one(t, []any{&user, &issuer}, find+` /*share*/`, id); err != nil {
+		return "", err
+	}
+	w, err := t.holdWorkloadIssuer(issuer, "/*share*/")
+	if err == nil && w.State != store.Active {
+		err = store.ErrDenied
+	}
+	return user, err
 }
