@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/api/apitest"
 )
 
 const jobToken = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"
@@ -150,5 +152,30 @@ func TestWithoutATokenAPersonReadsWhatToDo(t *testing.T) {
 	_, err := Workload{Lookup: lookup(nil)}.Token(t.Context())
 	if api.KindOf(err) != api.SignIn || !strings.Contains(err.Error(), "id-token: write") || !strings.Contains(err.Error(), IDTokenVariable) {
 		t.Error(err)
+	}
+}
+
+func TestASessionIsProvedByTheKeyThatItIsBoundTo(t *testing.T) {
+	s := apitest.New(t)
+	h := &Home{Dir: filepath.Join(t.TempDir(), "cardea"), NoKeyring: true}
+	path, key, err := h.JobKey(jobToken)
+	must(t, err)
+	form := url.Values{"grant_type": {api.GrantWorkload}, "client_id": {api.ClientID}, "assertion": {jobToken}}
+	saved, err := Flow{URL: s.URL, Key: key, HTTP: s.HTTP()}.Program(t.Context(), form)
+	must(t, err)
+	for keyFile, want := range map[string]api.Kind{path: "", "": api.SignIn} {
+		saved.KeyFile = keyFile
+		must(t, h.Save(saved))
+		client, err := (&Account{Home: h}).Client(t.Context())
+		must(t, err)
+		if _, err := client.Get(t.Context(), "/v1/session", nil, nil); api.KindOf(err) != want {
+			t.Errorf("with the key in %q: %v", keyFile, err)
+		}
+	}
+	saved.KeyFile = path
+	must(t, h.Save(saved))
+	must(t, os.Remove(path))
+	if _, err := (&Account{Home: h}).Client(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without its key: %v", err)
 	}
 }

@@ -115,7 +115,7 @@ func (a *app) enter(ctx context.Context, old, saved login.Saved) error {
 		a.revoke(ctx, saved, quick)
 		return err
 	}
-	if old.Token != "" && old.Token != saved.Token {
+	if old.Token != "" && old.Token != saved.Token && !renews(old, saved) {
 		a.revoke(ctx, old, brief) // if that can be: it dies by itself
 	}
 	if err := a.home.Outlived(old, saved); err != nil {
@@ -136,6 +136,12 @@ func (a *app) enter(ctx context.Context, old, saved login.Saved) error {
 		a.say("To have plain ssh, scp and editors know your servers type: cardea ssh-config --install")
 	}
 	return nil
+}
+
+// renews tells whether a program has signed in again with the same key. The session before
+// dies by itself within the hour: its end would be that of the connections that it began.
+func renews(old, saved login.Saved) bool {
+	return saved.KeyFile != "" && old.KeyFile == saved.KeyFile && old.URL == saved.URL && old.Session.User == saved.Session.User
 }
 
 // signIn goes through a browser here, or one elsewhere.
