@@ -130,13 +130,13 @@ func (s *Service) jobRule(ctx context.Context, e audit.Event, from store.Workloa
 		e.Reason = "no rule fits"
 		s.record(ctx, e)
 		return store.WorkloadRule{}, oauth("invalid_grant", "no rule fits a job of "+from.Name+" with the subject "+told(token.Subject)+
-			"; an administrator makes one: cardea admin workloads add-rule "+from.Name)
+			"; for an administrator to make one type: cardea admin workloads add-rule "+from.Name)
 	}
 	for _, r := range fit {
 		if r.User != fit[0].User {
 			e.Reason = "rules of several users fit, and the job does not say which it is"
 			s.record(ctx, e)
-			return r, oauth("invalid_request", "this job may be several service users; say which: cardea login --workload --as NAME")
+			return r, oauth("invalid_request", "this job may be several service users; to say which type: cardea login --workload --as NAME")
 		}
 	}
 	return fit[0], nil
@@ -178,7 +178,7 @@ func (s *Service) beginJob(ctx context.Context, by caller.Caller, e audit.Event,
 	case errors.Is(err, store.ErrDenied):
 		e.Reason = "the rule is gone, or its issuer, user or device is not active"
 		s.record(ctx, e)
-		return api.SignedIn{}, oauth("invalid_grant", "this job may not sign in; ask an administrator to look at: cardea admin workloads list").because(err)
+		return api.SignedIn{}, oauth("invalid_grant", "this job may not sign in; administrators see the platforms with: cardea admin workloads list").because(err)
 	case err != nil:
 		return api.SignedIn{}, s.notRedeemed(ctx, e, err)
 	}
