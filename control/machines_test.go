@@ -9,6 +9,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/store"
 )
 
 // serviceForm is what a program sends that signs in by its key.
@@ -174,3 +175,32 @@ func TestAServiceUserIsNoPerson(t *testing.T) {
 }
 
 const maxKeyNameForTest = 128
+
+// An administrator registered the key, or made the rule: that is the approval. Nobody is
+// there when a job begins who could give another one.
+func TestProgramsAndJobsWaitForNoApproval(t *testing.T) {
+	j := newJobs(t)
+	on := true
+	j.demands(api.TeamPatch{DeviceApproval: &on})
+	byKey := j.device("")
+	registered(t, j.admin, "deploy", byKey)
+	for name, c := range map[string]struct {
+		d    *device
+		form url.Values
+	}{
+		"by a key":          {byKey, serviceForm()},
+		"by the same again": {byKey, serviceForm()},
+		"a job":             {j.device(""), jobForm(j.token(nil))},
+	} {
+		if err := c.d.enter(t, c.form); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := must[api.Session](t, c.d, "GET", "/v1/session", nil); got.DeviceState != store.Active {
+			t.Errorf("%s: its device is %q", name, got.DeviceState)
+		}
+	}
+	// People wait as before.
+	if d := j.signIn("alice"); d.session.DeviceState != store.Pending {
+		t.Errorf("a person's device is %q", d.session.DeviceState)
+	}
+}
