@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // DeviceGrantType is that of POST /oauth/token for a device without a browser (RFC 8628
@@ -38,4 +39,28 @@ func (c *Client) AskDeviceCode(ctx context.Context, form url.Values) (DeviceCode
 		err = foreign(c.URL, nil)
 	}
 	return out, err
+}
+
+// TypedCode is a code that a person typed on a device of his: POST /v1/device-codes.
+type TypedCode struct {
+	Code string `json:"code" maxLength:"64" doc:"that the other device shows"`
+}
+
+// WaitingDevice is the device that waits with that code, for a yes or a no.
+type WaitingDevice struct {
+	Request string `json:"request" doc:"to say yes or no to"`
+	Device  string `json:"device_name"`
+	Origin  string `json:"origin" doc:"its address"`
+	Source  string `json:"source" doc:"address of the caller"`
+	// Elsewhere says that the two are in different networks.
+	Elsewhere bool      `json:"elsewhere"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// ApproveWaiting is the yes: POST /v1/device-codes/{request}/approve. The code is that of an
+// authorization request with the parameter device_request, by which the person showed who he is.
+type ApproveWaiting struct {
+	Code         string `json:"code"`
+	CodeVerifier string `json:"code_verifier"`
+	RedirectURI  string `json:"redirect_uri"`
 }

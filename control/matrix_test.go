@@ -36,6 +36,8 @@ var theirs = map[string]struct{ own, other, admin int }{
 	"GET /v1/gateway/sessions/{session}/recording":    {yes, 403, 0}, // it is told to whom it might be handed over
 	"POST /v1/gateway/sessions/{session}/recording":   {yes, 403, 0},
 	"POST /v1/gateway/sessions/{session}/refusals":    {yes, 404, 0},
+	"POST /v1/device-codes/{waiting}/approve":         {410, 404, 404}, // over by then
+	"POST /v1/device-codes/{waiting}/refuse":          {410, 404, 404},
 	"GET /scim/v2/Users/{user}":                       {yes, 404, 0},
 	"PUT /scim/v2/Users/{user}":                       {yes, 404, 0},
 	"PATCH /scim/v2/Users/{user}":                     {yes, 404, 0},
@@ -60,6 +62,7 @@ var bodies = map[string]string{
 	"POST /v1/gateway/sessions/{session}/end":       `{"cause":"client","up":1,"down":1}`,
 	"POST /v1/gateway/sessions/{session}/recording": `{"state":"recording","segments":0,"bytes":0}`,
 	"POST /v1/gateway/sessions/{session}/refusals":  `{"refusals":[]}`,
+	"POST /v1/device-codes/{waiting}/approve":       `{"code":"x","code_verifier":"x","redirect_uri":"x"}`,
 	"POST /v1/requests/{request}/deny":              `{"reason":"no"}`,
 	"PUT /v1/groups/{group}/members/{user}":         `{}`,
 	"PATCH /v1/workload-issuers/{workload}":         `{"state":"active"}`,
@@ -144,8 +147,12 @@ func newMatrix(t testing.TB) *matrix {
 	m.otherGateway = m.newGateway("gw-2")
 	m.records(m.otherGateway, true)
 	m.b["gateway"] = m.otherGateway.id
+	on := true
+	must[api.TeamSettings](t, m.admin, "PATCH", "/v1/team/settings", api.TeamPatch{DeviceCode: &on})
 	for i, set := range []ids{m.a, m.b} {
 		who := []*device{m.alice, m.bob}[i]
+		_, code := m.hasCode()
+		set["waiting"] = who.typesHere(code.UserCode).Request
 		project, group, askers := []string{"web", "db"}[i], []string{"oncall", "nightly"}[i], []string{"ops", "dba"}[i]
 		set["rule"] = send("POST", "/v1/projects/"+project+"/request-rules", api.NewRequestRule{Group: group, Askers: askers, Approvers: "leads", Seconds: 3600})
 		set["request"] = must[api.AccessRequest](t, who, "POST", "/v1/requests", api.NewAccessRequest{Target: project, Seconds: 600, Reason: "x"}).ID
@@ -176,7 +183,7 @@ func newMatrix(t testing.TB) *matrix {
 		"preauthorization": ident.New(ident.Preauthorization), "entitlement": ident.New(ident.Entitlement), "provider": ident.New(ident.Provider), "token": ident.New(ident.Enrolment),
 		"client": ident.New(ident.ScimClient), "scim-user": ident.New(ident.User), "scim-group": ident.New(ident.UserGroup), "kind": "Nobody", "schema": "urn:none",
 		"enrolment-rule": ident.New(ident.EnrolmentRule), "service": ident.New(ident.User), "servicekey": ident.New(ident.ServiceKey),
-		"workload": ident.New(ident.WorkloadIssuer), "workloadrule": ident.New(ident.WorkloadRule), "fingerprint": fingerprint(t)}
+		"workload": ident.New(ident.WorkloadIssuer), "workloadrule": ident.New(ident.WorkloadRule), "waiting": ident.New(ident.AuthRequest), "fingerprint": fingerprint(t)}
 	return m
 }
 

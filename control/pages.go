@@ -226,7 +226,7 @@ func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 		return p.web.Confirm(w, web.Confirm{
 			Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
 			Device: req.DeviceName, Source: req.Source, Code: req.Code, Project: req.Project,
-			Origin: req.Origin, Elsewhere: req.Grant && elsewhere(req.Origin, req.Source),
+			Origin: req.Origin, Elsewhere: req.Origin != "" && elsewhere(req.Origin, req.Source),
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -25,6 +26,33 @@ func deviceCodeRoutes(t *table, p *pages) {
 	add("POST", "/device", "Takes the code", p.form(p.typedCode))
 	add("GET", "/device/done", "Says what came of it", p.deviceDone)
 	askRoute(t)
+	typedRoutes(t)
+}
+
+// typedRoutes are for who types the code on a device of his that is signed in.
+func typedRoutes(t *table) {
+	s := t.server.signin
+	handle(t, route{Method: "POST", Path: "/v1/device-codes", Access: User, Doc: "Type the code of a device without a browser, and see what waits"},
+		func(ctx context.Context, by caller.Caller, in *body[api.TypedCode]) (*api.WaitingDevice, error) {
+			out, err := s.TypeCodeHere(ctx, by, in.Body.Code, sourceKey(by.Source))
+			if err == nil {
+				out.Elsewhere = elsewhere(out.Origin, out.Source)
+			}
+			return out, err
+		})
+	handle(t, route{Method: "POST", Path: "/v1/device-codes/{waiting}/approve", Access: User, Doc: "Let it sign in as the caller"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Waiting string `path:"waiting"`
+			Body    api.ApproveWaiting
+		}) (*api.Named, error) {
+			return nil, s.ApproveHere(ctx, by, in.Waiting, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/device-codes/{waiting}/refuse", Access: User, Doc: "Say no to it"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Waiting string `path:"waiting"`
+		}) (*api.Named, error) {
+			return nil, s.RefuseHere(ctx, by, in.Waiting)
+		})
 }
 
 // askRoute takes a form and answers in OAuth's shape, as the token endpoint does.

@@ -276,7 +276,7 @@ var rights = map[string]Access{
 
 	"POST /v1/servers/enrol/challenge": Proof, "POST /v1/servers/enrol/instance": Proof,
 	"POST /v1/enrolment-rules": Admin, "GET /v1/enrolment-rules": Admin, "DELETE /v1/enrolment-rules/{rule}": Admin,
-	"GET /device": Public, "POST /device": Public, "GET /device/done": Public, "POST /oauth/device": Proof, "POST /v1/devices/{device}/approve": Admin,
+	"GET /device": Public, "POST /device": Public, "GET /device/done": Public, "POST /oauth/device": Proof, "POST /v1/device-codes": User, "POST /v1/device-codes/{waiting}/approve": User, "POST /v1/device-codes/{waiting}/refuse": User, "POST /v1/devices/{device}/approve": Admin,
 	"POST /oauth/token": Proof, "POST /v1/servers/enrol": Proof, "POST /v1/gateways/enrol": Proof,
 
 	"GET /factor": Public, "POST /factor": Public, "GET /account": Public, "POST /account/totp": Public, "POST /account/totp/confirm": Public,

@@ -59,6 +59,9 @@ type Flow struct {
 	// Enrolment is the token of a fleet, which spares a new device the approval; empty for
 	// none.
 	Enrolment string
+	// Waiting is the request of another device whose code the person typed here, to show
+	// for it who he is; empty for a sign-in.
+	Waiting string
 	// Report is what the device says of itself.
 	Report api.DeviceReport
 	// Paste asks the person for the address at which his browser ended, where that is on
@@ -142,6 +145,17 @@ func (f Flow) Touch(ctx context.Context, client *api.Client) (api.Touched, error
 	return out, err
 }
 
+// Approve has the person of client's session show who he is, and lets the device of
+// f.Waiting sign in as him.
+func (f Flow) Approve(ctx context.Context, client *api.Client) error {
+	_, b, err := f.browse(ctx, client)
+	if err != nil {
+		return err
+	}
+	return client.Send(ctx, http.MethodPost, "/v1/device-codes/"+url.PathEscape(f.Waiting)+"/approve",
+		api.ApproveWaiting{Code: b.code, CodeVerifier: b.verifier, RedirectURI: b.redirectURI}, nil)
+}
+
 // brought is what the browser brings back, and what goes with it.
 type brought struct{ code, verifier, redirectURI string }
 
@@ -163,6 +177,9 @@ func (f Flow) browse(ctx context.Context, client *api.Client) (team api.Team, b 
 	}
 	if f.Project != "" {
 		query.Set("project", f.Project)
+	}
+	if f.Waiting != "" {
+		query.Set("device_request", f.Waiting)
 	}
 	address := f.URL + "/oauth/authorize?" + query.Encode()
 	if f.Tell != nil {

@@ -46,6 +46,11 @@ type DeviceGrants interface {
 	// A yes to such a request has to rest on what was shown after it was made, and is
 	// ErrDenied for an administrator.
 	TypeUserCode(ctx context.Context, userCodeHash []byte, r AuthRequest, m Meta) (AuthRequest, error)
+	// ApproveDeviceGrant is the yes of somebody who typed the code on a device of his: it
+	// consumes the code r of a request that has a Project, as Touch does, by which a.User
+	// showed who he is after a.Request was made, and approves that one, whose BrowserHash
+	// is a's. ErrUsed and ErrDenied are those of Touch and ApproveAuthRequest.
+	ApproveDeviceGrant(ctx context.Context, r Redemption, a Approval, m Meta) (AuthRequest, error)
 	// DeviceGrantRequest is the request that decides the grant. ErrNotFound before its code
 	// was typed.
 	DeviceGrantRequest(ctx context.Context, codeHash []byte) (AuthRequest, error)

@@ -76,6 +76,9 @@ func (s *Service) parse(q url.Values) (store.AuthRequest, *Refusal) {
 		RedirectURI: redirect, State: one("state"), Challenge: one("code_challenge"),
 		Thumbprint: one("dpop_jkt"), DeviceName: deviceName(one("device_name")), Project: one("project"),
 	}
+	if other := one("device_request"); other != "" {
+		r.Project = forDevice + other
+	}
 	code, reason := "invalid_request", ""
 	switch {
 	case r.State == "" || len(r.State) > maxState:
@@ -86,8 +89,10 @@ func (s *Service) parse(q url.Values) (store.AuthRequest, *Refusal) {
 		reason = "code_challenge is not one of the method S256"
 	case !digest.MatchString(r.Thumbprint):
 		reason = "dpop_jkt is not the thumbprint of a key"
-	case len(q["project"]) > 0 && ident.ProjectName(r.Project) != nil:
+	case len(q["project"]) > 0 && ident.ProjectName(one("project")) != nil:
 		r.Project, reason = "", "project is not the name of one"
+	case len(q["device_request"]) > 0 && (len(q["project"]) > 0 || ident.Check(one("device_request"), ident.AuthRequest) != nil):
+		reason = "device_request is not the id of a request, or is there beside a project"
 	case len(q["device_name"]) > 1 || len(one("device_name")) > maxDevice:
 		reason = "device_name is longer than " + strconv.Itoa(maxDevice) + " bytes"
 	}
@@ -127,13 +132,16 @@ type Request struct {
 	// there is no code to compare then, because he typed it.
 	Grant  bool
 	Origin string
-	since  time.Time
+	// Other is the id of such a request of another device, whose code was typed in a
+	// terminal here: this one only shows who he is for it.
+	Other string
+	since time.Time
 }
 
 // Rests tells whether a yes to the request may rest on what the person showed at that
 // time: for a project, and for a device elsewhere, only if he was asked for it.
 func (r Request) Rests(shown time.Time) bool {
-	return r.Project == "" && !r.Grant || !shown.Before(r.since)
+	return r.Project == "" && !r.Grant && r.Other == "" || !shown.Before(r.since)
 }
 
 // Show returns a request to the browser that began it. In another browser it
@@ -143,20 +151,29 @@ func (s *Service) Show(ctx context.Context, id string, b Browser) (Request, erro
 	if err != nil {
 		return Request{}, err
 	}
-	return asked(r), nil
+	return s.other(ctx, asked(r))
 }
 
 func asked(r store.AuthRequest) Request {
 	if r.Grant != "" {
 		return Request{ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Grant: true, Origin: r.Origin, since: r.CreatedAt}
 	}
-	return Request{
+	out := Request{
 		ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Redirect: r.RedirectURI,
-		Code: api.ConfirmationCode(r.Challenge, r.Thumbprint), Project: r.Project, since: r.CreatedAt,
+		Code: api.ConfirmationCode(r.Challenge, r.Thumbprint), Project: r.Project, Other: otherOf(r), since: r.CreatedAt,
 	}
+	if out.Other != "" {
+		out.Project = ""
+	}
+	return out
 }
 
 func (s *Service) request(ctx context.Context, id string, b Browser) (store.AuthRequest, error) {
+	return s.requestOf(ctx, id, hashOf(b.Token))
+}
+
+// requestOf finds an open request of this browser, or of what is in its place.
+func (s *Service) requestOf(ctx context.Context, id string, browser []byte) (store.AuthRequest, error) {
 	if ident.Check(id, ident.AuthRequest) != nil {
 		return store.AuthRequest{}, gone(store.ErrNotFound)
 	}
@@ -164,7 +181,7 @@ func (s *Service) request(ctx context.Context, id string, b Browser) (store.Auth
 	switch {
 	case err != nil:
 		return r, gone(err)
-	case subtle.ConstantTimeCompare(r.BrowserHash, hashOf(b.Token)) != 1:
+	case subtle.ConstantTimeCompare(r.BrowserHash, browser) != 1:
 		return r, gone(store.ErrNotFound)
 	case r.User != "", !s.now().Before(r.ExpiresAt):
 		return r, gone(store.ErrUsed)

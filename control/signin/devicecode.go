@@ -131,28 +131,44 @@ func (s *Service) AskCode(ctx context.Context, by caller.Caller, form url.Values
 // then decides as any other.
 func (s *Service) TypeCode(ctx context.Context, typed string, b Browser, from string) (request string, err error) {
 	now := s.now()
-	n, until, err := s.Store.Attempt(ctx, sourceTries("type-code", from), TryWindow, now)
-	if err != nil {
+	e := s.event(now, audit.SignInFailed, audit.Denied, "", store.User{}, b, nil)
+	if err := s.countCode(ctx, from, e); err != nil {
 		return "", err
-	}
-	if n > CodeTries {
-		if n == CodeTries+1 { // once for each window
-			s.record(ctx, s.event(now, audit.SignInLimited, audit.Denied, "too many device codes", store.User{}, b, nil))
-		}
-		return "", api.Errorf(api.Limited, "too many codes were typed from your address").
-			WithHint("try again after %s", until.UTC().Format("15:04 UTC")).WithRetry(until.Sub(now))
 	}
 	r, err := s.Store.TypeUserCode(ctx, userCodeHash(typed), store.AuthRequest{
 		ID: ident.New(ident.AuthRequest), BrowserHash: hashOf(b.Token), Source: b.Source, CreatedAt: now,
 	}, store.Meta{Now: now})
+	if err != nil {
+		return "", s.notTyped(ctx, e, err)
+	}
+	return r.ID, nil
+}
+
+// countCode counts a code that is typed, before it is looked at; e is the event of a refusal.
+func (s *Service) countCode(ctx context.Context, from string, e audit.Event) error {
+	n, until, err := s.Store.Attempt(ctx, sourceTries("type-code", from), TryWindow, e.Time)
+	if err != nil || n <= CodeTries {
+		return err
+	}
+	if n == CodeTries+1 { // once for each window
+		e.Action, e.Reason = audit.SignInLimited, "too many device codes"
+		s.record(ctx, e)
+	}
+	return api.Errorf(api.Limited, "too many codes were typed from your address").
+		WithHint("try again after %s", until.UTC().Format("15:04 UTC")).WithRetry(until.Sub(e.Time))
+}
+
+// notTyped is why a code led nowhere.
+func (s *Service) notTyped(ctx context.Context, e audit.Event, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		s.record(ctx, s.event(now, audit.SignInFailed, audit.Denied, "no device waits with this code", store.User{}, b, nil))
-		return "", api.Errorf(api.NotFound, "no device waits with this code").WithHint("look at the device again: a code is good for %d minutes, in one browser", int(RequestLife.Minutes()))
+		e.Reason = "no device waits with this code"
+		s.record(ctx, e)
+		return api.Errorf(api.NotFound, "no device waits with this code").WithHint("look at the device again: a code is good for %d minutes, in one browser", int(RequestLife.Minutes()))
 	case errors.Is(err, store.ErrDenied):
-		return "", notByCode(err)
+		return notByCode(err)
 	}
-	return r.ID, err
+	return err
 }
 
 func notByCode(cause error) error {

@@ -132,12 +132,15 @@ func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.U
 	now := s.now()
 	code := newCode(r.ID, since)
 	e := s.event(now, audit.SignInApprove, audit.Allowed, "", user, b, map[string]string{"request": r.ID, "device": r.DeviceName})
+	if id := otherOf(r); id != "" {
+		e.Detail["for"] = id
+	}
 	if r.Grant != "" {
 		e.Detail["way"], e.Detail["from"] = "typed code", r.Origin
 		if user.Admin {
 			e.Outcome, e.Reason = audit.Denied, "an administrator signs no device in by a typed code"
 			s.record(ctx, e)
-			return "", api.Errorf(api.Denied, "an administrator signs no device in by a typed code").WithHint("on that device, type: cardea login")
+			return "", notForAdmins(nil)
 		}
 	}
 	r, err := s.Store.ApproveAuthRequest(ctx, store.Approval{

@@ -35,7 +35,7 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s, "", false})
 		},
 		"confirm-device": func(p *Pages, b *bytes.Buffer) error {
-			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, "", "", s, true})
+			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, "", s, true})
 		},
 		"device": func(p *Pages, b *bytes.Buffer) error { return p.Device(b, Device{s, s}) },
 		"factor": func(p *Pages, b *bytes.Buffer) error {

@@ -68,6 +68,36 @@ func (s *Store) TypeUserCode(ctx context.Context, userCodeHash []byte, r store.A
 	})
 }
 
+// ApproveDeviceGrant implements store.DeviceGrants.
+func (s *Store) ApproveDeviceGrant(ctx context.Context, r store.Redemption, a store.Approval, m store.Meta) (store.AuthRequest, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.AuthRequest, error) {
+		c, u, _, err := t.shown(r)
+		if err != nil {
+			return store.AuthRequest{}, err
+		}
+		waits, err := t.openRequest(a.Request, a.BrowserHash)
+		if err != nil {
+			return waits, err
+		}
+		if err := t.byCode(); err != nil {
+			return waits, err
+		}
+		var at time.Time
+		if err := one(t, []any{&at}, `SELECT shown_at FROM auth_requests WHERE id = ?`, c.request.ID); err != nil {
+			return waits, err
+		}
+		if waits.Grant == "" || u.ID != a.User || u.Admin || at.Before(waits.CreatedAt) {
+			return waits, t.spoil(c)
+		}
+		waits.User = u.ID
+		_, err = t.exec(`UPDATE auth_requests SET phase = ?, user_id = ?, shown_at = ? WHERE id = ?`, phaseApproved, u.ID, at, waits.ID)
+		if err == nil {
+			_, err = t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID)
+		}
+		return waits, err
+	})
+}
+
 // DeviceGrantRequest implements store.DeviceGrants.
 func (s *Store) DeviceGrantRequest(ctx context.Context, codeHash []byte) (store.AuthRequest, error) {
 	var r store.AuthRequest

@@ -229,25 +229,9 @@ func (t *tx) consume(r store.Redemption) (code, error) {
 // Touch implements store.SignIn. What somebody showed earlier never counts for later.
 func (s *Store) Touch(ctx context.Context, r store.Redemption, v store.Touch, m store.Meta) (store.Touch, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Touch, error) {
-		c, err := t.consume(r)
-		if err != nil {
-			return v, err
-		}
-		if _, err := t.activeUser(c.request.User); err != nil {
-			return v, err
-		}
-		var device string
-		err = one(t, []any{&device}, `SELECT d.id FROM sessions x JOIN devices d ON d.id = x.device_id
-			WHERE x.id = ? AND x.user_id = ? AND x.thumbprint = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.state = 'active'`,
-			r.Session.ID, c.request.User, r.Thumbprint, t.now)
+		c, _, device, err := t.shown(r)
 		if err == nil && device != v.Device {
-			err = store.ErrNotFound
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID); err != nil {
-				return v, err
-			}
-			return v, kept{error: store.ErrDenied}
+			err = t.spoil(c)
 		}
 		if err != nil {
 			return v, err
@@ -264,6 +248,32 @@ func (s *Store) Touch(ctx context.Context, r store.Redemption, v store.Touch, m 
 		_, err = t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID)
 		return v, err
 	})
+}
+
+// shown consumes a code that only tells that somebody showed who he is: the session r.Session
+// on whose device it counts has to be his own.
+func (t *tx) shown(r store.Redemption) (c code, u store.User, device string, err error) {
+	if c, err = t.consume(r); err != nil {
+		return c, u, "", err
+	}
+	if u, err = t.activeUser(c.request.User); err != nil {
+		return c, u, "", err
+	}
+	err = one(t, []any{&device}, `SELECT d.id FROM sessions x JOIN devices d ON d.id = x.device_id
+		WHERE x.id = ? AND x.user_id = ? AND x.thumbprint = ? AND x.revoked_at = 0 AND x.expires_at > ? AND d.state = 'active'`,
+		r.Session.ID, c.request.User, r.Thumbprint, t.now)
+	if errors.Is(err, store.ErrNotFound) {
+		err = t.spoil(c)
+	}
+	return c, u, device, err
+}
+
+// spoil makes a code that came where it does not belong worthless.
+func (t *tx) spoil(c code) error {
+	if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE id = ?`, phaseUsed, c.request.ID); err != nil {
+		return err
+	}
+	return kept{error: store.ErrDenied}
 }
 
 // project holds one until the commit.

@@ -75,6 +75,57 @@ var deviceGrantCases = []testCase{
 		_, err = w.poll(g)
 		w.want(store.ErrUsed, err)
 	}},
+	{"who typed the code on a device of his says yes there, by showing anew who he is", func(w *world) {
+		g, u := w.waiting("build"), w.user("alice")
+		v := w.signIn(u)
+		other := w.signIn(w.user("bob"))
+		r := w.typed(g)
+		yes := store.Approval{Request: r.ID, BrowserHash: r.BrowserHash, User: u.ID}
+		refused := func(name string, want error, code store.Redemption, a store.Approval) {
+			w.Helper()
+			_, err := w.s.ApproveDeviceGrant(w.ctx, code, a, w.meta("approved"))
+			if w.want(want, err); w.Failed() {
+				w.Fatal(name)
+			}
+			w.unlogged("approved")
+			_, err = w.poll(g)
+			w.want(store.ErrPending, err)
+		}
+		refused("another person's code", store.ErrDenied, w.codeFor(other.User, v, "device "+r.ID), yes)
+		refused("in the name of another", store.ErrDenied, w.codeFor(u, v, "device "+r.ID), store.Approval{Request: r.ID, BrowserHash: r.BrowserHash, User: other.User.ID})
+		refused("another device's code", store.ErrDenied, w.codeFor(u, other, "device "+r.ID), yes)
+		stranger := yes
+		stranger.BrowserHash = sum("elsewhere")
+		refused("typed elsewhere", store.ErrDenied, w.codeFor(u, v, "device "+r.ID), stranger)
+		mixed := w.codeFor(u, v, "web")
+		mixed.Project = "device " + r.ID
+		refused("a code for a project", store.ErrDenied, mixed, yes)
+		before := w.codeFor(u, v, "device "+r.ID)
+		w.now = w.now.Add(time.Second)
+		late := w.waiting("late")
+		lateAsk := store.Approval{Request: w.typed(late).ID, BrowserHash: r.BrowserHash, User: u.ID}
+		refused("shown before the code was typed", store.ErrDenied, before, lateAsk)
+		must[store.TeamSettings](w)(w.s.UpdateTeam(w.ctx, store.TeamChange{DeviceCode: ptr(false)}, w.quiet()))
+		_, err := w.s.ApproveDeviceGrant(w.ctx, w.codeFor(u, v, "device "+r.ID), yes, w.meta("approved"))
+		w.want(store.ErrDenied, err)
+		must[store.TeamSettings](w)(w.s.UpdateTeam(w.ctx, store.TeamChange{DeviceCode: ptr(true)}, w.quiet()))
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Admin: ptr(true)}, w.quiet()))
+		refused("an administrator", store.ErrDenied, w.codeFor(u, v, "device "+r.ID), yes)
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{Admin: ptr(false)}, w.quiet()))
+
+		code := w.codeFor(u, v, "device "+r.ID)
+		shown := w.now
+		must[store.AuthRequest](w)(w.s.ApproveDeviceGrant(w.ctx, code, yes, w.meta("approved")))
+		_, err = w.s.ApproveDeviceGrant(w.ctx, code, yes, w.meta("again"))
+		w.want(store.ErrUsed, err)
+		_, err = w.s.ApproveDeviceGrant(w.ctx, w.codeFor(u, v, "device "+r.ID), yes, w.meta("again"))
+		w.want(store.ErrUsed, err)
+		w.unlogged("again")
+		in := must[store.Subject](w)(w.poll(g))
+		if in.User.ID != u.ID || in.Device.Name != "build" || !in.Session.AuthenticatedAt.Equal(shown) {
+			w.Errorf("the session is %+v", in)
+		}
+	}},
 	{"a no ends it, and so does the time", func(w *world) {
 		g, u := w.waiting("build"), w.user("alice")
 		r := w.typed(g)

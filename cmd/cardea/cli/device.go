@@ -50,7 +50,7 @@ taken by itself: to make a new key, move the file away and sign in again.`,
 			{"key", func(d api.Device) string { return d.Thumbprint }},
 			{"id", func(d api.Device) string { return d.ID }},
 		}, nil),
-		deviceLost(a),
+		deviceApproveCode(a), deviceLost(a),
 	)
 	return cmd
 }
