@@ -6,14 +6,14 @@ import "encoding/json"
 type DeviceSettings struct {
 	// DeviceRules have to hold by the word of the device: disk-encryption, screen-lock,
 	// hardware-key. What is unknown does not hold.
-	DeviceRules []string `json:"device_rules,omitempty" doc:"disk-encryption, screen-lock, hardware-key"`
+	DeviceRules []string `json:"device_rules,omitempty" doc:"disk-encryption, screen-lock, hardware-key; people-only lets programs in, of whom nothing is demanded then"`
 	// DeviceApproval lets in devices alone that an administrator approved.
 	DeviceApproval bool `json:"device_approval,omitempty"`
 }
 
 // DevicePatch changes DeviceSettings; nil leaves a field alone.
 type DevicePatch struct {
-	DeviceRules    *[]string `json:"device_rules,omitempty" doc:"disk-encryption, screen-lock, hardware-key"`
+	DeviceRules    *[]string `json:"device_rules,omitempty" doc:"disk-encryption, screen-lock, hardware-key; people-only lets programs in, of whom nothing is demanded then"`
 	DeviceApproval *bool     `json:"device_approval,omitempty"`
 }
 

@@ -204,3 +204,26 @@ func TestProgramsAndJobsWaitForNoApproval(t *testing.T) {
 		t.Errorf("a person's device is %q", d.session.DeviceState)
 	}
 }
+
+// A project demands of devices what a program cannot have. It stays out until the project
+// says that this is for people; that somebody approved it is known from its key.
+func TestProjectsThatDemandSomethingOfDevicesAndPrograms(t *testing.T) {
+	s := newScene(t, func(p *api.ProjectSettings) { p.DeviceRules, p.DeviceApproval = []string{"disk-encryption"}, true })
+	d, _ := program(t, s.stack, s.admin, "deploy")
+	must[api.Member](t, s.admin, "PUT", "/v1/groups/ops/members/deploy", api.NewMember{})
+	if err := d.enter(t, serviceForm()); err != nil {
+		t.Fatal(err)
+	}
+	e := denied(t, d, api.Denied, "POST", "/v1/connect", connectTo(t, "web-1"))
+	if !strings.Contains(e.Detail, "project web is for devices whose disk is encrypted, and a program has none that could say so") || !strings.Contains(e.Hint, "people-only") {
+		t.Errorf("refused with %q, %q", e.Detail, e.Hint)
+	}
+	rules := []string{"people-only", "disk-encryption"}
+	must[api.Project](t, s.admin, "PATCH", "/v1/projects/web", api.ProjectPatch{DevicePatch: api.DevicePatch{DeviceRules: &rules}})
+	must[api.Connection](t, d, "POST", "/v1/connect", connectTo(t, "web-1"))
+	denied(t, s.alice, api.Denied, "POST", "/v1/connect", connectTo(t, "web-1"))
+	why := must[api.Why](t, d, "GET", "/v1/why?server=web-1", nil)
+	if f := ofKind(why.Chain, "device-posture"); !why.Allow || !f.Holds || !strings.Contains(f.Text, "for people") {
+		t.Errorf("why: %+v", why)
+	}
+}

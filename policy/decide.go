@@ -102,6 +102,9 @@ func ownLogin(f Facts, login string) (Decision, bool) {
 // of the sign-in and of what he showed for this project, on this device.
 func shownLately(f Facts) (Decision, bool) {
 	if age := f.Project.ReauthAge; age > 0 && !f.Now.Before(f.shownAt().Add(age)) {
+		if f.User.Program { // it shows that whenever it signs in, and has nobody to ask
+			return deny(Reauth, "sign in again, with the key or the token of the program: see cardea login --help", "project %s asks programs to sign in anew each %s", f.Project.Name, span(age))
+		}
 		d, ok := deny(Reauth, "type: cardea login --project "+f.Project.Name, "project %s asks who you are each %s", f.Project.Name, span(age))
 		d.Reauth = f.Project.Name
 		return d, ok

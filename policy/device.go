@@ -17,6 +17,11 @@ const (
 	RuleHardwareKey    DeviceRule = "hardware-key" // its key is in a TPM or a Secure Enclave
 )
 
+// PeopleOnly stands among the rules of a project and demands nothing: with it the others are
+// for people. Without it programs, which have no screen and no word of their own, stay out:
+// who demanded something of all devices has not thought of those that cannot have it.
+const PeopleOnly DeviceRule = "people-only"
+
 // DeviceRules are all of them.
 func DeviceRules() []DeviceRule {
 	return []DeviceRule{RuleDiskEncryption, RuleScreenLock, RuleHardwareKey}
@@ -24,6 +29,11 @@ func DeviceRules() []DeviceRule {
 
 // KnownRule tells whether there is such a rule.
 func KnownRule(r DeviceRule) bool { return slices.Contains(DeviceRules(), r) }
+
+// demands are the rules that have to hold, without PeopleOnly.
+func (p Project) demands() []DeviceRule {
+	return slices.DeleteFunc(slices.Clone(p.DeviceRules), func(r DeviceRule) bool { return r == PeopleOnly })
+}
 
 // ReportAge is how long it counts what a device said of itself: it says so at each sign-in,
 // and none lasts longer.
@@ -71,7 +81,7 @@ func (p Posture) lacks(r DeviceRule, now time.Time) string {
 
 // approvedByHand is for projects that take no device on the word of its owner alone.
 func approvedByHand(f Facts) (Decision, bool) {
-	if f.Project.DeviceApproval && !f.Device.Approved {
+	if f.Project.DeviceApproval && !f.Device.Approved && !f.User.Program {
 		return deny(DeviceUnapproved, "ask an administrator to type: cardea admin devices approve "+f.Device.ID,
 			"project %s is for devices that an administrator approved, and nobody approved this one", f.Project.Name)
 	}
@@ -79,13 +89,25 @@ func approvedByHand(f Facts) (Decision, bool) {
 }
 
 func postureGood(f Facts) (Decision, bool) {
-	for _, r := range f.Project.DeviceRules {
+	if f.User.Program {
+		return programEnters(f)
+	}
+	for _, r := range f.Project.demands() {
 		if why := f.Device.Posture.lacks(r, f.Now); why != "" {
 			return deny(DevicePosture, "see what it says with: cardea device show; once that is right type: cardea login",
 				"project %s is for devices %s, and %s", f.Project.Name, r.shown(), why)
 		}
 	}
 	return Decision{}, true
+}
+
+func programEnters(f Facts) (Decision, bool) {
+	demands := f.Project.demands()
+	if len(demands) == 0 || slices.Contains(f.Project.DeviceRules, PeopleOnly) {
+		return Decision{}, true
+	}
+	return deny(DevicePosture, "ask an administrator to add the rule "+string(PeopleOnly)+", or to keep what programs reach in a project of its own",
+		"project %s is for devices %s, and a program has none that could say so", f.Project.Name, demands[0].shown())
 }
 
 func (r DeviceRule) shown() string {
@@ -95,21 +117,32 @@ func (r DeviceRule) shown() string {
 	return fmt.Sprintf("that fulfil %q", string(r))
 }
 
+func approvedText(f Facts) string {
+	if f.User.Program {
+		return "an administrator let the program sign in"
+	}
+	return "an administrator approved the device"
+}
+
 // deviceFacts are those of what the project demands of devices, if anything.
 func deviceFacts(f Facts) []Fact {
 	var out []Fact
 	if f.Project.DeviceApproval {
-		out = append(out, told(f, approvedByHand, Fact{Kind: FactApproval, ID: f.Device.ID, Text: "an administrator approved the device"}))
+		out = append(out, told(f, approvedByHand, Fact{Kind: FactApproval, ID: f.Device.ID, Text: approvedText(f)}))
 	}
-	if len(f.Project.DeviceRules) == 0 {
+	demands := f.Project.demands()
+	if len(demands) == 0 {
 		return out
+	}
+	if f.User.Program {
+		return append(out, told(f, postureGood, Fact{Kind: FactPosture, ID: f.Device.ID, Text: "what the project demands of devices is for people"}))
 	}
 	p := f.Device.Posture
 	posture := told(f, postureGood, Fact{Kind: FactPosture, ID: f.Device.ID, Text: "the device is as the project demands, by its own word"})
 	if posture.Holds {
 		posture.Until = p.At.Add(ReportAge)
 	}
-	for _, r := range f.Project.DeviceRules {
+	for _, r := range demands {
 		why := p.lacks(r, f.Now)
 		rule := Fact{Kind: FactRule, Name: string(r), Holds: why == "", Text: "by the device's own word: yes"}
 		if why != "" {

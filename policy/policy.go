@@ -38,11 +38,14 @@ type Facts struct {
 	Login string
 }
 
-// User is a person.
+// User is a person or a program.
 type User struct {
 	ID     string
 	Login  string // the Unix login that is his own
 	Active bool
+	// Program tells that no person sits at his devices: they were approved with the key or
+	// the rule by which he signs in, say nothing of themselves, and nobody can be asked.
+	Program bool
 }
 
 // Device is what holds the key of the session.

@@ -56,16 +56,27 @@ func TestEveryRuleAndItsBoundary(t *testing.T) {
 		"a device that nobody approved, where that is asked": {func(f *Facts) { f.Project.DeviceApproval = true }, DeviceUnapproved},
 		"an approved device, where that is asked":            {func(f *Facts) { f.Project.DeviceApproval, f.Device.Approved = true, true }, Allowed},
 		"a device that nobody approved, and no grant":        {func(f *Facts) { f.Project.DeviceApproval, f.Grants = true, nil }, NoGrant},
-		"a device that said yes to all":                      {func(f *Facts) { demands(f, Yes, now) }, Allowed},
-		"a device that said no":                              {func(f *Facts) { demands(f, No, now) }, DevicePosture},
-		"a device that does not know":                        {func(f *Facts) { demands(f, "unknown", now) }, DevicePosture},
-		"a device that left it out":                          {func(f *Facts) { demands(f, Yes, now); delete(f.Device.Posture.Words, RuleScreenLock) }, DevicePosture},
-		"a device with a word of its own":                    {func(f *Facts) { demands(f, "YES", now) }, DevicePosture},
-		"a device that said nothing":                         {func(f *Facts) { demands(f, Yes, now); f.Device.Posture = Posture{} }, DevicePosture},
-		"a device that said yes at no time":                  {func(f *Facts) { demands(f, Yes, time.Time{}) }, DevicePosture},
-		"a yes in its last nanosecond":                       {func(f *Facts) { demands(f, Yes, now.Add(-ReportAge+1)) }, Allowed},
-		"a yes that is too old":                              {func(f *Facts) { demands(f, Yes, now.Add(-ReportAge)) }, DevicePosture},
-		"a no, where nobody asks":                            {func(f *Facts) { demands(f, No, now); f.Project.DeviceRules = nil }, Allowed},
+		"a program, where devices are approved":              {func(f *Facts) { f.User.Program, f.Project.DeviceApproval = true, true }, Allowed},
+		"a program, where devices are to be in order":        {func(f *Facts) { demands(f, Yes, now); f.User.Program = true }, DevicePosture},
+		"a program, where only people's are": {func(f *Facts) {
+			demands(f, No, now)
+			f.User.Program = true
+			f.Project.DeviceRules = append(f.Project.DeviceRules, PeopleOnly)
+		}, Allowed},
+		"a program, where nothing else is asked":  {func(f *Facts) { f.User.Program = true; f.Project.DeviceRules = []DeviceRule{PeopleOnly} }, Allowed},
+		"a person, where only people's are":       {func(f *Facts) { demands(f, No, now); f.Project.DeviceRules = append(f.Project.DeviceRules, PeopleOnly) }, DevicePosture},
+		"a person, where nothing else is asked":   {func(f *Facts) { f.Project.DeviceRules = []DeviceRule{PeopleOnly} }, Allowed},
+		"a program whose sign-in is too long ago": {func(f *Facts) { f.User.Program, f.Project.ReauthAge = true, time.Hour }, Reauth},
+		"a device that said yes to all":           {func(f *Facts) { demands(f, Yes, now) }, Allowed},
+		"a device that said no":                   {func(f *Facts) { demands(f, No, now) }, DevicePosture},
+		"a device that does not know":             {func(f *Facts) { demands(f, "unknown", now) }, DevicePosture},
+		"a device that left it out":               {func(f *Facts) { demands(f, Yes, now); delete(f.Device.Posture.Words, RuleScreenLock) }, DevicePosture},
+		"a device with a word of its own":         {func(f *Facts) { demands(f, "YES", now) }, DevicePosture},
+		"a device that said nothing":              {func(f *Facts) { demands(f, Yes, now); f.Device.Posture = Posture{} }, DevicePosture},
+		"a device that said yes at no time":       {func(f *Facts) { demands(f, Yes, time.Time{}) }, DevicePosture},
+		"a yes in its last nanosecond":            {func(f *Facts) { demands(f, Yes, now.Add(-ReportAge+1)) }, Allowed},
+		"a yes that is too old":                   {func(f *Facts) { demands(f, Yes, now.Add(-ReportAge)) }, DevicePosture},
+		"a no, where nobody asks":                 {func(f *Facts) { demands(f, No, now); f.Project.DeviceRules = nil }, Allowed},
 		"a rule that nobody knows": {func(f *Facts) {
 			demands(f, Yes, now)
 			f.Project.DeviceRules = []DeviceRule{"antivirus"}

@@ -13,7 +13,7 @@ import (
 // checkDeviceRules sorts them, without those that are there twice.
 func checkDeviceRules(rules []string) ([]string, error) {
 	for _, r := range rules {
-		if !policy.KnownRule(policy.DeviceRule(r)) {
+		if rule := policy.DeviceRule(r); !policy.KnownRule(rule) && rule != policy.PeopleOnly {
 			return nil, fmt.Errorf("%q is no rule for devices: there are %s", r, deviceRuleWords())
 		}
 	}
@@ -22,7 +22,7 @@ func checkDeviceRules(rules []string) ([]string, error) {
 
 func deviceRuleWords() string {
 	var words []string
-	for _, r := range policy.DeviceRules() {
+	for _, r := range append(policy.DeviceRules(), policy.PeopleOnly) {
 		words = append(words, string(r))
 	}
 	return strings.Join(words, ", ")

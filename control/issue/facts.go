@@ -12,7 +12,7 @@ import (
 func question(f store.Facts, login string, now time.Time) policy.Facts {
 	return policy.Facts{
 		Now:  now,
-		User: policy.User{ID: f.User.ID, Login: f.User.Login, Active: f.User.Status == store.Active},
+		User: policy.User{ID: f.User.ID, Login: f.User.Login, Active: f.User.Status == store.Active, Program: f.User.Issuer == store.ServiceIssuer},
 		Device: policy.Device{
 			ID: f.Device.ID, UserID: f.Device.User, State: policy.DeviceState(f.Device.State),
 			Approved: !f.Device.ApprovedAt.IsZero(), Posture: posture(f),

@@ -14,7 +14,7 @@ var deviceFlagNames = [...]string{"device-rule", "device-approval"}
 // deviceFlags are what a project demands of devices, as flags.
 func deviceFlags(cmd *cobra.Command, s *api.DeviceSettings) {
 	f := cmd.Flags()
-	f.StringSliceVar(&s.DeviceRules, "device-rule", nil, "what has to hold for a device, by its own word: disk-encryption, screen-lock, hardware-key; in place of those before")
+	f.StringSliceVar(&s.DeviceRules, "device-rule", nil, "what has to hold for a device, by its own word: disk-encryption, screen-lock, hardware-key; people-only beside them lets programs in; in place of those before")
 	f.BoolVar(&s.DeviceApproval, "device-approval", false, "let in devices alone that an administrator approved")
 }
 
