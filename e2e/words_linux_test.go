@@ -58,6 +58,7 @@ type verb func(c *call, args []string) (int, error)
 //	audited PATTERN...         one event since the script began matches all, soon
 //	unaudited PATTERN...       none does, up to now
 //	new-ca PERSON SERVER       a certificate that is made now is the active CA's
+//	job-token FILE CLAIM=VALUE...  what the platform gives to a job (see stage)
 //	metadata HOST VM SUBSCRIPTION  begin its cloud's metadata service
 //	no-helpers PERSON          no cardea proxycommand is left, soon
 //
@@ -69,7 +70,7 @@ func verbs() map[string]verb {
 		"stage": stageVerb, "sign-in": signIn, "user": user, "laptop": laptop, "as": as, "root": root, "host": host, "put": put,
 		"begin": beginJob, "heard": heard, "said": said, "tell": tell, "finish": finish, "ended": waitEnded, "signal": signal, "running": running,
 		"gateway": gateway, "control": control, "agent": agent, "settled": settled,
-		"audited": audited, "unaudited": unaudited, "no-helpers": noHelpers, "metadata": metadataVerb, "new-ca": newCA,
+		"audited": audited, "unaudited": unaudited, "no-helpers": noHelpers, "metadata": metadataVerb, "job-token": jobToken, "new-ca": newCA,
 		"code": codeVerb, "within": within, "eventually": eventually,
 	}
 	for name, do := range malloryVerbs() {

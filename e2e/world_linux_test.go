@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/sso/ssotest"
 	"github.com/cardea-ssh/cardea/demo/stage"
 	"github.com/cardea-ssh/cardea/internal/pgtest"
 	"github.com/cardea-ssh/cardea/internal/vhost"
@@ -33,8 +35,9 @@ type world struct {
 	database  *pgtest.Server // if there is one
 	instances *instances     // if there are two
 	balancer  *balancer
-	azure     *azure // the cloud of the script, if there is one
-	auditor   string // file with the age identity that reads recordings, if there are any
+	azure     *azure            // the cloud of the script, if there is one
+	platform  *ssotest.Provider // makes tokens for jobs, if there is one
+	auditor   string            // file with the age identity that reads recordings, if there are any
 
 	people  map[string]*stage.Person
 	jobs    map[string]*job
@@ -61,6 +64,7 @@ func newWorld(t testing.TB) *world {
 //	database=postgres   in place of SQLite
 //	instances=2         an address for two control planes, of which one is started
 //	drain=10m           how long a gateway carries sessions on that stops
+//	platform=ci         there is a platform that makes tokens for jobs, at $PLATFORM
 //	cloud=azure         there is a cloud whose papers the control plane believes
 func (w *world) raise(ctx context.Context, words ...string) {
 	w.t.Helper()
@@ -83,6 +87,11 @@ func (w *world) raise(ctx context.Context, words ...string) {
 			root := filepath.Join(dir, "azure.pem")
 			w.must(os.WriteFile(root, w.azure.root(), 0o600))
 			opt.Control = append(opt.Control, "CARDEA_AZURE_ROOTS="+root)
+		case "platform":
+			w.platform = ssotest.New(w.t)
+			root := filepath.Join(dir, "platform.pem")
+			w.must(os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.platform.Certificate().Raw}), 0o600))
+			opt.Control = append(opt.Control, "SSL_CERT_FILE="+root)
 		case "balancer":
 			w.balancer, err = newBalancer(dir)
 			w.must(err)
@@ -176,6 +185,9 @@ func (w *world) setenv(set func(name, value string)) {
 	}
 	set("CONTROL", w.stage.URL)
 	set("AUDITOR", w.auditor)
+	if w.platform != nil {
+		set("PLATFORM", w.platform.URL())
+	}
 	for name, p := range w.people {
 		set(strings.ToUpper(name), p.Home)
 	}

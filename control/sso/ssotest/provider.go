@@ -65,9 +65,12 @@ func (p *Provider) URL() string { return p.server.URL }
 // Roots are what its certificate is of.
 func (p *Provider) Roots() *x509.CertPool {
 	roots := x509.NewCertPool()
-	roots.AddCert(p.server.Certificate())
+	roots.AddCert(p.Certificate())
 	return roots
 }
+
+// Certificate is the one that it serves with, which is its own root.
+func (p *Provider) Certificate() *x509.Certificate { return p.server.Certificate() }
 
 // Close takes it away.
 func (p *Provider) Close() {
