@@ -112,8 +112,9 @@ type RequestFilter struct {
 // An approver, here, is an active administrator or an active user whose membership in the
 // rule's group of approvers is in force at m.Now, and who is not the same person as the one
 // who asks. Two users are the same person (ErrSamePerson) if they are one user, or have or
-// had a device with the same key, or have the same e-mail address: one who has two
-// accounts must not answer himself.
+// had a device with the same key, or have the same e-mail address, or if By was signed in
+// to the dashboard by a browser in which the one who asks signed in, there or a device: one
+// who has two accounts must not answer himself.
 type Requests interface {
 	// CreateRequestRule: ErrNotFound for an unknown project or group, ErrTooMany beyond
 	// MaxRequestRules, ErrDenied where who is let in could let others in (the group is that
@@ -157,6 +158,8 @@ type Requests interface {
 	// MayAnswer tells whether a user is an approver of a rule for whoever is not the same
 	// person: what he may see. A user of ServiceIssuer never is.
 	MayAnswer(ctx context.Context, rule, user string, now time.Time) (bool, error)
+	// ShownAt is that of the Touch of a device for a project; zero if there is none.
+	ShownAt(ctx context.Context, device, project string) (time.Time, error)
 
 	// CreatePreauthorization: ErrDenied if By is no approver, ErrNotFound for an unknown rule
 	// or user or one that was deleted, ErrExists while there is one in force for this user and

@@ -148,7 +148,8 @@ type SignIn interface {
 	// ErrUsed if it was approved, refused or is over; ErrDenied if the user is
 	// not active, BrowserHash differs, or the user's browser session has ended or is half: a
 	// yes that began before a new password does not count after it. A request with a
-	// Project needs a browser session that is younger than itself.
+	// Project needs a browser session that is younger than itself. ErrDenied for one that
+	// leads to the dashboard.
 	ApproveAuthRequest(ctx context.Context, a Approval, m Meta) (AuthRequest, error)
 	// RefuseAuthRequest ends it.
 	RefuseAuthRequest(ctx context.Context, id string, browserHash []byte, m Meta) (AuthRequest, error)

@@ -111,6 +111,7 @@ type Store interface {
 	Enrolments
 	SignIn
 	DeviceGrants
+	Dashboards
 	Providers
 	Factors
 	Invitations

@@ -28,6 +28,7 @@ const (
 	Device         = "dev_"
 	Session        = "ses_" // a user's signed-in session
 	BrowserSession = "bse_"
+	Dashboard      = "dsh_" // a person signed in to the control plane's own pages
 	GatewaySession = "gse_" // one connection through a gateway
 	Enrolment      = "enr_" // an enrolment token
 	EnrolmentRule  = "rul_"

@@ -172,6 +172,9 @@ func (s *Store) AddFactor(ctx context.Context, v store.NewFactor, m store.Meta) 
 		if _, err := t.exec(`DELETE FROM browser_sessions WHERE user_id = ? AND id <> ?`, u.ID, b.ID); err != nil {
 			return b, err
 		}
+		if err := t.closeDashboards(`user_id = ?`, u.ID); err != nil {
+			return b, err
+		}
 		return t.renew(b, v.Session)
 	})
 }
@@ -251,8 +254,10 @@ func (s *Store) ResetFactors(ctx context.Context, user string, m store.Meta) (in
 		if err := t.forgetFactors(user); err != nil {
 			return 0, err
 		}
-		_, err = t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user)
-		return len(have), err
+		if _, err = t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user); err != nil {
+			return 0, err
+		}
+		return len(have), t.closeDashboards(`user_id = ?`, user)
 	})
 }
 

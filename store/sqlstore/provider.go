@@ -101,10 +101,12 @@ func (s *Store) UpdateProvider(ctx context.Context, id string, c store.ProviderC
 }
 
 // closePages ends what a provider's word opened in browsers: they could confirm more
-// devices for an hour.
+// devices for an hour, and answer requests.
 func (t *tx) closePages(provider string) error {
-	_, err := t.exec(`DELETE FROM browser_sessions WHERE provider = ?`, provider)
-	return err
+	if _, err := t.exec(`DELETE FROM browser_sessions WHERE provider = ?`, provider); err != nil {
+		return err
+	}
+	return t.closeDashboards(`provider = ?`, provider)
 }
 
 // DeleteProvider implements store.Providers. It is a directory command so that no

@@ -179,6 +179,12 @@ func (t *tx) mayAnswer(rule, by, user string) error {
 			return err
 		}
 	}
+	if !same {
+		var err error
+		if same, err = t.sharedBrowser(by, user); err != nil {
+			return err
+		}
+	}
 	if same {
 		return fmt.Errorf("approver: %w", store.ErrSamePerson)
 	}
@@ -335,6 +341,15 @@ func (s *Store) MayAnswer(ctx context.Context, rule, user string, now time.Time)
 		return false, nil
 	}
 	return may, err
+}
+
+// ShownAt implements store.Requests.
+func (s *Store) ShownAt(ctx context.Context, device, project string) (at time.Time, err error) {
+	err = one(s.reader(ctx), []any{&at}, `SELECT at FROM touches WHERE device_id = ? AND project_id = ?`, device, project)
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return at, err
 }
 
 // expire writes down which requests of this condition nobody answered in time.

@@ -118,6 +118,9 @@ func (s *Store) AuthRequest(ctx context.Context, id string) (store.AuthRequest, 
 func (s *Store) ApproveAuthRequest(ctx context.Context, a store.Approval, m store.Meta) (store.AuthRequest, error) {
 	return get(ctx, s, m, false, func(t *tx) (store.AuthRequest, error) {
 		r, err := t.openRequest(a.Request, a.BrowserHash)
+		if err == nil && r.Dashboard() {
+			err = store.ErrDenied
+		}
 		if err != nil {
 			return r, err
 		}

@@ -33,6 +33,7 @@ var stale = []struct {
 	{"device_grants", "id", "expires_at", 0},
 	{"federations", "state_hash", "expires_at", 0},
 	{"browser_sessions", "id", "expires_at", 0},
+	{"dashboards", "id", "expires_at", dashboardsKept},
 	{"attempts", "name", "ends_at", 0},
 	{"idempotency", "name", "expires_at", 0},
 	{"access_requests", "id", "created_at", requestsKept},

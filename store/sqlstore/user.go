@@ -196,6 +196,9 @@ func (t *tx) throwOut(user string) error {
 	if _, err := t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user); err != nil {
 		return err
 	}
+	if err := t.closeDashboards(`user_id = ?`, user); err != nil {
+		return err
+	}
 	if _, err := t.exec(`DELETE FROM touches WHERE device_id IN (SELECT id FROM devices WHERE user_id = ?)`, user); err != nil {
 		return err
 	}

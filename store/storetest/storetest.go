@@ -53,6 +53,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Rotation", rotationCases},
 		{"Touch", touchCases},
 		{"DeviceGrants", deviceGrantCases},
+		{"Dashboards", dashboardCases},
 		{"Providers", providerCases},
 		{"Federations", federationCases},
 		{"Provisioning", provisioningCases},

@@ -29,7 +29,9 @@ var touchCases = []testCase{
 		p := w.path()
 		other := w.project("db", "none")
 		shown := func(v store.Subject) time.Time {
-			return must[store.Facts](w)(w.s.Facts(w.ctx, v.Session.ID, p.server.ID)).ShownAt
+			at := must[store.Facts](w)(w.s.Facts(w.ctx, v.Session.ID, p.server.ID)).ShownAt
+			w.equal(must[time.Time](w)(w.s.ShownAt(w.ctx, v.Device.ID, p.project.ID)), at)
+			return at
 		}
 		w.equal(shown(p.subject), time.Time{})
 		at := w.now.Add(-time.Minute)
