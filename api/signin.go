@@ -39,9 +39,13 @@ type OAuthError struct {
 	Description string `json:"error_description,omitempty"`
 }
 
+// SessionDashboard is the Kind of a Session in a browser.
+const SessionDashboard = "dashboard"
+
 // Session describes one signed-in device: GET /v1/session for the caller's own.
 type Session struct {
 	ID        string `json:"id"`
+	Kind      string `json:"kind,omitempty" doc:"dashboard for one in a browser, which has no device; empty for a device's"`
 	User      string `json:"user" doc:"id of the user"`
 	UserName  string `json:"user_name"`
 	Login     string `json:"login" doc:"the user's Unix login"`

@@ -26,6 +26,7 @@ const (
 
 	// Identity providers.
 	SignInFederated = "signin.federated" // a provider said who somebody is
+	SignInDashboard = "signin.dashboard" // a person opened the dashboard in his browser
 	ProviderCreate  = "provider.create"
 	ProviderUpdate  = "provider.update"
 	ProviderDelete  = "provider.delete"

@@ -79,6 +79,7 @@ type Server struct {
 	handler http.Handler
 	signin  *signin.Service
 	web     *web.Pages
+	pages   *pages
 	proofs  dpop.Checker
 	limits  *limits
 	ration  *caller.Ration // of audit rows about refusals
@@ -142,7 +143,9 @@ func domainRoutes(t *table) {
 	liveRoutes(t, machines)
 	connections := &issue.Service{Store: o.Store, Keys: o.Keys, Router: machines, Now: o.Now}
 	issueRoutes(t, connections)
-	requestRoutes(t, &jit.Service{Store: o.Store, Doors: connections, Now: o.Now})
+	requests := &jit.Service{Store: o.Store, Doors: connections, Now: o.Now}
+	requestRoutes(t, requests)
+	dashboardRoutes(t, requests)
 	scimRoutes(t, &provision.Service{Store: o.Store, PublicURL: o.PublicURL, Now: o.Now})
 	t.server.unfounded = connections.EndUnfounded
 }

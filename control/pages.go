@@ -36,6 +36,7 @@ type pages struct {
 // there is shown by cookies, which count here and nowhere else.
 func pageRoutes(t *table) {
 	p := &pages{server: t.server, signin: t.server.signin, web: t.server.web, mux: t.mux}
+	t.server.pages = p
 	add := func(method, path, doc string, do func(http.ResponseWriter, *http.Request) error) {
 		t.plain(route{Method: method, Path: path, Access: Public, Doc: doc}, do, p.fail)
 	}
@@ -102,15 +103,6 @@ func short(s string) string {
 	return s
 }
 
-func (p *pages) home(w http.ResponseWriter, r *http.Request) error {
-	return p.show(w, http.StatusOK, "", func(w io.Writer) error {
-		return p.web.Message(w, web.Message{
-			Team: p.team(r), Title: "This is Cardea", Text: "Reach your servers by SSH with the identity you already have.",
-			Hint: "In a terminal, type: cardea login " + p.server.options.PublicURL,
-		})
-	})
-}
-
 func (p *pages) static(w http.ResponseWriter, r *http.Request) error {
 	f, ok := p.web.Static(r.URL.Path)
 	if !ok {
@@ -162,7 +154,7 @@ func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name str
 	if err != nil {
 		return err
 	}
-	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name, Project: req.Project, Providers: providers}
+	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name, Project: req.Project, Dashboard: req.Dashboard, Providers: providers}
 	status := http.StatusOK
 	if problem != nil {
 		v.Problem, status = sentence(problem), problem.StatusCode
@@ -191,7 +183,7 @@ func (p *pages) password(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
-	return p.to(w, r, after(id, needs), id)
+	return p.onward(w, r, id, needs, login)
 }
 
 // check checks a password within the limit of its source.
@@ -222,6 +214,9 @@ func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 	if !ok || !req.Rests(since) {
 		return p.to(w, r, "/signin", req.ID)
 	}
+	if req.Dashboard {
+		return p.confirmDashboard(w, r, req, user)
+	}
 	return p.show(w, http.StatusOK, req.Redirect, func(w io.Writer) error {
 		return p.web.Confirm(w, web.Confirm{
 			Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
@@ -235,6 +230,9 @@ func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 // but a clear yes is no.
 func (p *pages) decide(w http.ResponseWriter, r *http.Request) error {
 	id := r.PostForm.Get("request")
+	if r.PostForm.Get("decision") == "dashboard" {
+		return p.openDashboard(w, r, id, p.browser(r))
+	}
 	redirect, err := p.signin.Decide(r.Context(), id, p.browser(r), r.PostForm.Get("decision") == "approve")
 	if api.KindOf(err) == api.SignIn {
 		return p.to(w, r, "/signin", id)

@@ -8,6 +8,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/control/web"
+	"github.com/cardea-ssh/cardea/store"
 )
 
 // federationPath and the name of a provider lead there. It is a link and no form: browsers
@@ -43,7 +44,7 @@ func (p *pages) federated(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
-	return p.to(w, r, "/confirm", id)
+	return p.onward(w, r, id, store.NeedsNothing, login)
 }
 
 // otherWays says what went wrong above the other ways to sign in, if the request is still

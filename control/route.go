@@ -35,9 +35,12 @@ const (
 	// Scim routes need the token of a SCIM client, which comes without a proof: it opens
 	// these, and nothing else opens these.
 	Scim
+	// Dashboard routes are pages for a person who is signed in to the dashboard: a cookie,
+	// which opens these, and nothing else opens these.
+	Dashboard
 )
 
-var accessNames = [...]string{"nobody", "public", "proof", "user", "admin", "agent", "gateway", "scim"}
+var accessNames = [...]string{"nobody", "public", "proof", "user", "admin", "agent", "gateway", "scim", "dashboard"}
 
 func (a Access) String() string {
 	if a < 0 || int(a) >= len(accessNames) {
@@ -72,7 +75,7 @@ func (r route) String() string { return r.Method + " " + r.Path }
 // check refuses entries that would be open, unreachable or undocumented.
 func (r route) check() error {
 	switch {
-	case r.Access < Public || r.Access > Scim:
+	case r.Access < Public || r.Access > Dashboard:
 		return fmt.Errorf("route %s has no access rule", r)
 	case r.Doc == "":
 		return fmt.Errorf("route %s has no documentation", r)

@@ -33,7 +33,7 @@ func nothing(context.Context, caller.Caller, *none) (*api.Named, error) { return
 func TestARouteThatIsNotWholeDoesNotRegister(t *testing.T) {
 	for name, r := range map[string]route{
 		"without access":        {Method: "GET", Path: "/v1/x", Doc: "x"},
-		"with unknown access":   {Method: "GET", Path: "/v1/x", Doc: "x", Access: Scim + 1},
+		"with unknown access":   {Method: "GET", Path: "/v1/x", Doc: "x", Access: Dashboard + 1},
 		"without documentation": {Method: "GET", Path: "/v1/x", Access: User},
 		"with a relative path":  {Method: "GET", Path: "v1/x", Access: User, Doc: "x"},
 		"polling by POST":       {Method: "POST", Path: "/v1/x", Access: User, Doc: "x", Poll: true},

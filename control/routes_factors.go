@@ -133,7 +133,7 @@ func (p *pages) showFactor(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
-	return p.to(w, r, after(id, store.NeedsNothing), id)
+	return p.onward(w, r, id, store.NeedsNothing, login)
 }
 
 // account shows a person's own second factors.

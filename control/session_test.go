@@ -334,6 +334,9 @@ var rights = map[string]Access{
 
 	"POST /v1/gateway/report": Gateway, "GET /v1/gateway/watch": Gateway,
 	"POST /v1/gateway/sessions": Gateway, "POST /v1/gateway/sessions/{session}/end": Gateway,
+	"GET /requests": Dashboard, "GET /requests/anew": Dashboard, "GET /requests/{request}": Dashboard,
+	"POST /requests/{request}/approve": Dashboard, "POST /requests/{request}/deny": Dashboard, "POST /requests/{request}/cancel": Dashboard,
+	"POST /requests/{request}/end": Dashboard, "POST /requests/{request}/again": Dashboard, "POST /dashboard/signout": Dashboard,
 }
 
 // pageForms take forms of our own pages alone, from whomever.
@@ -377,7 +380,8 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 				open = open || a == r.Access
 			}
 			got := s.try(who, r)
-			closed := got.StatusCode == 401 || got.StatusCode == 403 || strings.HasPrefix(r.Path, "/oauth/") && strings.Contains(got.body, "invalid_dpop_proof")
+			closed := got.StatusCode == 401 || got.StatusCode == 403 || strings.HasPrefix(r.Path, "/oauth/") && strings.Contains(got.body, "invalid_dpop_proof") ||
+				r.Access == Dashboard && got.Request.URL.Path == "/confirm" // sent to sign in
 			switch {
 			case open && closed && !slices.Contains(pageForms, r.Path):
 				t.Errorf("%s is closed to %s: %d %s", r, name, got.StatusCode, got.body)

@@ -16,6 +16,7 @@ const controlContent = `
 0644 /usr/share/doc/cardea-control/break-glass.md
 0644 /usr/share/doc/cardea-control/control-plane.md
 0644 /usr/share/doc/cardea-control/copyright
+0644 /usr/share/doc/cardea-control/dashboard.md
 0644 /usr/share/doc/cardea-control/devices.md
 0644 /usr/share/doc/cardea-control/live-sessions.md
 0644 /usr/share/doc/cardea-control/programs.md

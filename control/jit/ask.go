@@ -185,6 +185,17 @@ func (s *Service) list(ctx context.Context, f store.RequestFilter, p api.Page) (
 	return lookup.List(rows, next, s.requestOf), nil
 }
 
+// Answered lists the newest of those that the caller might have answered and that do not
+// wait any more, at most so many.
+func (s *Service) Answered(ctx context.Context, by caller.Caller, most int) ([]api.AccessRequest, error) {
+	found, err := s.list(ctx, store.RequestFilter{Approver: by.User.ID, At: s.now()}, api.Page{Limit: api.PageSize})
+	if err != nil {
+		return nil, err
+	}
+	over := slices.DeleteFunc(found.Items, func(r api.AccessRequest) bool { return r.State == api.RequestPending })
+	return over[:min(len(over), most)], nil
+}
+
 // Show reads one that is the caller's own, or that he may answer. With a wait it
 // returns when the state is not state any more, and nil if it stays.
 func (s *Service) Show(ctx context.Context, by caller.Caller, id, state string, wait time.Duration) (*api.AccessRequest, error) {
@@ -291,6 +302,11 @@ func (s *Service) Answer(ctx context.Context, by caller.Caller, id string, appro
 	}
 	if r.User == by.User.ID {
 		return nil, s.refuse(ctx, e, api.Errorf(api.Denied, "nobody answers his own request").WithHint("ask another approver; to take it back type: cardea requests cancel %s", r.ID))
+	}
+	if approve {
+		if err := s.fresh(ctx, by, r.Project, e); err != nil {
+			return nil, err
+		}
 	}
 	done, err := s.Store.AnswerRequest(ctx, store.RequestAnswer{Request: r.ID, By: by.User.ID, Approve: approve, For: given, Text: in.Reason},
 		by.MetaFor(e.Time, r.ID, audit.Encode(e)))

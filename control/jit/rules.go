@@ -138,6 +138,9 @@ func (s *Service) CreatePreauthorization(ctx context.Context, by caller.Caller, 
 	e.User, e.Project = u.ID, rule.Project
 	e.Detail = map[string]string{"preauthorization": p.ID, "rule": rule.ID, "group": rule.Group, "name": rule.GroupName, "user_name": u.Name,
 		"approver_name": by.User.Name, "longest": lookup.Span(longest), "until": p.Until.Format(time.RFC3339)}
+	if err := s.fresh(ctx, by, rule.Project, e); err != nil {
+		return nil, err
+	}
 	made, err := s.Store.CreatePreauthorization(ctx, p, by.MetaFor(now, p.ID, audit.Encode(e)))
 	if ref, again := lookup.Repeated(err); again {
 		made, err = s.Store.Preauthorization(ctx, ref)

@@ -135,7 +135,9 @@ type Request struct {
 	// Other is the id of such a request of another device, whose code was typed in a
 	// terminal here: this one only shows who he is for it.
 	Other string
-	since time.Time
+	// Dashboard tells that it is no device that waits, but a page of ours.
+	Dashboard bool
+	since     time.Time
 }
 
 // Rests tells whether a yes to the request may rest on what the person showed at that
@@ -157,6 +159,9 @@ func (s *Service) Show(ctx context.Context, id string, b Browser) (Request, erro
 func asked(r store.AuthRequest) Request {
 	if r.Grant != "" {
 		return Request{ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Grant: true, Origin: r.Origin, since: r.CreatedAt}
+	}
+	if r.Dashboard() {
+		return Request{ID: r.ID, Source: r.Source, Project: r.Project, Dashboard: true, since: r.CreatedAt}
 	}
 	out := Request{
 		ID: r.ID, DeviceName: r.DeviceName, Source: r.Source, Redirect: r.RedirectURI,

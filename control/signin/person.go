@@ -113,6 +113,9 @@ const (
 // the browser. ErrUsed and its like come as an *api.Error.
 func (s *Service) Decide(ctx context.Context, id string, b Browser, yes bool) (redirect string, err error) {
 	r, err := s.request(ctx, id, b)
+	if err == nil && r.Dashboard() {
+		err = gone(store.ErrUsed) // OpenDashboard is its end
+	}
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
@@ -46,11 +47,16 @@ func (s *Service) Sessions(ctx context.Context, user string, p api.Page) (*api.L
 }
 
 func (s *Service) sessions(ctx context.Context, user string, p api.Page) (*api.List[api.Session], error) {
+	users, devices := map[string]store.User{}, map[string]store.Device{}
+	if rest, ok := strings.CutPrefix(p.Cursor, inBrowsers); ok {
+		p.Cursor = rest
+		out := &api.List[api.Session]{Items: []api.Session{}}
+		return out, s.withDashboards(ctx, user, out, users, page(p))
+	}
 	rows, next, err := s.Store.Sessions(ctx, user, page(p))
 	if err != nil {
 		return nil, err
 	}
-	users, devices := map[string]store.User{}, map[string]store.Device{}
 	out := &api.List[api.Session]{Items: make([]api.Session, 0, len(rows)), Next: next}
 	for _, v := range rows {
 		u, err := once(ctx, users, v.User, s.Store.User)
@@ -63,7 +69,11 @@ func (s *Service) sessions(ctx context.Context, user string, p api.Page) (*api.L
 		}
 		out.Items = append(out.Items, Describe(v, u, d))
 	}
-	return out, nil
+	if next != "" {
+		return out, nil
+	}
+	p.Cursor = ""
+	return out, s.withDashboards(ctx, user, out, users, page(p))
 }
 
 // once reads a row that many rows of a page name. A row that is gone stays empty.
@@ -83,6 +93,9 @@ func once[T any](ctx context.Context, seen map[string]T, id string, read func(co
 // is as unknown as one that does not exist.
 func (s *Service) RevokeSession(ctx context.Context, by caller.Caller, id string) error {
 	missing := api.Errorf(api.NotFound, "there is no session %s", ident.Text(short(id))).WithHint("to see what there is type: cardea admin sessions list")
+	if ident.Check(id, ident.Dashboard) == nil {
+		return s.revokeDashboard(ctx, by, id, missing)
+	}
 	if ident.Check(id, ident.Session) != nil {
 		return missing
 	}

@@ -57,8 +57,8 @@ func (s *Service) Touch(ctx context.Context, by caller.Caller, in api.TouchReque
 	return out, nil
 }
 
-// projectOf finds a project by name among those that the user may reach something in:
-// of others nobody learns that they exist.
+// projectOf finds a project by name among those that the user may reach something in, or
+// let others in: of others nobody learns that they exist.
 func (s *Service) projectOf(ctx context.Context, user, name string) (store.Project, error) {
 	f, err := s.Store.CatalogFacts(ctx, user)
 	if err != nil {
@@ -69,6 +69,31 @@ func (s *Service) projectOf(ctx context.Context, user, name string) (store.Proje
 			return p, nil
 		}
 	}
+	if p, err := s.answersIn(ctx, user, name); err != nil || p.ID != "" {
+		return p, err
+	}
 	return store.Project{}, api.Errorf(api.NotFound, "you have no access to a project named %s", ident.Text(short(name))).
 		WithHint("to see what you may reach type: cardea list-projects")
+}
+
+// answersIn finds a project by name in which the user may answer requests; an empty one if
+// there is none.
+func (s *Service) answersIn(ctx context.Context, user, name string) (store.Project, error) {
+	rules, _, err := s.Store.RequestRules(ctx, store.Page{Limit: store.MaxRequestRules})
+	if err != nil {
+		return store.Project{}, err
+	}
+	for _, r := range rules {
+		if r.ProjectName != name {
+			continue
+		}
+		may, err := s.Store.MayAnswer(ctx, r.ID, user, s.now())
+		if err != nil {
+			return store.Project{}, err
+		}
+		if may {
+			return s.Store.Project(ctx, r.Project)
+		}
+	}
+	return store.Project{}, nil
 }

@@ -30,6 +30,8 @@ type SignIn struct {
 	Device, Code string
 	// Project is what the person has to show again who he is for; empty for a sign-in.
 	Project string
+	// Dashboard tells that it is for the dashboard; then there is no Device.
+	Dashboard bool
 	// Name is filled in already after a failed try.
 	Name string
 	// Problem is what went wrong before; empty at first.
@@ -113,6 +115,7 @@ type Setup struct{ Team, Code, Problem string }
 type Message struct {
 	Team, Title, Text string
 	Hint              string // what to do next
+	Path, Link        string // where to go next, and what that is called; empty for nowhere
 	ID                string // finds the cause in the log
 }
 

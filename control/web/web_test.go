@@ -26,10 +26,11 @@ func pages(t *testing.T) *Pages {
 
 // hostile is every place of every page filled with the same text.
 func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
+	frame, asked := Frame{s, s}, Request{s, s, s, s, s, s, s, s, s, s, s, s, s, true}
 	field := Field{Name: s, Type: s, Doc: s, Ref: s, Needed: true}
 	return map[string]func(*Pages, *bytes.Buffer) error{
 		"signin": func(p *Pages, b *bytes.Buffer) error {
-			return p.SignIn(b, SignIn{s, s, s, s, s, s, s, []Provider{{s, s}}})
+			return p.SignIn(b, SignIn{s, s, s, s, s, false, s, s, []Provider{{s, s}}})
 		},
 		"confirm": func(p *Pages, b *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s, "", false})
@@ -47,8 +48,18 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 		"totp":     func(p *Pages, b *bytes.Buffer) error { return p.TOTP(b, TOTP{s, s, s, s, s}) },
 		"passkey":  func(p *Pages, b *bytes.Buffer) error { return p.Passkey(b, Passkey{s, s, s}) },
 		"recovery": func(p *Pages, b *bytes.Buffer) error { return p.Recovery(b, Recovery{s, s, "/account", []string{s}}) },
-		"setup":    func(p *Pages, b *bytes.Buffer) error { return p.Setup(b, Setup{s, s, s}) },
-		"message":  func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s}) },
+		"enter":    func(p *Pages, b *bytes.Buffer) error { return p.Enter(b, Enter{s, s, s}) },
+		"requests": func(p *Pages, b *bytes.Buffer) error {
+			return p.Requests(b, Requests{frame, []Request{asked}, []Request{asked}, []Request{asked}, true, 60})
+		},
+		"request": func(p *Pages, b *bytes.Buffer) error {
+			return p.Request(b, RequestPage{frame, asked, true, true, true, true, []Span{{60, s}}, s, s, ""})
+		},
+		"request-again": func(p *Pages, b *bytes.Buffer) error {
+			return p.Request(b, RequestPage{frame, asked, false, true, true, true, []Span{{60, s}}, s, s, s})
+		},
+		"setup":   func(p *Pages, b *bytes.Buffer) error { return p.Setup(b, Setup{s, s, s}) },
+		"message": func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s, s, s}) },
 		"docs": func(p *Pages, b *bytes.Buffer) error {
 			return p.Docs(b, Docs{s, s, s,
 				[]Group{{s, []Call{{ID: s, Method: s, Path: s, Doc: s, Access: s, Parameters: []Field{field}, In: s, Out: s, List: true}}}},
@@ -201,6 +212,24 @@ func TestPages(t *testing.T) {
 		},
 		"totp": func(b *bytes.Buffer) error {
 			return p.TOTP(b, TOTP{Team: "demo", Request: "account", Secret: "gezd gnbv", URI: "otpauth://totp/demo:alice?secret=GEZDGNBV"})
+		},
+		"signin-dashboard": func(b *bytes.Buffer) error {
+			return p.SignIn(b, SignIn{Team: "demo", Request: "req_1", Dashboard: true})
+		},
+		"enter": func(b *bytes.Buffer) error { return p.Enter(b, Enter{"demo", "req_1", "bob"}) },
+		"requests": func(b *bytes.Buffer) error {
+			return p.Requests(b, Requests{Frame: Frame{"demo", "bob"}, Anew: 60, Waiting: []Request{
+				{ID: "rqs_1", State: "pending", User: "alice", To: "web/prod-1", For: "2h", Reason: "the disk is <full>", Asked: "2026-11-21 12:00 UTC", Since: "12m"}}})
+		},
+		"request": func(b *bytes.Buffer) error {
+			return p.Request(b, RequestPage{Frame: Frame{"demo", "bob"}, Answers: true, Spans: []Span{{300, "5m"}, {3600, "1h"}}, Request: Request{
+				ID: "rqs_1", State: "pending", User: "alice", To: "web/prod-1", Group: "oncall", Rule: "rqr_1", For: "2h", Reason: "the disk is full",
+				Asked: "2026-11-21 12:00 UTC", Since: "12m", Until: "2026-11-22 12:00 UTC"}})
+		},
+		"request-over": func(b *bytes.Buffer) error {
+			return p.Request(b, RequestPage{Frame: Frame{"demo", "bob"}, Own: true, Ends: true, Problem: "The request does not wait any more: it is approved.", Request: Request{
+				ID: "rqs_1", State: "approved", User: "bob", To: "web", Group: "oncall", Rule: "rqr_1", For: "2h", Reason: "x", Asked: "2026-11-21 12:00 UTC", Since: "12m",
+				Until: "2026-11-22 12:00 UTC", By: "carol", Answer: "until noon", InAdvance: true}})
 		},
 		"passkey": func(b *bytes.Buffer) error { return p.Passkey(b, Passkey{"demo", "account", `{"challenge":"x"}`}) },
 		"setup":   func(b *bytes.Buffer) error { return p.Setup(b, Setup{Team: "demo"}) },
