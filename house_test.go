@@ -47,11 +47,23 @@ func TestVersionsAreNeitherTooOldNorTooNew(t *testing.T) {
 
 var requirement = regexp.MustCompile(`(?m)^(?:require )?\s*(\S+) (v?\d\S*)`)
 
+// replacement is a line by which another version is built with than what is required.
+var replacement = regexp.MustCompile(`(?m)^replace (\S+) => (\S+) (v\d\S*)$`)
+
 // versions returns what in the text of a go.mod is outside the bounds.
 func versions(mod string) []string {
 	var out []string
 	found := requirement.FindAllStringSubmatch(mod, -1)
+	instead := map[string]string{}
+	for _, m := range replacement.FindAllStringSubmatch(mod, -1) {
+		if m[1] == m[2] { // a fork is another matter
+			instead[m[1]] = m[3]
+		}
+	}
 	for _, m := range found {
+		if v := instead[m[1]]; v != "" {
+			m[2] = v
+		}
 		if low := minimum[m[1]]; low != "" && older(m[2], low) {
 			out = append(out, fmt.Sprintf("%s %s is older than %s", m[1], m[2], low))
 		}
@@ -91,6 +103,8 @@ func TestThePlantedOldVersionIsFound(t *testing.T) {
 		{"old x/crypto", "v0.55.0", "v0.54.9", "golang.org/x/crypto v0.54.9 is older"},
 		{"old pgx, though 9 sorts behind 10", "v5.10.0", "v5.9.1", "pgx/v5 v5.9.1 is older"},
 		{"new runewidth on a line of its own", ")\n", ")\nrequire github.com/mattn/go-runewidth v0.0.27\n", "runewidth v0.0.27 is newer"},
+		{"new runewidth that is held back", ")\n", ")\nrequire github.com/mattn/go-runewidth v0.0.27\n\nreplace github.com/mattn/go-runewidth => github.com/mattn/go-runewidth v0.0.19\n", ""},
+		{"new runewidth that a fork stands for", ")\n", ")\nrequire github.com/mattn/go-runewidth v0.0.27\n\nreplace github.com/mattn/go-runewidth => example.com/go-runewidth v0.0.19\n", "runewidth v0.0.27 is newer"},
 	} {
 		got := versions(strings.Replace(good, tc.old, tc.new, 1))
 		if tc.want == "" && len(got) > 0 || tc.want != "" && (len(got) != 1 || !strings.Contains(got[0], tc.want)) {

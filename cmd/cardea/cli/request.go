@@ -192,7 +192,7 @@ func newRequests(a *app) *cobra.Command {
 		requestRulesVerb(a, "rules", "List what you may ask for, and by which rules you may answer"),
 		pendingVerb(a), requestApprove(a), requestDeny(a), preauthorizations(a))
 	cmd.GroupID = groupAccess
-	return cmd
+	return onScreen(a, cmd)
 }
 
 func requestListColumns(others bool) []column[api.AccessRequest] {

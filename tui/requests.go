@@ -1,0 +1,397 @@
+package tui
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
+)
+
+// Request is somebody's request for access in words.
+type Request struct {
+	ID, State, User string
+	To              string // what was named
+	Group, Rule     string
+	For, Reason     string
+	Asked           time.Time
+	Until           string // how long it waits, or when the access ends
+	By, Answer      string // empty where nobody answered
+	// Spans are the times that may be given, what was asked for first. Empty for one that
+	// the person cannot answer.
+	Spans []Span
+	// Verbs are what may be tried; whether it may be done is decided elsewhere.
+	Verbs []Verb
+}
+
+// Span is a time that may be given.
+type Span struct {
+	Seconds int
+	Text    string
+}
+
+// Verb is what is done with a request.
+type Verb string
+
+// Verbs of the screen; the CLI has each as cardea requests VERB.
+const (
+	Approve Verb = "approve"
+	Deny    Verb = "deny"
+	Cancel  Verb = "cancel"
+	End     Verb = "end"
+)
+
+// Choice is what a person decided.
+type Choice struct {
+	Verb    Verb
+	ID      string
+	Seconds int    // for Approve; 0 is what was asked for
+	Comment string // for Approve and Deny
+}
+
+// Lists are what is shown.
+type Lists struct{ Waiting, Mine []Request }
+
+// Problem is an error as a person reads it.
+type Problem struct{ Text, Hint string }
+
+func (p *Problem) Error() string { return p.Text }
+
+// Wires are what a screen of requests is given. Both functions are called beside the
+// screen, never two Acts at once; an error that is no *Problem is shown as it is.
+type Wires struct {
+	Load func(context.Context) (Lists, error)
+	Act  func(context.Context, Choice) error
+	// Every is how often the lists are loaded anew; 0 is only when a key asks for it.
+	Every time.Duration
+	// Comment is how long a comment may be, in bytes.
+	Comment int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// patience is how long after the last key the lists are still loaded anew by themselves:
+// a screen that somebody left behind is no use of his session.
+const patience = 10 * time.Minute
+
+// mode is what keys mean.
+type mode int
+
+const (
+	listing mode = iota
+	filtering
+	deciding // a Choice waits for its confirmation
+	failed
+)
+
+// Requests is the screen of requests for access. Make it with NewRequests.
+type Requests struct {
+	wires Wires
+	ctx   context.Context
+	look  look
+
+	lists         Lists
+	mine          bool // the second list is shown
+	chosen        string
+	width, height int
+	mode          mode
+	filter        line
+	choice        Choice
+	span          int // index of Request.Spans
+	comment       line
+	problem       Problem
+	said          string // what was done last
+	busy, loaded  bool
+	paused        bool
+	last          time.Time // of the last key
+}
+
+// NewRequests makes the screen. ctx ends what it began.
+func NewRequests(ctx context.Context, w Wires) *Requests {
+	if w.Now == nil {
+		w.Now = time.Now
+	}
+	return &Requests{wires: w, ctx: ctx, look: newLook(), width: 80, height: 24, last: w.Now()}
+}
+
+// Messages to itself.
+type (
+	loadedMsg struct {
+		lists Lists
+		err   error
+	}
+	actedMsg struct {
+		choice Choice
+		err    error
+	}
+	tickMsg struct{}
+)
+
+// Init implements tea.Model.
+func (m *Requests) Init() tea.Cmd { return tea.Batch(m.load, m.tick()) }
+
+func (m *Requests) load() tea.Msg {
+	lists, err := m.wires.Load(m.ctx)
+	return loadedMsg{lists, err}
+}
+
+func (m *Requests) tick() tea.Cmd {
+	if m.wires.Every <= 0 {
+		return nil
+	}
+	return tea.Tick(m.wires.Every, func(time.Time) tea.Msg { return tickMsg{} })
+}
+
+// Update implements tea.Model.
+func (m *Requests) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width, m.height = msg.Width, msg.Height
+	case loadedMsg:
+		m.take(msg)
+	case actedMsg:
+		return m, m.acted(msg)
+	case tickMsg:
+		if m.paused = m.wires.Now().Sub(m.last) >= patience; m.paused || m.busy {
+			return m, m.tick()
+		}
+		return m, tea.Batch(m.load, m.tick())
+	case tea.PasteMsg:
+		switch m.mode {
+		case filtering:
+			m.filter.insert(msg.Content)
+		case deciding:
+			m.comment.insert(msg.Content)
+		}
+	case tea.KeyPressMsg:
+		m.last = m.wires.Now()
+		cmd := m.press(msg)
+		if m.paused {
+			m.paused = false
+			cmd = tea.Batch(cmd, m.load)
+		}
+		return m, cmd
+	}
+	return m, nil
+}
+
+// take takes what was loaded. While somebody decides or reads an error nothing of that
+// changes under his hands.
+func (m *Requests) take(msg loadedMsg) {
+	if msg.err != nil {
+		if m.mode == listing || m.mode == filtering {
+			m.fail(msg.err)
+		}
+		return
+	}
+	m.loaded = true
+	m.lists = Lists{harmless(msg.lists.Waiting), harmless(msg.lists.Mine)}
+	m.keepChosen()
+}
+
+// harmless escapes what others wrote.
+func harmless(rows []Request) []Request {
+	out := slices.Clone(rows)
+	for i := range out {
+		r := &out[i]
+		for _, s := range []*string{&r.ID, &r.State, &r.User, &r.To, &r.Group, &r.Rule, &r.For, &r.Reason, &r.Until, &r.By, &r.Answer} {
+			*s = ident.Text(*s)
+		}
+	}
+	return out
+}
+
+func (m *Requests) fail(err error) {
+	m.mode, m.problem = failed, Problem{Text: err.Error()}
+	if p, ok := err.(*Problem); ok {
+		m.problem = *p
+	}
+	m.problem.Text, m.problem.Hint = ident.Text(m.problem.Text), ident.Text(m.problem.Hint)
+}
+
+// acted takes what became of a choice.
+func (m *Requests) acted(msg actedMsg) tea.Cmd {
+	m.busy = false
+	if msg.err != nil {
+		m.fail(msg.err)
+		return m.load
+	}
+	m.mode = listing
+	m.said = map[Verb]string{Approve: "approved", Deny: "denied", Cancel: "taken back", End: "ended"}[msg.choice.Verb] + " " + msg.choice.ID
+	return m.load
+}
+
+// rows are those of the list that is shown which fit the filter.
+func (m *Requests) rows() []Request {
+	from := m.lists.Waiting
+	if m.mine {
+		from = m.lists.Mine
+	}
+	words := strings.Fields(strings.ToLower(m.filter.String()))
+	var out []Request
+	for _, r := range from {
+		text := strings.ToLower(strings.Join([]string{r.ID, r.State, r.User, r.To, r.Group, r.Reason, r.By}, " "))
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// at is the index of the chosen row; -1 if there is none.
+func (m *Requests) at(rows []Request) int {
+	return slices.IndexFunc(rows, func(r Request) bool { return r.ID == m.chosen })
+}
+
+// keepChosen chooses the first row where the chosen one is not there any more.
+func (m *Requests) keepChosen() {
+	rows := m.rows()
+	if m.at(rows) < 0 {
+		m.chosen = ""
+		if len(rows) > 0 {
+			m.chosen = rows[0].ID
+		}
+	}
+}
+
+// row is the chosen one.
+func (m *Requests) row() (Request, bool) {
+	rows := m.rows()
+	i := m.at(rows)
+	if i < 0 {
+		return Request{}, false
+	}
+	return rows[i], true
+}
+
+// press takes a key.
+func (m *Requests) press(k tea.KeyPressMsg) tea.Cmd {
+	if k.String() == "ctrl+c" {
+		return tea.Quit
+	}
+	switch m.mode {
+	case filtering:
+		return m.pressFilter(k)
+	case deciding:
+		return m.pressDecide(k)
+	case failed:
+		m.mode = listing
+		if s := k.String(); s == "q" {
+			return tea.Quit
+		}
+		return m.load
+	}
+	return m.pressList(k)
+}
+
+func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
+	m.said = ""
+	switch k.String() {
+	case "q":
+		return tea.Quit
+	case "esc":
+		if m.filter.String() == "" {
+			return tea.Quit
+		}
+		m.filter = line{}
+		m.keepChosen()
+	case "up", "k":
+		m.move(-1)
+	case "down", "j":
+		m.move(1)
+	case "pgup":
+		m.move(-m.room())
+	case "pgdown":
+		m.move(m.room())
+	case "home", "g":
+		m.move(-len(m.rows()))
+	case "end", "G":
+		m.move(len(m.rows()))
+	case "tab", "left", "right", "h", "l":
+		m.mine = !m.mine
+		m.keepChosen()
+	case "/":
+		m.mode = filtering
+	case "r":
+		return m.load
+	case "a", "enter":
+		m.decide(Approve)
+	case "d":
+		m.decide(Deny)
+	case "c":
+		m.decide(Cancel)
+	case "e":
+		m.decide(End)
+	}
+	return nil
+}
+
+func (m *Requests) move(by int) {
+	rows := m.rows()
+	if len(rows) > 0 {
+		m.chosen = rows[max(0, min(m.at(rows)+by, len(rows)-1))].ID
+	}
+}
+
+// decide asks for the confirmation of a choice.
+func (m *Requests) decide(v Verb) {
+	r, ok := m.row()
+	if !ok || m.busy || !slices.Contains(r.Verbs, v) {
+		return
+	}
+	m.mode, m.choice, m.span, m.comment = deciding, Choice{Verb: v, ID: r.ID}, 0, line{most: m.wires.Comment}
+}
+
+func (m *Requests) pressFilter(k tea.KeyPressMsg) tea.Cmd {
+	switch k.String() {
+	case "enter", "up", "down":
+		m.mode = listing
+	case "esc":
+		m.mode, m.filter = listing, line{}
+	default:
+		m.filter.key(k)
+	}
+	m.keepChosen()
+	return nil
+}
+
+// pressDecide is the confirmation. Where nothing is typed a y confirms, else the line end.
+func (m *Requests) pressDecide(k tea.KeyPressMsg) tea.Cmd {
+	if m.busy {
+		return nil
+	}
+	r, ok := m.row()
+	if !ok || r.ID != m.choice.ID { // it is answered by somebody else, or filtered out
+		m.mode = listing
+		return nil
+	}
+	typed := m.choice.Verb == Approve || m.choice.Verb == Deny
+	switch s := k.String(); {
+	case s == "esc", !typed && s != "y" && s != "enter":
+		m.mode = listing
+	case m.choice.Verb == Approve && (s == "down" || s == "shift+tab"):
+		m.span = min(m.span+1, len(r.Spans)-1)
+	case m.choice.Verb == Approve && (s == "up" || s == "tab"):
+		m.span = max(m.span-1, 0)
+	case s == "enter" && m.choice.Verb == Deny && strings.TrimSpace(m.comment.String()) == "":
+		// who is refused reads why
+	case s == "enter", !typed:
+		return m.confirm(r)
+	default:
+		m.comment.key(k)
+	}
+	return nil
+}
+
+func (m *Requests) confirm(r Request) tea.Cmd {
+	c := m.choice
+	c.Comment = strings.TrimSpace(m.comment.String())
+	if c.Verb == Approve && m.span > 0 {
+		c.Seconds = r.Spans[m.span].Seconds
+	}
+	m.busy = true
+	return func() tea.Msg { return actedMsg{c, m.wires.Act(m.ctx, c)} }
+}

@@ -1,0 +1,324 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write what the frames are now into testdata")
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// driver drives a screen without a terminal: it runs what the screen begins at once.
+type driver struct {
+	t               *testing.T
+	screen          *Requests
+	lists           Lists
+	loads           int
+	acts            []Choice
+	loadErr, actErr error
+	now             time.Time
+	quit            bool
+}
+
+func drive(t *testing.T, lists Lists) *driver {
+	d := &driver{t: t, lists: lists, now: noon}
+	d.screen = NewRequests(t.Context(), Wires{
+		Load:    func(context.Context) (Lists, error) { d.loads++; return d.lists, d.loadErr },
+		Act:     func(_ context.Context, c Choice) error { d.acts = append(d.acts, c); return d.actErr },
+		Comment: 40, Now: func() time.Time { return d.now },
+	})
+	d.run(d.screen.Init())
+	return d
+}
+
+func (d *driver) run(cmd tea.Cmd) {
+	if cmd == nil {
+		return
+	}
+	switch msg := cmd().(type) {
+	case nil:
+	case tea.QuitMsg:
+		d.quit = true
+	case tea.BatchMsg:
+		for _, c := range msg {
+			d.run(c)
+		}
+	default:
+		d.send(msg)
+	}
+}
+
+func (d *driver) send(msg tea.Msg) {
+	_, cmd := d.screen.Update(msg)
+	d.run(cmd)
+}
+
+// press sends keys: names of special ones stand in angle brackets.
+func (d *driver) press(keys string) {
+	special := map[string]tea.KeyPressMsg{
+		"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "tab": {Code: tea.KeyTab}, "down": {Code: tea.KeyDown}, "up": {Code: tea.KeyUp},
+		"left": {Code: tea.KeyLeft}, "right": {Code: tea.KeyRight}, "bs": {Code: tea.KeyBackspace}, "del": {Code: tea.KeyDelete}, "home": {Code: tea.KeyHome},
+		"end": {Code: tea.KeyEnd}, "ctrl+u": {Code: 'u', Mod: tea.ModCtrl}, "ctrl+k": {Code: 'k', Mod: tea.ModCtrl}, "ctrl+c": {Code: 'c', Mod: tea.ModCtrl},
+		"space": {Code: tea.KeySpace, Text: " "}, "pgdown": {Code: tea.KeyPgDown},
+	}
+	for keys != "" {
+		if rest, ok := strings.CutPrefix(keys, "<"); ok {
+			name, after, _ := strings.Cut(rest, ">")
+			if _, known := special[name]; !known {
+				d.t.Fatalf("no key %q", name)
+			}
+			d.send(special[name])
+			keys = after
+			continue
+		}
+		r := []rune(keys)[0]
+		d.send(tea.KeyPressMsg{Code: r, Text: string(r)})
+		keys = keys[len(string(r)):]
+	}
+}
+
+// frame is what is seen, without colours and blanks at the ends of lines.
+func (d *driver) frame() string {
+	lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func waiting(n int) []Request {
+	rows := []Request{
+		{ID: "rqs_aaaaaaaaaaaaaaaaaaaa", State: "pending", User: "alice", To: "web/prod-1", Group: "oncall", Rule: "rqr_aaaaaaaaaaaaaaaaaaaa", For: "2h", Reason: "the disk is full, and nobody of the team of web is awake to see to it", Asked: noon.Add(-12 * time.Minute), Until: "2026-11-22 11:48",
+			Spans: []Span{{7200, "2h"}, {3600, "1h"}, {1800, "30m"}}, Verbs: []Verb{Approve, Deny}},
+		{ID: "rqs_bbbbbbbbbbbbbbbbbbbb", State: "pending", User: "jürgen", To: "payments", Group: "payments-readers", Rule: "rqr_bbbbbbbbbbbbbbbbbbbb", For: "30m", Reason: "INC-42", Asked: noon.Add(-3 * time.Hour), Until: "2026-11-22 09:00",
+			Spans: []Span{{1800, "30m"}, {900, "15m"}}, Verbs: []Verb{Approve, Deny}},
+	}
+	for i := len(rows); i < n; i++ {
+		rows = append(rows, Request{ID: fmt.Sprintf("rqs_%020d", i), State: "pending", User: fmt.Sprintf("user-%d", i), To: "db", For: "1h", Reason: "x", Asked: noon, Spans: []Span{{3600, "1h"}}, Verbs: []Verb{Approve, Deny}})
+	}
+	return rows
+}
+
+func own() []Request {
+	return []Request{
+		{ID: "rqs_cccccccccccccccccccc", State: "approved", User: "carol", To: "web/prod-2", Group: "oncall", Rule: "rqr_aaaaaaaaaaaaaaaaaaaa", For: "1h", Reason: "deploy", Asked: noon.Add(-time.Hour), Until: "2026-11-21 12:30", By: "bob", Answer: "until the change is done", Verbs: []Verb{End}},
+		{ID: "rqs_dddddddddddddddddddd", State: "pending", User: "carol", To: "web", Group: "oncall", Rule: "rqr_aaaaaaaaaaaaaaaaaaaa", For: "1h", Reason: "deploy", Asked: noon.Add(-50 * time.Hour), Verbs: []Verb{Cancel}},
+	}
+}
+
+// What people see, at the widths of a telephone, a plain terminal and a wide one.
+func TestFrames(t *testing.T) {
+	for name, show := range map[string]func(*testing.T) *driver{
+		"nothing": func(t *testing.T) *driver { return drive(t, Lists{}) },
+		"waiting": func(t *testing.T) *driver { return drive(t, Lists{waiting(2), own()}) },
+		"own":     func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), own()}); d.press("<tab>"); return d },
+		"many": func(t *testing.T) *driver {
+			d := drive(t, Lists{waiting(60), nil})
+			d.press("<pgdown><pgdown>")
+			return d
+		},
+		"approve": func(t *testing.T) *driver {
+			d := drive(t, Lists{waiting(2), nil})
+			d.press("a<down>until noon")
+			return d
+		},
+		"deny":   func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.press("d"); return d },
+		"end":    func(t *testing.T) *driver { d := drive(t, Lists{nil, own()}); d.press("<tab>e"); return d },
+		"filter": func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.press("/pay"); return d },
+		"said":   func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.press("a<enter>"); return d },
+		"failed": func(t *testing.T) *driver {
+			d := drive(t, Lists{waiting(2), nil})
+			d.actErr = &Problem{"project web asks who you are each 10m, also to let others in", "type: cardea login --project web"}
+			d.press("a<enter>")
+			return d
+		},
+		"hostile": func(t *testing.T) *driver {
+			rows := waiting(1)
+			rows[0].User, rows[0].Reason = "al\x1b[2Jice\u202e", "a\nb\x1b]0;owned\x07\x9b31m"+strings.Repeat("long ", 100)
+			return drive(t, Lists{rows, nil})
+		},
+	} {
+		for _, width := range []int{40, 80, 160} {
+			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
+				d := show(t)
+				d.send(tea.WindowSizeMsg{Width: width, Height: 24})
+				got := d.frame()
+				for i, l := range strings.Split(strings.TrimSuffix(got, "\n"), "\n") {
+					if n := ansi.StringWidth(l); n > width {
+						t.Errorf("line %d has %d cells: %q", i+1, n, l)
+					}
+				}
+				if n := strings.Count(got, "\n"); n != 24 {
+					t.Errorf("%d lines", n)
+				}
+				golden := filepath.Join("testdata", fmt.Sprintf("%s-%d.txt", name, width))
+				if *update {
+					os.MkdirAll("testdata", 0o755)
+					if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(golden)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), got); diff != "" {
+					t.Errorf("differs from %s (run with -update to accept):\n%s", golden, diff)
+				}
+			})
+		}
+	}
+}
+
+// A terminal of any size gets a frame that fits it.
+func TestFramesFitSmallTerminals(t *testing.T) {
+	for _, keys := range []string{"", "<tab>", "a", "d", "/x", "a<enter>"} {
+		d := drive(t, Lists{waiting(5), own()})
+		d.press(keys)
+		for width := narrowest; width < 50; width += 7 {
+			for height := 1; height < 12; height++ {
+				d.send(tea.WindowSizeMsg{Width: width, Height: height})
+				lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
+				if len(lines) > height {
+					t.Fatalf("after %q: %d lines of %d", keys, len(lines), height)
+				}
+				for _, l := range lines {
+					if ansi.StringWidth(l) > width {
+						t.Fatalf("after %q: %q has more than %d cells", keys, l, width)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestChoices(t *testing.T) {
+	const alice, jurgen = "rqs_aaaaaaaaaaaaaaaaaaaa", "rqs_bbbbbbbbbbbbbbbbbbbb"
+	for _, tc := range []struct {
+		name, keys string
+		want       []Choice
+	}{
+		{"approve for what was asked", "a<enter>", []Choice{{Approve, alice, 0, ""}}},
+		{"approve for less, with a comment", "a<down><down>ok<space>then<enter>", []Choice{{Approve, alice, 1800, "ok then"}}},
+		{"no shorter than the shortest, and back", "a<down><down><down><down><up><enter>", []Choice{{Approve, alice, 3600, ""}}},
+		{"the second one", "ja<enter>", []Choice{{Approve, jurgen, 0, ""}}},
+		{"with the enter key", "<enter><enter>", []Choice{{Approve, alice, 0, ""}}},
+		{"nothing without confirmation", "a<esc>", nil},
+		{"letters in a comment are no keys", "aqdr<esc>", nil},
+		{"a no needs a word", "d<enter>", nil},
+		{"blanks are no word", "d<space><enter>", nil},
+		{"a no with a word", "dask db<enter>", []Choice{{Deny, alice, 0, "ask db"}}},
+		{"a comment is corrected", "dxask<home><del><end>!<bs><left><left><left>no, <enter>", []Choice{{Deny, alice, 0, "no, ask"}}},
+		{"a comment is wiped", "dwrong<ctrl+u>right<left><left><ctrl+k><enter>", []Choice{{Deny, alice, 0, "rig"}}},
+		{"a comment has an end", "d" + strings.Repeat("x", 60) + "<enter>", []Choice{{Deny, alice, 0, strings.Repeat("x", 40)}}},
+		{"a filter chooses what fits", "/pay<enter>a<enter>", []Choice{{Approve, jurgen, 0, ""}}},
+		{"what is not one's own is not taken back", "cy", nil},
+		{"one's own is not answered", "<tab>ja<enter>", nil},
+		{"one's own is taken back", "<tab>jcy", []Choice{{Cancel, "rqs_dddddddddddddddddddd", 0, ""}}},
+		{"or not", "<tab>jcn", nil},
+		{"what was given is ended", "<tab>e<enter>", []Choice{{End, "rqs_cccccccccccccccccccc", 0, ""}}},
+		{"one after the other", "a<enter>ja<enter>", []Choice{{Approve, alice, 0, ""}, {Approve, jurgen, 0, ""}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := drive(t, Lists{waiting(2), own()})
+			d.press(tc.keys)
+			if !slices.Equal(d.acts, tc.want) {
+				t.Errorf("chose %+v, want %+v", d.acts, tc.want)
+			}
+		})
+	}
+}
+
+func TestItEnds(t *testing.T) {
+	for keys, ends := range map[string]bool{"q": true, "<esc>": true, "<ctrl+c>": true, "a<ctrl+c>": true, "aq": false, "/q": false, "/x<enter><esc>": false, "/x<enter><esc><esc>": true} {
+		d := drive(t, Lists{waiting(2), own()})
+		if d.press(keys); d.quit != ends {
+			t.Errorf("%s: ended %v", keys, d.quit)
+		}
+	}
+}
+
+func TestListsAreLoadedAnewAndTheChosenRowStays(t *testing.T) {
+	d := drive(t, Lists{waiting(5), nil})
+	d.press("jj")
+	chosen := d.screen.chosen
+	d.lists.Waiting = d.lists.Waiting[1:]
+	d.press("r")
+	if d.screen.chosen != chosen || d.loads != 2 {
+		t.Errorf("chosen %s, was %s; %d loads", d.screen.chosen, chosen, d.loads)
+	}
+	// Somebody else answers while the question stands: nothing else is answered by it.
+	d.press("a")
+	d.lists.Waiting = d.lists.Waiting[:1]
+	d.send(tickMsg{})
+	d.press("<enter>")
+	if len(d.acts) != 0 {
+		t.Errorf("chose %+v", d.acts)
+	}
+	// Nobody is here: nothing is loaded until a key is pressed.
+	d.press("<esc>")
+	loads := d.loads
+	d.now = d.now.Add(patience)
+	d.send(tickMsg{})
+	if d.loads != loads || !strings.Contains(d.frame(), "press a key") {
+		t.Errorf("%d loads more:\n%s", d.loads-loads, d.frame())
+	}
+	if d.press("k"); d.loads != loads+1 {
+		t.Errorf("%d loads after a key", d.loads-loads)
+	}
+}
+
+func TestAnErrorIsAScreen(t *testing.T) {
+	d := drive(t, Lists{waiting(2), nil})
+	d.loadErr = errors.New("the control plane\x1b[2J does not answer")
+	d.press("r")
+	if got := d.frame(); !strings.Contains(got, `the control plane\x1b[2J does not answer`) {
+		t.Errorf("frame\n%s", got)
+	}
+	d.loadErr = nil
+	d.press("x")
+	if got := d.frame(); !strings.Contains(got, "alice") || d.quit {
+		t.Errorf("afterwards\n%s", got)
+	}
+	// While somebody types, a refresh that fails does not take his words.
+	d.press("dno")
+	d.loadErr = errors.New("gone")
+	d.send(tickMsg{})
+	if got := d.frame(); !strings.Contains(got, "why not: no") {
+		t.Errorf("while typing\n%s", got)
+	}
+}
+
+func TestPastedLinesAreOneLine(t *testing.T) {
+	d := drive(t, Lists{waiting(1), nil})
+	d.press("d")
+	d.send(tea.PasteMsg{Content: "a\nb\x1b[2Jc"})
+	d.press("<enter>")
+	if want := []Choice{{Deny, "rqs_aaaaaaaaaaaaaaaaaaaa", 0, "a b [2Jc"}}; !slices.Equal(d.acts, want) {
+		t.Errorf("chose %+v", d.acts)
+	}
+}
+
+// First paint and a key among many rows stay within a frame.
+func BenchmarkKeyAmong1000Requests(b *testing.B) {
+	m := NewRequests(b.Context(), Wires{Load: func(context.Context) (Lists, error) { return Lists{}, nil }})
+	m.Update(loadedMsg{lists: Lists{Waiting: waiting(1000)}})
+	m.Update(tea.WindowSizeMsg{Width: 160, Height: 50})
+	for b.Loop() {
+		m.Update(tea.KeyPressMsg{Code: 'j', Text: "j"})
+		_ = m.View()
+	}
+}

@@ -1,0 +1,234 @@
+package tui
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// Widths, in cells, from which on a row has more to say.
+const (
+	wide   = 100
+	middle = 60
+	// narrowest is what a screen is drawn for where a terminal is narrower still.
+	narrowest = 20
+)
+
+// View implements tea.Model.
+func (m *Requests) View() tea.View {
+	v := tea.NewView(m.frame())
+	v.AltScreen = true
+	v.WindowTitle = "cardea requests"
+	return v
+}
+
+// frame is the whole picture: never more lines than the terminal has.
+func (m *Requests) frame() string {
+	width := max(m.width, narrowest)
+	top := m.top(width)
+	foot := append(m.foot(width), m.keys(width))
+	room := max(m.height-len(top)-len(foot), 1)
+	body := m.body(width, room)
+	for len(body) < room {
+		body = append(body, "")
+	}
+	all := slices.Concat(top, body[:room], foot)
+	if over := len(all) - max(m.height, 1); over > 0 {
+		all = all[over:] // the end has the question
+	}
+	return strings.Join(all, "\n")
+}
+
+func (m *Requests) top(width int) []string {
+	tab := func(text string, n int, on bool) string {
+		text = fmt.Sprintf("%s %d", text, n)
+		if on {
+			return "[" + m.look.tab.Render(text) + "]" // not by its look alone
+		}
+		return m.look.quiet.Render(text)
+	}
+	waiting, own := "Waiting for you", "Your own"
+	if width < middle {
+		waiting, own = "Waiting", "Own"
+	}
+	tabs := tab(waiting, len(m.lists.Waiting), !m.mine) + "  " + tab(own, len(m.lists.Mine), m.mine)
+	title := ""
+	if width >= middle {
+		title = m.look.title.Render("Requests for access")
+	}
+	return []string{ends(tabs, title, width), ""}
+}
+
+// body is the list, and below it the chosen request in full.
+func (m *Requests) body(width, room int) []string {
+	if m.mode == failed {
+		out := []string{m.look.alarm.Render("That did not work"), ""}
+		out = append(out, wrap(m.problem.Text, width, 4)...)
+		if m.problem.Hint != "" {
+			out = append(out, "")
+			out = append(out, wrap(m.problem.Hint, width, 4)...)
+		}
+		return out
+	}
+	rows := m.rows()
+	if len(rows) == 0 {
+		return []string{m.look.quiet.Render(cut(m.nothing(), width))}
+	}
+	details := m.details(width)
+	if room < len(details)+4 {
+		details = nil
+	}
+	list := room - len(details)
+	at := max(m.at(rows), 0)
+	first := max(0, min(at-list/2, len(rows)-list))
+	var out []string
+	for i := first; i < min(len(rows), first+list); i++ {
+		out = append(out, m.line(rows[i], i == at, width))
+	}
+	return append(out, details...)
+}
+
+func (m *Requests) nothing() string {
+	switch {
+	case !m.loaded:
+		return "Loading …"
+	case m.filter.String() != "":
+		return "Nothing fits the filter."
+	case m.mine:
+		return "You asked for nothing. To ask type: cardea request SERVER --reason …"
+	}
+	return "Nothing waits for your answer."
+}
+
+// room is how many rows a page has, about.
+func (m *Requests) room() int { return max(m.height-12, 1) }
+
+// line is a row of the list.
+func (m *Requests) line(r Request, chosen bool, width int) string {
+	mark, since := "  ", roughly(m.wires.Now().Sub(r.Asked))
+	if chosen {
+		mark = "› "
+	}
+	who := r.User
+	if m.mine {
+		who = r.State
+	}
+	var text string
+	switch left := width - 2; {
+	case width >= wide:
+		text = cell(who, 16) + "  " + cell(r.To, 28) + "  " + cell(r.For, 6) + "  " + cell(r.Reason, left-16-28-6-6-6) + "  " + fmt.Sprintf("%4s", since)
+	case width >= middle:
+		text = cell(who, 10) + "  " + cell(r.To, 20) + "  " + cell(r.For, 5) + "  " + cell(r.Reason, left-10-20-5-6-6) + "  " + fmt.Sprintf("%4s", since)
+	default:
+		text = ends(who+" "+r.To+" "+r.For, " "+since, left)
+	}
+	if chosen {
+		return m.look.chosen.Render(mark + text)
+	}
+	return mark + text
+}
+
+// details are the chosen request in full.
+func (m *Requests) details(width int) []string {
+	r, ok := m.row()
+	if !ok {
+		return nil
+	}
+	out := []string{"", m.look.title.Render(cut(fmt.Sprintf("%s asks for %s, for %s", r.User, r.To, r.For), width))}
+	out = append(out, wrap(r.Reason, width, 3)...)
+	facts := fmt.Sprintf("%s, group %s by rule %s, asked %s", r.State, r.Group, r.Rule, ago(m.wires.Now().Sub(r.Asked)))
+	if r.Until != "" {
+		facts += ", until " + r.Until
+	}
+	for _, l := range wrap(facts, width, 3) {
+		out = append(out, m.look.quiet.Render(l))
+	}
+	if r.By != "" {
+		answer := "answered by " + r.By
+		if r.Answer != "" {
+			answer += ": " + r.Answer
+		}
+		out = append(out, wrap(answer, width, 2)...)
+	}
+	return append(out, m.look.quiet.Render(cut(r.ID, width)), "")
+}
+
+// foot is what is asked, or was done.
+func (m *Requests) foot(width int) []string {
+	switch {
+	case m.mode == filtering:
+		return []string{"/" + m.filter.show(width-1)}
+	case m.mode == deciding:
+		return m.question(width)
+	case m.said != "":
+		return []string{m.look.good.Render(cut(m.said, width))}
+	case m.paused:
+		return []string{m.look.quiet.Render(cut("not loaded anew since nobody is here; press a key", width))}
+	case m.filter.String() != "":
+		return []string{m.look.quiet.Render(cut("/"+m.filter.String(), width))}
+	}
+	return []string{""}
+}
+
+// question asks for the confirmation.
+func (m *Requests) question(width int) []string {
+	r, ok := m.row()
+	if !ok || r.ID != m.choice.ID {
+		return []string{m.look.alarm.Render(cut("it does not wait any more", width))}
+	}
+	if m.busy {
+		return []string{m.look.quiet.Render("…")}
+	}
+	switch m.choice.Verb {
+	case Approve:
+		given := r.For
+		if m.span < len(r.Spans) {
+			given = r.Spans[m.span].Text
+		}
+		if m.span == 0 {
+			given += ", as asked"
+		}
+		return []string{
+			m.look.title.Render(cut(fmt.Sprintf("Let %s into %s for %s?", r.User, r.To, given), width)),
+			"comment: " + m.comment.show(width-9),
+		}
+	case Deny:
+		return []string{m.look.title.Render(cut("Say no to "+r.User+"?", width)), "why not: " + m.comment.show(width-9)}
+	case Cancel:
+		return []string{m.look.title.Render(cut("Take back your request for "+r.To+"?", width))}
+	}
+	return []string{m.look.title.Render(cut("End the access to "+r.To+" now, with its connections?", width))}
+}
+
+// keys is the help line.
+func (m *Requests) keys(width int) string {
+	switch m.mode {
+	case filtering:
+		return m.look.help(width, hint{"enter", "keep"}, hint{"esc", "show all"})
+	case failed:
+		return m.look.help(width, hint{"any key", "back"}, hint{"q", "quit"})
+	case deciding:
+		switch m.choice.Verb {
+		case Approve:
+			return m.look.help(width, hint{"enter", "approve"}, hint{"esc", "back"}, hint{"↓", "shorter"}, hint{"↑", "longer"})
+		case Deny:
+			return m.look.help(width, hint{"enter", "deny"}, hint{"esc", "back"})
+		}
+		return m.look.help(width, hint{"y", "yes"}, hint{"esc", "back"})
+	}
+	hints := []hint{}
+	if r, ok := m.row(); ok {
+		for _, h := range []struct {
+			Verb
+			hint
+		}{{Approve, hint{"a", "approve"}}, {Deny, hint{"d", "deny"}}, {Cancel, hint{"c", "take back"}}, {End, hint{"e", "end"}}} {
+			if slices.Contains(r.Verbs, h.Verb) {
+				hints = append(hints, h.hint)
+			}
+		}
+	}
+	hints = append(hints, hint{"tab", "lists"}, hint{"q", "quit"}, hint{"/", "filter"}, hint{"↑↓", "move"}, hint{"r", "load anew"})
+	return m.look.help(width, hints...)
+}
