@@ -224,3 +224,81 @@ func localStack(t *testing.T) *stack {
 	t.Cleanup(func() { h.Close() })
 	return s
 }
+
+// Mallory has alice's browser open a link that mallory's device made, and then all that a page
+// of hers can: to show ours in a frame, and to send its form. Alice is signed in there, and has
+// to do nothing but look on; nothing comes of it.
+func TestARealBrowserGivesNothingWithoutAClick(t *testing.T) {
+	c := startChromium(t)
+	s := localStack(t)
+	d := s.device("mallory's")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan url.Values, 10)
+	evil := http.NewServeMux()
+	evil.HandleFunc("/callback", func(_ http.ResponseWriter, r *http.Request) { answers <- r.URL.Query() })
+	evil.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!doctype html><iframe src="%[1]s/confirm?request=%[2]s"></iframe>
+			<form method="post" action="%[1]s/confirm"><input name="request" value="%[2]s"><input name="decision" value="approve"></form>`, s.options.PublicURL, r.URL.Query().Get("request"))
+	})
+	h := &http.Server{Handler: evil}
+	go h.Serve(listener)
+	t.Cleanup(func() { h.Close() })
+	at := "http://" + listener.Addr().String()
+	d.query.Set("redirect_uri", at+"/callback")
+
+	c.visit(s.options.PublicURL + d.link())
+	c.password("alice")
+	c.at("button[value=approve]")
+	id := fmt.Sprint(c.js(`document.querySelector("input[name=request]").value`))
+	if got := fmt.Sprint(c.js(`document.body.textContent`)); !strings.Contains(got, "mallory's") || !strings.Contains(got, "127.0.0.1") {
+		t.Errorf("the page does not tell from which device and address that is: %s", got)
+	}
+	c.visit(at + "/page?request=" + id)
+	c.at("iframe")
+	c.until(`document.readyState === "complete"`)
+	for _, shown := range c.framed() {
+		if strings.Contains(shown, "/static/") { // any of ours
+			t.Errorf("a frame of another site shows the page: %s", shown)
+		}
+	}
+	c.js(`document.querySelector("form").submit()`)
+	c.until(`document.readyState === "complete" && location.pathname === "/confirm"`)
+	if got := fmt.Sprint(c.js(`document.body.textContent`)); !strings.Contains(got, "another site") {
+		t.Errorf("the form of another site: %s", got)
+	}
+	select {
+	case got := <-answers:
+		t.Errorf("the device got %v", got)
+	default:
+	}
+	if r, err := s.store.AuthRequest(t.Context(), id); err != nil || r.User != "" {
+		t.Errorf("the request is %+v %v", r, err)
+	}
+}
+
+// framed is what is in the frames of other sites than their page: the browser runs each by
+// itself.
+func (c *chromium) framed() (html []string) {
+	c.t.Helper()
+	var all struct {
+		TargetInfos []struct{ TargetID, Type string }
+	}
+	c.call("Target.getTargets", map[string]any{}, &all)
+	page := c.session
+	defer func() { c.session = page }()
+	for _, t := range all.TargetInfos {
+		if t.Type != "iframe" {
+			continue
+		}
+		var frame struct{ SessionID string }
+		c.session = ""
+		c.call("Target.attachToTarget", map[string]any{"targetId": t.TargetID, "flatten": true}, &frame)
+		c.session = frame.SessionID
+		html = append(html, fmt.Sprint(c.js(`document.documentElement.outerHTML`)))
+	}
+	return html
+}
