@@ -563,3 +563,23 @@ func TestWhyTellsTheFactsAndWhatIfThoseOfATimeToCome(t *testing.T) {
 		t.Errorf("disabled: %+v", gone)
 	}
 }
+
+// Carol is an approver and has the key of a program: it asks, and she says yes to herself.
+func TestAProgramAsksForNothing(t *testing.T) {
+	t.Parallel()
+	s := newAskScene(t)
+	bot, _ := program(t, s.stack, s.admin, "deploy")
+	must[api.Member](t, s.admin, "PUT", "/v1/groups/devs/members/deploy", api.NewMember{})
+	if err := bot.enter(t, serviceForm()); err != nil {
+		t.Fatal(err)
+	}
+	until := s.now().Add(time.Hour)
+	try[api.Preauthorization](t, s.carol, "POST", "/v1/preauthorizations", api.NewPreauthorization{User: "deploy", Rule: s.rule.ID, Seconds: 7200, Until: until})
+	denied(t, bot, api.NotFound, "POST", "/v1/requests", ask("prod-1"))
+	if e := denied(t, bot, api.NotFound, "POST", "/v1/connect", newFresh(t).connect("prod-1", "")); strings.Contains(e.Hint, "cardea request") {
+		t.Errorf("it is told to ask: %s", e.Hint)
+	}
+	if rules := must[api.List[api.AccessRequest]](t, s.carol, "GET", "/v1/requests/pending", nil); len(rules.Items) != 0 {
+		t.Errorf("carol may answer %+v", rules.Items)
+	}
+}

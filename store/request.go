@@ -124,7 +124,8 @@ type Requests interface {
 	RequestRule(ctx context.Context, id string) (RequestRule, error)
 	// RequestRules lists all, oldest first.
 	RequestRules(ctx context.Context, p Page) ([]RequestRule, string, error)
-	// RequestRulesFor are those by which an active user may ask at now, oldest first.
+	// RequestRulesFor are those by which an active user may ask at now, oldest first: none for
+	// a user of ServiceIssuer.
 	RequestRulesFor(ctx context.Context, user string, now time.Time) ([]RequestRule, error)
 	// DeleteRequestRule cancels the requests by it that wait, and takes its
 	// preauthorizations back. Memberships that were given last to their end.
@@ -133,8 +134,8 @@ type Requests interface {
 
 	// CreateRequest makes one that waits; if there is a preauthorization in force for as long
 	// as is asked for, it is approved in the same transaction, with an audit event of its own.
-	// ErrNotFound for an unknown rule, ErrDenied for a user who is not active or may not ask
-	// by this rule or for so long, ErrExists while another of his by this rule waits,
+	// ErrNotFound for an unknown rule, ErrDenied for a user who is not active, is a program, or may not
+	// ask by this rule or for so long, ErrExists while another of his by this rule waits,
 	// ErrTooMany beyond MaxPendingRequests and MaxRequestsADay.
 	CreateRequest(ctx context.Context, r AccessRequest, m Meta) (AccessRequest, error)
 	// AnswerRequest answers one that waits at m.Now, once over all instances: ErrUsed for one

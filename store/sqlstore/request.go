@@ -86,7 +86,8 @@ func (s *Store) CreateRequest(ctx context.Context, v store.AccessRequest, m stor
 	})
 }
 
-// asks reads the rule by which an active user may ask now, and holds both. What a provider
+// asks reads the rule by which an active user may ask now, and holds both. A program does not:
+// whoever has its key, and is an approver, would answer himself. What a provider
 // keeps since the rule was made nobody may ask for: it would put him out again.
 func (t *tx) asks(rule, user string) (store.RequestRule, error) {
 	r, err := requestRule(t, rule, "/*share*/")
@@ -97,7 +98,7 @@ func (t *tx) asks(rule, user string) (store.RequestRule, error) {
 		return r, err
 	}
 	may := false
-	err = one(t, []any{&may}, `SELECT u.status = 'active' AND (? = '' OR EXISTS (SELECT 1 FROM members m WHERE m.group_id = ? AND m.user_id = u.id AND `+inForce+`))
+	err = one(t, []any{&may}, `SELECT u.status = 'active' AND u.issuer <> 'service' AND (? = '' OR EXISTS (SELECT 1 FROM members m WHERE m.group_id = ? AND m.user_id = u.id AND `+inForce+`))
 		FROM users u WHERE u.id = ? /*share*/`, r.Askers, r.Askers, t.now, user)
 	if err == nil && !may {
 		err = store.ErrDenied

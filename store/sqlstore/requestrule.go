@@ -94,7 +94,7 @@ func (s *Store) RequestRules(ctx context.Context, p store.Page) ([]store.Request
 // RequestRulesFor implements store.Requests.
 func (s *Store) RequestRulesFor(ctx context.Context, user string, now time.Time) ([]store.RequestRule, error) {
 	return all(s.reader(ctx), requestRuleInto, `SELECT `+requestRuleColumns+` FROM request_rules r
-		WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = ? AND u.status = 'active')
+		WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = ? AND u.status = 'active' AND u.issuer <> 'service')
 		AND (r.askers = '' OR EXISTS (SELECT 1 FROM members m WHERE m.group_id = r.askers AND m.user_id = ? AND `+inForce+`))
 		AND EXISTS (SELECT 1 FROM user_groups g WHERE g.id = r.group_id AND g.source = '')
 		ORDER BY r.created_at, r.id`, user, user, now)

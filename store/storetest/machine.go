@@ -154,4 +154,13 @@ var serviceCases = []testCase{
 		w.equal(must[bool](w)(w.s.MayAnswer(w.ctx, a.rule.ID, bot.ID, w.now)), false)
 		w.ok(w.answer(yes(a, r)))
 	}},
+	{"a program asks for nothing, though it is among the askers", func(w *world) {
+		a := w.asking()
+		bot, r := w.service("bot"), newRequest(a)
+		w.member(a.devs, bot, time.Time{})
+		r.User = bot.ID
+		_, err := w.s.CreateRequest(w.ctx, r, w.quiet())
+		w.want(store.ErrDenied, err)
+		w.equal(len(must[[]store.RequestRule](w)(w.s.RequestRulesFor(w.ctx, bot.ID, w.now))), 0)
+	}},
 }
