@@ -295,6 +295,8 @@ func oauthProblem(raw []byte) (*Error, bool) {
 		kind = Gone
 	case AuthorizationPending, SlowDown:
 		kind, hint = Unavailable, ""
+	case LockedOut:
+		hint = "" // its description says what to do
 	case "invalid_request", "unsupported_grant_type":
 		kind = Invalid
 	case "temporarily_unavailable", "server_error":

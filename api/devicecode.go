@@ -16,6 +16,8 @@ const DeviceGrantType = "urn:ietf:params:oauth:grant-type:device_code"
 const (
 	AuthorizationPending = "authorization_pending"
 	SlowDown             = "slow_down"
+	// LockedOut refuses a device that was revoked (RFC 6749 section 5.2).
+	LockedOut = "unauthorized_client"
 )
 
 // DeviceCode is the answer of POST /oauth/device (RFC 8628 section 3.2). There is no

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
 )
 
 const problemType = "application/problem+json"
@@ -110,7 +111,7 @@ func (s *Server) refusal(ctx huma.Context, m *huma.ErrorModel) *api.Error {
 	faults := make([]string, 0, maxFaults)
 	for _, d := range m.Errors[:min(len(m.Errors), maxFaults)] {
 		where := strings.TrimPrefix(strings.TrimPrefix(d.Location, "body."), "query.")
-		faults = append(faults, where+": "+d.Message)
+		faults = append(faults, where+": "+bound(where, d.Message))
 	}
 	detail := m.Detail
 	if len(faults) > 0 {
@@ -119,4 +120,20 @@ func (s *Server) refusal(ctx huma.Context, m *huma.ErrorModel) *api.Error {
 	e := api.Errorf(api.Invalid, "%s", detail)
 	e.StatusCode, e.Title, e.ID = m.Status, http.StatusText(m.Status), by.RequestID
 	return e
+}
+
+// bound says the limit of a time as people type it: what a schema knows is a number of
+// seconds, which nobody typed.
+func bound(where, message string) string {
+	limit, ok := strings.CutPrefix(message, "expected number ")
+	if !ok || !strings.HasSuffix(where, "seconds") {
+		return message
+	}
+	sign, number, _ := strings.Cut(limit, " ")
+	word := map[string]string{">=": "at least ", "<=": "at most "}[sign]
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || word == "" {
+		return message
+	}
+	return "give " + word + lookup.Span(time.Duration(n)*time.Second)
 }

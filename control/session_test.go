@@ -162,8 +162,45 @@ func TestARevokedDeviceStaysOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	form := alice.form(alice.approve(s.browser(0), "alice").Get("code"))
-	if got := s.redeem(alice, form); got.StatusCode != 400 || !strings.Contains(got.body, "invalid_grant") {
+	if got := s.redeem(alice, form); got.StatusCode != 400 || !strings.Contains(got.body, api.LockedOut) || !strings.Contains(got.body, "cardea device show") {
 		t.Errorf("got %d %s", got.StatusCode, got.body)
+	}
+	// Whoever has its code and not its key does not learn what became of it.
+	form = alice.form(alice.approve(s.browser(0), "alice").Get("code"))
+	if got := s.redeem(s.signIn("mallory"), form); got.StatusCode != 400 || !strings.Contains(got.body, "invalid_grant") {
+		t.Errorf("another device: %d %s", got.StatusCode, got.body)
+	}
+}
+
+func TestAnUnknownIdNamesTheListThatTheCallerMaySee(t *testing.T) {
+	s := newStack(t)
+	for _, c := range []struct {
+		who  *device
+		path string
+		want string
+	}{
+		{s.signIn("alice"), "/v1/sessions/ses_x/revoke", "cardea sign-ins list"},
+		{s.signIn("bob"), "/v1/devices/laptop/revoke", "cardea device list"},
+		{s.admin(), "/v1/devices/laptop/revoke", "cardea admin devices list"},
+	} {
+		if got := s.send(0, c.who.request(0, "POST", c.path, "")); got.StatusCode != 404 || !strings.Contains(got.body, c.want) {
+			t.Errorf("%s: %d %s", c.path, got.StatusCode, got.body)
+		}
+	}
+}
+
+func TestLimitsOfTimesAreSaidAsTheyAreTyped(t *testing.T) {
+	s := newStack(t)
+	for _, c := range []struct{ method, path, body, want string }{
+		{"PATCH", "/v1/team/settings", `{"session_seconds":90001}`, "session_seconds: give at most 25h"},
+		{"PATCH", "/v1/team/settings", `{"session_seconds":3599}`, "session_seconds: give at least 1h"},
+		{"POST", "/v1/enrolment-tokens", `{"kind":"device","seconds":2592001}`, "seconds: give at most 720h"},
+		{"POST", "/v1/enrolment-tokens", `{"kind":"device","uses":10001}`, "uses: expected number"},
+		{"PATCH", "/v1/team/settings", `{"session_seconds":"8h"}`, "session_seconds: expected integer"},
+	} {
+		if got := s.send(0, s.admin().request(0, c.method, c.path, c.body)); got.StatusCode != 422 || !strings.Contains(got.body, c.want) {
+			t.Errorf("%s: %d %s", c.body, got.StatusCode, got.body)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
@@ -122,11 +123,12 @@ func checkSettings(seconds *int, gateway, selector *string) error {
 
 // Bounds of how long it counts that a person showed who he is: a burst of work, and no
 // longer than any session.
-const minReauth, maxReauth = 60, 25 * 3600
+const minReauth, maxReauth = time.Minute, 25 * time.Hour
 
 func checkReauth(seconds *int) error {
-	if seconds != nil && *seconds != 0 && (*seconds < minReauth || *seconds > maxReauth) {
-		return fmt.Errorf("who a person is counts for %d to %d seconds, or 0 for as long as his session, not %d", minReauth, maxReauth, *seconds)
+	if seconds != nil && *seconds != 0 && (*seconds < int(minReauth/time.Second) || *seconds > int(maxReauth/time.Second)) {
+		return fmt.Errorf("who a person is counts for %s to %s, or 0 for as long as his session, not %s",
+			lookup.Span(minReauth), lookup.Span(maxReauth), lookup.Span(time.Duration(*seconds)*time.Second))
 	}
 	return nil
 }

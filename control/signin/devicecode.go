@@ -232,6 +232,9 @@ func (s *Service) notYet(ctx context.Context, e audit.Event, err error) error {
 		e.Action, e.Outcome, e.Session = audit.SignInFailed, audit.Denied, ""
 		e.Reason = "the code came with another key, or its account, device or team may not sign in so"
 		s.record(ctx, e)
+		if s.lockedOut(ctx, e) {
+			return oauth(api.LockedOut, whyLockedOut).because(err)
+		}
 		return oauth("access_denied", "this account or device may not sign in by a typed code").because(err)
 	}
 	return s.notRedeemed(ctx, e, err)

@@ -24,7 +24,7 @@ func NewInvitation(user string, now time.Time) (code string, v store.Invitation)
 func invitationHash(code string) []byte { return hashOf(strings.ToLower(strings.TrimSpace(code))) }
 
 var errInvitation = api.Errorf(api.Gone, "this code is wrong, was used or is over").
-	WithHint("on the control plane's machine a new one is made by: cardea-control setup-code")
+	WithHint("on the control plane's machine a new one is made by: cardea-control setup-code --admin NAME")
 
 // Invited is the user whose password the holder of the code may choose.
 func (s *Service) Invited(ctx context.Context, code string, b Browser) (store.User, error) {

@@ -3,6 +3,7 @@ package signin
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -109,7 +110,7 @@ func (s *Service) checkProvider(p store.Provider) error {
 	case p.LoginRule != store.LoginWhole && p.LoginRule != store.LoginLocalPart:
 		return fmt.Errorf("the rule for logins is %s or %s", store.LoginWhole, store.LoginLocalPart)
 	case p.LoginRule == store.LoginLocalPart && len(p.Domains) == 0:
-		return errors.New("the rule local-part needs the domains whose addresses may have accounts: else alice@elsewhere becomes alice")
+		return errors.New("the rule local-part needs the domains whose addresses may have accounts: else alice@elsewhere becomes alice; give them as --domain example.com")
 	}
 	return nil
 }
@@ -270,6 +271,9 @@ func (s *Service) TestProvider(ctx context.Context, ref string) (*api.ProviderTe
 	out.Milliseconds, out.Keys = int(s.Now().Sub(began).Milliseconds()), keys
 	if err != nil {
 		out.Problems = append(out.Problems, ident.Text(err.Error()))
+	}
+	if stranger := (x509.UnknownAuthorityError{}); errors.As(err, &stranger) {
+		out.Notes = append(out.Notes, "a CA of your own goes into the system's store of the control plane's machine, or its file into SSL_CERT_FILE of the service; then restart it")
 	}
 	if m == nil {
 		return out, nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/url"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -115,6 +116,9 @@ func (s *Service) notRedeemed(ctx context.Context, e audit.Event, err error) err
 	case errors.Is(err, store.ErrDenied):
 		e.Action, e.Reason = audit.SignInFailed, "the code came with another key, verifier or address, or its account or device may not sign in"
 		s.record(ctx, e)
+		if s.lockedOut(ctx, e) {
+			return oauth(api.LockedOut, whyLockedOut).because(err)
+		}
 		return oauth("invalid_grant", "the code belongs to another request, or this account or device may not sign in").because(err)
 	case errors.Is(err, store.ErrReplayed):
 		e.Action, e.Reason = audit.ProofRefused, "the proof was used before"
@@ -122,6 +126,19 @@ func (s *Service) notRedeemed(ctx context.Context, e audit.Event, err error) err
 		return oauth("use_dpop_nonce", "the proof was used before").because(err)
 	}
 	return err
+}
+
+// whyLockedOut is what whoever holds a device reads that somebody said to be lost.
+const whyLockedOut = "this device was locked out, by you or by an administrator; " +
+	"to come back as a new device move away the key file that 'cardea device show' names, and type: cardea login"
+
+// lockedOut tells whether the device of the refused sign-in e was. Its proof has been
+// checked, so nobody else learns that; a failure is a refusal without its reason.
+func (s *Service) lockedOut(ctx context.Context, e audit.Event) bool {
+	rows, _, err := s.Store.Devices(ctx, e.Actor, store.Page{Limit: api.MaxPageSize})
+	return err == nil && e.Actor != "" && slices.ContainsFunc(rows, func(d store.Device) bool {
+		return d.State == store.Revoked && d.Thumbprint == e.Detail["key"]
+	})
 }
 
 // OAuthError is a refusal of the token endpoint (RFC 6749 section 5.2). The

@@ -89,10 +89,18 @@ func once[T any](ctx context.Context, seen map[string]T, id string, read func(co
 	return v, nil
 }
 
+// noSuch says that there is no such thing, and names the list that the caller may see.
+func noSuch(by caller.Caller, what, id, own, all string) *api.Error {
+	if by.IsAdmin() {
+		own = all
+	}
+	return api.Errorf(api.NotFound, "there is no %s %s", what, ident.Text(short(id))).WithHint("to see what there is type: %s", own)
+}
+
 // RevokeSession ends a session: one's own, or any by an administrator. Another's
 // is as unknown as one that does not exist.
 func (s *Service) RevokeSession(ctx context.Context, by caller.Caller, id string) error {
-	missing := api.Errorf(api.NotFound, "there is no session %s", ident.Text(short(id))).WithHint("to see what there is type: cardea admin sessions list")
+	missing := noSuch(by, "session", id, "cardea sign-ins list", "cardea admin sessions list")
 	if ident.Check(id, ident.Dashboard) == nil {
 		return s.revokeDashboard(ctx, by, id, missing)
 	}
@@ -138,7 +146,7 @@ func (s *Service) Devices(ctx context.Context, user string, p api.Page) (*api.Li
 
 // RevokeDevice ends a device and its sessions: one's own, or any by an administrator.
 func (s *Service) RevokeDevice(ctx context.Context, by caller.Caller, id string) (*api.Device, error) {
-	missing := api.Errorf(api.NotFound, "there is no device %s", ident.Text(short(id))).WithHint("to see what there is type: cardea admin devices list")
+	missing := noSuch(by, "device", id, "cardea device list", "cardea admin devices list")
 	if ident.Check(id, ident.Device) != nil {
 		return nil, missing
 	}
@@ -168,7 +176,7 @@ func (s *Service) RevokeDevice(ctx context.Context, by caller.Caller, id string)
 // ApproveDevice lets a device in that waits for it. The call comes from an active device
 // of an administrator, so none approves itself.
 func (s *Service) ApproveDevice(ctx context.Context, by caller.Caller, id string) (*api.Device, error) {
-	missing := api.Errorf(api.NotFound, "there is no device %s", ident.Text(short(id))).WithHint("to see what there is type: cardea admin devices list")
+	missing := noSuch(by, "device", id, "cardea device list", "cardea admin devices list")
 	if ident.Check(id, ident.Device) != nil {
 		return nil, missing
 	}

@@ -193,6 +193,9 @@ func (i *Issuers) exchange(ctx context.Context, config *oauth2.Config, code stri
 	tokens, err := config.Exchange(oidc.ClientContext(ctx, i.http), code, oauth2.VerifierOption(f.Verifier))
 	var refused *oauth2.RetrieveError
 	switch {
+	case errors.As(err, &refused) && (refused.ErrorCode == "invalid_client" || refused.ErrorCode == "unauthorized_client"):
+		return "", "", failed(Refused, fmt.Errorf("%s: %s", clip(refused.ErrorCode), clip(refused.ErrorDescription)),
+			"the identity provider does not take the client id and secret that it is shown: %s", word(refused.ErrorCode))
 	case errors.As(err, &refused) && refused.ErrorCode != "":
 		return "", "", failed(Refused, fmt.Errorf("%s: %s", clip(refused.ErrorCode), clip(refused.ErrorDescription)),
 			"the identity provider did not take its own code back: %s", word(refused.ErrorCode))
