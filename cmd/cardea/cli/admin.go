@@ -170,16 +170,21 @@ func anyChanged(cmd *cobra.Command, flags ...string) error {
 // maxPasswordLine bounds what is read from stdin, in bytes.
 const maxPasswordLine = 4096
 
-// passwordFrom reads one line: a password in the arguments would be in the
-// history and in everybody's process list.
+// passwordFrom reads a user's new password.
 func passwordFrom(in io.Reader) (string, error) {
+	return secretFrom(in, "password", "write it there as one line, or leave --password-stdin out to have one made")
+}
+
+// secretFrom reads one line: a secret in the arguments would be in the history and in
+// everybody's process list.
+func secretFrom(in io.Reader, what, hint string) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(in, maxPasswordLine)).ReadString('\n')
 	line = strings.TrimRight(line, "\r\n")
 	if line == "" {
 		if err == nil || err == io.EOF {
-			err = fmt.Errorf("stdin holds no password")
+			err = fmt.Errorf("stdin holds no %s", what)
 		}
-		return "", &usageError{err.Error(), "write it there as one line, or leave --password-stdin out to have one made"}
+		return "", &usageError{err.Error(), hint}
 	}
 	return line, nil
 }

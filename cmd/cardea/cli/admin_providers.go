@@ -101,7 +101,7 @@ func (f *providerFlags) secret(a *app) (string, error) {
 	if !f.secretStdin {
 		return "", nil
 	}
-	return passwordFrom(a.in)
+	return secretFrom(a.in, "client secret", "write it there as one line: pass show okta | cardea admin providers …")
 }
 
 func providerAdd(a *app) *cobra.Command {

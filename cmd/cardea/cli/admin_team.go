@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,19 +19,20 @@ func teamColumns() []column[api.TeamSettings] {
 			return "for " + seconds(s.IdleSeconds)
 		}},
 		{"second factor", func(s api.TeamSettings) string {
-			return map[string]string{"admins": "demanded of administrators", "all": "demanded of all local accounts"}[s.SecondFactor]
+			demand := map[string]string{"admins": "demanded of administrators", "all": "demanded of all local accounts"}[s.SecondFactor]
+			return cmp.Or(demand, "demanded of nobody")
 		}},
 		{"new devices", func(s api.TeamSettings) string {
 			if s.DeviceApproval {
 				return "wait for an administrator"
 			}
-			return ""
+			return "need nobody's approval"
 		}},
 		{"typed codes", func(s api.TeamSettings) string {
 			if s.DeviceCode {
 				return "sign in devices without a browser"
 			}
-			return ""
+			return "off"
 		}},
 	}
 }

@@ -66,6 +66,9 @@ func deviceLost(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if here, err := a.home.Peek(); err == nil && here.Session.Device == args[0] {
+				return &usageError{args[0] + " is this device, and locked out is for ever", "to sign out here type: cardea logout"}
+			}
 			return a.act(cmd.Context(), "POST", path, nil, "locked out "+args[0]+"; it can never sign in again")
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -178,6 +179,10 @@ func (a *app) anyFlow(ctx context.Context, url, caFile string, o loginOptions) (
 	if err != nil {
 		return login.Flow{}, err
 	}
+	if want := a.opt.DeviceKey; want != "" && want != device.Kind {
+		a.say("note: the device key is in the %s and not in the %s: a key stays where it was made; to make another one type: mv %s %s.old && cardea login",
+			device.Kind, want, device.Path, device.Path)
+	}
 	hc, err := login.HTTP(caFile)
 	if err != nil {
 		return login.Flow{}, err
@@ -286,6 +291,14 @@ func (a *app) touch(ctx context.Context, o loginOptions) error {
 	saved, err := a.acct.Saved(ctx)
 	if err != nil {
 		return err
+	}
+	// A typing error must not cost a password and a second factor.
+	var c api.Catalog
+	if _, err := client.Get(ctx, "/v1/catalog", nil, &c); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(c.Servers, func(s api.CatalogEntry) bool { return s.ProjectName == o.project }) {
+		return api.Errorf(api.NotFound, "you have no access to a project named %s", o.project).WithHint("to see what you may reach type: cardea list-projects")
 	}
 	flow, err := a.flow(ctx, saved.URL, saved.CAFile, o, "To go on in project "+o.project)
 	if err != nil {

@@ -64,7 +64,7 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 		a.say("none of the %d servers that you may reach fits; to see all of them type: cardea ls", len(c.Servers))
 		return nil
 	default:
-		a.say("no server; a grant in a project gives access: ask an administrator, or type: cardea admin grants create --help")
+		a.say("no server; a grant in a project gives access: ask an administrator; to see what you may ask for yourself type: cardea requests rules")
 		return nil
 	}
 	return show(a, rows, serverColumns(a, rows...))

@@ -36,7 +36,7 @@ func (a *app) listProjects(ctx context.Context) error {
 	a.noteAge(age)
 	rows := projectsOf(c.Servers)
 	if len(rows) == 0 && a.output != asJSON {
-		a.say("no project; a grant in one gives access: ask an administrator, or type: cardea admin grants create --help")
+		a.say("no project; a grant in one gives access: ask an administrator; to see what you may ask for yourself type: cardea requests rules")
 		return nil
 	}
 	return show(a, rows, []column[reachable]{
