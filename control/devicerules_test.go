@@ -144,15 +144,3 @@ func TestWhatIfSupposesADevice(t *testing.T) {
 		denied(t, s.admin, api.NotFound, "GET", "/v1/what-if"+query("user", "alice", "server", "web-1", "device", device), nil)
 	}
 }
-
-func TestWhatIsDemandedOfDevicesIsNotDemandedOfPrograms(t *testing.T) {
-	s := newScene(t, func(p *api.ProjectSettings) { p.DeviceRules, p.DeviceApproval = []string{"disk-encryption"}, true })
-	d, _ := program(t, s.stack, s.admin, "deploy")
-	if err := d.enter(t, serviceForm()); err != nil {
-		t.Fatal(err)
-	}
-	must[api.Member](t, s.admin, "PUT", "/v1/groups/ops/members/deploy", api.NewMember{})
-	s.confirm(s.server)
-	must[api.Connection](t, d, "POST", "/v1/connect", connectTo(t, "web-1"))
-	denied(t, s.alice, api.Denied, "POST", "/v1/connect", connectTo(t, "web-1"))
-}

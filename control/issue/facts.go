@@ -10,11 +10,6 @@ import (
 
 // question turns the store's facts into those that a decision is made from.
 func question(f store.Facts, login string, now time.Time) policy.Facts {
-	if f.User.Issuer == store.ServiceIssuer {
-		// An administrator registered the program's key, or made the job's rule: that is the
-		// approval. And what a project demands of laptops is not meant for them.
-		f.Project.DeviceRules, f.Project.DeviceApproval = nil, false
-	}
 	return policy.Facts{
 		Now:  now,
 		User: policy.User{ID: f.User.ID, Login: f.User.Login, Active: f.User.Status == store.Active, Program: f.User.Issuer == store.ServiceIssuer},
