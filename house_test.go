@@ -118,6 +118,8 @@ func TestEveryProgramIsReleasedForThePlatformsThatMakeChecks(t *testing.T) {
 		Builds []struct {
 			ID, Main, Binary string
 			Goos, Goarch     []string
+			Env, Flags       []string
+			LDFlags          []string `yaml:"ldflags"`
 		}
 		Archives []struct{ IDs []string }
 	}
@@ -138,6 +140,9 @@ func TestEveryProgramIsReleasedForThePlatformsThatMakeChecks(t *testing.T) {
 		built[b.Main] = true
 		if b.Main != "./cmd/"+b.Binary || b.ID != b.Binary {
 			t.Errorf("goreleaser.yaml: %s builds %s from %s", b.ID, b.Binary, b.Main)
+		}
+		if len(b.LDFlags) != 1 || !strings.HasPrefix(b.LDFlags[0], "-s -w ") || !slices.Equal(b.Env, []string{"CGO_ENABLED=0"}) || !slices.Equal(b.Flags, []string{"-trimpath"}) {
+			t.Errorf("goreleaser.yaml: %s is not built as in the Makefile: %q %q %q", b.Binary, b.Env, b.Flags, b.LDFlags)
 		}
 		var got []string
 		for _, os := range b.Goos {

@@ -54,7 +54,7 @@ func TestTheBenchmarksRun(t *testing.T) {
 	}
 	drawn := drawParts(t)
 	bin := t.TempDir()
-	if err := buildtest.BuildReleased(bin, "../cmd/...", "./nodelay", "."); err != nil {
+	if err := buildtest.Build(bin, "../cmd/...", "./nodelay", "."); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(bin, "report.json")

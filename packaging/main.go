@@ -46,6 +46,9 @@ type maker struct {
 	formats                        []string // empty means all that a package has
 	// quick packs next to nothing: what is thrown away again need not be small.
 	quick bool
+	// race builds the programs with the race detector instead of as a release: as the
+	// tests and their other programs are built, so that all is compiled once.
+	race bool
 }
 
 // make makes the named packages, or all, and returns their files.

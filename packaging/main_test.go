@@ -69,7 +69,7 @@ func prepare(dir string) error {
 		return err
 	}
 	for folder, version := range map[string]string{"old": oldVersion, "new": newVersion} {
-		m := maker{root: "..", version: version, arch: runtime.GOARCH, out: filepath.Join(dir, folder), nfpm: nfpm, quick: true}
+		m := maker{root: "..", version: version, arch: runtime.GOARCH, out: filepath.Join(dir, folder), nfpm: nfpm, quick: true, race: buildtest.Raced()}
 		if folder == "old" {
 			m.formats = []string{"deb", "rpm"} // an apk is only looked into
 		}
@@ -77,5 +77,5 @@ func prepare(dir string) error {
 			return err
 		}
 	}
-	return buildtest.BuildReleased(filepath.Join(dir, "bin"), "../cmd/cardea", "../cmd/cardea-control")
+	return buildtest.Build(filepath.Join(dir, "bin"), "../cmd/cardea", "../cmd/cardea-control")
 }

@@ -73,13 +73,17 @@ func (m *maker) one(ctx context.Context, work string, rel release, p pack) (file
 	return files, nil
 }
 
-// compile builds one program as a release has it.
+// compile builds one program as a release has it, but for m.race.
 func (m *maker) compile(ctx context.Context, work string, b build) (string, error) {
 	to := filepath.Join(work, b.Binary)
-	args := append(append([]string{"build"}, b.Flags...), "-ldflags", strings.Join(b.LDFlags, " "), "-o", to, b.Main)
+	flags, env := b.Flags, b.Env
+	if m.race {
+		flags, env = []string{"-race"}, nil
+	}
+	args := append(append([]string{"build"}, flags...), "-ldflags", strings.Join(b.LDFlags, " "), "-o", to, b.Main)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = m.root
-	cmd.Env = append(append(os.Environ(), b.Env...), "GOOS=linux", "GOARCH="+m.arch)
+	cmd.Env = append(append(os.Environ(), env...), "GOOS=linux", "GOARCH="+m.arch)
 	return to, output(cmd)
 }
 

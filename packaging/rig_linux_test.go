@@ -17,6 +17,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 )
 
@@ -60,6 +61,9 @@ func newHost(t *testing.T, systemd bool, forwards ...vhost.Forward) *host {
 	// What takes most of the CPU time and is no part of a package: an index of all manual
 	// pages at each installation, and a key exchange that is slow in OpenSSH 8.5 to 9.8.
 	r.sh("rm -f /var/lib/man-db/auto-update")
+	if systemd {
+		r.sh("systemctl set-environment " + buildtest.EndAtOnce) // for the services
+	}
 	if err := h.WriteFile("/etc/ssh/sshd_config.d/10-fast.conf", []byte("KexAlgorithms -sntrup761*\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +90,7 @@ func newHost(t *testing.T, systemd bool, forwards ...vhost.Forward) *host {
 // try runs a shell script on the host and returns what it said.
 func (h *host) try(script string) (string, error) {
 	cmd := h.Command(h.Context(), "/bin/sh", "-c", script)
-	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive")
+	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive", buildtest.EndAtOnce)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -44,7 +44,8 @@ func Build(dir string, packages ...string) error {
 // and CGO_ENABLED=0 a test shares its cache.
 func released() []string { return []string{"-trimpath", "-ldflags", "-s -w"} }
 
-// BuildReleased is Build for what is measured: never with the race detector.
+// BuildReleased is Build for what is looked at as people get it: never with the race
+// detector.
 func BuildReleased(dir string, packages ...string) error {
 	return run(append(os.Environ(), "CGO_ENABLED=0"), dir, append(released(), packages...))
 }

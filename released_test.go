@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package cardea_test
 
 import (
 	"bufio"
@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -24,11 +25,7 @@ const maxInit = 1.0
 const tries = 10
 
 func TestNoPackageSlowsTheStart(t *testing.T) {
-	dir := t.TempDir()
-	if err := buildtest.BuildReleased(dir, "."); err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "cardea")
+	program := released(t, "cardea")
 	for _, args := range [][]string{{"version"}, {"proxycommand", "-", "22"}} {
 		best := map[string]float64{}
 		for range tries {
@@ -48,6 +45,33 @@ func TestNoPackageSlowsTheStart(t *testing.T) {
 			t.Errorf("cardea %s waits at each start for: %s", args[0], strings.Join(late, ", "))
 		}
 	}
+}
+
+// A server has what libraries it has, and its disk may be small.
+func TestTheServerAgentIsStaticAndSmall(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: the server agent is for Linux")
+	}
+	for _, complaint := range buildtest.Unfit(released(t, "cardea-server-agent")) {
+		t.Error(complaint)
+	}
+	if shell := "/bin/sh"; len(buildtest.Unfit(shell)) == 0 {
+		t.Errorf("nothing is found wrong with %s, which needs libraries", shell)
+	}
+}
+
+// released builds a program as it is released. `make check` does that in any case, for
+// every platform; `make test` builds all with the race detector, and not twice.
+func released(t *testing.T, program string) string {
+	t.Helper()
+	if buildtest.Raced() {
+		t.Skip("SKIPPED: not with the race detector; type: make check")
+	}
+	dir := t.TempDir()
+	if err := buildtest.BuildReleased(dir, "./cmd/"+program); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, program)
 }
 
 func slow(best map[string]float64) (late []string) {
