@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -23,8 +24,8 @@ func scimColumns() []column[api.ScimClient] {
 }
 
 // showScim prints all of one.
-func showScim(a *app, c api.ScimClient) error {
-	return showOne(a, c, append(scimColumns(), []column[api.ScimClient]{
+func showScim(ctx context.Context, a *app, c api.ScimClient) error {
+	return showNamed(ctx, a, c, append(scimColumns(), []column[api.ScimClient]{
 		{"url", func(c api.ScimClient) string { return c.URL }},
 		{"paused because", func(c api.ScimClient) string { return c.Why }},
 		{"paused until", func(c api.ScimClient) string { return stamp(c.PausedTo) }},
@@ -72,7 +73,7 @@ func scimShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return showScim(a, c)
+			return showScim(cmd.Context(), a, c)
 		},
 	}
 }

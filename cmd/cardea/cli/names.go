@@ -65,7 +65,7 @@ func listOf(id string) string {
 	for prefix, path := range map[string]string{
 		ident.User: "/v1/users", ident.UserGroup: "/v1/groups", ident.Project: "/v1/projects",
 		ident.Server: "/v1/servers", ident.Gateway: "/v1/gateways", ident.Entitlement: "/v1/entitlements",
-		ident.Provider: "/v1/providers",
+		ident.Provider: "/v1/providers", ident.ScimClient: "/v1/scim-clients",
 	} {
 		if strings.HasPrefix(id, prefix) {
 			return path
@@ -82,7 +82,7 @@ func named[T any](ctx context.Context, a *app, client *api.Client, rows []T, col
 	names := newIDNames(client)
 	out := slices.Clone(columns)
 	for i, c := range columns {
-		if !slices.Contains([]string{"user", "server", "project", "gateway", "bastion", "by", "spool given to", "kept by"}, c.name) {
+		if !slices.Contains([]string{"user", "server", "project", "gateway", "bastion", "by", "spool given to", "kept by", "provider"}, c.name) {
 			continue
 		}
 		var ids []string
