@@ -248,7 +248,7 @@ func (a *Agent) watch(ctx context.Context) error {
 // renew has the token of the session renewed while it is in use. That it could not be
 // matters to nobody now: the one that there is stays good, and it is tried again.
 func (a *Agent) renew(ctx context.Context, fetched error) {
-	if a.rotate == nil || fetched != nil {
+	if a.rotate == nil || fetched != nil && api.KindOf(fetched) != api.SignIn { // a program that slept signs in again
 		return
 	}
 	if err := a.rotate(ctx); err != nil {

@@ -30,10 +30,11 @@ const (
 // wrong, killed at any point and with a full disk too, the session stays: the control
 // plane takes the old token until the new one was used, and that is used only once it
 // is written down. Without a session, or where another process rotates just now, it
-// does nothing.
+// does nothing. A service user whose session is over, or soon will be, signs in again
+// instead, with the same key.
 func (a *Account) Rotate(ctx context.Context) error {
 	saved, _, err := a.get(ctx)
-	if err != nil || !a.due(saved) {
+	if err != nil || !a.due(saved) && !a.again(saved) {
 		return err
 	}
 	lock, ok, err := tryLock(filepath.Join(a.Home.Dir, lockFile))
@@ -42,10 +43,16 @@ func (a *Account) Rotate(ctx context.Context) error {
 	}
 	defer lock.Close()
 	// Another process may have done it between the look and the lock.
-	if saved, err = a.Home.Load(); err != nil || !a.due(saved) {
+	renew := a.rotate
+	switch saved, err = a.Home.Load(); {
+	case err != nil:
 		return err
+	case a.again(saved):
+		renew = a.signInAgain
+	case !a.due(saved):
+		return nil
 	}
-	if err := a.rotate(ctx, saved); err != nil {
+	if err := renew(ctx, saved); err != nil {
 		a.mu.Lock()
 		a.rotateAfter = a.now().Add(rotateRetry)
 		a.mu.Unlock()

@@ -168,8 +168,7 @@ func (h *Home) JobKey(token string) (path string, key *dpop.Key, err error) {
 // Outlived removes the key of a job whose session was replaced or ended, if it is one that
 // JobKey made: nothing needs it any more.
 func (h *Home) Outlived(old, now Saved) error {
-	dir, name := filepath.Split(old.KeyFile)
-	if old.KeyFile == "" || old.KeyFile == now.KeyFile || filepath.Clean(dir) != filepath.Clean(h.Dir) || !strings.HasPrefix(name, jobKeyPrefix) {
+	if old.KeyFile == "" || old.KeyFile == now.KeyFile || !h.isJobKey(old.KeyFile) {
 		return nil
 	}
 	err := os.Remove(old.KeyFile)

@@ -53,7 +53,7 @@ func (a *app) loginService(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.loginProgram(ctx, o, file, key, url.Values{"grant_type": {api.GrantServiceKey}, "client_id": {api.ClientID}})
+	return a.loginProgram(ctx, o, file, key, login.ServiceKeyForm())
 }
 
 // jobOptions are those of a job that signs in with a token of its platform.
