@@ -271,9 +271,13 @@ func TestKeysThatAreNotForUsArePassedOver(t *testing.T) {
 
 func TestTextsOfAClaim(t *testing.T) {
 	c := Claims{"text": "a", "none": "", "number": json.Number("7"), "yes": true, "list": []any{"a", json.Number("1"), nil, map[string]any{}, false},
-		"object": map[string]any{"in": "b"}, "null": nil}
+		"object": map[string]any{"in": "b"}, "null": nil,
+		"kubernetes.io": map[string]any{"namespace": "prod", "a.b": "c", "pod": map[string]any{"name": "web"}}, `"odd`: "d", "x.y": "whole", "x": map[string]any{"y": "part"}}
 	for name, want := range map[string][]string{
 		"text": {"a"}, "none": {""}, "number": {"7"}, "yes": {"true"}, "list": {"a", "1", "false"}, "object": nil, "object.in": {"b"}, "null": nil, "missing": nil,
+		`"kubernetes.io".namespace`: {"prod"}, `"kubernetes.io"."a.b"`: {"c"}, `"kubernetes.io".pod.name`: {"web"}, `"text"`: {"a"}, `object."in"`: {"b"},
+		"kubernetes.io.namespace": nil, `"kubernetes.io`: nil, `"kubernetes.io".`: nil, `"kubernetes.io"namespace`: nil, `""`: nil, `"`: nil, `"odd`: {"d"},
+		"x.y": {"whole"}, `"x".y`: {"part"}, "object.": nil,
 	} {
 		if got := c.Texts(name); !slices.Equal(got, want) {
 			t.Errorf("%s: %q", name, got)

@@ -159,17 +159,31 @@ func (t *Token) inTime(now time.Time) error {
 // Claims are what an issuer says of somebody.
 type Claims map[string]any
 
-// at finds a claim by its name, or by the way to it through objects: "realm_access.roles".
+// at finds a claim by its name, or by the way to it through objects: realm_access.roles. A
+// name on the way that holds a dot itself stands in quotes: "kubernetes.io".namespace.
 func (c Claims) at(name string) (any, bool) {
 	if v, ok := c[name]; ok {
 		return v, true
 	}
-	first, rest, nested := strings.Cut(name, ".")
+	first, rest, nested := step(name)
+	if v, ok := c[first]; ok && !nested {
+		return v, true
+	}
 	inner, ok := c[first].(map[string]any)
 	if !nested || !ok {
 		return nil, false
 	}
 	return Claims(inner).at(rest)
+}
+
+// step is the first name of a way, and what comes after it if the way goes on.
+func step(way string) (first, rest string, on bool) {
+	if quoted, ok := strings.CutPrefix(way, `"`); ok {
+		if name, after, closed := strings.Cut(quoted, `"`); closed && (after == "" || after[0] == '.') {
+			return name, strings.TrimPrefix(after, "."), after != ""
+		}
+	}
+	return strings.Cut(way, ".")
 }
 
 // Text is a claim that is a string and not empty.

@@ -59,6 +59,8 @@ func Check(issuer string, claims map[string]string) error {
 		switch {
 		case !plain(name, MaxName):
 			return fmt.Errorf("the name of a claim is 1 to %d bytes without control characters", MaxName)
+		case strings.Count(name, `"`)%2 != 0:
+			return fmt.Errorf("the name of the claim %s has a quote that is not closed", name)
 		case !plain(pattern, MaxPattern):
 			return fmt.Errorf("the pattern of %s is not 1 to %d bytes without control characters", name, MaxPattern)
 		case strings.Contains(pattern, "***"):

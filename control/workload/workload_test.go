@@ -90,20 +90,22 @@ func TestRulesAreBounded(t *testing.T) {
 		claims map[string]string
 		ok     bool
 	}{
-		"as many claims as there may be":      {many, true},
-		"one claim more":                      {more, false},
-		"the longest name":                    {map[string]string{Subject: "x", strings.Repeat("a", MaxName): "x"}, true},
-		"a longer name":                       {map[string]string{Subject: "x", strings.Repeat("a", MaxName+1): "x"}, false},
-		"no name":                             {map[string]string{Subject: "x", "": "x"}, false},
-		"the longest pattern":                 {map[string]string{Subject: strings.Repeat("a", MaxPattern)}, true},
-		"a longer pattern":                    {map[string]string{Subject: strings.Repeat("a", MaxPattern+1)}, false},
-		"a pattern of nothing":                {map[string]string{Subject: "x", "ref": ""}, false},
-		"an escape in a pattern":              {map[string]string{Subject: "x\x1b"}, false},
-		"as many stars as there may be":       {map[string]string{Subject: "a" + strings.Repeat("*b", MaxStars)}, true},
-		"one star more":                       {map[string]string{Subject: "a" + strings.Repeat("*b", MaxStars+1)}, false},
-		"three stars in a row":                {map[string]string{Subject: "a***"}, false},
-		"no subject":                          {map[string]string{"ref": "x"}, false},
-		"a star alone for what is no subject": {map[string]string{Subject: "x", "ref": "*"}, true},
+		"as many claims as there may be":       {many, true},
+		"one claim more":                       {more, false},
+		"the longest name":                     {map[string]string{Subject: "x", strings.Repeat("a", MaxName): "x"}, true},
+		"a longer name":                        {map[string]string{Subject: "x", strings.Repeat("a", MaxName+1): "x"}, false},
+		"no name":                              {map[string]string{Subject: "x", "": "x"}, false},
+		"the longest pattern":                  {map[string]string{Subject: strings.Repeat("a", MaxPattern)}, true},
+		"a longer pattern":                     {map[string]string{Subject: strings.Repeat("a", MaxPattern+1)}, false},
+		"a pattern of nothing":                 {map[string]string{Subject: "x", "ref": ""}, false},
+		"an escape in a pattern":               {map[string]string{Subject: "x\x1b"}, false},
+		"as many stars as there may be":        {map[string]string{Subject: "a" + strings.Repeat("*b", MaxStars)}, true},
+		"one star more":                        {map[string]string{Subject: "a" + strings.Repeat("*b", MaxStars+1)}, false},
+		"three stars in a row":                 {map[string]string{Subject: "a***"}, false},
+		"a quote in a name that is not closed": {map[string]string{Subject: "a", `"kubernetes.io.namespace`: "b"}, false},
+		"a name in quotes":                     {map[string]string{Subject: "a", `"kubernetes.io".namespace`: "b"}, true},
+		"no subject":                           {map[string]string{"ref": "x"}, false},
+		"a star alone for what is no subject":  {map[string]string{Subject: "x", "ref": "*"}, true},
 	} {
 		if err := Check("https://a.example.com", c.claims); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
