@@ -578,3 +578,38 @@ func TestEveryRouteOfTheDashboardForEveryRole(t *testing.T) {
 		t.Errorf("%d routes, %d rows: %s", n, len(dashboardRows), fmt.Sprint(dashboardRows))
 	}
 }
+
+// A team that wants devices approved has a thief with a password wait for an administrator; he
+// does not let others in meanwhile, from a browser that nobody knows.
+func TestNobodyIsLetInFromABrowserWhereDevicesAreApproved(t *testing.T) {
+	t.Parallel()
+	s := newAskScene(t)
+	must[api.TeamSettings](t, s.admin, "PATCH", "/v1/team/settings", api.TeamPatch{DeviceApproval: ptr(true)})
+	b, r := s.dashboard(0, "carol"), s.asked()
+	refused := func(what string) {
+		t.Helper()
+		if page := b.post("/requests/"+r.ID+"/approve", nil); page.StatusCode != 403 || !strings.Contains(page.body, "approved device") {
+			t.Errorf("%s: %d %s", what, page.StatusCode, page.body)
+		}
+	}
+	refused("the team demands it")
+	if err := s.approve(s.carol, r.ID); err != nil {
+		t.Errorf("her device from before: %v", err)
+	}
+	must[any](t, s.bob, "POST", "/v1/requests/"+r.ID+"/end", nil)
+	must[api.TeamSettings](t, s.admin, "PATCH", "/v1/team/settings", api.TeamPatch{DeviceApproval: ptr(false)})
+	must[api.Project](t, s.admin, "PATCH", "/v1/projects/web", map[string]any{"device_approval": true})
+	r = s.asked()
+	refused("the project demands it")
+	denied(t, s.carol, api.Denied, "POST", "/v1/requests/"+r.ID+"/approve", api.NewRequestAnswer{})
+	denied(t, s.carol, api.Denied, "POST", "/v1/preauthorizations", api.NewPreauthorization{Rule: s.rule.ID, User: "bob", Seconds: 600, Until: s.now().Add(time.Hour)})
+	must[api.Device](t, s.admin, "POST", "/v1/devices/"+s.carol.session.Device+"/approve", nil)
+	if err := s.approve(s.carol, r.ID); err != nil {
+		t.Errorf("with an approved device: %v", err)
+	}
+	must[any](t, s.bob, "POST", "/v1/requests/"+r.ID+"/end", nil)
+	r = s.asked()
+	if page := b.post("/requests/"+r.ID+"/deny", url.Values{"comment": {"no"}}); page.StatusCode != 200 {
+		t.Errorf("to say no needs nothing: %d %s", page.StatusCode, page.body)
+	}
+}

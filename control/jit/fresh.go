@@ -13,12 +13,16 @@ import (
 )
 
 // fresh demands of who lets others into a project what the project demands of those who
-// enter it: that he showed lately who he is. What counts is the sign-in that the call comes
-// by, or what was shown on its device for this project since. e is the event of the answer.
+// enter it: an approved device, and that he showed lately who he is. What counts for that is
+// the sign-in that the call comes by, or what was shown on its device for this project since.
+// e is the event of the answer.
 func (s *Service) fresh(ctx context.Context, by caller.Caller, project string, e audit.Event) error {
 	p, err := s.Store.Project(ctx, project)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil // with the project its rules are gone, and nothing can be given
+	}
+	if err == nil {
+		err = s.approved(ctx, by, p, e)
 	}
 	age := time.Duration(p.ReauthSeconds) * time.Second
 	if err != nil || age == 0 {
@@ -41,4 +45,21 @@ func (s *Service) fresh(ctx context.Context, by caller.Caller, project string, e
 		WithHint("type: cardea login --project %s", p.Name)
 	why.Reauth = p.Name
 	return s.refuse(ctx, e, why)
+}
+
+// approved refuses who comes by a device that nobody approved, where that is demanded. A
+// browser with the dashboard is none: whoever has the password could open it anywhere.
+func (s *Service) approved(ctx context.Context, by caller.Caller, p store.Project, e audit.Event) error {
+	demands, err := s.Store.TeamSettings(ctx)
+	switch {
+	case err != nil:
+		return err
+	case by.Device.ID == "" && (demands.DeviceApproval || p.DeviceApproval):
+		return s.refuse(ctx, e, api.Errorf(api.Denied, "devices are approved here, and a browser is none: others are let in from an approved device alone").
+			WithHint("on one of yours type: cardea requests"))
+	case by.Device.ID != "" && p.DeviceApproval && by.Device.ApprovedAt.IsZero():
+		return s.refuse(ctx, e, api.Errorf(api.Denied, "project %s demands approved devices, also of who lets others in", p.Name).
+			WithHint("ask an administrator to type: cardea admin devices approve %s", by.Device.ID))
+	}
+	return nil
 }
