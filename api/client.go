@@ -295,8 +295,6 @@ func oauthProblem(raw []byte) (*Error, bool) {
 		kind = Gone
 	case AuthorizationPending, SlowDown:
 		kind, hint = Unavailable, ""
-	case LockedOut:
-		hint = "" // its description says what to do
 	case "invalid_request", "unsupported_grant_type":
 		kind = Invalid
 	case "temporarily_unavailable", "server_error":
@@ -305,6 +303,9 @@ func oauthProblem(raw []byte) (*Error, bool) {
 	detail := o.Description
 	if detail == "" {
 		detail = "the control plane refused the sign-in: " + o.Code
+	}
+	if strings.Contains(detail, ": cardea ") {
+		hint = "" // it says what to type, and that is not always a login
 	}
 	e := Errorf(kind, "%s", detail)
 	e.Hint, e.OAuth = hint, o.Code

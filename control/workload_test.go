@@ -273,6 +273,9 @@ func TestRulesThatAreRefused(t *testing.T) {
 		if api.KindOf(err) != c.kind || err == nil && c.in.Seconds == 0 && r.Seconds != 3600 {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
+		if c.kind == api.NotFound && !strings.HasSuffix(err.Error(), "type: cardea admin service-users list") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	for name, in := range map[string]api.NewWorkloadIssuer{
 		"without TLS":            {Name: "x", Issuer: "http://jobs.example.com"},

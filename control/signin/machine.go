@@ -76,7 +76,7 @@ func signedIn(who store.Subject, token string, session store.Session) api.Signed
 func (s *Service) notSignedIn(ctx context.Context, e audit.Event, reason string, cause error) error {
 	e.Action, e.Outcome, e.Session, e.Reason = audit.SignInFailed, audit.Denied, "", reason
 	s.record(ctx, e)
-	return oauth("invalid_grant", "this key may not sign in; administrators see the keys with: cardea admin service-users list").because(cause)
+	return oauth("invalid_grant", "this key may not sign in; an administrator adds it by: cardea admin service-users add-key NAME THUMBPRINT").because(cause)
 }
 
 // fields refuses a form in which one of these is missing, empty or there twice, and one

@@ -152,9 +152,13 @@ func (s *Service) CreateWorkloadRule(ctx context.Context, by caller.Caller, ref 
 	}
 	seconds := cmp.Or(in.Seconds, int(MachineLife/time.Second))
 	if seconds < int(MinJob/time.Second) || seconds > int(MachineLife/time.Second) {
-		return nil, api.Errorf(api.Invalid, "a job's session lasts %d to %d seconds", int(MinJob/time.Second), int(MachineLife/time.Second))
+		return nil, api.Errorf(api.Invalid, "a job's session lasts %s to %s", lookup.Span(MinJob), lookup.Span(MachineLife))
 	}
 	id, err := s.userID(ctx, in.User)
+	if api.KindOf(err) == api.NotFound {
+		return nil, api.Errorf(api.NotFound, "there is no service user %q", lookup.Shown(in.User)).
+			WithHint("to see what there is type: cardea admin service-users list").WithCause(err)
+	}
 	if err != nil {
 		return nil, err
 	}
