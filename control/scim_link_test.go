@@ -103,7 +103,7 @@ func TestClaimsThatPeopleChangeLinkNobody(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
 	for _, in := range []api.NewScimClient{{Name: "a", Provider: "op", LinkClaim: "email"}, {Name: "a", Provider: "op", LinkClaim: "preferred_username"},
-		{Name: "a", Provider: "op", LinkClaim: "nickname"}, {Name: "a", Provider: "op", LinkClaim: "upn"}, {Name: "a", Provider: "op", LinkClaim: "address.formatted"},
+		{Name: "a", Provider: "op", LinkClaim: "nickname"}, {Name: "a", Provider: "op", LinkClaim: "upn"}, {Name: "a", Provider: "op", LinkClaim: `"email"`}, {Name: "a", Provider: "op", LinkClaim: "address.formatted"},
 		{Name: "a", LinkClaim: "sub"}, {Name: "A b"}, {Name: "a", Provider: "op", LinkClaim: "a\nb"}} {
 		denied(t, f.admin, api.Invalid, "POST", "/v1/scim-clients", in)
 	}

@@ -113,7 +113,7 @@ func (s *Service) linked(ctx context.Context, c *store.ScimClient, provider stri
 		return api.Errorf(api.Invalid, "the name of a claim is 1 to %d bytes without control characters", maxClaim)
 	}
 	// Who may write his own address or name at the provider could take somebody's account.
-	if first, _, _ := strings.Cut(c.LinkClaim, "."); slices.Contains(describing, first) {
+	if first, _, _ := strings.Cut(strings.ReplaceAll(c.LinkClaim, `"`, ""), "."); slices.Contains(describing, first) {
 		return api.Errorf(api.Invalid, "the claim %s is not who somebody is: at many providers people change it themselves", c.LinkClaim).
 			WithHint("name one that never changes, such as sub or oid")
 	}
