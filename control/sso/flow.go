@@ -87,7 +87,7 @@ func failed(kind Kind, cause error, format string, args ...any) *Error {
 // Begin returns the address to which the browser is to be sent. It finds out first that
 // the provider is there. Errors are *Error, or the context's.
 func (i *Issuers) Begin(ctx context.Context, c Client, f Flow) (string, error) {
-	m, err := i.issuer(c.Issuer).discover(ctx, freshMetadata)
+	m, err := i.issuer(c.Issuer).discoverPeople(ctx, freshMetadata)
 	if err != nil {
 		return "", failed(Down, err, "the identity provider does not answer as it should")
 	}
@@ -128,7 +128,7 @@ func (i *Issuers) Finish(ctx context.Context, c Client, f Flow, answer url.Value
 
 func (i *Issuers) finish(ctx context.Context, c Client, f Flow, answer url.Values) (*Person, error) {
 	s := i.issuer(c.Issuer)
-	m, err := s.discover(ctx, keptMetadata)
+	m, err := s.discoverPeople(ctx, keptMetadata)
 	if err != nil {
 		return nil, failed(Down, err, "the identity provider does not answer as it should")
 	}

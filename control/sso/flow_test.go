@@ -448,6 +448,16 @@ func TestADocumentThatCannotBeTrusted(t *testing.T) {
 	}
 }
 
+// GitHub and Kubernetes publish neither a sign-in page nor a place for codes.
+func TestAPlatformOfJobsPublishesKeysAlone(t *testing.T) {
+	s := newScene(t)
+	s.provider.Metadata(func(m map[string]any) { delete(m, "authorization_endpoint"); delete(m, "token_endpoint") })
+	if _, err := s.issuers.Verify(t.Context(), s.provider.URL(), s.provider.Token(""), Expect{Audience: ssotest.ClientID}); err != nil {
+		t.Errorf("a token of a job: %v", err)
+	}
+	s.refused(Down, "")
+}
+
 func TestUserInfoAddsWhatTheTokenDoesNotSay(t *testing.T) {
 	s := newScene(t)
 	s.provider.Claims(func(c map[string]any) { delete(c, "groups") })

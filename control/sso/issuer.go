@@ -66,7 +66,7 @@ func newIssuer(of *Issuers, url string) *issuer {
 // Metadata returns what an issuer says of itself now, and whether its keys can be had.
 func (i *Issuers) Metadata(ctx context.Context, issuer string) (m *Metadata, keys int, err error) {
 	s := i.issuer(issuer)
-	if m, err = s.discover(ctx, 0); err != nil {
+	if m, err = s.discoverPeople(ctx, 0); err != nil {
 		return nil, 0, err
 	}
 	set, err := s.keys.fetch(ctx, m.KeysURL)
@@ -98,6 +98,21 @@ func (s *issuer) discover(ctx context.Context, age time.Duration) (*Metadata, er
 	})
 }
 
+// discoverPeople is discover for where people sign in. Platforms that sign jobs in (GitHub,
+// Kubernetes) publish keys alone.
+func (s *issuer) discoverPeople(ctx context.Context, age time.Duration) (*Metadata, error) {
+	m, err := s.discover(ctx, age)
+	if err != nil {
+		return nil, err
+	}
+	for name, raw := range map[string]string{"authorization_endpoint": m.AuthURL, "token_endpoint": m.TokenURL} {
+		if raw == "" {
+			return nil, fmt.Errorf("it names no %s", name)
+		}
+	}
+	return m, nil
+}
+
 // fetch reads the document and checks all that can be known by it.
 func (s *issuer) fetch(ctx context.Context) (*Metadata, error) {
 	if err := s.of.CheckIssuer(s.url); err != nil {
@@ -115,14 +130,12 @@ func (s *issuer) fetch(ctx context.Context) (*Metadata, error) {
 	if err := p.Claims(m); err != nil {
 		return nil, shortened(err)
 	}
-	for name, raw := range map[string]string{"authorization_endpoint": m.AuthURL, "token_endpoint": m.TokenURL, "jwks_uri": m.KeysURL} {
-		if raw == "" {
-			return nil, fmt.Errorf("it names no %s", name)
-		}
+	if m.KeysURL == "" {
+		return nil, errors.New("it names no jwks_uri")
 	}
 	for _, raw := range []string{m.AuthURL, m.TokenURL, m.KeysURL, m.UserInfoURL} {
 		if raw == "" {
-			continue // a provider need not have userinfo
+			continue // nobody need have userinfo, and who signs in jobs alone has keys alone
 		}
 		u, err := url.Parse(raw)
 		if err == nil {
