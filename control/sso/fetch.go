@@ -28,6 +28,12 @@ const (
 	// maxRedirects are followed for documents and keys. What carries a code or a token is
 	// never sent on.
 	maxRedirects = 2
+	// maxConns are the connections to one provider at a time; one that hangs holds no more.
+	// On a Monday at nine 34 people a second sign in, each with two requests to a provider
+	// that may take 2 s for each.
+	maxConns = 256
+	// maxIdle are kept between requests; a new one costs three round trips.
+	maxIdle = 32
 )
 
 // errLarge is of an answer that is longer than maxAnswer.
@@ -54,7 +60,8 @@ func newTransport(o Options) *http.Transport {
 		TLSHandshakeTimeout:    dialTime,
 		ResponseHeaderTimeout:  requestTime,
 		MaxResponseHeaderBytes: maxHeader,
-		MaxConnsPerHost:        64, // one that hangs holds no more than these
+		MaxConnsPerHost:        maxConns,
+		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        time.Minute,
 		ForceAttemptHTTP2:      true,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.Roots},
