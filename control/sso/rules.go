@@ -67,7 +67,7 @@ func (r Rules) Login(c Claims) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("the identity provider does not tell the claim %s", ident.Text(r.LoginClaim))
 	}
-	if r.LoginClaim == emailClaim && !c.has("email_verified", "true") {
+	if sameClaim(r.LoginClaim, emailClaim) && !c.has("email_verified", "true") {
 		return "", errors.New("the identity provider has not verified your e-mail address")
 	}
 	if len(said) > maxEmail {

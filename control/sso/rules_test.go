@@ -86,8 +86,11 @@ func TestAnAddressThatWasNotVerifiedMakesNoLogin(t *testing.T) {
 			t.Errorf("verified %v: %v", c.verified, err)
 		}
 	}
-	if _, err := r.Login(Claims{"email": "alice@example.com"}); err == nil {
-		t.Error("one of which nothing is said made a login")
+	for _, claim := range []string{"email", `"email"`} {
+		r.LoginClaim = claim
+		if _, err := r.Login(Claims{"email": "alice@example.com"}); err == nil {
+			t.Errorf("%s, of which nothing is said, made a login", claim)
+		}
 	}
 }
 

@@ -186,6 +186,12 @@ func step(way string) (first, rest string, on bool) {
 	return strings.Cut(way, ".")
 }
 
+// sameClaim says whether way leads to the claim of that name: quotes change nothing.
+func sameClaim(way, name string) bool {
+	first, _, nested := step(way)
+	return way == name || !nested && first == name
+}
+
 // Text is a claim that is a string and not empty.
 func (c Claims) Text(name string) (string, bool) {
 	v, _ := c.at(name)
