@@ -35,6 +35,23 @@ func (s *Server) allow(a Access, who store.Subject, now time.Time) *api.Error {
 }
 
 func (s *Server) allowUser(a Access, who store.Subject, now time.Time) *api.Error {
+	if refused := s.allowSession(who, now); refused != nil {
+		return refused
+	}
+	switch {
+	case who.Device.State == store.Pending:
+		return api.Errorf(api.Denied, "this device waits for approval").WithHint("ask an administrator to type: cardea admin devices approve %s", who.Device.ID)
+	case who.Device.State != store.Active:
+		return api.Errorf(api.Denied, "this device was revoked").WithHint("ask your administrator")
+	case a == Admin && !who.User.Admin:
+		return api.Errorf(api.Denied, "this needs an administrator of the team")
+	}
+	return nil
+}
+
+// allowSession decides whether a person's session, of a device or of the dashboard, and his
+// account are good at now.
+func (s *Server) allowSession(who store.Subject, now time.Time) *api.Error {
 	since, unused := idle(who, now)
 	switch {
 	case !who.Session.RevokedAt.IsZero():
@@ -45,12 +62,6 @@ func (s *Server) allowUser(a Access, who store.Subject, now time.Time) *api.Erro
 		return s.signIn("this session was not used since %s, which is longer than the team allows", stamp(since))
 	case who.User.Status != store.Active:
 		return api.Errorf(api.Denied, "your account is %s", who.User.Status).WithHint("ask your administrator")
-	case who.Device.State == store.Pending:
-		return api.Errorf(api.Denied, "this device waits for approval").WithHint("ask an administrator to type: cardea admin devices approve %s", who.Device.ID)
-	case who.Device.State != store.Active:
-		return api.Errorf(api.Denied, "this device was revoked").WithHint("ask your administrator")
-	case a == Admin && !who.User.Admin:
-		return api.Errorf(api.Denied, "this needs an administrator of the team")
 	}
 	return nil
 }

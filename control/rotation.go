@@ -91,13 +91,20 @@ const seeEvery = 5 * time.Minute
 
 // see notes that a person used his session.
 func (s *Server) see(ctx context.Context, who store.Subject, now time.Time) {
-	if who.Kind != store.KindUser || now.Sub(who.Session.SeenAt) < seeEvery || !s.sightings.first(who.Session.ID, now) {
+	if who.Kind == store.KindUser {
+		s.note(ctx, who.Session, now, s.options.Store.SeeSession)
+	}
+}
+
+// note writes down by see that a session is used, if nobody did lately.
+func (s *Server) note(ctx context.Context, used store.Session, now time.Time, see func(ctx context.Context, session string, m store.Meta) error) {
+	if now.Sub(used.SeenAt) < seeEvery || !s.sightings.first(used.ID, now) {
 		return
 	}
-	if err := s.options.Store.SeeSession(ctx, who.Session.ID, store.Meta{Now: now}); err != nil {
+	if err := see(ctx, used.ID, store.Meta{Now: now}); err != nil {
 		// With an idle limit the session ends early, so nothing is opened by this.
-		s.options.Logger.Error("note the use of a session", "session", who.Session.ID, "error", err)
-		s.sightings.forget(who.Session.ID)
+		s.options.Logger.Error("note the use of a session", "session", used.ID, "error", err)
+		s.sightings.forget(used.ID)
 	}
 }
 
