@@ -2,11 +2,11 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -58,20 +58,10 @@ func typedRoutes(t *table) {
 // askRoute takes a form and answers in OAuth's shape, as the token endpoint does.
 func askRoute(t *table) {
 	r := route{Method: "POST", Path: "/oauth/device", Access: Proof, Begins: true, Doc: "Ask for a code that a person types in a browser elsewhere (RFC 8628 section 3.1)"}
-	s := t.server
-	t.plain(r, func(w http.ResponseWriter, req *http.Request) error {
-		by, _ := caller.From(req.Context())
-		form, err := s.oauthForm(w, req, r, &by)
-		if err != nil {
-			return err
-		}
-		out, err := s.signin.AskCode(req.Context(), by, form, sourceKey(by.Source))
-		if err != nil {
-			return err
-		}
-		w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(w).Encode(out)
-	}, s.oauthProblem)
+	s := t.server.signin
+	oauthRoute(t, r, func(ctx context.Context, by caller.Caller, form url.Values) (api.DeviceCode, error) {
+		return s.AskCode(ctx, by, form, sourceKey(by.Source))
+	})
 	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"client_id"},
 		Properties: map[string]*huma.Schema{"client_id": {Type: huma.TypeString}, "device_name": {Type: huma.TypeString}},

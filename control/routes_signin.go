@@ -74,16 +74,7 @@ func signinRoutes(t *table) {
 // has it take a form and answer errors in a shape of its own.
 func tokenRoute(t *table) {
 	r := route{Method: "POST", Path: "/oauth/token", Access: Proof, Doc: "Trade a code for a session, or sign in as a program (RFC 6749 sections 4.1.3 and 4.4, RFC 7523, RFC 9449 section 5)"}
-	s := t.server
-	t.plain(r, func(w http.ResponseWriter, req *http.Request) error {
-		by, _ := caller.From(req.Context())
-		out, err := s.redeem(w, req, r, &by)
-		if err != nil {
-			return err
-		}
-		w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(w).Encode(out)
-	}, s.oauthProblem)
+	oauthRoute(t, r, t.server.signin.Redeem)
 	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"grant_type", "client_id"},
 		Properties: map[string]*huma.Schema{
@@ -94,12 +85,22 @@ func tokenRoute(t *table) {
 	}, signedInType, oauthErrorType)
 }
 
-func (s *Server) redeem(w http.ResponseWriter, req *http.Request, r route, by *caller.Caller) (api.SignedIn, error) {
-	form, err := s.oauthForm(w, req, r, by)
-	if err != nil {
-		return api.SignedIn{}, err
-	}
-	return s.signin.Redeem(req.Context(), *by, form)
+// oauthRoute adds an endpoint that takes OAuth's forms and answers in OAuth's shape.
+func oauthRoute[T any](t *table, r route, do func(ctx context.Context, by caller.Caller, form url.Values) (T, error)) {
+	s := t.server
+	t.plain(r, func(w http.ResponseWriter, req *http.Request) error {
+		by, _ := caller.From(req.Context())
+		form, err := s.oauthForm(w, req, r, &by)
+		if err != nil {
+			return err
+		}
+		out, err := do(req.Context(), by, form)
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(out)
+	}, s.oauthProblem)
 }
 
 // oauthForm reads the form of a call whose proof is checked.
