@@ -194,11 +194,11 @@ func (s *Service) poll(ctx context.Context, by caller.Caller, form url.Values) (
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return api.SignedIn{}, err // of one that nobody typed yet, or that is unknown, the store says what it is
 	}
-	now, token, life := s.now(), tokenPrefix+NewSecret(), s.life(demands)
+	now, token := s.now(), tokenPrefix+NewSecret()
 	r := store.DeviceRedemption{
 		CodeHash: code, User: asked.User, Thumbprint: by.Prover, Enrolment: enrolment(form),
 		Device:  store.Device{ID: ident.New(ident.Device), State: newState(demands), Report: report(form), CreatedAt: now},
-		Session: store.Session{ID: ident.New(ident.Session), TokenHash: hashOf(token), CreatedAt: now, ExpiresAt: now.Add(life)},
+		Session: store.Session{ID: ident.New(ident.Session), TokenHash: hashOf(token), CreatedAt: now, ExpiresAt: now.Add(s.life(demands))},
 	}
 	e := audit.Event{
 		Time: now, Action: audit.SignIn, Outcome: audit.Allowed, Actor: asked.User, User: asked.User, Session: r.Session.ID, Source: by.Source,
@@ -210,10 +210,7 @@ func (s *Service) poll(ctx context.Context, by caller.Caller, form url.Values) (
 	if err != nil {
 		return api.SignedIn{}, s.notYet(ctx, e, err)
 	}
-	return api.SignedIn{
-		Token:   api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(life / time.Second)},
-		Session: Describe(who.Session, who.User, who.Device),
-	}, nil
+	return signedIn(who, token, r.Session), nil
 }
 
 // notYet says in RFC 8628's words why a poll brings no session, and audits what is more

@@ -64,13 +64,6 @@ func (s *Service) machineSession(ctx context.Context, by caller.Caller, device s
 		}, err
 }
 
-func signedIn(who store.Subject, token string, session store.Session) api.SignedIn {
-	return api.SignedIn{
-		Token:   api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(session.ExpiresAt.Sub(session.CreatedAt) / time.Second)},
-		Session: Describe(who.Session, who.User, who.Device),
-	}
-}
-
 // notSignedIn audits why a program may not come in. The program hears one sentence
 // whatever it was: who tries keys out learns nothing of them.
 func (s *Service) notSignedIn(ctx context.Context, e audit.Event, reason string, cause error) error {

@@ -48,7 +48,7 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	if err != nil {
 		return api.SignedIn{}, err
 	}
-	now, life := s.now(), s.life(demands)
+	now := s.now()
 	token := tokenPrefix + NewSecret()
 	r.Thumbprint, r.Enrolment = by.Prover, enrolment(form)
 	r.Device = store.Device{
@@ -57,7 +57,7 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	}
 	r.Session = store.Session{
 		ID: ident.New(ident.Session), User: asked.User, Device: r.Device.ID, TokenHash: hashOf(token), Thumbprint: by.Prover,
-		AuthenticatedAt: code.since, CreatedAt: now, ExpiresAt: now.Add(life),
+		AuthenticatedAt: code.since, CreatedAt: now, ExpiresAt: now.Add(s.life(demands)),
 	}
 	e := audit.Event{
 		Time: now, Action: audit.SignIn, Outcome: audit.Allowed, Actor: asked.User, User: asked.User, Session: r.Session.ID,
@@ -67,10 +67,15 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	if err != nil {
 		return api.SignedIn{}, s.notRedeemed(ctx, e, err)
 	}
+	return signedIn(who, token, r.Session), nil
+}
+
+// signedIn is what whoever has just signed in is told: his token, and whom it makes him.
+func signedIn(who store.Subject, token string, session store.Session) api.SignedIn {
 	return api.SignedIn{
-		Token:   api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(life / time.Second)},
+		Token:   api.Token{AccessToken: token, TokenType: "DPoP", ExpiresIn: int(session.ExpiresAt.Sub(session.CreatedAt) / time.Second)},
 		Session: Describe(who.Session, who.User, who.Device),
-	}, nil
+	}
 }
 
 type codeParts struct {
