@@ -16,7 +16,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long `make fuzz` spends on each fuzz test.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo packages test soak test-matrix test-packages check cross bench fuzz clean
+.PHONY: help build demo packages test soak test-matrix test-packages check cross enclave bench fuzz clean
 .DEFAULT_GOAL := build
 
 help: ## list these targets
@@ -69,7 +69,7 @@ check: ## format, vet, static analysis, module sums, floors, and every platform'
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test .
-	$(MAKE) --no-print-directory cross
+	$(MAKE) --no-print-directory cross enclave
 
 # The binaries are thrown away: what counts is that they build.
 cross: $(foreach b,$(BINARIES),$(foreach p,$(or $(PLATFORMS_$(b)),$(PLATFORMS)),cross/$(b)/$(p)))
@@ -77,6 +77,13 @@ cross: $(foreach b,$(BINARIES),$(foreach p,$(or $(PLATFORMS_$(b)),$(PLATFORMS)),
 cross/%:
 	CGO_ENABLED=0 GOOS=$(word 2,$(subst /, ,$*)) GOARCH=$(word 3,$(subst /, ,$*)) \
 		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/$(word 1,$(subst /, ,$*))
+
+# Released ones are built without: nobody has tried it on a Mac.
+enclave: enclave/amd64 enclave/arm64 ## build cardea for Macs with what uses the Secure Enclave, and vet that
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet -tags enclave -trimpath ./login/enclave
+
+enclave/%:
+	CGO_ENABLED=0 GOOS=darwin GOARCH=$* $(GO) build -tags enclave -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/cardea
 
 bench: build ## measure against plain ssh and ssh -J, side by side
 	packaging/install-test-needs

@@ -59,6 +59,7 @@ var floors = map[string]int{
 	"gateway/upload":        2,
 	"agent":                 2,
 	"login":                 2,
+	"login/enclave":         1,
 	"login/posture":         1,
 	"login/tpm":             1,
 	"login/tpm/tpmtest":     0,
@@ -112,6 +113,12 @@ var bans = map[string][]string{
 	"cmd/cardea-server-agent": {"ca", "store", "control", "gateway", "tui", "login", "internal/bucket", "internal/postgres", "internal/vhost"},
 	"cmd/cardea-gateway":      {"ca", "store", "control", "server-agent", "tui", "login", "internal/postgres", "internal/vhost"},
 	"cmd/cardea-control":      {"server-agent", "gateway", "tui", "login", "internal/postgres", "internal/vhost"},
+}
+
+// behind lists modules that only a build with these tags may contain, so that their faults
+// are in no program that people get.
+var behind = map[string]string{
+	"github.com/ebitengine/purego": "darwin && enclave", // it starts programs by a C runtime's rules
 }
 
 // emptyNames say nothing about what is inside.

@@ -105,6 +105,7 @@ func (h *house) goFile(name string, text []byte) error {
 	if err != nil {
 		return err
 	}
+	h.tagged(f, name)
 	dir := path.Dir(name)
 	r := h.packages[dir]
 	if r == nil {
@@ -131,6 +132,25 @@ func (h *house) goFile(name string, text []byte) error {
 		h.code(f, name)
 	}
 	return nil
+}
+
+// tagged looks for imports that need a build constraint, in tests too.
+func (h *house) tagged(f *ast.File, name string) {
+	constraint := ""
+	for _, group := range f.Comments {
+		for _, line := range group.List {
+			if of, ok := strings.CutPrefix(line.Text, "//go:build "); ok && line.Pos() < f.Package {
+				constraint = of
+			}
+		}
+	}
+	for _, spec := range f.Imports {
+		for module, want := range behind {
+			if strings.HasPrefix(strings.Trim(spec.Path.Value, `"`)+"/", module+"/") && constraint != want {
+				h.findings = append(h.findings, fmt.Sprintf("%s imports %s: only a file with //go:build %s may", name, module, want))
+			}
+		}
+	}
 }
 
 // code looks for what no program may contain.
@@ -234,6 +254,14 @@ func TestTheCheckerFindsWhatItShould(t *testing.T) {
 			map[string]string{"agent/a_test.go": "package agent\nvar f = ssh.InsecureIgnoreHostKey()\n"}, ""},
 		{"a comment about it is no use of it",
 			map[string]string{"agent/a.go": source("agent") + "// never InsecureIgnoreHostKey\n"}, ""},
+		{"a module that needs tags is found without them",
+			map[string]string{"agent/a_darwin.go": source("agent") + "import _ \"github.com/ebitengine/purego/objc\"\n"}, "agent/a_darwin.go imports github.com/ebitengine/purego"},
+		{"it is found behind other tags, in a test too",
+			map[string]string{"agent/a_test.go": "//go:build darwin || enclave\n\npackage agent\nimport _ \"github.com/ebitengine/purego\"\n"}, "only a file with //go:build darwin && enclave may"},
+		{"behind its tags it may be imported",
+			map[string]string{"agent/a.go": source("agent"), "agent/b.go": "//go:build darwin && enclave\n\npackage agent\nimport _ \"github.com/ebitengine/purego\"\n"}, ""},
+		{"another module of a like name needs none",
+			map[string]string{"agent/a.go": source("agent") + "import _ \"github.com/ebitengine/puregold\"\n"}, ""},
 		{"init is found", map[string]string{"agent/a.go": source("agent") + "func init() {}\n"}, "init runs before"},
 		{"a method called init is not", map[string]string{"agent/a.go": source("agent") + "type t int\nfunc (t) init() {}\n"}, ""},
 		{"a private key is found in any file",

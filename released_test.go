@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +58,36 @@ func TestTheServerAgentIsStaticAndSmall(t *testing.T) {
 	}
 	if shell := "/bin/sh"; len(buildtest.Unfit(shell)) == 0 {
 		t.Errorf("nothing is found wrong with %s, which needs libraries", shell)
+	}
+}
+
+// What another module brings along counts too, which the floors do not see.
+func TestOnlyACardeaForTheSecureEnclaveContainsWhatThatNeeds(t *testing.T) {
+	if buildtest.Raced() {
+		t.Skip("SKIPPED: once is enough; type: make check")
+	}
+	for _, tc := range []struct {
+		goos, tags string
+		want       bool
+	}{
+		{"darwin", "enclave", true},
+		{"darwin", "", false},
+		{"linux", "enclave", false},
+		{"windows", "", false},
+	} {
+		cmd := exec.Command("go", "list", "-deps", "-tags", tc.tags, "./cmd/cardea")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+tc.goos, "GOARCH=arm64")
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages := strings.Fields(string(out))
+		for module := range behind {
+			if got := slices.Contains(packages, module); got != tc.want {
+				t.Errorf("cardea for %s with the tags %q: that %s is in it is %v", tc.goos, tc.tags, module, got)
+			}
+		}
 	}
 }
 

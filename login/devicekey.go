@@ -8,10 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/login/enclave"
 	"github.com/cardea-ssh/cardea/login/tpm"
 )
 
@@ -49,7 +51,7 @@ var errNoVault = errors.New("there is none here")
 // pemTypes are those of the kinds.
 func pemTypes() map[string]string {
 	return map[string]string{
-		tpm.PEMType: KeyInTPM, enclavePEM: KeyInEnclave, keyringPEM: KeyInKeyring, dpop.PEMType: KeyInFile,
+		tpm.PEMType: KeyInTPM, enclave.PEMType: KeyInEnclave, keyringPEM: KeyInKeyring, dpop.PEMType: KeyInFile,
 	}
 }
 
@@ -62,6 +64,9 @@ func (h *Home) vault(kind string) vault {
 		}
 		return tpmVault{path}
 	case KeyInEnclave:
+		if h.enclave != nil {
+			return h.enclave
+		}
 		return enclaveVault{}
 	case KeyInKeyring:
 		return keyringVault{h.ring()}
@@ -148,7 +153,10 @@ func (h *Home) makeKey(path string) error {
 		if err == nil || kind == KeyInFile || errors.Is(err, dpop.ErrKeyFile) {
 			return err
 		}
-		if !errors.Is(err, errNoVault) || kind != KeyInEnclave { // which most people never heard of
+		if kind == KeyInEnclave && !errors.Is(err, errNoVault) && h.Warn != nil { // it was built for that
+			h.Warn("the device key is not kept in the Secure Enclave: " + err.Error())
+		}
+		if !errors.Is(err, errNoVault) || !foreign(runtime.GOOS, kind) {
 			why = append(why, kind+": "+err.Error())
 		}
 	}
@@ -185,7 +193,7 @@ func (h *Home) Better(kind string) []string {
 		case err == nil:
 			v.discard(text)
 			out = append(out, k+": there was none when the key was made")
-		case k != KeyInEnclave || !errors.Is(err, errNoVault):
+		case !errors.Is(err, errNoVault) || !foreign(runtime.GOOS, k):
 			out = append(out, k+": "+err.Error())
 		}
 	}
@@ -234,12 +242,12 @@ func (v tpmVault) open(text []byte) (*dpop.Key, error) {
 	return dpop.FromSigner(hinting{key})
 }
 
-// hinting says what to do where the TPM does not sign: the file may have been copied
-// from another machine, or the TPM been cleared.
-type hinting struct{ *tpm.Key }
+// hinting says what to do where a chip does not sign: the file may have been copied
+// from another machine, or the chip been cleared.
+type hinting struct{ crypto.Signer }
 
 func (h hinting) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	signature, err := h.Key.Sign(random, digest, opts)
+	signature, err := h.Signer.Sign(random, digest, opts)
 	if err != nil {
 		hint := "this key is good on the machine that made it alone; to make one here move the key file away: cardea device show names it"
 		if errors.Is(err, fs.ErrPermission) {

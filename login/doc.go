@@ -7,8 +7,8 @@
 // session that is copied to another machine is worthless there.
 //
 // The device key is made in the best place that there is: the TPM (package tpm), the
-// keyring, a file. A device without a browser signs in by a code that a person types in
-// another one (RFC 8628).
+// Secure Enclave of a Mac (package enclave), the keyring, a file. A device without a
+// browser signs in by a code that a person types in another one (RFC 8628).
 //
 // The session lies in the operating system's keyring, or where there is none
 // in a file of mode 0600. What lies on disk is believed only if nobody else

@@ -57,7 +57,7 @@ func (s Saved) SignedIn() bool { return s.Session.ID != "" }
 type Home struct {
 	// Dir is the folder, [ConfigDir] as a rule.
 	Dir string
-	// NoKeyring keeps the session, and a new device key that no TPM holds, in files
+	// NoKeyring keeps the session, and a new device key that no chip holds, in files
 	// although there is a keyring.
 	NoKeyring bool
 	// KeyKind is where a new device key goes: KeyInTPM, …; empty for the best place that
@@ -70,6 +70,7 @@ type Home struct {
 	Warn func(sentence string)
 
 	keyring keyring // nil means the operating system's
+	enclave vault   // nil means the machine's
 	mu      sync.Mutex
 	device  Device // guarded by mu
 }
