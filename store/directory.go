@@ -42,6 +42,15 @@ type User struct {
 	Admin     bool
 	Revision  int64 // of the last change that agents must know
 	CreatedAt time.Time
+
+	// The rest is for people, and filled by User, UserByName and Users alone.
+
+	// DisabledBy is the administrator or the ScimClient who disabled or deleted him, by id;
+	// empty where nobody knows.
+	DisabledBy string
+	DisabledAt time.Time
+	Keeper     string    // id of the ScimClient that keeps him, empty for none
+	SignedInAt time.Time // when a session of his began last
 }
 
 // UserChange changes what is not nil. A user of ServiceIssuer is never an administrator and
@@ -49,6 +58,7 @@ type User struct {
 type UserChange struct {
 	FullName, Email *string
 	Status          *string
+	By              string // who changes Status: User.DisabledBy from then on
 	Admin           *bool
 	PasswordHash    *string
 }

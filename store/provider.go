@@ -80,6 +80,8 @@ type Federated struct {
 	// Link is why User, whom a SCIM client made and who has not signed in yet, is this
 	// person; nil for all others.
 	Link *ScimLink
+	// Said is what it says of him in the claims, but sub, by which its SCIM clients link.
+	Said map[string]string
 	// FullName and Email are what the provider calls the user now; nil is unknown.
 	FullName, Email *string
 	// Groups are all that it counts the user to; nil if it says nothing of groups.

@@ -130,14 +130,17 @@ type Provisioning interface {
 
 	// CreateScimUser makes a user whose issuer is ScimIssuer of the client and whose subject
 	// is his own id, until he signs in. ErrExists for a taken UserName or login, also of a
-	// group or of somebody who was deleted; ErrDenied unless the client is active.
+	// group or of somebody who was deleted, and for the ExternalID of somebody who signs in
+	// at the client's provider and is not its own; ErrDenied unless the client is active.
 	CreateScimUser(ctx context.Context, u ScimUser, m Meta) (ScimUser, error)
 	ScimUser(ctx context.Context, client, id string) (ScimUser, error)
 	// ScimUsers gives a page and how many there are.
 	ScimUsers(ctx context.Context, client string, q ScimQuery) ([]ScimUser, int, error)
 	// PutScimUser replaces what the client says of a user; ErrChanged unless the user has
-	// u.Version still. Where Active turns, the user is disabled or enabled as by UpdateUser,
-	// with all that follows from that; ErrLastAdmin as there.
+	// u.Version still. Where Active turns false, the user is disabled as by UpdateUser, with
+	// all that follows from that; ErrLastAdmin as there. Where it turns true he is enabled,
+	// if it was the client that disabled him: what an administrator did stays. ErrChanged
+	// also if User.DisabledBy is not what the caller knows of any more then.
 	PutScimUser(ctx context.Context, u ScimUser, m Meta) (ScimUser, error)
 	// DeleteScimUser deletes the user as UpdateUser does; version 0 is any.
 	DeleteScimUser(ctx context.Context, client, id string, version int64, m Meta) error
@@ -160,4 +163,4 @@ type Provisioning interface {
 
 // ScimIssuer is the issuer of users whom a client made and who have not signed in yet. It is
 // no URL, so no identity provider has it.
-func ScimIssuer(client string) string { return "scim:" + client }
+func ScimIssuer(client string) string { return scimIssuer + client }

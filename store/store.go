@@ -122,6 +122,7 @@ type Store interface {
 	BreakGlasses
 	Requests
 	Provisioning
+	Adoption
 	Machines
 	Workloads
 	AuditLog

@@ -257,6 +257,9 @@ func (s *Store) FinishFederation(ctx context.Context, v store.Federated, m store
 		if err != nil {
 			return u, err
 		}
+		if err := t.keepSaid(u.ID, v.Said); err != nil {
+			return u, err
+		}
 		if v.Groups != nil {
 			if err := t.keepGroups(u, p, *v.Groups, v.Source); err != nil {
 				return u, err

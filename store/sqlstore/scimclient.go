@@ -129,6 +129,8 @@ func (s *Store) DeleteScimClient(ctx context.Context, id string, m store.Meta) e
 			`DELETE FROM scim_groups WHERE client_id = ?`,
 			`DELETE FROM scim_users WHERE client_id = ?`,
 			`DELETE FROM scim_removals WHERE client_id = ?`,
+			`DELETE FROM scim_waiting WHERE client_id = ?`,
+			`DELETE FROM scim_released WHERE client_id = ?`,
 			`DELETE FROM scim_clients WHERE id = ?`,
 		} {
 			if _, err := t.exec(q, id); err != nil {

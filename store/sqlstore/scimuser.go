@@ -4,18 +4,19 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cardea-ssh/cardea/store"
 )
 
 const (
-	scimUserColumns = userColumns + ", s.client_id, s.external_id, s.user_name, s.active, s.resource, s.version, s.created_at, s.changed_at"
+	scimUserColumns = userColumns + ", u.disabled_by, s.client_id, s.external_id, s.user_name, s.active, s.resource, s.version, s.created_at, s.changed_at"
 	// scimUsersFrom has no tombstones: a user whom an administrator deleted is gone for the client.
 	scimUsersFrom = ` FROM scim_users s JOIN users u ON u.id = s.user_id WHERE u.status <> 'deleted' AND s.client_id = ?`
 )
 
 func scimUserInto(v *store.ScimUser) []any {
-	return append(userInto(&v.User), &v.Client, &v.ExternalID, &v.UserName, &v.Active, &blob{&v.Resource}, &v.Version, &v.CreatedAt, &v.ChangedAt)
+	return append(userInto(&v.User), &v.User.DisabledBy, &v.Client, &v.ExternalID, &v.UserName, &v.Active, &blob{&v.Resource}, &v.Version, &v.CreatedAt, &v.ChangedAt)
 }
 
 // blob reads JSON that is kept as text, as it is.
@@ -34,26 +35,39 @@ func nameKey(s string) string { return strings.ToLower(s) }
 func (s *Store) CreateScimUser(ctx context.Context, v store.ScimUser, m store.Meta) (store.ScimUser, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.ScimUser, error) {
 		v := v // a batch may be done twice
-		if _, err := t.scimClient(v.Client); err != nil {
+		c, err := t.scimClient(v.Client)
+		if err != nil {
+			return v, err
+		}
+		if err := t.freeIdentity(c, v.ExternalID); err != nil {
 			return v, err
 		}
 		u := v.User
 		u.Issuer, u.Subject, u.Admin, u.Status = store.ScimIssuer(v.Client), u.ID, false, store.Active
 		if !v.Active {
-			u.Status = store.Disabled
+			u.Status, u.DisabledBy = store.Disabled, v.Client
 		}
 		if err := t.freeOfGroups(u.Login); err != nil {
 			return v, err
 		}
-		u, err := t.insertUser(u, "")
-		if err != nil {
+		if v.User, err = t.insertUser(u, ""); err != nil {
 			return v, err
 		}
-		v.User, v.Version, v.CreatedAt, v.ChangedAt = u, 1, u.CreatedAt, u.CreatedAt
-		_, err = t.exec(`INSERT INTO scim_users (user_id, client_id, external_id, user_name, name_key, active, resource, version, created_at, changed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?)`, u.ID, v.Client, v.ExternalID, v.UserName, nameKey(v.UserName), v.Active, string(v.Resource), v.CreatedAt, v.ChangedAt)
-		return v, err
+		v.User.DisabledAt, v.CreatedAt = time.Time{}, v.User.CreatedAt
+		return t.insertScimUser(v, "", "")
 	})
+}
+
+// insertScimUser has a client keep a user, who was somebody else before if it did not make him.
+func (t *tx) insertScimUser(v store.ScimUser, wasIssuer, wasSubject string) (store.ScimUser, error) {
+	v.Version, v.ChangedAt = 1, v.CreatedAt
+	_, err := t.exec(`INSERT INTO scim_users (user_id, client_id, external_id, user_name, name_key, active, resource, version, created_at, changed_at, was_issuer, was_subject)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)`,
+		v.User.ID, v.Client, v.ExternalID, v.UserName, nameKey(v.UserName), v.Active, string(v.Resource), v.CreatedAt, v.ChangedAt, wasIssuer, wasSubject)
+	if err == nil {
+		_, err = t.exec(`DELETE FROM scim_waiting WHERE client_id = ? AND name_key = ?`, v.Client, nameKey(v.UserName))
+	}
+	return v, err
 }
 
 // freeOfGroups: an account brings a Unix group of its own name.
@@ -131,12 +145,17 @@ func (s *Store) PutScimUser(ctx context.Context, v store.ScimUser, m store.Meta)
 			if err := t.brake(c, v.User.ID); err != nil {
 				return v, err
 			}
-			change.Status = &status
-		case v.Active && !old.Active:
+			change.Status, change.By = &status, v.Client
+		case v.Active && !old.Active && old.User.DisabledBy != v.User.DisabledBy:
+			return v, store.ErrChanged // what the caller says of it in the audit would be wrong
+		case v.Active && !old.Active && old.User.DisabledBy == v.Client:
 			change.Status = &status
 		}
 		if v.User, err = t.updateUser(v.User.ID, change); err != nil {
 			return v, err
+		}
+		if v.User.DisabledBy = old.User.DisabledBy; change.Status != nil {
+			v.User.DisabledBy = change.By
 		}
 		v.Version, v.CreatedAt, v.ChangedAt = old.Version+1, old.CreatedAt, moment(micros(t.now))
 		_, err = t.exec(`UPDATE scim_users SET external_id = ?, user_name = ?, name_key = ?, active = ?, resource = ?, version = ?, changed_at = ? WHERE user_id = ? AND client_id = ?`,
@@ -165,7 +184,7 @@ func (s *Store) DeleteScimUser(ctx context.Context, client, id string, version i
 			}
 		}
 		status := store.Deleted
-		if _, err := t.updateUser(id, store.UserChange{Status: &status}); err != nil {
+		if _, err := t.updateUser(id, store.UserChange{Status: &status, By: client}); err != nil {
 			return err
 		}
 		_, err = t.exec(`DELETE FROM scim_users WHERE user_id = ? AND client_id = ?`, id, client)

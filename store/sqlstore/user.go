@@ -7,10 +7,19 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-const userColumns = "u.id, u.issuer, u.subject, u.name, u.full_name, u.email, u.login, u.uid, u.status, u.admin, u.revision, u.created_at"
+const (
+	userColumns = "u.id, u.issuer, u.subject, u.name, u.full_name, u.email, u.login, u.uid, u.status, u.admin, u.revision, u.created_at"
+	// shownColumns are more of a user, which no decision about a connection waits for.
+	shownColumns = userColumns + `, u.disabled_by, u.disabled_at, COALESCE((SELECT k.client_id FROM scim_users k WHERE k.user_id = u.id), ''),
+		COALESCE((SELECT max(x.created_at) FROM sessions x WHERE x.user_id = u.id), 0)`
+)
 
 func userInto(u *store.User) []any {
 	return []any{&u.ID, &u.Issuer, &u.Subject, &u.Name, &u.FullName, &u.Email, &u.Login, &u.UID, &u.Status, &u.Admin, &u.Revision, &u.CreatedAt}
+}
+
+func shownInto(u *store.User) []any {
+	return append(userInto(u), &u.DisabledBy, &u.DisabledAt, &u.Keeper, &u.SignedInAt)
 }
 
 // localIssuer is the issuer of users who sign in with a password of ours.
@@ -49,9 +58,12 @@ func (t *tx) insertUser(u store.User, passwordHash string) (store.User, error) {
 		u.Status = store.Active
 	}
 	u.CreatedAt = created(u.CreatedAt, t)
-	_, err = t.exec(`INSERT INTO users (id, issuer, subject, name, full_name, email, login, uid, status, admin, password_hash, revision, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		u.ID, u.Issuer, u.Subject, u.Name, u.FullName, u.Email, u.Login, u.UID, u.Status, u.Admin, passwordHash, u.Revision, u.CreatedAt)
+	if u.DisabledBy != "" {
+		u.DisabledAt = u.CreatedAt
+	}
+	_, err = t.exec(`INSERT INTO users (id, issuer, subject, name, full_name, email, login, uid, status, admin, password_hash, disabled_by, disabled_at, revision, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		u.ID, u.Issuer, u.Subject, u.Name, u.FullName, u.Email, u.Login, u.UID, u.Status, u.Admin, passwordHash, u.DisabledBy, u.DisabledAt, u.Revision, u.CreatedAt)
 	t.touch(store.UserTopic(u.ID))
 	return u, err
 }
@@ -66,14 +78,14 @@ func (s *Store) CreateUser(ctx context.Context, u store.User, passwordHash strin
 // User implements store.Directory.
 func (s *Store) User(ctx context.Context, id string) (store.User, error) {
 	var u store.User
-	err := one(s.reader(ctx), userInto(&u), `SELECT `+userColumns+` FROM users u WHERE u.id = ?`, id)
+	err := one(s.reader(ctx), shownInto(&u), `SELECT `+shownColumns+` FROM users u WHERE u.id = ?`, id)
 	return u, err
 }
 
 // UserByName implements store.Directory.
 func (s *Store) UserByName(ctx context.Context, name string) (store.User, error) {
 	var u store.User
-	err := one(s.reader(ctx), userInto(&u), `SELECT `+userColumns+` FROM users u WHERE u.name = ? AND u.status <> 'deleted'`, name)
+	err := one(s.reader(ctx), shownInto(&u), `SELECT `+shownColumns+` FROM users u WHERE u.name = ? AND u.status <> 'deleted'`, name)
 	return u, err
 }
 
@@ -89,8 +101,8 @@ func (s *Store) Credential(ctx context.Context, name string) (store.User, string
 // Users implements store.Directory: by name, tombstones among them.
 func (s *Store) Users(ctx context.Context, p store.Page) ([]store.User, string, error) {
 	return list[store.User]{
-		query: `SELECT ` + userColumns + ` FROM users u WHERE true`,
-		order: "u.name", id: "u.id", into: userInto,
+		query: `SELECT ` + shownColumns + ` FROM users u WHERE true`,
+		order: "u.name", id: "u.id", into: shownInto,
 		key: func(u *store.User) (any, string) { return u.Name, u.ID },
 	}.page(ctx, s, p)
 }
@@ -127,6 +139,15 @@ func (t *tx) updateUser(id string, c store.UserChange) (store.User, error) {
 		u.FullName, u.Email, u.Status, u.Admin, u.Revision, id)
 	if err != nil {
 		return u, err
+	}
+	if c.Status != nil {
+		by, at := c.By, t.now
+		if u.Status == store.Active {
+			by, at = "", time.Time{}
+		}
+		if _, err := t.exec(`UPDATE users SET disabled_by = ?, disabled_at = ? WHERE id = ?`, by, at, id); err != nil {
+			return u, err
+		}
 	}
 	if err := t.afterUser(before, u, c.PasswordHash); err != nil {
 		return u, err
@@ -178,6 +199,9 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 			return err
 		}
 		if err := t.forgetMachine(after.ID); err != nil {
+			return err
+		}
+		if err := t.forgetAdoption(after.ID); err != nil {
 			return err
 		}
 	}

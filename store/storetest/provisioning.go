@@ -252,7 +252,7 @@ var provisioningCases = []testCase{
 		u.Active = true
 		w.equal(must[store.ScimUser](w)(w.s.PutScimUser(w.ctx, u, w.quiet())).User.Status, store.Active)
 	}},
-	{"a user whom an administrator disabled stays so until the client says something new of it", func(w *world) {
+	{"a user whom an administrator disabled stays so, and one whom he deleted is gone for the client", func(w *world) {
 		c := w.scimClient("okta")
 		u := w.scimUser(c, "alice")
 		must[store.User](w)(w.s.UpdateUser(w.ctx, u.User.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))

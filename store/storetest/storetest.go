@@ -57,6 +57,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Providers", providerCases},
 		{"Federations", federationCases},
 		{"Provisioning", provisioningCases},
+		{"Adoption", adoptionCases},
 		{"Factors", factorCases},
 		{"ServiceUsers", serviceCases},
 		{"Workloads", workloadCases},
