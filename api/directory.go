@@ -21,7 +21,23 @@ type User struct {
 	// Issuer and Subject are empty for local accounts.
 	Issuer  string `json:"issuer,omitempty" doc:"of the identity provider at which he signs in, or service for a program"`
 	Subject string `json:"subject,omitempty" doc:"who he is there"`
+	// KeptBy is what says of him that he may enter: administrators, who signs in there, or SCIM.
+	KeptBy     string `json:"kept_by,omitempty" enum:"hand,provider,scim"`
+	Keeper     string `json:"keeper,omitempty" doc:"id of that identity provider or SCIM client"`
+	KeeperName string `json:"keeper_name,omitempty"`
+	// DisabledBy is the administrator or the SCIM client who disabled or deleted him.
+	DisabledBy     string    `json:"disabled_by,omitempty" doc:"id; empty where nobody knows"`
+	DisabledByName string    `json:"disabled_by_name,omitempty"`
+	DisabledAt     time.Time `json:"disabled_at,omitzero"`
+	SignedInAt     time.Time `json:"signed_in_at,omitzero" doc:"when a device of his was signed in last"`
 }
+
+// What keeps a user.
+const (
+	KeptByHand     = "hand"
+	KeptByProvider = "provider"
+	KeptByScim     = "scim"
+)
 
 // NewUser asks for a user: POST /v1/users. An empty Login is Name if that is a
 // valid login, else an error. With an empty Password one is made and told once.

@@ -70,7 +70,9 @@ const (
 	UserDisable   = "user.disable"
 	UserEnable    = "user.enable"
 	UserDelete    = "user.delete"
-	UserLink      = "user.link" // whom a SCIM client made signs in for the first time
+	UserLink      = "user.link"    // whom a SCIM client made signs in for the first time
+	UserAdopt     = "user.adopt"   // a SCIM client keeps from now on who was there before it
+	UserRelease   = "user.release" // an administrator took him from it
 	GroupCreate   = "group.create"
 	GroupDelete   = "group.delete"
 	MemberPut     = "member.put"

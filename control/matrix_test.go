@@ -68,6 +68,8 @@ var bodies = map[string]string{
 	"PATCH /v1/workload-issuers/{workload}":         `{"state":"active"}`,
 	"POST /v1/workload-issuers/{workload}/rules":    `{"user":"deploy-web","claims":{"sub":"x"}}`,
 	"POST /v1/service-users/{service}/keys":         `{"name":"x","thumbprint":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`,
+	"POST /v1/scim-clients/{client}/adopt":          `{"user_name":"x@example.com","user":"alice"}`,
+	"POST /v1/scim-clients/{client}/release":        `{"user":"alice"}`,
 	"PUT /scim/v2/Users/{user}":                     `{"userName":"other@example.com"}`,
 	"PATCH /scim/v2/Users/{user}":                   `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"title","value":"x"}]}`,
 	"PUT /scim/v2/Groups/{group}":                   `{"displayName":"Other"}`,

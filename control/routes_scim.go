@@ -50,6 +50,7 @@ func scimRoutes(t *table, s *provision.Service) {
 		func(ctx context.Context, by caller.Caller, in *ScimRef) (*api.ScimClient, error) {
 			return s.Resume(ctx, by, in.Client)
 		})
+	adoptionRoutes(t, s)
 	handle(t, route{Method: "DELETE", Path: "/v1/scim-clients/{client}", Access: Admin, Doc: "Delete a SCIM client; its users and groups stay"},
 		func(ctx context.Context, by caller.Caller, in *ScimRef) (*api.Named, error) {
 			return s.DeleteClient(ctx, by, in.Client)
@@ -70,6 +71,31 @@ func scimRoutes(t *table, s *provision.Service) {
 	})
 	c.about(t, "/ResourceTypes", "kind", scim.ResourceTypes(s.Base()))
 	c.about(t, "/Schemas", "schema", scim.Schemas(s.Base()))
+}
+
+// adoptionRoutes are about users who were there before a client.
+func adoptionRoutes(t *table, s *provision.Service) {
+	handle(t, route{Method: "GET", Path: "/v1/scim-clients/{client}/waiting", Access: Admin, Doc: "List whom a SCIM client could not make, with users who may be meant"},
+		func(ctx context.Context, _ caller.Caller, in *struct {
+			ScimRef
+			api.Page
+		}) (*api.List[api.ScimWaiting], error) {
+			return s.Waiting(ctx, in.Client, in.Page)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/scim-clients/{client}/adopt", Access: Admin, Doc: "Have a SCIM client keep a user who was there before it"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			ScimRef
+			Body api.ScimAdopt
+		}) (*api.ScimAdoption, error) {
+			return s.Adopt(ctx, by, in.Client, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/scim-clients/{client}/release", Access: Admin, Doc: "Take a user from a SCIM client; he stays, and is kept by hand"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			ScimRef
+			Body api.ScimRelease
+		}) (*api.Named, error) {
+			return s.Release(ctx, by, in.Client, in.Body)
+		})
 }
 
 // scimCalls are the routes of SCIM.

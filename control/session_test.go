@@ -360,6 +360,7 @@ var rights = map[string]Access{
 
 	"POST /v1/scim-clients": Admin, "GET /v1/scim-clients": Admin, "GET /v1/scim-clients/{client}": Admin, "PATCH /v1/scim-clients/{client}": Admin,
 	"POST /v1/scim-clients/{client}/rotate": Admin, "POST /v1/scim-clients/{client}/resume": Admin, "DELETE /v1/scim-clients/{client}": Admin,
+	"GET /v1/scim-clients/{client}/waiting": Admin, "POST /v1/scim-clients/{client}/adopt": Admin, "POST /v1/scim-clients/{client}/release": Admin,
 	"GET /scim/v2/Users": Scim, "POST /scim/v2/Users": Scim, "GET /scim/v2/Users/{user}": Scim, "PUT /scim/v2/Users/{user}": Scim, "PATCH /scim/v2/Users/{user}": Scim,
 	"DELETE /scim/v2/Users/{user}": Scim, "GET /scim/v2/Groups": Scim, "POST /scim/v2/Groups": Scim, "GET /scim/v2/Groups/{group}": Scim,
 	"PUT /scim/v2/Groups/{group}": Scim, "PATCH /scim/v2/Groups/{group}": Scim, "DELETE /scim/v2/Groups/{group}": Scim, "POST /scim/v2/Bulk": Scim,

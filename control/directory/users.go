@@ -106,8 +106,11 @@ func (s *Service) User(ctx context.Context, ref string) (*api.User, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := userOf(u)
-	return &out, nil
+	out, err := s.shown(ctx, []store.User{u})
+	if err != nil {
+		return nil, err
+	}
+	return &out[0], nil
 }
 
 // Users lists them.
@@ -116,7 +119,8 @@ func (s *Service) Users(ctx context.Context, p api.Page) (*api.List[api.User], e
 	if err != nil {
 		return nil, caller.Explain(err, "such page of users")
 	}
-	return lookup.List(rows, next, userOf), nil
+	items, err := s.shown(ctx, rows)
+	return &api.List[api.User]{Items: items, Next: next}, err
 }
 
 // UpdateUser changes what the patch names. Nobody takes his own rights away:
@@ -131,15 +135,15 @@ func (s *Service) UpdateUser(ctx context.Context, by caller.Caller, ref string, 
 	if by.User.ID == u.ID && (in.Admin != nil && !*in.Admin || in.Status != nil && *in.Status != store.Active) {
 		return nil, s.refuse(ctx, e, api.Errorf(api.Denied, "you cannot take away your own rights").WithHint("ask another administrator"))
 	}
-	c, made, err := s.userChange(ctx, u, in)
+	c, made, err := s.userChange(ctx, by, u, in)
 	if err != nil {
 		return nil, err
 	}
 	return s.change(ctx, by, u, c, e, made)
 }
 
-func (s *Service) userChange(ctx context.Context, u store.User, in api.UserPatch) (c store.UserChange, made string, err error) {
-	c = store.UserChange{FullName: in.FullName, Email: in.Email, Status: in.Status, Admin: in.Admin}
+func (s *Service) userChange(ctx context.Context, by caller.Caller, u store.User, in api.UserPatch) (c store.UserChange, made string, err error) {
+	c = store.UserChange{FullName: in.FullName, Email: in.Email, Status: in.Status, Admin: in.Admin, By: by.User.ID}
 	if in.FullName != nil {
 		err = cmp.Or(err, checkText("full name", *in.FullName, MaxFullName))
 	}
@@ -179,7 +183,7 @@ func (s *Service) DeleteUser(ctx context.Context, by caller.Caller, ref string) 
 		return nil, s.refuse(ctx, e, api.Errorf(api.Denied, "you cannot delete yourself").WithHint("ask another administrator"))
 	}
 	status := store.Deleted
-	if _, err := s.change(ctx, by, u, store.UserChange{Status: &status}, e, ""); err != nil {
+	if _, err := s.change(ctx, by, u, store.UserChange{Status: &status, By: by.User.ID}, e, ""); err != nil {
 		return nil, err
 	}
 	return &api.Named{ID: u.ID}, nil
@@ -187,10 +191,9 @@ func (s *Service) DeleteUser(ctx context.Context, by caller.Caller, ref string) 
 
 // change asks the store, and audits what it refuses.
 func (s *Service) change(ctx context.Context, by caller.Caller, u store.User, c store.UserChange, e audit.Event, made string) (*api.CreatedUser, error) {
-	changed, err := s.Store.UpdateUser(ctx, u.ID, c, by.MetaFor(s.now(), u.ID, audit.Encode(e)))
+	_, err := s.Store.UpdateUser(ctx, u.ID, c, by.MetaFor(s.now(), u.ID, audit.Encode(e)))
 	if _, again := lookup.Repeated(err); again {
-		changed, err = s.Store.User(ctx, u.ID)
-		made = "" // the first answer told the one that holds
+		made, err = "", nil // the first answer told the one that holds
 	}
 	switch {
 	case errors.Is(err, store.ErrLastAdmin):
@@ -202,7 +205,11 @@ func (s *Service) change(ctx context.Context, by caller.Caller, u store.User, c 
 	case err != nil:
 		return nil, caller.Explain(err, "user "+u.Name)
 	}
-	return &api.CreatedUser{User: userOf(changed), Password: made}, nil
+	out, err := s.User(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &api.CreatedUser{User: *out, Password: made}, nil
 }
 
 func (s *Service) user(ctx context.Context, ref string) (store.User, error) {
@@ -237,15 +244,4 @@ func changes(in api.UserPatch) map[string]string {
 		d["password"], d["sessions"] = "changed", "ended" // by the store, with the change
 	}
 	return d
-}
-
-func userOf(u store.User) api.User {
-	out := api.User{
-		ID: u.ID, Name: u.Name, FullName: u.FullName, Email: u.Email, Login: u.Login, UID: u.UID,
-		Status: u.Status, Admin: u.Admin, CreatedAt: u.CreatedAt,
-	}
-	if u.Issuer != LocalIssuer {
-		out.Issuer, out.Subject = u.Issuer, u.Subject
-	}
-	return out
 }

@@ -98,20 +98,18 @@ func (s users) create(ctx context.Context, f From, t scim.Tree) (*resource, erro
 	}
 	id := ident.New(ident.User)
 	e := s.event(f, audit.UserCreate, id, map[string]string{"name": login, "login": login, "user_name": ident.Text(u.UserName), "external_id": ident.Text(u.ExternalID)})
-	v, err := s.Store.CreateScimUser(ctx, store.ScimUser{
+	v := store.ScimUser{
 		Client: f.Client.ID, ExternalID: u.ExternalID, UserName: u.UserName, Active: u.Active, Resource: raw,
 		User: store.User{ID: id, Name: login, Login: login, FullName: fullName(u.FullName), Email: email(u.Email), CreatedAt: e.Time},
-	}, meta(e))
+	}
+	made, err := s.Store.CreateScimUser(ctx, v, meta(e))
 	if errors.Is(err, store.ErrExists) {
-		if _, n, err := s.Store.ScimUsers(ctx, f.Client.ID, store.ScimQuery{Name: u.UserName, Limit: 1}); err == nil && n > 0 {
-			return nil, taken("there is a user of this userName")
-		}
-		return nil, taken("the login " + login + ", which this userName stands for, is or was somebody else's or is a group's, and is never given twice")
+		made, err = s.adoptOrWait(ctx, f, v)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.show(v)
+	return s.show(made)
 }
 
 func (s users) change(ctx context.Context, f From, id, want string, whole scim.Tree, operations []scim.Operation) (*resource, error) {
@@ -148,10 +146,13 @@ func (s users) change(ctx context.Context, f From, id, want string, whole scim.T
 	switch {
 	case !v.Active && (old.Active || enters):
 		action = audit.UserDisable
-	case v.Active && !old.Active:
+	case v.Active && !old.Active && old.User.DisabledBy == f.Client.ID:
 		action = audit.UserEnable
 	}
 	e := s.event(f, action, id, map[string]string{"name": old.User.Name, "user_name": ident.Text(u.UserName), "external_id": ident.Text(u.ExternalID)})
+	if v.Active && !old.Active && !enters && action == audit.UserUpdate {
+		e.Reason = "an administrator disabled the user, who stays so"
+	}
 	v, err = s.Store.PutScimUser(ctx, v, meta(e))
 	switch {
 	case errors.Is(err, store.ErrExists):

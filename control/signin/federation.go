@@ -249,7 +249,7 @@ func (s *Service) federated(p store.Provider, f store.Federation, known candidat
 		return store.Federated{}, withHint(err, "ask your administrator; he has the provider send fewer groups to Cardea, for example only those assigned to it")
 	}
 	v := store.Federated{
-		StateHash: f.StateHash, BrowserHash: f.BrowserHash, User: known.User, Link: known.Link, Source: b.Source,
+		StateHash: f.StateHash, BrowserHash: f.BrowserHash, User: known.User, Link: known.Link, Said: known.Said, Source: b.Source,
 		Session: store.BrowserSession{ID: ident.New(ident.BrowserSession), AMR: who.AMR},
 	}
 	if said {

@@ -14,25 +14,37 @@ import (
 type candidate struct {
 	store.User
 	Link *store.ScimLink
+	// Said is what the provider says of him in the claims by which its clients link.
+	Said map[string]string
 }
+
+// maxSaid bounds what is kept of a claim, in bytes: no externalId is longer.
+const maxSaid = 254
 
 // identity is the user that a person is; the zero one for nobody.
 func (s *Service) identity(ctx context.Context, p store.Provider, who *sso.Person) (candidate, error) {
-	u, err := s.Store.Identity(ctx, who.Issuer, who.Subject)
-	if errors.Is(err, store.ErrNotFound) {
-		return s.provisioned(ctx, p, who)
+	clients, err := s.clientsOf(ctx, p)
+	if err != nil {
+		return candidate{}, err
 	}
-	return candidate{User: u}, err
+	var found candidate
+	found.User, err = s.Store.Identity(ctx, who.Issuer, who.Subject)
+	if errors.Is(err, store.ErrNotFound) {
+		found, err = s.provisioned(ctx, clients, who)
+	}
+	found.Said = map[string]string{}
+	for _, c := range clients {
+		if v, said := who.Claims.Text(c.LinkClaim); said && c.LinkClaim != "sub" && len(v) <= maxSaid {
+			found.Said[c.LinkClaim] = v
+		}
+	}
+	return found, err
 }
 
 // provisioned finds whom a client of this provider made as the person who signs in for the
 // first time. What ties them is one claim that an administrator chose, never a name or an
 // address; where it fits more than one user, it fits none.
-func (s *Service) provisioned(ctx context.Context, p store.Provider, who *sso.Person) (candidate, error) {
-	clients, err := s.clientsOf(ctx, p)
-	if err != nil {
-		return candidate{}, err
-	}
+func (s *Service) provisioned(ctx context.Context, clients []store.ScimClient, who *sso.Person) (candidate, error) {
 	var found candidate
 	for _, c := range clients {
 		id, said := who.Claims.Text(c.LinkClaim)
