@@ -55,6 +55,7 @@ func adminScim(a *app) *cobra.Command {
 		scimShow(a), scimCreate(a), scimRotate(a),
 		scimPost(a, "resume", "Let one that is paused go on",
 			"Let one that is paused go on. It was about to take access from more than a tenth of its users within ten\nminutes. Look first at what it wants: for an hour from now on nothing holds it back.", "resumed"),
+		scimWaiting(a), scimAdopt(a), scimRelease(a),
 		onOff(a, "disable", "CLIENT", "Let one change nothing any more; its users stay as they are", "scim-clients", api.ScimClientPatch{State: &disabled}),
 		onOff(a, "enable", "CLIENT", "Let one go on", "scim-clients", api.ScimClientPatch{State: &active}),
 		deleteVerb(a, "scim-clients", "CLIENT", "Delete one; its users and groups stay and are kept by hand"),

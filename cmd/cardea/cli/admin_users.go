@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 func userColumns() []column[api.User] {
@@ -13,7 +16,9 @@ func userColumns() []column[api.User] {
 		{"name", func(u api.User) string { return u.Name }},
 		{"login", func(u api.User) string { return u.Login }},
 		{"uid", func(u api.User) string { return strconv.Itoa(u.UID) }},
-		{"status", func(u api.User) string { return u.Status }},
+		{"status", standing},
+		{"kept by", keptBy},
+		{"last sign-in", func(u api.User) string { return stamp(u.SignedInAt) }},
 		{"admin", func(u api.User) string { return yesNo(u.Admin) }},
 		{"full name", func(u api.User) string { return u.FullName }},
 		{"email", func(u api.User) string { return u.Email }},
@@ -22,9 +27,27 @@ func userColumns() []column[api.User] {
 	}
 }
 
+// standing is the status, and of who is out also who put him out.
+func standing(u api.User) string {
+	by := cmp.Or(u.DisabledByName, u.DisabledBy)
+	switch {
+	case by == "" || u.Status == "active":
+		return u.Status
+	case strings.HasPrefix(u.DisabledBy, ident.ScimClient):
+		by = "scim " + by
+	}
+	return u.Status + " by " + by
+}
+
+// keptBy is who says that the user may enter.
+func keptBy(u api.User) string {
+	return strings.TrimSpace(u.KeptBy + " " + cmp.Or(u.KeeperName, u.Keeper))
+}
+
 // userDetails are those of one user.
 func userDetails() []column[api.User] {
 	return append(userColumns(),
+		column[api.User]{"disabled", func(u api.User) string { return stamp(u.DisabledAt) }},
 		column[api.User]{"issuer", func(u api.User) string { return u.Issuer }},
 		column[api.User]{"subject", func(u api.User) string { return u.Subject }})
 }

@@ -23,6 +23,8 @@ func nothing(path string, query url.Values) string {
 		return "people sign in with passwords alone; to add an identity provider type: cardea admin providers add --help"
 	case "scim-clients":
 		return "no identity provider keeps users here; to let one do so type: cardea admin scim create --help"
+	case "waiting":
+		return "nobody waits: " + of + " has made or taken over whom it tried"
 	case "service-users":
 		return "no service user yet; to make one type: cardea admin service-users create NAME"
 	case "workload-issuers":
