@@ -21,6 +21,16 @@ type ServiceKey struct {
 	CreatedAt  time.Time
 	ExpiresAt  time.Time // zero for never
 	UsedAt     time.Time // at its last sign-in
+	// Replaces is the id of the key by whose proof it was registered; empty for one that
+	// an administrator registered.
+	Replaces string
+}
+
+// RetiredServiceKey is one that is over for ever.
+type RetiredServiceKey struct {
+	ID, User, Thumbprint string
+	Next                 string // id of the key that took its place; empty if it was taken away
+	RetiredAt            time.Time
 }
 
 // ServiceSignIn is one by a key.
@@ -44,6 +54,22 @@ type Machines interface {
 	// RemoveServiceKey takes a key from its user, and ends what was signed in with it as
 	// SetDeviceState does.
 	RemoveServiceKey(ctx context.Context, user, id string, m Meta) error
+	// NextServiceKey registers k to take the place of its user's key with the thumbprint
+	// by, whose name and end it gets. It says the same again to who comes with k twice. A
+	// next key that was never used makes room for another one. ErrNotFound if he has not
+	// (any more) the key by; ErrDenied if that is over or its user not active, and for a
+	// k that is retired; ErrTooMany beyond MaxServiceKeys; ErrExists for a k that somebody
+	// has.
+	NextServiceKey(ctx context.Context, by string, k ServiceKey, m Meta) (ServiceKey, error)
+	// RetireServiceKey ends the key whose place the user's key with the thumbprint by has
+	// taken: it signs in no more, and what it began goes on. ErrNotFound if there is none.
+	RetireServiceKey(ctx context.Context, user, by string, m Meta) (RetiredServiceKey, error)
+	// FormerServiceKey is the key with this thumbprint that was retired last.
+	FormerServiceKey(ctx context.Context, thumbprint string) (RetiredServiceKey, error)
+	// SetServiceKeyAge says after which time the keys of a service user are old; 0 for
+	// never. Nothing ends by it.
+	SetServiceKeyAge(ctx context.Context, user string, age time.Duration, m Meta) error
+	ServiceKeyAge(ctx context.Context, user string) (time.Duration, error)
 	// ServiceKeyOwner is the id of the user who has this key.
 	ServiceKeyOwner(ctx context.Context, thumbprint string) (string, error)
 	// SignInService makes the session of a user who has this key. ErrNotFound if he has it

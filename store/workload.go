@@ -16,6 +16,10 @@ type WorkloadIssuer struct {
 	Audience  string // for which a token must be made
 	State     string // Active, Disabled
 	CreatedAt time.Time
+	// Keys are those that an administrator gave, as a JWK set; empty for an issuer that is
+	// asked for them. KeysAt is when he did.
+	Keys   string
+	KeysAt time.Time
 }
 
 // WorkloadRule says which jobs of an issuer are which service user.
@@ -49,6 +53,9 @@ type Workloads interface {
 	WorkloadIssuers(ctx context.Context, p Page) ([]WorkloadIssuer, string, error)
 	// SetWorkloadIssuerState: Disabled ends the sessions that its tokens brought.
 	SetWorkloadIssuerState(ctx context.Context, id, state string, m Meta) (WorkloadIssuer, error)
+	// SetWorkloadIssuerKeys puts keys in place of those that it had. What its tokens
+	// brought goes on.
+	SetWorkloadIssuerKeys(ctx context.Context, id, keys string, m Meta) (WorkloadIssuer, error)
 	// DeleteWorkloadIssuer: ErrInUse while it has rules.
 	DeleteWorkloadIssuer(ctx context.Context, id string, m Meta) error
 	// CreateWorkloadRule: ErrNotFound for an unknown issuer or user, ErrDenied for one who
@@ -63,4 +70,6 @@ type Workloads interface {
 	// ErrUsed if it came with another one before. ErrDenied if the rule is gone, its issuer
 	// or its user not active, or the device revoked; then the token is not tied.
 	SignInWorkload(ctx context.Context, v WorkloadSignIn, m Meta) (Subject, error)
+	// WorkloadTokenUsed tells whether a token is tied to a key.
+	WorkloadTokenUsed(ctx context.Context, tokenHash []byte) (bool, error)
 }

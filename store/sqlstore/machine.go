@@ -8,10 +8,10 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-const serviceKeyColumns = "k.id, k.user_id, k.name, k.thumbprint, k.created_at, k.expires_at, k.used_at"
+const serviceKeyColumns = "k.id, k.user_id, k.name, k.thumbprint, k.created_at, k.expires_at, k.used_at, k.replaces"
 
 func serviceKeyInto(k *store.ServiceKey) []any {
-	return []any{&k.ID, &k.User, &k.Name, &k.Thumbprint, &k.CreatedAt, &k.ExpiresAt, &k.UsedAt}
+	return []any{&k.ID, &k.User, &k.Name, &k.Thumbprint, &k.CreatedAt, &k.ExpiresAt, &k.UsedAt, &k.Replaces}
 }
 
 // ServiceUsers implements store.Machines.
@@ -29,23 +29,30 @@ func (s *Store) AddServiceKey(ctx context.Context, k store.ServiceKey, m store.M
 		if err := t.holdServiceUser(k.User); err != nil {
 			return k, err
 		}
-		var has int
-		var removed bool
-		err := one(t, []any{&has, &removed}, `SELECT (SELECT count(*) FROM service_keys WHERE user_id = ?),
-			EXISTS (SELECT 1 FROM devices WHERE user_id = ? AND thumbprint = ? AND state = 'revoked')`, k.User, k.User, k.Thumbprint)
-		switch {
-		case err != nil:
-			return k, err
-		case removed:
-			return k, store.ErrDenied
-		case has >= store.MaxServiceKeys:
-			return k, store.ErrTooMany
-		}
-		k.CreatedAt, k.ExpiresAt, k.UsedAt = created(k.CreatedAt, t), moment(micros(k.ExpiresAt)), time.Time{}
-		_, err = t.exec(`INSERT INTO service_keys (id, user_id, name, thumbprint, created_at, expires_at, used_at) VALUES (?, ?, ?, ?, ?, ?, 0)`,
-			k.ID, k.User, k.Name, k.Thumbprint, k.CreatedAt, k.ExpiresAt)
-		return k, err
+		k.Replaces = ""
+		return t.addServiceKey(k)
 	})
+}
+
+// addServiceKey is for who holds the user.
+func (t *tx) addServiceKey(k store.ServiceKey) (store.ServiceKey, error) {
+	var has int
+	var removed bool
+	err := one(t, []any{&has, &removed}, `SELECT (SELECT count(*) FROM service_keys WHERE user_id = ?),
+		EXISTS (SELECT 1 FROM devices WHERE user_id = ? AND thumbprint = ? AND state = 'revoked')
+		OR EXISTS (SELECT 1 FROM retired_service_keys WHERE user_id = ? AND thumbprint = ?)`, k.User, k.User, k.Thumbprint, k.User, k.Thumbprint)
+	switch {
+	case err != nil:
+		return k, err
+	case removed:
+		return k, store.ErrDenied
+	case has >= store.MaxServiceKeys:
+		return k, store.ErrTooMany
+	}
+	k.CreatedAt, k.ExpiresAt, k.UsedAt = created(k.CreatedAt, t), moment(micros(k.ExpiresAt)), time.Time{}
+	_, err = t.exec(`INSERT INTO service_keys (id, user_id, name, thumbprint, created_at, expires_at, used_at, replaces) VALUES (?, ?, ?, ?, ?, ?, 0, ?)`,
+		k.ID, k.User, k.Name, k.Thumbprint, k.CreatedAt, k.ExpiresAt, k.Replaces)
+	return k, err
 }
 
 // holdServiceUser locks a user who has to be a program, so that his keys are counted
@@ -76,6 +83,9 @@ func (s *Store) RemoveServiceKey(ctx context.Context, user, id string, m store.M
 	return s.doDirectory(ctx, m, func(t *tx) error {
 		var thumbprint, device string
 		if err := one(t, []any{&thumbprint}, `DELETE FROM service_keys WHERE id = ? AND user_id = ? RETURNING thumbprint`, id, user); err != nil {
+			return err
+		}
+		if err := t.retire(store.RetiredServiceKey{ID: id, User: user, Thumbprint: thumbprint}); err != nil {
 			return err
 		}
 		err := one(t, []any{&device}, `SELECT id FROM devices WHERE user_id = ? AND thumbprint = ?`, user, thumbprint)

@@ -337,8 +337,8 @@ func (t *tx) beginSession(user, thumbprint string, device store.Device, enrolmen
 	x.User, x.Device, x.Thumbprint = v.User.ID, v.Device.ID, thumbprint
 	x.CreatedAt, x.ExpiresAt, x.RevokedAt = created(x.CreatedAt, t), v.ExpiresAt, time.Time{}
 	x.AuthenticatedAt = moment(micros(x.AuthenticatedAt))
-	_, err = t.exec(`INSERT INTO sessions (id, user_id, device_id, token_hash, thumbprint, authenticated_at, created_at, expires_at, revoked_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)`, x.ID, x.User, x.Device, x.TokenHash, x.Thumbprint, x.AuthenticatedAt, x.CreatedAt, x.ExpiresAt)
+	_, err = t.exec(`INSERT INTO sessions (id, user_id, device_id, token_hash, thumbprint, authenticated_at, created_at, expires_at, revoked_at, program)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)`, x.ID, x.User, x.Device, x.TokenHash, x.Thumbprint, x.AuthenticatedAt, x.CreatedAt, x.ExpiresAt, v.User.Issuer == store.ServiceIssuer)
 	t.touch(store.UserTopic(x.User))
 	return v, err
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/audit"
@@ -75,6 +76,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	if err := s.sweepRequests(ctx, r, now); err != nil {
 		return err
 	}
+	if err := s.sweepPrograms(ctx, r, now); err != nil {
+		return err
+	}
 	for _, kind := range stale {
 		where := ` FROM ` + kind.table + ` WHERE ` + kind.end + ` <= ?`
 		before := now.Add(-kind.keep)
@@ -95,6 +99,48 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// programsKept is how long the session of a program that is over can still be looked at.
+// A busy CI begins thousands a day, and the audit has them all.
+const programsKept = 24 * time.Hour
+
+// programsOver are the sessions of programs that go. One whose connection still lives stays:
+// by it the connection is found when its rule or its key is taken away.
+const programsOver = ` FROM sessions x WHERE x.program AND x.expires_at <= ?
+	AND NOT EXISTS (SELECT 1 FROM gateway_sessions h WHERE h.user_session = x.id AND h.ended_at = 0)`
+
+// sweepPrograms forgets sessions of programs, and the devices of jobs, of which each token
+// makes one. It is a command of the directory, as the sign-in of a program is: so no session
+// begins on a device that goes.
+func (s *Store) sweepPrograms(ctx context.Context, r querier, now time.Time) error {
+	before, found := now.Add(-programsKept), false
+	if err := one(r, []any{&found}, `SELECT EXISTS (SELECT 1`+programsOver+`)`, before); err != nil || !found {
+		return err
+	}
+	return s.doDirectory(ctx, store.Meta{Now: now}, func(t *tx) error {
+		const some = `(SELECT x.id` + programsOver + ` ORDER BY x.expires_at LIMIT ?)`
+		if _, err := t.exec(`DELETE FROM session_tokens WHERE session_id IN `+some, before, sweepRows); err != nil {
+			return err
+		}
+		devices, err := texts(t, `DELETE FROM sessions WHERE id IN `+some+`
+			AND NOT EXISTS (SELECT 1 FROM session_tokens o WHERE o.session_id = sessions.id) RETURNING device_id`, before, sweepRows)
+		slices.Sort(devices)
+		for _, d := range slices.Compact(devices) {
+			if err == nil {
+				err = t.forgetDevice(d)
+			}
+		}
+		return err
+	})
+}
+
+// forgetDevice drops a device of a job that has no session left. That of a key stays as long
+// as the key, and one that was revoked stays for ever, so that its key never comes back.
+func (t *tx) forgetDevice(id string) error {
+	_, err := t.exec(`DELETE FROM devices WHERE id = ? AND state = '`+store.Active+`' AND NOT EXISTS (SELECT 1 FROM sessions x WHERE x.device_id = devices.id)
+		AND NOT EXISTS (SELECT 1 FROM service_keys k WHERE k.thumbprint = devices.thumbprint AND k.user_id = devices.user_id)`, id)
+	return err
 }
 
 // sweepEnded removes memberships and grants whose time is over, as their

@@ -3,18 +3,19 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cardea-ssh/cardea/store"
 )
 
 const (
-	workloadIssuerColumns = "w.id, w.name, w.issuer, w.audience, w.state, w.created_at"
+	workloadIssuerColumns = "w.id, w.name, w.issuer, w.audience, w.state, w.created_at, w.keys, w.keys_at"
 	workloadRuleColumns   = "r.id, r.issuer_id, r.user_id, u.name, r.claims, r.session_seconds, r.created_at"
 	workloadRuleQuery     = `SELECT ` + workloadRuleColumns + ` FROM workload_rules r JOIN users u ON u.id = r.user_id WHERE `
 )
 
 func workloadIssuerInto(w *store.WorkloadIssuer) []any {
-	return []any{&w.ID, &w.Name, &w.Issuer, &w.Audience, &w.State, &w.CreatedAt}
+	return []any{&w.ID, &w.Name, &w.Issuer, &w.Audience, &w.State, &w.CreatedAt, &w.Keys, &w.KeysAt}
 }
 
 func workloadRuleInto(r *store.WorkloadRule) []any {
@@ -24,9 +25,12 @@ func workloadRuleInto(r *store.WorkloadRule) []any {
 // CreateWorkloadIssuer implements store.Workloads.
 func (s *Store) CreateWorkloadIssuer(ctx context.Context, w store.WorkloadIssuer, m store.Meta) (store.WorkloadIssuer, error) {
 	return get(ctx, s, m, false, func(t *tx) (store.WorkloadIssuer, error) {
-		w.CreatedAt = created(w.CreatedAt, t)
-		_, err := t.exec(`INSERT INTO workload_issuers (id, name, issuer, audience, state, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
-			w.ID, w.Name, w.Issuer, w.Audience, w.State, w.CreatedAt)
+		w.CreatedAt, w.KeysAt = created(w.CreatedAt, t), time.Time{}
+		if w.Keys != "" {
+			w.KeysAt = w.CreatedAt
+		}
+		_, err := t.exec(`INSERT INTO workload_issuers (id, name, issuer, audience, state, created_at, keys, keys_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			w.ID, w.Name, w.Issuer, w.Audience, w.State, w.CreatedAt, w.Keys, w.KeysAt)
 		return w, err
 	})
 }
@@ -77,6 +81,19 @@ func (s *Store) SetWorkloadIssuerState(ctx context.Context, id, state string, m 
 				err = t.endRule(r)
 			}
 		}
+		return w, err
+	})
+}
+
+// SetWorkloadIssuerKeys implements store.Workloads.
+func (s *Store) SetWorkloadIssuerKeys(ctx context.Context, id, keys string, m store.Meta) (store.WorkloadIssuer, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.WorkloadIssuer, error) {
+		w, err := t.holdWorkloadIssuer(id, "/*lock*/")
+		if err != nil {
+			return w, err
+		}
+		w.Keys, w.KeysAt = keys, moment(micros(t.now))
+		_, err = t.exec(`UPDATE workload_issuers SET keys = ?, keys_at = ? WHERE id = ?`, w.Keys, w.KeysAt, id)
 		return w, err
 	})
 }
@@ -211,4 +228,10 @@ func (t *tx) holdRule(id string) (user string, err error) {
 		err = store.ErrDenied
 	}
 	return user, err
+}
+
+// WorkloadTokenUsed implements store.Workloads.
+func (s *Store) WorkloadTokenUsed(ctx context.Context, tokenHash []byte) (used bool, err error) {
+	err = one(s.reader(ctx), []any{&used}, `SELECT EXISTS (SELECT 1 FROM workload_tokens WHERE token_hash = ?)`, tokenHash)
+	return used, err
 }

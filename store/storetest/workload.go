@@ -57,6 +57,20 @@ var workloadCases = []testCase{
 			w.want(store.ErrExists, err)
 		}
 	}},
+	{"an issuer has the keys that it was given, until it is given others", func(w *world) {
+		v := w.newWorkloadIssuer("cluster")
+		v.Keys, v.KeysAt = `{"keys":["first"]}`, w.now
+		i := must[store.WorkloadIssuer](w)(w.s.CreateWorkloadIssuer(w.ctx, v, w.quiet()))
+		w.equal(i, v)
+		w.equal(w.workloadIssuer("github").KeysAt.IsZero(), true)
+		w.now = w.now.Add(time.Hour)
+		v.Keys, v.KeysAt = `{"keys":["second"]}`, w.now
+		w.equal(must[store.WorkloadIssuer](w)(w.s.SetWorkloadIssuerKeys(w.ctx, i.ID, v.Keys, w.meta("keys"))), v)
+		w.logged("keys")
+		w.equal(must[store.WorkloadIssuer](w)(w.s.WorkloadIssuer(w.ctx, i.ID)), v)
+		_, err := w.s.SetWorkloadIssuerKeys(w.ctx, "wis_none", v.Keys, w.quiet())
+		w.want(store.ErrNotFound, err)
+	}},
 	{"a rule is of an issuer and a service user, and keeps the issuer", func(w *world) {
 		i, u := w.workloadIssuer("github"), w.service("deploy")
 		r := w.workloadRule(i, u)
@@ -75,8 +89,10 @@ var workloadCases = []testCase{
 	{"a token is of the first key that came with it, until no clock takes it", func(w *world) {
 		r := w.workloadRule(w.workloadIssuer("github"), w.service("deploy"))
 		v := w.job(r, "token", "a")
+		w.equal(must[bool](w)(w.s.WorkloadTokenUsed(w.ctx, v.TokenHash)), false)
 		who := must[store.Subject](w)(w.s.SignInWorkload(w.ctx, v, w.meta("signin.workload")))
 		w.equal(must[store.Subject](w)(w.s.Authenticate(w.ctx, v.Session.TokenHash)), who)
+		w.equal(must[bool](w)(w.s.WorkloadTokenUsed(w.ctx, v.TokenHash)), true)
 		_, err := w.s.SignInWorkload(w.ctx, w.job(r, "token", "b"), w.quiet())
 		w.want(store.ErrUsed, err)
 		must[store.Subject](w)(w.s.SignInWorkload(w.ctx, w.job(r, "token", "a"), w.quiet()))
