@@ -60,11 +60,7 @@ type keySet struct {
 // keys fetched anew, once and within the ration: an issuer may change them at any time
 // (section 10.1.1 of Core).
 func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	var algorithms []jose.SignatureAlgorithm
-	for _, a := range k.algorithms {
-		algorithms = append(algorithms, jose.SignatureAlgorithm(a))
-	}
-	signed, err := jose.ParseSignedCompact(token, algorithms)
+	signed, err := jose.ParseSignedCompact(token, taken(k.algorithms))
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +83,8 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	return check(signed, set)
 }
 
+var errUnpublished = errors.New("the token is signed with a key that the provider does not publish")
+
 // check returns what a token says if one of the keys has signed it.
 func check(signed *jose.JSONWebSignature, set []jose.JSONWebKey) ([]byte, error) {
 	head, tried := signed.Signatures[0].Header, 0
@@ -102,7 +100,7 @@ func check(signed *jose.JSONWebSignature, set []jose.JSONWebKey) ([]byte, error)
 		}
 	}
 	if tried == 0 {
-		return nil, errors.New("the token is signed with a key that the provider does not publish")
+		return nil, errUnpublished
 	}
 	return nil, errors.New("the signature of the token does not verify")
 }

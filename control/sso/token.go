@@ -66,24 +66,49 @@ func (i *Issuers) Verify(ctx context.Context, issuer, raw string, e Expect) (*To
 	return s.verify(ctx, m, raw, e)
 }
 
+// VerifyGiven is Verify with keys that an administrator gave: nothing is fetched.
+func (i *Issuers) VerifyGiven(ctx context.Context, issuer string, given *GivenKeys, raw string, e Expect) (*Token, error) {
+	return verify(ctx, verifier{issuer, given, signatures, i.options.Now()}, raw, e)
+}
+
 func (s *issuer) verify(ctx context.Context, m *Metadata, raw string, e Expect) (*Token, error) {
+	set := &keySet{keys: &s.keys, url: m.KeysURL, algorithms: m.algorithms()}
+	t, err := verify(ctx, verifier{s.url, set, set.algorithms, s.of.options.Now()}, raw, e)
+	if set.down != nil {
+		return nil, set.down
+	}
+	return t, err
+}
+
+// Why a token is not taken that its issuer did sign. Whoever has such a token is one of the
+// issuer's, and may be told.
+var (
+	ErrAudience = errors.New("the token is for another audience")
+	ErrOver     = errors.New("the token is over")
+	ErrEarly    = errors.New("the token is not good yet")
+)
+
+// verifier is what a token is checked with.
+type verifier struct {
+	issuer     string
+	set        oidc.KeySet
+	algorithms []string
+	now        time.Time
+}
+
+func verify(ctx context.Context, v verifier, raw string, e Expect) (*Token, error) {
 	if len(raw) > maxToken {
 		return nil, fmt.Errorf("the token is larger than %d bytes", maxToken)
 	}
-	algorithms := m.algorithms()
-	set := &keySet{keys: &s.keys, url: m.KeysURL, algorithms: algorithms}
-	v := oidc.NewVerifier(s.url, set, &oidc.Config{
-		ClientID: e.Audience, SupportedSigningAlgs: algorithms,
-		SkipExpiryCheck: true, // it allows no skew; inTime does
-	})
-	id, err := v.Verify(ctx, raw)
-	switch {
-	case set.down != nil:
-		return nil, set.down
-	case err != nil:
+	id, err := oidc.NewVerifier(v.issuer, v.set, &oidc.Config{
+		SupportedSigningAlgs: v.algorithms,
+		SkipClientIDCheck:    true, // it comes before the signature; forUs after it
+		SkipExpiryCheck:      true, // it allows no skew; inTime does
+	}).Verify(ctx, raw)
+	if err != nil {
 		return nil, shortened(err)
 	}
-	t := &Token{Issuer: s.url, Subject: id.Subject, IssuedAt: id.IssuedAt, Expiry: id.Expiry}
+	t := &Token{Issuer: v.issuer, Subject: id.Subject, IssuedAt: id.IssuedAt, Expiry: id.Expiry}
 	var text json.RawMessage
 	if err := id.Claims(&text); err != nil {
 		return nil, err
@@ -92,7 +117,7 @@ func (s *issuer) verify(ctx context.Context, m *Metadata, raw string, e Expect) 
 		return nil, shortened(err)
 	}
 	t.Text = text
-	if err := t.check(e, s.of.options.Now()); err != nil {
+	if err := t.check(e, v.now); err != nil {
 		return nil, err
 	}
 	if e.AccessToken != "" && id.AccessTokenHash != "" {
@@ -105,8 +130,11 @@ func (s *issuer) verify(ctx context.Context, m *Metadata, raw string, e Expect) 
 
 // check is what go-oidc leaves to us.
 func (t *Token) check(e Expect, now time.Time) error {
-	if t.Subject == "" || len(t.Subject) > maxSubject || strings.TrimFunc(t.Subject, unprintable) != t.Subject || !utf8.ValidString(t.Subject) || strings.ContainsFunc(t.Subject, unprintable) {
-		return errors.New("the token names nobody: its subject is empty, or nothing that could be one")
+	if err := t.forUs(e); err != nil {
+		return err
+	}
+	if err := t.named(); err != nil {
+		return err
 	}
 	nonce, _ := t.Claims["nonce"].(string)
 	if e.Nonce != "" && subtle.ConstantTimeCompare([]byte(nonce), []byte(e.Nonce)) != 1 {
@@ -130,6 +158,21 @@ func (t *Token) check(e Expect, now time.Time) error {
 	return nil
 }
 
+// forUs refuses a token for others. One who expects no audience gets no token.
+func (t *Token) forUs(e Expect) error {
+	if e.Audience != "" && slices.Contains(t.Claims.list("aud"), e.Audience) {
+		return nil
+	}
+	return fmt.Errorf("%w: %q, and not %q", ErrAudience, clip(strings.Join(t.Claims.list("aud"), " ")), e.Audience)
+}
+
+func (t *Token) named() error {
+	if t.Subject == "" || len(t.Subject) > maxSubject || strings.TrimFunc(t.Subject, unprintable) != t.Subject || !utf8.ValidString(t.Subject) || strings.ContainsFunc(t.Subject, unprintable) {
+		return errors.New("the token names nobody: its subject is empty, or nothing that could be one")
+	}
+	return nil
+}
+
 // party refuses a token that was given to another client, though it is for us as well.
 func (t *Token) party(client string) error {
 	azp, has := t.Claims["azp"]
@@ -147,11 +190,11 @@ func (t *Token) inTime(now time.Time) error {
 	case t.Expiry.IsZero() || t.IssuedAt.IsZero():
 		return errors.New("the token does not say when it was made, or when it ends")
 	case !now.Before(t.Expiry.Add(Skew)):
-		return fmt.Errorf("the token is over since %s", t.Expiry.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w since %s", ErrOver, written(t.Expiry))
 	case t.IssuedAt.After(now.Add(Skew)):
-		return fmt.Errorf("the token was made at %s, which is yet to come: is a clock wrong?", t.IssuedAt.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w: it was made at %s, which is yet to come: is a clock wrong?", ErrEarly, written(t.IssuedAt))
 	case before.After(now.Add(Skew)):
-		return fmt.Errorf("the token is not good before %s", before.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w: it is not good before %s", ErrEarly, written(before))
 	}
 	return nil
 }

@@ -341,3 +341,18 @@ func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(v)
 }
+
+// KeySet is what it publishes, as text.
+func (p *Provider) KeySet() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	set := jose.JSONWebKeySet{}
+	for _, k := range p.keys {
+		set.Keys = append(set.Keys, k.Public())
+	}
+	text, err := json.Marshal(set)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
