@@ -119,6 +119,43 @@ func Fits(patterns map[string]string, claims Claims) bool {
 	return true
 }
 
+// Held is one pattern of a rule, held against a token.
+type Held struct {
+	Claim, Pattern string
+	// Why it does not fit; empty if it does.
+	Why string
+}
+
+// Explain says of each pattern whether it fits, in the order of the claims' names. All fit
+// if Fits says so.
+func Explain(patterns map[string]string, claims Claims) []Held {
+	out := make([]Held, 0, len(patterns))
+	for _, name := range slices.Sorted(maps.Keys(patterns)) {
+		out = append(out, Held{name, patterns[name], misfit(patterns[name], claims(name))})
+	}
+	return out
+}
+
+func misfit(pattern string, values []string) string {
+	wide := strings.ReplaceAll(strings.ReplaceAll(pattern, "**", "*"), "*", "**")
+	some := func(is func(string) bool) bool { return slices.ContainsFunc(values, is) }
+	switch {
+	case len(values) == 0:
+		return "the token has no such claim, or none that is text"
+	case len(values) > MaxValues:
+		return fmt.Sprintf("it has more than %d values, of which none is looked at", MaxValues)
+	case some(func(v string) bool { return Match(pattern, v) }):
+		return ""
+	case some(func(v string) bool { return len(v) > MaxValue }):
+		return fmt.Sprintf("a value is longer than %d bytes, and is not looked at", MaxValue)
+	case some(func(v string) bool { return Match(wide, v) }):
+		return "a single star takes neither / nor :"
+	case some(func(v string) bool { return strings.EqualFold(pattern, v) }):
+		return "small and capital letters differ"
+	}
+	return "the value is another one"
+}
+
 // Match holds one value against one pattern, in time of the product of their lengths at the
 // most, whatever stars there are.
 func Match(pattern, value string) bool {

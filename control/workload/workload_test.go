@@ -135,6 +135,31 @@ func TestAllPatternsFit(t *testing.T) {
 		if got := Fits(c.rule, claims); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
+		if misfit := slices.ContainsFunc(Explain(c.rule, claims), func(h Held) bool { return h.Why != "" }); c.want && misfit || !c.want && !misfit && c.rule[Subject] != "" {
+			t.Errorf("%s is explained as %+v", name, Explain(c.rule, claims))
+		}
+	}
+}
+
+func TestAMisfitIsExplained(t *testing.T) {
+	for _, c := range []struct {
+		pattern string
+		values  []string
+		why     string
+	}{
+		{"main", []string{"other", "main"}, ""},
+		{"main", nil, "the token has no such claim, or none that is text"},
+		{"main", []string{"other"}, "the value is another one"},
+		{"main", []string{"Main"}, "small and capital letters differ"},
+		{"repo:acme/*", []string{"repo:acme/web:ref"}, "a single star takes neither / nor :"},
+		{"repo:acme/*", []string{"repo:evil/web:ref"}, "the value is another one"},
+		{"**", []string{strings.Repeat("a", MaxValue+1)}, "a value is longer than 1024 bytes, and is not looked at"},
+		{"**", make([]string, MaxValues+1), "it has more than 64 values, of which none is looked at"},
+	} {
+		got := Explain(map[string]string{"ref": c.pattern}, func(string) []string { return c.values })
+		if want := []Held{{"ref", c.pattern, c.why}}; !slices.Equal(got, want) {
+			t.Errorf("%q is explained as %+v, want %+v", c.values, got, want)
+		}
 	}
 }
 
