@@ -307,6 +307,9 @@ func oauthProblem(raw []byte) (*Error, bool) {
 	if strings.Contains(detail, ": cardea ") {
 		hint = "" // it says what to type, and that is not always a login
 	}
+	if i := strings.LastIndex(detail, "; "); o.Reason != "" && i > 0 {
+		kind, detail, hint = o.Reason, detail[:i], detail[i+2:]
+	}
 	e := Errorf(kind, "%s", detail)
 	e.Hint, e.OAuth = hint, o.Code
 	return e, true

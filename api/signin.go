@@ -37,6 +37,10 @@ type SignedIn struct {
 type OAuthError struct {
 	Code        string `json:"error"`
 	Description string `json:"error_description,omitempty"`
+	// Reason is the Kind of an Error, where OAuth has one word for several: a program that
+	// has to come with another token is not one that nobody lets in. The description ends
+	// with what to do then, behind a semicolon.
+	Reason Kind `json:"cardea_kind,omitempty"`
 }
 
 // SessionDashboard is the Kind of a Session in a browser.

@@ -16,6 +16,69 @@ type WorkloadIssuer struct {
 	State     string         `json:"state" enum:"active,disabled"`
 	CreatedAt time.Time      `json:"created_at"`
 	Rules     []WorkloadRule `json:"rules" doc:"oldest first; the oldest that fits counts"`
+	Keys      []WorkloadKey  `json:"keys,omitempty" doc:"those that were given; without any the issuer is asked for its keys"`
+	KeysAt    time.Time      `json:"keys_at,omitzero" doc:"when they were given"`
+}
+
+// WorkloadKey is a key that an issuer signs with, and that an administrator gave.
+type WorkloadKey struct {
+	ID         string `json:"id" doc:"its kid"`
+	Kind       string `json:"kind"`
+	Algorithm  string `json:"algorithm,omitempty"`
+	Thumbprint string `json:"thumbprint" doc:"RFC 7638, SHA-256, base64url"`
+}
+
+// WorkloadKeys puts keys in place of those that an issuer had, and it is not asked for its
+// own any more: PUT /v1/workload-issuers/{workload}/keys.
+type WorkloadKeys struct {
+	Set string `json:"jwks" doc:"a JWK set (RFC 7517 section 5) of public keys, as text"`
+}
+
+// NewWorkloadTest asks what a token would come to: POST /v1/workload-tests. It is not used up.
+type NewWorkloadTest struct {
+	Token string `json:"token"`
+	User  string `json:"service_user,omitempty" doc:"as the job would name it"`
+}
+
+// WorkloadTest is what it would come to.
+type WorkloadTest struct {
+	Allow    bool               `json:"allow"`
+	Reason   string             `json:"reason,omitempty" doc:"why it does not sign in, as the audit would say"`
+	Told     string             `json:"told,omitempty" doc:"what the job would be told"`
+	User     string             `json:"user,omitempty" doc:"id of the service user that the job would be"`
+	UserName string             `json:"user_name,omitempty"`
+	Rule     string             `json:"rule,omitempty" doc:"by which it would be"`
+	Seconds  int                `json:"seconds,omitempty" doc:"how long its session would last"`
+	Workload string             `json:"workload,omitempty" doc:"the name of the issuer here"`
+	Checks   []WorkloadCheck    `json:"checks"`
+	Rules    []WorkloadRuleTest `json:"rules"`
+	// Claims are those that some rule looks at, as the token has them.
+	Claims map[string][]string `json:"claims,omitempty"`
+}
+
+// WorkloadCheck is one of those that a token has to stand.
+type WorkloadCheck struct {
+	Check string `json:"check" doc:"issuer, signature, audience, subject, time, alone, life or unused"`
+	Holds bool   `json:"holds"`
+	Text  string `json:"text,omitempty" doc:"why not"`
+	Want  string `json:"want,omitempty"`
+	Have  string `json:"have,omitempty" doc:"a stranger's text"`
+}
+
+// WorkloadRuleTest is what a rule says to a token.
+type WorkloadRuleTest struct {
+	Rule     string              `json:"rule"`
+	UserName string              `json:"user_name"`
+	Fits     bool                `json:"fits"`
+	Claims   []WorkloadClaimTest `json:"claims"`
+}
+
+// WorkloadClaimTest is one pattern of a rule; what the token has is in the test's claims.
+type WorkloadClaimTest struct {
+	Claim   string `json:"claim"`
+	Pattern string `json:"pattern"`
+	Fits    bool   `json:"fits"`
+	Text    string `json:"text,omitempty" doc:"why not"`
 }
 
 // NewWorkloadIssuer asks for one: POST /v1/workload-issuers.
@@ -23,6 +86,7 @@ type NewWorkloadIssuer struct {
 	Name     string `json:"name"`
 	Issuer   string `json:"issuer"`
 	Audience string `json:"audience,omitempty" doc:"default the URL of this control plane"`
+	Set      string `json:"jwks,omitempty" doc:"its public keys, a JWK set (RFC 7517 section 5) as text, where it cannot be asked for them"`
 }
 
 // WorkloadIssuerPatch changes one: PATCH /v1/workload-issuers/{workload}.

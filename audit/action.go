@@ -36,10 +36,15 @@ const (
 	SignInService    = "signin.service" // by a key of a service user
 	ServiceKeyAdd    = "service-key.add"
 	ServiceKeyRemove = "service-key.remove"
+	ServiceKeyNext   = "service-key.next"   // a program registered the key that takes the place of its own
+	ServiceKeyRetire = "service-key.retire" // it did, and the one before signs in no more
+	ServiceKeyReuse  = "service-key.reuse"  // an alarm: somebody came with a key whose place another one had taken
+	ServiceKeyAge    = "service-key.age"    // after which time the keys of a service user are old
 
 	// Jobs that come with a token of their platform.
 	SignInWorkload       = "signin.workload"
 	WorkloadReplay       = "workload.replay" // an alarm: a token came with a second key
+	WorkloadTest         = "workload.test"   // an administrator looked what a token would come to
 	WorkloadIssuerCreate = "workload-issuer.create"
 	WorkloadIssuerUpdate = "workload-issuer.update"
 	WorkloadIssuerDelete = "workload-issuer.delete"

@@ -66,6 +66,8 @@ var bodies = map[string]string{
 	"POST /v1/requests/{request}/deny":              `{"reason":"no"}`,
 	"PUT /v1/groups/{group}/members/{user}":         `{}`,
 	"PATCH /v1/workload-issuers/{workload}":         `{"state":"active"}`,
+	"PUT /v1/workload-issuers/{workload}/keys":      `{"jwks":"{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}"}`,
+	"PATCH /v1/service-users/{service}":             `{"key_seconds":3600}`,
 	"POST /v1/workload-issuers/{workload}/rules":    `{"user":"deploy-web","claims":{"sub":"x"}}`,
 	"POST /v1/service-users/{service}/keys":         `{"name":"x","thumbprint":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`,
 	"POST /v1/scim-clients/{client}/adopt":          `{"user_name":"x@example.com","user":"alice"}`,

@@ -27,6 +27,21 @@ func serviceUserRoutes(t *table, s *directory.Service) {
 		func(ctx context.Context, _ caller.Caller, in *ServiceUserRef) (*api.ServiceUser, error) {
 			return s.ServiceUser(ctx, in.User)
 		})
+	handle(t, route{Method: "PATCH", Path: "/v1/service-users/{service}", Access: Admin, Doc: "Say when the keys of a service user are old"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			ServiceUserRef
+			Body api.ServiceUserPatch
+		}) (*api.ServiceUser, error) {
+			return s.UpdateServiceUser(ctx, by, in.User, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/service-keys/next", Access: User, Doc: "Register the key that takes the place of the one with which the calling program has signed in"},
+		func(ctx context.Context, by caller.Caller, in *body[api.NextServiceKey]) (*api.ServiceKey, error) {
+			return s.NextServiceKey(ctx, by, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/service-keys/retire", Access: User, Doc: "End the key whose place was taken by the one with which the calling program has signed in"},
+		func(ctx context.Context, by caller.Caller, _ *none) (*api.RetiredServiceKey, error) {
+			return s.RetireServiceKey(ctx, by)
+		})
 	handle(t, route{Method: "POST", Path: "/v1/service-users/{service}/keys", Access: Admin, Doc: "Register a key by which a service user signs in"},
 		func(ctx context.Context, by caller.Caller, in *struct {
 			ServiceUserRef
@@ -69,6 +84,17 @@ func workloadRoutes(t *table) {
 			Body api.WorkloadIssuerPatch
 		}) (*api.WorkloadIssuer, error) {
 			return s.UpdateWorkloadIssuer(ctx, by, in.Workload, in.Body)
+		})
+	handle(t, route{Method: "PUT", Path: "/v1/workload-issuers/{workload}/keys", Access: Admin, Doc: "Give an issuer of tokens for jobs its keys, where it cannot be asked for them"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			WorkloadRef
+			Body api.WorkloadKeys
+		}) (*api.WorkloadIssuer, error) {
+			return s.SetWorkloadKeys(ctx, by, in.Workload, in.Body)
+		})
+	handle(t, route{Method: "POST", Path: "/v1/workload-tests", Access: Admin, Doc: "Tell what a token of a job would come to, without using it up"},
+		func(ctx context.Context, by caller.Caller, in *body[api.NewWorkloadTest]) (*api.WorkloadTest, error) {
+			return s.TestWorkload(ctx, by, in.Body)
 		})
 	handle(t, route{Method: "DELETE", Path: "/v1/workload-issuers/{workload}", Access: Admin, Doc: "Delete an issuer of tokens for jobs that has no rules"},
 		func(ctx context.Context, by caller.Caller, in *WorkloadRef) (*api.Named, error) {

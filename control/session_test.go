@@ -355,6 +355,8 @@ var rights = map[string]Access{
 
 	"POST /v1/service-users": Admin, "GET /v1/service-users": Admin, "GET /v1/service-users/{service}": Admin,
 	"POST /v1/service-users/{service}/keys": Admin, "DELETE /v1/service-users/{service}/keys/{servicekey}": Admin,
+	"PATCH /v1/service-users/{service}": Admin, "POST /v1/service-keys/next": User, "POST /v1/service-keys/retire": User,
+	"PUT /v1/workload-issuers/{workload}/keys": Admin, "POST /v1/workload-tests": Admin,
 	"POST /v1/workload-issuers": Admin, "GET /v1/workload-issuers": Admin, "GET /v1/workload-issuers/{workload}": Admin, "PATCH /v1/workload-issuers/{workload}": Admin,
 	"DELETE /v1/workload-issuers/{workload}": Admin, "POST /v1/workload-issuers/{workload}/rules": Admin, "DELETE /v1/workload-issuers/{workload}/rules/{workloadrule}": Admin,
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
@@ -89,11 +90,19 @@ func (s *Service) withKeys(ctx context.Context, u store.User) (*api.ServiceUser,
 	if err != nil {
 		return nil, err
 	}
-	return &api.ServiceUser{User: userOf(u), Keys: lookup.List(keys, "", serviceKeyOf).Items}, nil
+	age, err := s.Store.ServiceKeyAge(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.ServiceUser{User: userOf(u), Keys: lookup.List(keys, "", serviceKeyOf).Items, KeySeconds: int(age / time.Second)}
+	for i, k := range out.Keys {
+		out.Keys[i].Old = age > 0 && s.now().Sub(k.CreatedAt) > age
+	}
+	return out, nil
 }
 
 func serviceKeyOf(k store.ServiceKey) api.ServiceKey {
-	return api.ServiceKey{ID: k.ID, Name: k.Name, Thumbprint: k.Thumbprint, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, UsedAt: k.UsedAt}
+	return api.ServiceKey{ID: k.ID, Name: k.Name, Thumbprint: k.Thumbprint, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, UsedAt: k.UsedAt, Replaces: k.Replaces}
 }
 
 // AddServiceKey registers a key of a service user.

@@ -40,9 +40,9 @@ func (s *Service) serviceKey(ctx context.Context, by caller.Caller, form url.Val
 	who, err := s.Store.SignInService(ctx, store.ServiceSignIn{User: owner, Thumbprint: by.Prover, Session: session, Device: device}, by.Meta(session.CreatedAt, audit.Encode(e)))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return api.SignedIn{}, s.notSignedIn(ctx, e, "nobody has this key", err)
+		return api.SignedIn{}, s.strangeKey(ctx, e, err)
 	case errors.Is(err, store.ErrDenied):
-		return api.SignedIn{}, s.notSignedIn(ctx, e, "the key is over or revoked, or its user is not active", err)
+		return api.SignedIn{}, s.deniedKey(ctx, e, err)
 	case err != nil:
 		return api.SignedIn{}, s.notRedeemed(ctx, e, err)
 	}
@@ -64,12 +64,54 @@ func (s *Service) machineSession(ctx context.Context, by caller.Caller, device s
 		}, err
 }
 
-// notSignedIn audits why a program may not come in. The program hears one sentence
-// whatever it was: who tries keys out learns nothing of them.
-func (s *Service) notSignedIn(ctx context.Context, e audit.Event, reason string, cause error) error {
-	e.Action, e.Outcome, e.Session, e.Reason = audit.SignInFailed, audit.Denied, "", reason
-	s.record(ctx, e)
-	return oauth("invalid_grant", "this key may not sign in; an administrator adds it by: cardea admin service-users add-key NAME THUMBPRINT").because(cause)
+// strangeKey refuses a key that no service user has. Whoever has it is told what became of
+// it: he has proved that it is his, and of no other key anything is told.
+func (s *Service) strangeKey(ctx context.Context, e audit.Event, cause error) error {
+	former, err := s.Store.FormerServiceKey(ctx, e.Detail["key"])
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err != nil {
+		return s.notAProgram(ctx, e, refused("nobody has this key", api.Denied, cause,
+			"this key may not sign in; an administrator adds it by: cardea admin service-users add-key NAME THUMBPRINT"))
+	}
+	e.Actor, e.User, e.Detail["service_key"] = former.User, former.User, former.ID
+	day := former.RetiredAt.UTC().Format(time.DateOnly)
+	if former.Next == "" {
+		return s.notAProgram(ctx, e, refused("the key was taken away", api.Denied, cause,
+			"this key was taken away on %s; make another one and have it added, type: cardea service-key FILE", day))
+	}
+	e.Action, e.Detail["next"] = audit.ServiceKeyReuse, former.Next
+	return s.notAProgram(ctx, e, refused("another key has taken the place of this one: somebody has a copy of it", api.Denied, cause,
+		"another key took the place of this one on %s; use that one, and if nobody here changed it tell an administrator that somebody has a copy", day))
+}
+
+// deniedKey refuses a key that its user has.
+func (s *Service) deniedKey(ctx context.Context, e audit.Event, cause error) error {
+	if told := s.disabled(ctx, e.User); told != "" {
+		return s.notAProgram(ctx, e, refused("the user of the key is not active", api.Denied, cause, "%s", told))
+	}
+	keys, err := s.Store.ServiceKeys(ctx, e.User)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if k.Thumbprint == e.Detail["key"] && !k.ExpiresAt.IsZero() && !s.now().Before(k.ExpiresAt) {
+			return s.notAProgram(ctx, e, refused("the key is over", api.Denied, cause,
+				"this key was good until %s; make another one and have it added, type: cardea service-key FILE", k.ExpiresAt.UTC().Format(time.RFC3339)))
+		}
+	}
+	return s.notAProgram(ctx, e, refused("the device of the key was revoked", api.Denied, cause,
+		"this key was locked out; make another one and have it added, type: cardea service-key FILE"))
+}
+
+// notAProgram audits why a program may not come in, and returns what it hears.
+func (s *Service) notAProgram(ctx context.Context, e audit.Event, why *unfit) error {
+	e.Outcome, e.Session = audit.Denied, ""
+	if e.Action == audit.SignInService {
+		e.Action = audit.SignInFailed
+	}
+	return s.notAJob(ctx, e, why)
 }
 
 // fields refuses a form in which one of these is missing, empty or there twice, and one

@@ -157,6 +157,13 @@ func oauth(code, description string) *OAuthError {
 	return &OAuthError{OAuthError: api.OAuthError{Code: code, Description: description}}
 }
 
+// of says which kind of refusal it is, where OAuth has one word for several; the description
+// ends with what to do, behind a semicolon.
+func (e *OAuthError) of(kind api.Kind) *OAuthError {
+	e.Reason = kind
+	return e
+}
+
 func (e *OAuthError) because(err error) *OAuthError {
 	e.cause = err
 	return e

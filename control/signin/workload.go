@@ -1,11 +1,13 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -30,6 +32,25 @@ const (
 	maxTold = 200
 )
 
+// notTaken is what a stranger hears: whoever has no token that a known issuer has signed
+// learns nothing of what is known here.
+const notTaken = "the token of this job is not taken here; ask an administrator, whom the audit log tells why"
+
+// unfit is why a job may not come in, for the audit and for administrators. What it is told
+// itself is told: less, unless its issuer has signed its token.
+type unfit struct {
+	reason string
+	told   error
+}
+
+func (u *unfit) Error() string { return u.reason }
+func (u *unfit) Unwrap() error { return u.told }
+
+// refused is an unfit whose job hears a sentence of this kind.
+func refused(reason string, kind api.Kind, cause error, format string, args ...any) *unfit {
+	return &unfit{reason, oauth("invalid_grant", told(fmt.Sprintf(format, args...))).of(kind).because(cause)}
+}
+
 // workload signs in a job by a token of its platform, as the service user that a rule names.
 // The token alone is worth nothing to a second one who has it: it is tied to the key of the
 // proof that it first came with.
@@ -41,60 +62,120 @@ func (s *Service) workload(ctx context.Context, by caller.Caller, form url.Value
 		return api.SignedIn{}, oauth("invalid_request", "service_user is there twice")
 	}
 	e := audit.Event{Time: s.now(), Action: audit.SignInFailed, Outcome: audit.Denied, Source: by.Source, Detail: map[string]string{"key": by.Prover}}
-	from, token, err := s.jobToken(ctx, e, form.Get("assertion"))
+	from, token, err := s.jobToken(ctx, form.Get("assertion"))
+	noteToken(e, from, token)
 	if err != nil {
-		return api.SignedIn{}, err
+		return api.SignedIn{}, s.notAJob(ctx, e, err)
 	}
-	e.Detail["issuer"], e.Detail["subject"] = from.Name, ident.Text(token.Subject)
-	if jti, ok := token.Claims.Text("jti"); ok && len(jti) <= maxTold {
-		e.Detail["jti"] = ident.Text(jti)
-	}
-	rule, err := s.jobRule(ctx, e, from, token, form.Get("service_user"))
+	rule, err := s.jobRule(ctx, from, token, form.Get("service_user"))
 	if err != nil {
-		return api.SignedIn{}, err
+		return api.SignedIn{}, s.notAJob(ctx, e, err)
 	}
 	e.User, e.Detail["rule"] = rule.User, rule.ID
 	return s.beginJob(ctx, by, e, rule, token)
 }
 
-// jobToken verifies a token. Whose it is is read before that only to choose among the
-// issuers that an administrator named.
-func (s *Service) jobToken(ctx context.Context, e audit.Event, raw string) (store.WorkloadIssuer, *sso.Token, error) {
-	refuse := func(reason string, cause error) (store.WorkloadIssuer, *sso.Token, error) {
-		e.Reason = reason
-		s.record(ctx, e)
-		return store.WorkloadIssuer{}, nil, oauth("invalid_grant", "the token of this job is not taken here; the audit log of the control plane says why").because(cause)
+// noteToken writes down what is known of a token, and never the token.
+func noteToken(e audit.Event, from store.WorkloadIssuer, token *sso.Token) {
+	if from.Name != "" {
+		e.Detail["issuer"] = from.Name
 	}
+	if token == nil {
+		return
+	}
+	e.Detail["subject"] = ident.Text(token.Subject)
+	if jti, ok := token.Claims.Text("jti"); ok && len(jti) <= maxTold {
+		e.Detail["jti"] = ident.Text(jti)
+	}
+}
+
+// notAJob audits why a job may not come in, and returns what it hears.
+func (s *Service) notAJob(ctx context.Context, e audit.Event, err error) error {
+	var why *unfit
+	if !errors.As(err, &why) {
+		return err
+	}
+	e.Reason = why.reason
+	s.record(ctx, e)
+	return why.told
+}
+
+// jobToken verifies a token, and uses nothing up. Whose it is is read before that only to
+// choose among the issuers that an administrator named. An *unfit is the token's fault.
+func (s *Service) jobToken(ctx context.Context, raw string) (store.WorkloadIssuer, *sso.Token, error) {
 	if len(raw) > maxAssertion {
-		return refuse("the token is larger than any platform makes it", nil)
+		return store.WorkloadIssuer{}, nil, refused("the token is larger than any platform makes it", api.Denied, nil, notTaken)
 	}
 	from, err := s.Store.WorkloadIssuerByURL(ctx, saidIssuer(raw))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return refuse("the token is of no issuer that is known here", err)
+		return from, nil, refused("the token is of no issuer that is known here", api.Denied, err, notTaken)
 	case err != nil:
 		return from, nil, err
 	case from.State != store.Active:
-		return refuse("the issuer of the token is "+from.State, nil)
+		return from, nil, refused("the issuer of the token is "+from.State, api.Denied, nil, notTaken)
 	}
-	e.Detail["issuer"] = from.Name
-	token, err := s.Issuers.Verify(ctx, from.Issuer, raw, sso.Expect{Audience: from.Audience})
+	given, err := givenKeys(from)
+	if err != nil {
+		return from, nil, err
+	}
+	var token *sso.Token
+	if expect := (sso.Expect{Audience: from.Audience}); given != nil {
+		token, err = s.Issuers.VerifyGiven(ctx, from.Issuer, given, raw, expect)
+	} else {
+		token, err = s.Issuers.Verify(ctx, from.Issuer, raw, expect)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return from, nil, ctx.Err()
+	case err != nil:
+		return from, nil, s.unverified(from, err)
+	case !alone(token.Claims):
+		return from, token, refused("the token is for others as well, who could come with it", api.Invalid, nil,
+			"the token of this job is for others as well; have the platform make it for %s alone", from.Audience)
+	case tooLong(token):
+		return from, token, refused("the token is good for longer than "+MaxTokenLife.String(), api.Invalid, nil,
+			"the token of this job is good for longer than %s; have the platform make one that ends sooner", MaxTokenLife)
+	}
+	return from, token, nil
+}
+
+func alone(c sso.Claims) bool { return len(c.Texts("aud")) == 1 }
+
+func tooLong(t *sso.Token) bool { return t.Expiry.Sub(t.IssuedAt) > MaxTokenLife }
+
+// givenKeys are those of an issuer that is not asked for its keys, else nil.
+func givenKeys(from store.WorkloadIssuer) (*sso.GivenKeys, error) {
+	if from.Keys == "" {
+		return nil, nil
+	}
+	given, err := sso.ParseGivenKeys(from.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("keys of workload issuer %s: %w", from.ID, err)
+	}
+	return given, nil
+}
+
+// unverified says what is wrong with a token. What the issuer did sign is told to who has
+// it, of anything else nothing is.
+func (s *Service) unverified(from store.WorkloadIssuer, err error) *unfit {
+	reason, now := ident.Text(err.Error()), s.now().Format(time.RFC3339)
 	var failed *sso.Error
 	switch {
 	case errors.As(err, &failed) && failed.Kind == sso.Down:
-		e.Reason = "the issuer does not answer"
-		s.record(ctx, e)
-		return from, nil, api.Errorf(api.Unavailable, "the issuer of this token does not answer as it should").WithHint("try again in a moment").WithCause(err)
-	case ctx.Err() != nil:
-		return from, nil, ctx.Err()
-	case err != nil:
-		return refuse(ident.Text(err.Error()), err)
-	case len(token.Claims.Texts("aud")) != 1:
-		return refuse("the token is for others as well, who could come with it", nil)
-	case token.Expiry.Sub(token.IssuedAt) > MaxTokenLife:
-		return refuse("the token is good for longer than "+MaxTokenLife.String(), nil)
+		return &unfit{"the issuer does not answer", api.Errorf(api.Unavailable, "the issuer of this token does not answer as it should").WithHint("try again in a moment").WithCause(err)}
+	case errors.Is(err, sso.ErrAudience):
+		return refused(reason, api.Invalid, err, "the token of this job is for another audience; have the platform make it for %s", from.Audience)
+	case errors.Is(err, sso.ErrOver):
+		return refused(reason, api.SignIn, err, "%s, and it is %s here; have the platform make a new one, or set its clock", ofThisJob(err), now)
+	case errors.Is(err, sso.ErrEarly):
+		return refused(reason, api.SignIn, err, "%s, and it is %s here; set the clock of the platform, or of the control plane", ofThisJob(err), now)
 	}
-	return from, token, nil
+	return refused(reason, api.Denied, err, notTaken)
+}
+
+func ofThisJob(err error) string {
+	return strings.Replace(err.Error(), "the token", "the token of this job", 1)
 }
 
 // saidIssuer is what a token says of whose it is; empty if it says nothing that can be read.
@@ -118,7 +199,7 @@ func saidIssuer(raw string) string {
 
 // jobRule finds the oldest rule that fits, of the user that the job named if it did. Where
 // several users are meant none is guessed.
-func (s *Service) jobRule(ctx context.Context, e audit.Event, from store.WorkloadIssuer, token *sso.Token, user string) (store.WorkloadRule, error) {
+func (s *Service) jobRule(ctx context.Context, from store.WorkloadIssuer, token *sso.Token, user string) (store.WorkloadRule, error) {
 	rules, err := s.Store.WorkloadRules(ctx, from.ID)
 	if err != nil {
 		return store.WorkloadRule{}, err
@@ -127,16 +208,13 @@ func (s *Service) jobRule(ctx context.Context, e audit.Event, from store.Workloa
 		return user != "" && user != r.UserName || !workload.Fits(r.Claims, token.Claims.Texts)
 	})
 	if len(fit) == 0 {
-		e.Reason = "no rule fits"
-		s.record(ctx, e)
-		return store.WorkloadRule{}, oauth("invalid_grant", "no rule fits a job of "+from.Name+" with the subject "+told(token.Subject)+
-			"; for an administrator to make one type: cardea admin workloads add-rule "+from.Name)
+		return store.WorkloadRule{}, refused("no rule fits", api.Denied, nil,
+			"no rule fits a job of %s with the subject %s; an administrator sees why with: cardea admin workloads test", from.Name, token.Subject[:min(len(token.Subject), maxTold)])
 	}
 	for _, r := range fit {
 		if r.User != fit[0].User {
-			e.Reason = "rules of several users fit, and the job does not say which it is"
-			s.record(ctx, e)
-			return r, oauth("invalid_request", "this job may be several service users; to say which type: cardea login --workload --as NAME")
+			return r, refused("rules of several users fit, and the job does not say which it is", api.Invalid, nil,
+				"this job may be several service users; to say which type: cardea login --workload --as NAME")
 		}
 	}
 	return fit[0], nil
@@ -144,9 +222,6 @@ func (s *Service) jobRule(ctx context.Context, e audit.Event, from store.Workloa
 
 // told makes a text fit for an error_description (RFC 6749 section 5.2).
 func told(s string) string {
-	if len(s) > maxTold {
-		s = s[:maxTold]
-	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
 			return '?'
@@ -160,27 +235,45 @@ func (s *Service) beginJob(ctx context.Context, by caller.Caller, e audit.Event,
 	if len(name) > maxDevice {
 		name = strings.ToValidUTF8(name[:maxDevice], "")
 	}
-	secret, session, device, err := s.machineSession(ctx, by, name, min(MachineLife, time.Duration(rule.SessionSeconds)*time.Second))
+	secret, session, device, err := s.machineSession(ctx, by, name, jobLife(rule))
 	if err != nil {
 		return api.SignedIn{}, err
 	}
-	hash := sha256.Sum256(slices.Concat([]byte(token.Issuer), []byte{0}, token.Text))
 	done := e
 	done.Time, done.Action, done.Outcome, done.Actor, done.Session = session.CreatedAt, audit.SignInWorkload, audit.Allowed, rule.User, session.ID
 	who, err := s.Store.SignInWorkload(ctx, store.WorkloadSignIn{
-		Rule: rule.ID, TokenHash: hash[:], TokenExpires: token.Expiry.Add(2 * sso.Skew), Session: session, Device: device,
+		Rule: rule.ID, TokenHash: tokenHash(token), TokenExpires: token.Expiry.Add(2 * sso.Skew), Session: session, Device: device,
 	}, by.Meta(session.CreatedAt, audit.Encode(done)))
 	switch {
 	case errors.Is(err, store.ErrUsed):
-		e.Action, e.Reason = audit.WorkloadReplay, "the token came with another key before: somebody else has it, too"
-		s.record(ctx, e)
-		return api.SignedIn{}, oauth("invalid_grant", "this token was used with another key before; ask the platform for a new one").because(err)
+		e.Action = audit.WorkloadReplay
+		return api.SignedIn{}, s.notAJob(ctx, e, refused("the token came with another key before: somebody else has it, too", api.SignIn, err,
+			"this token was used with another key before; have the platform make a new one, and find out who else had it"))
 	case errors.Is(err, store.ErrDenied):
-		e.Reason = "the rule is gone, or its issuer, user or device is not active"
-		s.record(ctx, e)
-		return api.SignedIn{}, oauth("invalid_grant", "this job may not sign in; administrators see the platforms with: cardea admin workloads list").because(err)
+		return api.SignedIn{}, s.notAJob(ctx, e, refused("the rule is gone, or its issuer, user or device is not active", api.Denied, err, "%s",
+			cmp.Or(s.disabled(ctx, rule.User), "this job may not sign in; for an administrator to see the rules type: cardea admin workloads list")))
 	case err != nil:
 		return api.SignedIn{}, s.notRedeemed(ctx, e, err)
 	}
 	return signedIn(who, secret, session), nil
+}
+
+func jobLife(rule store.WorkloadRule) time.Duration {
+	return min(MachineLife, time.Duration(rule.SessionSeconds)*time.Second)
+}
+
+// tokenHash is of what the signature covers: a token can be written in several ways.
+func tokenHash(token *sso.Token) []byte {
+	hash := sha256.Sum256(slices.Concat([]byte(token.Issuer), []byte{0}, token.Text))
+	return hash[:]
+}
+
+// disabled is what a program is told whose user may not sign in; empty if that may. It has
+// shown that it is that user's.
+func (s *Service) disabled(ctx context.Context, user string) string {
+	u, err := s.Store.User(ctx, user)
+	if err != nil || u.Status == store.Active {
+		return ""
+	}
+	return "the service user " + u.Name + " is " + u.Status + "; for an administrator to let it in type: cardea admin users enable " + u.Name
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/lookup"
+	"github.com/cardea-ssh/cardea/control/sso"
 	"github.com/cardea-ssh/cardea/control/workload"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
@@ -36,6 +37,12 @@ func (s *Service) CreateWorkloadIssuer(ctx context.Context, by caller.Caller, in
 	}
 	e := by.Event(i.CreatedAt, audit.WorkloadIssuerCreate)
 	e.Detail = map[string]string{"workload_issuer": i.ID, "name": i.Name, "issuer": i.Issuer, "audience": i.Audience}
+	if in.Set != "" {
+		var err error
+		if i.Keys, err = noteKeys(&e, in.Set); err != nil {
+			return nil, err
+		}
+	}
 	made, err := s.Store.CreateWorkloadIssuer(ctx, i, by.MetaFor(i.CreatedAt, i.ID, audit.Encode(e)))
 	if ref, again := lookup.Repeated(err); again {
 		made, err = s.Store.WorkloadIssuer(ctx, ref)
@@ -94,10 +101,53 @@ func (s *Service) withRules(ctx context.Context, i store.WorkloadIssuer) (*api.W
 	if err != nil {
 		return nil, err
 	}
-	return &api.WorkloadIssuer{
+	out := &api.WorkloadIssuer{
 		ID: i.ID, Name: i.Name, Issuer: i.Issuer, Audience: i.Audience, State: i.State, CreatedAt: i.CreatedAt,
-		Rules: lookup.List(rules, "", workloadRuleOf).Items,
-	}, nil
+		Rules: lookup.List(rules, "", workloadRuleOf).Items, KeysAt: i.KeysAt,
+	}
+	given, err := givenKeys(i)
+	if err != nil || given == nil {
+		return out, err
+	}
+	for _, k := range given.Keys() {
+		out.Keys = append(out.Keys, api.WorkloadKey{ID: k.ID, Kind: k.Kind, Algorithm: k.Algorithm, Thumbprint: k.Thumbprint})
+	}
+	return out, nil
+}
+
+// noteKeys reads a set of keys, adds each to an audit event, and returns the set as it is kept.
+func noteKeys(e *audit.Event, set string) (string, error) {
+	given, err := sso.ParseGivenKeys(set)
+	if err != nil {
+		return "", lookup.Invalid(err)
+	}
+	for n, k := range given.Keys() {
+		e.Detail["key "+strconv.Itoa(n+1)] = k.Thumbprint
+	}
+	return given.Text()
+}
+
+// SetWorkloadKeys gives an issuer keys, in place of those that it had: from then on it is
+// not asked for its own.
+func (s *Service) SetWorkloadKeys(ctx context.Context, by caller.Caller, ref string, in api.WorkloadKeys) (*api.WorkloadIssuer, error) {
+	i, err := s.workloadIssuer(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	e := by.Event(s.now(), audit.WorkloadIssuerUpdate)
+	e.Detail = map[string]string{"workload_issuer": i.ID, "name": i.Name}
+	keys, err := noteKeys(&e, in.Set)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := s.Store.SetWorkloadIssuerKeys(ctx, i.ID, keys, by.MetaFor(e.Time, i.ID, audit.Encode(e)))
+	if _, again := lookup.Repeated(err); again {
+		changed, err = s.Store.WorkloadIssuer(ctx, i.ID)
+	}
+	if err != nil {
+		return nil, caller.Explain(err, "workload issuer "+i.Name)
+	}
+	return s.withRules(ctx, changed)
 }
 
 func workloadRuleOf(r store.WorkloadRule) api.WorkloadRule {
