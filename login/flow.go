@@ -69,7 +69,8 @@ type Flow struct {
 	// of it only means that nobody is asked. Nil to wait for the browser alone.
 	Paste func(ctx context.Context) (string, error)
 
-	pause func(time.Duration) <-chan time.Time // nil means time.After
+	pause     func(time.Duration) <-chan time.Time // nil means time.After
+	interrupt func(step string) error              // ends a change of keys as a kill would; nil never
 }
 
 // CleanURL takes the URL of a control plane as people type it: https:// may be
@@ -130,7 +131,7 @@ func (f Flow) Program(ctx context.Context, form url.Values) (Saved, error) {
 		return Saved{}, err
 	}
 	in, err := client.Redeem(ctx, form)
-	return Saved{URL: f.URL, Team: team.Name, Token: in.AccessToken, Session: in.Session}, err
+	return Saved{URL: f.URL, Team: team.Name, Token: in.AccessToken, Session: in.Session, Thumbprint: f.Key.Thumbprint()}, err
 }
 
 // Touch has the person of client's session show once more who he is, for f.Project.

@@ -46,6 +46,9 @@ type Saved struct {
 	Rotating  bool      `json:"rotating,omitempty"`
 	// KeyFile is the key that a program signed in with, where that is not the device key.
 	KeyFile string `json:"key_file,omitempty"`
+	// Thumbprint is of the key in KeyFile that the session is bound to: another program
+	// may have changed the key since.
+	Thumbprint string `json:"thumbprint,omitempty"`
 }
 
 // SignedIn reports whether there is a session, good or over.

@@ -38,7 +38,20 @@ func (a *Account) again(s Saved) bool {
 	a.mu.Unlock()
 	life := s.Session.ExpiresAt.Sub(s.Session.CreatedAt)
 	now := a.now()
-	return !now.Before(s.Session.ExpiresAt.Add(-min(renewBefore, life/4))) && !now.Before(after)
+	if now.Before(after) {
+		return false
+	}
+	return !now.Before(s.Session.ExpiresAt.Add(-min(renewBefore, life/4))) || a.otherKey(s)
+}
+
+// otherKey tells whether the key file holds another key than the session is bound to: then
+// the session goes on only where its own key is still in memory.
+func (a *Account) otherKey(s Saved) bool {
+	if s.Thumbprint == "" {
+		return false
+	}
+	key, err := a.Home.KeyOf(s)
+	return err == nil && key.Thumbprint() != s.Thumbprint
 }
 
 // signInAgain is for who holds the lock. The session before dies by itself, and with it

@@ -122,17 +122,21 @@ func (a *Account) nextToken(ctx context.Context, saved Saved) (string, error) {
 
 // locked runs do while no other process changes the session.
 func (h *Home) locked(do func() error) error {
-	path := filepath.Join(h.Dir, lockFile)
+	return whileLocked(filepath.Join(h.Dir, lockFile), "write the session", do)
+}
+
+// whileLocked runs do, which is what, while no other process has the lock at path.
+func whileLocked(path, what string, do func() error) error {
 	for end := time.Now().Add(lockTime); ; time.Sleep(lockPoll) {
 		lock, ok, err := tryLock(path)
 		switch {
 		case err != nil:
-			return fmt.Errorf("write the session: %w", err)
+			return fmt.Errorf("%s: %w", what, err)
 		case ok:
 			defer lock.Close()
 			return do()
 		case time.Now().After(end):
-			return fmt.Errorf("write the session: another program holds %s; wait a moment and try again", path)
+			return fmt.Errorf("%s: another program holds %s; wait a moment and try again", what, path)
 		}
 	}
 }
