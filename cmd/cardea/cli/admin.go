@@ -68,6 +68,29 @@ func showVerb[T any](a *app, collection, what string, columns []column[T]) *cobr
 	}
 }
 
+// showWith is a verb that prints one object by id or name, and the rows that belong to it.
+func showWith[T any](a *app, collection, what, short string, columns []column[T], rows ...func(T) error) *cobra.Command {
+	return &cobra.Command{
+		Use: "show " + what, Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := pathOf(collection, args[0])
+			if err != nil {
+				return err
+			}
+			v, err := call[T](cmd.Context(), a, "GET", path, nil)
+			if err == nil {
+				err = showOne(a, v, columns)
+			}
+			for _, show := range rows {
+				if err == nil && a.output != asJSON { // there the object holds them
+					err = show(v)
+				}
+			}
+			return err
+		},
+	}
+}
+
 // showNamed is showOne with the names of what v refers to by id. What was done is
 // shown in any case: a secret in it is told once.
 func showNamed[T any](ctx context.Context, a *app, v T, columns []column[T]) error {

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,49 +16,123 @@ func serviceUserColumns() []column[api.ServiceUser] {
 		{"login", func(u api.ServiceUser) string { return u.Login }},
 		{"status", func(u api.ServiceUser) string { return u.Status }},
 		{"keys", func(u api.ServiceUser) string { return strconv.Itoa(len(u.Keys)) }},
+		{"keys are old after", func(u api.ServiceUser) string { return keyLimit(u) }},
 		{"for", func(u api.ServiceUser) string { return u.FullName }},
 		{"created", func(u api.ServiceUser) string { return stamp(u.CreatedAt) }},
 		{"id", func(u api.ServiceUser) string { return u.ID }},
 	}
 }
 
-func serviceKeyColumns() []column[api.ServiceKey] {
+func serviceKeyColumns(a *app) []column[api.ServiceKey] {
 	return []column[api.ServiceKey]{
 		{"key", func(k api.ServiceKey) string { return k.ID }},
 		{"name", func(k api.ServiceKey) string { return k.Name }},
 		{"thumbprint", func(k api.ServiceKey) string { return k.Thumbprint }},
 		{"added", func(k api.ServiceKey) string { return stamp(k.CreatedAt) }},
+		{"age", func(k api.ServiceKey) string { return a.keyAge(k) }},
 		{"last sign-in", func(k api.ServiceKey) string { return stamp(k.UsedAt) }},
 		{"until", func(k api.ServiceKey) string { return stamp(k.ExpiresAt) }},
+		{"instead of", func(k api.ServiceKey) string { return k.Replaces }},
 	}
+}
+
+func (a *app) keyAge(k api.ServiceKey) string {
+	age := roughly(a.now().Sub(k.CreatedAt))
+	if k.Old {
+		age += ", old"
+	}
+	return age
+}
+
+func keyLimit(u api.ServiceUser) string {
+	if u.KeySeconds == 0 {
+		return ""
+	}
+	return roughly(time.Duration(u.KeySeconds) * time.Second)
 }
 
 func adminServiceUsers(a *app) *cobra.Command {
 	return noun("service-users", "Users who are programs, and their keys",
 		listVerb(a, "/v1/service-users", "List service users", serviceUserColumns(), nil),
-		serviceUserShow(a), serviceUserCreate(a), serviceKeyAdd(a), serviceKeyRemove(a),
+		serviceUserShow(a), serviceUserCreate(a), serviceKeyAdd(a), serviceKeyRemove(a), serviceKeyAge(a), serviceKeysOld(a),
 	)
 }
 
 func serviceUserShow(a *app) *cobra.Command {
+	return showWith(a, "service-users", "SERVICE-USER", "Show one by id or name, with its keys", serviceUserColumns(),
+		func(u api.ServiceUser) error { return showSome(a, u.Keys, serviceKeyColumns(a)) })
+}
+
+// oldKey is a key that should be changed.
+type oldKey struct {
+	ServiceUser string `json:"service_user"`
+	api.ServiceKey
+}
+
+func serviceKeysOld(a *app) *cobra.Command {
+	var than time.Duration
+	cmd := &cobra.Command{
+		Use: "old-keys", Short: "List the keys that should be changed", Args: cobra.NoArgs,
+		Long: `List the keys that are older than the keys of their service user may become (set-key-age), or
+older than --than. Who has the key changes it by: cardea login --service-key FILE --rotate`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			users, err := api.All[api.ServiceUser](cmd.Context(), client, "/v1/service-users", nil)
+			if err != nil {
+				return err
+			}
+			old := a.oldKeys(users, than)
+			if len(old) == 0 && a.output != asJSON {
+				a.say("no key is old; to say when keys are type: cardea admin service-users set-key-age NAME AGE")
+				return nil
+			}
+			columns := []column[oldKey]{{"service user", func(k oldKey) string { return k.ServiceUser }}}
+			for _, c := range serviceKeyColumns(a) {
+				columns = append(columns, column[oldKey]{c.name, func(k oldKey) string { return c.text(k.ServiceKey) }})
+			}
+			return show(a, old, columns)
+		},
+	}
+	cmd.Flags().DurationVar(&than, "than", 0, "older than this, whatever was set: 2160h")
+	return cmd
+}
+
+// oldKeys are those that the control plane calls old, or that are older than an age.
+func (a *app) oldKeys(users []api.ServiceUser, than time.Duration) (old []oldKey) {
+	for _, u := range users {
+		for _, k := range u.Keys {
+			if than == 0 && k.Old || than > 0 && a.now().Sub(k.CreatedAt) > than {
+				old = append(old, oldKey{u.Name, k})
+			}
+		}
+	}
+	return old
+}
+
+func serviceKeyAge(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "show SERVICE-USER", Short: "Show one by id or name, with its keys", Args: cobra.ExactArgs(1),
+		Use: "set-key-age SERVICE-USER AGE", Short: "Say after which time its keys are old", Args: cobra.ExactArgs(2),
+		Long: `Say after which time the keys of a service user are old: 2160h are 90 days, and 0 is never. An
+old key still signs in; it is listed by old-keys, until whoever has it changes it by:
+cardea login --service-key FILE --rotate. A key with an end (add-key --until) signs in no more after it.`,
+		Example: "  cardea admin service-users set-key-age deploy 2160h",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			age, err := time.ParseDuration(args[1])
+			if err != nil {
+				return &usageError{fmt.Sprintf("%q is no time", args[1]), "write hours, as 2160h for 90 days, or 0 for never"}
+			}
 			path, err := pathOf("service-users", args[0])
 			if err != nil {
 				return err
 			}
-			u, err := call[api.ServiceUser](cmd.Context(), a, "GET", path, nil)
+			u, err := call[api.ServiceUser](cmd.Context(), a, "PATCH", path, api.ServiceUserPatch{KeySeconds: int(age / time.Second)})
 			if err != nil {
 				return err
 			}
-			if a.output == asJSON {
-				return printJSON(a.out, u)
-			}
-			if err := showOne(a, u, serviceUserColumns()); err != nil || len(u.Keys) == 0 {
-				return err
-			}
-			return show(a, u.Keys, serviceKeyColumns())
+			return showOne(a, u, serviceUserColumns())
 		},
 	}
 }
@@ -98,7 +174,8 @@ func serviceKeyAdd(a *app) *cobra.Command {
 		Long: `Register a key by which a service user signs in. "cardea service-key FILE" makes one on the
 machine where it is used, and prints its thumbprint; the key itself never leaves that file.
 
-A service user has two keys at most. To change them without a gap add the new one, let the
+A service user has two keys at most. A program changes its own key by itself:
+cardea login --service-key FILE --rotate. To change them by hand add the new one, let the
 program use it, and remove the old one.`,
 		Example: "  cardea admin service-users add-key deploy THUMBPRINT --name build-1",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,7 +187,7 @@ program use it, and remove the old one.`,
 			if err != nil {
 				return err
 			}
-			return showOne(a, k, serviceKeyColumns())
+			return showOne(a, k, serviceKeyColumns(a))
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "where the key lies, as people say it")

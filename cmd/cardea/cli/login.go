@@ -28,6 +28,7 @@ type loginOptions struct {
 	project    string
 	deviceCode bool
 	serviceKey string
+	rotate     bool
 	job        jobOptions
 }
 
@@ -51,7 +52,8 @@ With --device-code nothing has to come back: you type a code on a page, with any
 Your team has to allow that, and it is not for administrators.
 
 A program has no browser. With --service-key it signs in as the service user who has the key
-in that file (see: cardea service-key), for an hour at the most. With --workload a job signs in
+in that file (see: cardea service-key), for an hour at the most; with --rotate it first puts a
+new key in that one's place, which nobody else has to do anything for. With --workload a job signs in
 with the token that its platform (GitHub, GitLab, Kubernetes or another) gives to jobs: in
 --token-file, in CARDEA_ID_TOKEN, asked for as on GitHub, or in the place for pods. Nothing
 secret is stored.`,
@@ -70,6 +72,9 @@ secret is stored.`,
 			if !o.job.on && o.job.given() {
 				return usageErrorf(cmd, "--token-file, --audience and --as go with --workload")
 			}
+			if o.rotate && o.serviceKey == "" {
+				return usageErrorf(cmd, "--rotate goes with --service-key")
+			}
 			switch {
 			case o.serviceKey != "":
 				return a.loginService(cmd.Context(), o)
@@ -82,6 +87,7 @@ secret is stored.`,
 	cmd.Flags().StringVar(&o.project, "project", "", "show once more who you are, to go on in this project")
 	cmd.Flags().BoolVar(&o.deviceCode, "device-code", false, "show a code that you type in a browser on another machine")
 	cmd.Flags().StringVar(&o.serviceKey, "service-key", "", "sign in as the service user who has the key in this file")
+	cmd.Flags().BoolVar(&o.rotate, "rotate", false, "put a new key in place of the one in the file of --service-key")
 	cmd.Flags().StringVar(&o.deviceName, "device-name", "", "what this device is called (default the host's name)")
 	o.job.flags(cmd)
 	for _, person := range []string{"project", "device-code", "device-name"} {

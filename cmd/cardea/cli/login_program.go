@@ -53,7 +53,32 @@ func (a *app) loginService(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.loginProgram(ctx, o, file, key, login.ServiceKeyForm())
+	return a.loginProgram(ctx, o, file, key, func(f login.Flow) (login.Saved, error) {
+		if o.rotate {
+			return a.changeKey(ctx, f, file)
+		}
+		return f.Program(ctx, login.ServiceKeyForm())
+	})
+}
+
+// changeKey signs in with a new key, and tells what became of the old one.
+func (a *app) changeKey(ctx context.Context, f login.Flow, file string) (login.Saved, error) {
+	changed, err := f.ChangeKey(ctx, file)
+	if err != nil {
+		return changed.Saved, err
+	}
+	switch changed.By {
+	case login.ChangedMeanwhile:
+		a.say("Another program has just changed the key in %s.", file)
+	case login.ChangedBefore:
+		a.say("The key in %s was new already; the one before is retired now.", file)
+	default:
+		a.say("The key in %s is a new one.", file)
+	}
+	if changed.Late != nil {
+		a.say("note: the old key still signs in: %v; to retire it type the same again", changed.Late)
+	}
+	return changed.Saved, nil
 }
 
 // jobOptions are those of a job that signs in with a token of its platform.
@@ -91,11 +116,11 @@ func (a *app) loginWorkload(ctx context.Context, o loginOptions) error {
 	if o.job.who != "" {
 		form.Set("service_user", o.job.who)
 	}
-	return a.loginProgram(ctx, o, file, key, form)
+	return a.loginProgram(ctx, o, file, key, func(f login.Flow) (login.Saved, error) { return f.Program(ctx, form) })
 }
 
-// loginProgram signs in a program, by a form that stands for it and with the key in file.
-func (a *app) loginProgram(ctx context.Context, o loginOptions, file string, key *dpop.Key, form url.Values) error {
+// loginProgram signs in a program with the key in file.
+func (a *app) loginProgram(ctx context.Context, o loginOptions, file string, key *dpop.Key, enter func(login.Flow) (login.Saved, error)) error {
 	old, _ := a.home.Load() // what is damaged is replaced; what is unsafe Check tells
 	where, caFile, err := a.where(o, old)
 	if err != nil {
@@ -108,7 +133,7 @@ func (a *app) loginProgram(ctx context.Context, o loginOptions, file string, key
 	if err != nil {
 		return err
 	}
-	saved, err := login.Flow{URL: where, Key: key, HTTP: hc, UserAgent: version.UserAgent("cardea")}.Program(ctx, form)
+	saved, err := enter(login.Flow{URL: where, Key: key, HTTP: hc, UserAgent: version.UserAgent("cardea")})
 	if err != nil {
 		return err
 	}
