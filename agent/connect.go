@@ -25,37 +25,41 @@ const preparedTime = 15 * time.Second
 
 // connect makes the identity of one connection and seals a hello for each of its routes.
 func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
+	s := collect(req.Trace)
 	server, err := a.serverOf(req)
 	if err != nil {
 		return nil, err
 	}
 	p, ok := a.prepared.take(server, req.Login, a.now())
 	if !ok {
-		if p, err = a.request(ctx, server, req.Login); err != nil {
+		if p, err = a.request(ctx, server, req.Login, s); err != nil {
 			return nil, byName(err, server, req.Host)
 		}
+	} else {
+		s.done("the connection had been prepared")
 	}
 	p.identity.parent = req.Parent
 	a.noteUserAgent(req.Parent)
 	a.ids.add(p.identity)
 	a.log.Info("connect", "server", p.connected.ServerID, "login", p.connected.Login, "serial", p.identity.cert.Serial)
-	return p.connected, nil
+	return p.connected.with(s), nil
 }
 
 // prepare is connect for somebody who has yet to start ssh.
 func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
+	s := collect(req.Trace)
 	server, err := a.serverOf(req)
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.request(ctx, server, req.Login)
+	p, err := a.request(ctx, server, req.Login, s)
 	if err != nil {
 		return nil, byName(err, server, req.Host)
 	}
 	p.asked, p.until = server, a.now().Add(preparedTime)
 	a.prepared.put(p)
 	// The hellos stay here: whoever asked only wants to know.
-	told := *p.connected
+	told := *p.connected.with(s)
 	told.Routes = nil
 	return &told, nil
 }
@@ -90,8 +94,9 @@ func byName(err error, server, host string) error {
 		WithHint("to see what you may reach type: cardea ls; or ask your administrator for a grant")
 }
 
-// request asks the control plane and checks that what came is for the key that was sent.
-func (a *Agent) request(ctx context.Context, server, login string) (*prepared, error) {
+// request asks the control plane and checks that what came is for the key that was sent. s is
+// told how long each part takes.
+func (a *Agent) request(ctx context.Context, server, login string, s *steps) (*prepared, error) {
 	client, err := a.account.Client(ctx)
 	if err != nil {
 		return nil, err
@@ -104,9 +109,10 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	if err != nil {
 		return nil, err
 	}
+	s.done("the server is known as %s, and a key was made", server)
 	in := api.Connect{Server: server, Login: login, PublicKey: sshcert.Line(signer.PublicKey())}
 	var got api.Connection
-	err = a.pulse.call(ctx, client.URL, func(ctx context.Context) error {
+	err = a.pulse.call(s.calls(ctx), client.URL, func(ctx context.Context) error {
 		return client.Send(ctx, http.MethodPost, "/v1/connect", in, &got)
 	})
 	if err != nil {
@@ -120,6 +126,7 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 			a.log.Warn("other CAs sign for hosts, and the catalog could not be fetched", "error", err)
 		}
 	}
+	s.done("the answer was read")
 	cert, err := checkConnection(got, signer.PublicKey(), a.now())
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")
@@ -128,6 +135,7 @@ func (a *Agent) request(ctx context.Context, server, login string) (*prepared, e
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")
 	}
+	s.done("the certificate is good, and the ways are ready: %d", len(routes))
 	return &prepared{
 		identity: &identity{
 			serverID: got.ServerID, serverName: got.ServerName, login: got.Login, cert: cert, blob: cert.Marshal(),

@@ -53,6 +53,8 @@ type request struct {
 	Impostor *api.Impostor `json:"impostor,omitempty"`
 	// Address is where a connection inside TLS has worked.
 	Address string `json:"address,omitempty"`
+	// Trace asks for the steps of a connection. An older agent gives none.
+	Trace bool `json:"trace,omitempty"`
 }
 
 type answer struct {
@@ -86,6 +88,8 @@ type Connected struct {
 	Routes     []Route `json:"routes"` // to be tried in order
 	// Notice is a sentence for the user, or empty.
 	Notice string `json:"notice,omitempty"`
+	// Steps are what was done for it, in order, if that was asked for.
+	Steps []Step `json:"steps,omitempty"`
 }
 
 // Route is one address to dial.
@@ -225,6 +229,8 @@ type Control struct {
 	Paths Paths
 	// Start starts an agent in the background, see Background; nil asks a running one only.
 	Start func() error
+	// Trace is told of each step of a connection; nil to be told nothing.
+	Trace func(Step)
 }
 
 // ErrNotRunning means that no agent answers and none was to be started.
@@ -234,27 +240,37 @@ var ErrNotRunning = errors.New("the local agent does not run")
 // for the user's own). parent is the process that will ask the agent's other socket for a
 // signature: ssh, the parent of its ProxyCommand.
 func (c *Control) Connect(ctx context.Context, host, login string, parent int) (Connected, error) {
-	out, err := c.ask(ctx, request{Verb: verbConnect, Host: host, Login: login, Parent: parent})
-	if err == nil && out.Connected == nil {
-		err = errors.New("the agent gave no connection")
-	}
-	if err != nil {
-		return Connected{}, err
-	}
-	return *out.Connected, nil
+	return c.connected(ctx, request{Verb: verbConnect, Host: host, Login: login, Parent: parent})
 }
 
 // Prepare does what Connect will do and keeps the result for it, for a few seconds: so that
 // whoever starts ssh learns about a refusal before, with its reason.
 func (c *Control) Prepare(ctx context.Context, host, login string) (Connected, error) {
-	out, err := c.ask(ctx, request{Verb: verbPrepare, Host: host, Login: login})
+	return c.connected(ctx, request{Verb: verbPrepare, Host: host, Login: login})
+}
+
+func (c *Control) connected(ctx context.Context, req request) (Connected, error) {
+	began := time.Now()
+	req.Trace = c.Trace != nil
+	out, err := c.ask(ctx, req)
 	if err == nil && out.Connected == nil {
 		err = errors.New("the agent gave no connection")
 	}
 	if err != nil {
 		return Connected{}, err
 	}
+	for _, s := range out.Connected.Steps {
+		c.Trace(Step{"agent: " + s.What, s.Took})
+	}
+	c.note(began, "the agent has answered in all")
 	return *out.Connected, nil
+}
+
+// note tells what was done since began, if anybody wants to know.
+func (c *Control) note(began time.Time, what string) {
+	if c.Trace != nil {
+		c.Trace(Step{what, time.Since(began)})
+	}
 }
 
 // Impostor has the agent tell the control plane that something else answers at the address

@@ -20,7 +20,9 @@ const (
 // dial connects to the control socket. If nobody answers and Start is set, it starts an
 // agent; of many callers at once one does, and the others wait for it.
 func (c *Control) dial(ctx context.Context) (net.Conn, error) {
+	began := time.Now()
 	if conn, err := c.connect(); err == nil {
+		c.note(began, "the agent was found")
 		return conn, nil
 	}
 	if c.Start == nil {
@@ -42,6 +44,7 @@ func (c *Control) dial(ctx context.Context) (net.Conn, error) {
 	}
 	for end := time.Now().Add(startTime); time.Now().Before(end); {
 		if conn, err := c.connect(); err == nil {
+			c.note(began, "the agent was started")
 			return conn, nil
 		}
 		select {

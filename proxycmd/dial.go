@@ -81,8 +81,8 @@ type event struct {
 
 // dialRoutes tries the routes in order, the next one as soon as the last one fails or is
 // slow, and returns the first connection on which ssh may begin, with its route. The others
-// are closed. met is told of each impostor on the way.
-func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met func(*impostor)) (net.Conn, agent.Route, error) {
+// are closed. met is told of each impostor on the way, and note of each step.
+func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met func(*impostor), note noteFunc) (net.Conn, agent.Route, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events := make(chan event, 2*len(routes))
@@ -97,7 +97,7 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met fu
 		select {
 		case <-timer.C:
 			if started < len(routes) {
-				go attempt(ctx, routes[started], dial, events)
+				go attempt(ctx, routes[started], dial, events, note)
 				started, running = started+1, running+1
 				timer.Reset(nextAfter)
 			}
@@ -154,25 +154,44 @@ func deny(no *refusal) error {
 }
 
 // attempt dials one route and, if it leads through a gateway, says hello.
-func attempt(ctx context.Context, route agent.Route, dial dialFunc, events chan<- event) {
+func attempt(ctx context.Context, route agent.Route, dial dialFunc, events chan<- event, note noteFunc) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	conn, err := dial(ctx, route)
 	if err != nil {
+		note(began, "not connected to %v", plain(route.Address, err))
 		events <- event{err: plain(route.Address, err)}
 		return
 	}
+	note(began, "connected to %s, %s", route.Address, kindOf(route))
 	if route.Direct() {
 		events <- event{conn: conn, route: route}
 		return
 	}
 	events <- event{connected: true}
+	began = time.Now()
 	if err := greet(ctx, conn, route); err != nil {
+		note(began, "hello not accepted by %v", err)
 		conn.Close()
 		events <- event{err: err}
 		return
 	}
+	note(began, "hello accepted by %s", route.Address)
 	events <- event{conn: conn, route: route}
+}
+
+// kindOf is what stands at the end of a route, for who reads a trace.
+func kindOf(route agent.Route) string {
+	switch {
+	case route.Direct() && route.Bastion != "":
+		return "the server itself, behind a bastion"
+	case route.Direct():
+		return "the server itself"
+	case route.TLS:
+		return "a gateway, inside TLS"
+	}
+	return "a gateway"
 }
 
 // greet sends the hello and reads exactly its answer. The deadline, and the end of ctx, cut

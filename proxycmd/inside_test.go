@@ -116,7 +116,7 @@ func TestTheWayInsideTLSBeginsBesideOneThatHangs(t *testing.T) {
 		}
 		cancel()
 		return nil, ctx.Err()
-	}, nil)
+	}, nil, Options{}.note)
 	if err == nil {
 		t.Fatal("nobody answered, and there is a connection")
 	}

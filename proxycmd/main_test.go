@@ -15,6 +15,9 @@ import (
 // pathsVariable tells the test binary, run as ProxyCommand, where the agent is.
 const pathsVariable = "CARDEA_TEST_PATHS"
 
+// traceTestVariable has the helper of a test tell its steps.
+const traceTestVariable = "CARDEA_TEST_TRACE"
+
 // TestMain is cardea's main for the ssh of a test: "BINARY proxycommand [--fdpass] HOST PORT [LOGIN]".
 func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "proxycommand" && os.Args[2] == "Carry" {
@@ -48,6 +51,9 @@ func helper(args []string) error {
 	o := Options{Agent: &agent.Control{Paths: paths}, Stderr: os.Stderr, Carrier: []string{os.Args[0], "proxycommand", "Carry"}}
 	if args[0] == "--fdpass" {
 		o.Fdpass, args = true, args[1:]
+	}
+	if os.Getenv(traceTestVariable) != "" {
+		o.Trace = func(s agent.Step) { fmt.Fprintln(os.Stderr, s.What) }
 	}
 	o.Host = args[0]
 	if len(args) > 2 {

@@ -13,6 +13,10 @@ func passDescriptor(*os.File, net.Conn) error {
 	return errors.New("this system has no way to pass a descriptor; leave ProxyUseFdpass off")
 }
 
+func peek(net.Conn) error {
+	return errors.New("this system passes no descriptor, so none is looked at before")
+}
+
 // waitGone cannot tell here; a write to ssh will.
 func waitGone(ctx context.Context, _ *os.File) bool {
 	<-ctx.Done()

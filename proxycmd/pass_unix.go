@@ -5,6 +5,7 @@ package proxycmd
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -15,16 +16,7 @@ import (
 // passDescriptor sends conn's descriptor over stdout, which ssh made a Unix socket for this
 // (ProxyUseFdpass in ssh_config(5)), with the one byte that sendmsg needs to carry it.
 func passDescriptor(stdout *os.File, conn net.Conn) error {
-	var plain syscall.Conn
-	switch conn := conn.(type) {
-	case *net.TCPConn:
-		plain = conn
-	case *net.UnixConn: // the ssh that leads through a bastion has the other end
-		plain = conn
-	default:
-		return errors.New("the connection is not plain TCP")
-	}
-	raw, err := plain.SyscallConn()
+	raw, err := descriptor(conn)
 	if err != nil {
 		return err
 	}
@@ -38,6 +30,36 @@ func passDescriptor(stdout *os.File, conn net.Conn) error {
 		}
 	})
 	return errors.Join(err, sendErr)
+}
+
+// descriptor is that of a connection which has one.
+func descriptor(conn net.Conn) (syscall.RawConn, error) {
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		return conn.SyscallConn()
+	case *net.UnixConn: // the ssh that leads through a bastion has the other end
+		return conn.SyscallConn()
+	}
+	return nil, errors.New("the connection is not plain TCP")
+}
+
+// peek waits until there is something to read, or the connection's deadline is over, and
+// leaves it unread.
+func peek(conn net.Conn) error {
+	raw, err := descriptor(conn)
+	if err != nil {
+		return err
+	}
+	var n int
+	var peekErr error
+	err = raw.Read(func(fd uintptr) bool {
+		n, _, peekErr = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		return !errors.Is(peekErr, unix.EAGAIN) && !errors.Is(peekErr, unix.EINTR)
+	})
+	if err == nil && peekErr == nil && n == 0 {
+		err = io.EOF
+	}
+	return errors.Join(err, peekErr)
 }
 
 // waitGone returns true when nobody can read any more what is written to f: poll(2) reports

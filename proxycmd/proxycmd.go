@@ -66,23 +66,31 @@ type Options struct {
 	// Dial opens TCP connections; nil dials directly, or through the proxy that HTTPS_PROXY
 	// and NO_PROXY say.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Trace is told of each step between the agent's answer and ssh's first byte; nil to be
+	// told nothing. agent.Control has one of its own. Several goroutines call it.
+	Trace func(agent.Step)
+}
+
+// noteFunc is told what has happened since a time.
+type noteFunc func(since time.Time, format string, args ...any)
+
+// note is a noteFunc. It costs nothing where nobody wants to know.
+func (o Options) note(since time.Time, format string, args ...any) {
+	if o.Trace != nil {
+		o.Trace(agent.Step{What: fmt.Sprintf(format, args...), Took: time.Since(since)})
+	}
 }
 
 // Run connects and then copies until the connection ends, or passes the descriptor and
 // returns. Errors are of a kind of package api where that is known: SignIn and Denied
 // among them.
 func Run(ctx context.Context, o Options) error {
-	if o.Parent == 0 {
-		o.Parent = os.Getppid()
-	}
+	o = o.filled()
 	if o.Stdin == nil {
 		o.Stdin = os.Stdin
 	}
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
-	}
-	if o.Dial == nil {
-		o.Dial = dialTCP
 	}
 	conn, server, way, err := connect(ctx, o)
 	if err != nil {
@@ -90,6 +98,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer conn.Close()
 	if o.Fdpass {
+		if o.Trace != nil {
+			o.awaitFirst(ctx, conn)
+		}
 		if err := passDescriptor(o.Stdout, conn); err != nil {
 			return fmt.Errorf("pass the connection to ssh: %w", err)
 		}
@@ -102,7 +113,21 @@ func Run(ctx context.Context, o Options) error {
 			o.tell(ctx, met)
 		}}
 	}
+	if o.Trace != nil {
+		down = &firstRead{Reader: down, began: time.Now(), note: o.note}
+	}
 	return copyBoth(ctx, o.Stdin, o.Stdout, conn, down)
+}
+
+// filled has the defaults of what both Run and Probe need.
+func (o Options) filled() Options {
+	if o.Parent == 0 {
+		o.Parent = os.Getppid()
+	}
+	if o.Dial == nil {
+		o.Dial = dialTCP
+	}
+	return o
 }
 
 // tell has the agent hear of what was met. Where it is gone the person reads of it in our own
@@ -137,7 +162,7 @@ func connect(ctx context.Context, o Options) (conn net.Conn, server string, way 
 		}
 		conn, way, err := dialRoutes(ctx, routes, dial, func(met *impostor) {
 			o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
-		})
+		}, o.note)
 		if errors.Is(err, errTicket) && try == 1 {
 			continue
 		}

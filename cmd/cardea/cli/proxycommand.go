@@ -80,12 +80,18 @@ func (a *app) proxyCommand(ctx context.Context, host, port, login, via string, f
 	if err != nil {
 		return err
 	}
+	control.Trace = a.tracer()
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	return proxycmd.Run(ctx, proxycmd.Options{Carrier: []string{self, "proxycommand", carrierVerb}, Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass, Via: via,
-		Through: func(ctx context.Context, bastion, address string) (net.Conn, error) {
-			return a.through(ctx, control, bastion, address)
-		}})
+	return proxycmd.Run(ctx, proxycmd.Options{Carrier: []string{self, "proxycommand", carrierVerb}, Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass, Via: via, Trace: control.Trace,
+		Through: a.bastions(control)})
+}
+
+// bastions leads to servers through others.
+func (a *app) bastions(control *agent.Control) func(ctx context.Context, bastion, address string) (net.Conn, error) {
+	return func(ctx context.Context, bastion, address string) (net.Conn, error) {
+		return a.through(ctx, control, bastion, address)
+	}
 }

@@ -45,7 +45,7 @@ func (r *repeated) Set(string) error { *r++; return nil }
 func newSSH(a *app) *cobra.Command {
 	var o sshOptions
 	var p passed
-	via := ""
+	via, trace := "", false
 	cmd := &cobra.Command{
 		Use: "ssh [flags] [LOGIN@]SERVER [ssh options] [COMMAND...]", GroupID: groupAccess,
 		Short: "Open a shell on a server, or run a command there",
@@ -61,6 +61,9 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.read(p, args); err != nil {
 				return err
+			}
+			if trace {
+				a.traced()
 			}
 			if via != "" {
 				through, err := a.server(cmd.Context(), via)
@@ -78,6 +81,7 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 	f.StringArrayVarP(&p.local, "local-forward", "L", nil, "as of ssh")
 	f.StringArrayVarP(&p.remote, "remote-forward", "R", nil, "as of ssh")
 	f.StringArrayVarP(&p.dynamic, "dynamic-forward", "D", nil, "as of ssh")
+	f.BoolVar(&trace, "trace", false, "tell each step of the connection with its time (plain ssh does with CARDEA_TRACE=1)")
 	f.StringVar(&via, "via", "", "go through this server in place of the bastion that it has")
 	p.switches = map[string]*repeated{}
 	for letter, name := range map[string]string{
@@ -193,10 +197,12 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 	if err != nil {
 		return err
 	}
+	control.Trace = a.tracer()
 	c, err := a.prepare(ctx, control, o)
 	if err != nil {
 		return err
 	}
+	control.Trace = nil // the rest is the helper's to tell
 	if err := a.trusted(ctx, control); err != nil {
 		return err
 	}

@@ -1,0 +1,94 @@
+package proxycmd
+
+import (
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/api"
+)
+
+// heardSteps collects what a trace tells.
+type heardSteps struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (h *heardSteps) tell(s agent.Step) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = append(h.all, s.What)
+}
+
+// inOrder reports the first of words that no step has after the one before; "" if all are there.
+func (h *heardSteps) inOrder(words ...string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rest := h.all
+	for _, w := range words {
+		i := slices.IndexFunc(rest, func(s string) bool { return strings.Contains(s, w) })
+		if i < 0 {
+			return w
+		}
+		rest = rest[i+1:]
+	}
+	return ""
+}
+
+func TestAProbeTellsEachStepUntilTheServerSpeaks(t *testing.T) {
+	w, s := home(t)
+	g := newGateway(t, relayTo(s.Addr))
+	dead := newGateway(t, nil).route()
+	dead.Address = closedPort(t)
+	through(w, s.Addr, dead, g.route())
+	var h heardSteps
+	r, err := Probe(t.Context(), Options{Agent: &agent.Control{Paths: w.Paths, Trace: h.tell}, Host: "web-1", Trace: h.tell})
+	if err != nil || r.Banner != "SSH-2.0-Go" || r.Name != "web-1" || !r.Gateway || r.Address != g.Addr {
+		t.Errorf("reached %+v, %v", r, err)
+	}
+	if missing := h.inOrder("agent was found", "agent: the server is known", "agent: the control plane was asked", "agent: the control plane answered",
+		"agent: the certificate is good, and the ways are ready: 2", "agent has answered", "not connected to", "connected to "+g.Addr+", a gateway", "hello accepted by "+g.Addr, "SSH-2.0-Go"); missing != "" {
+		t.Errorf("no step says in its turn %q:\n%s", missing, strings.Join(h.all, "\n"))
+	}
+
+	through(w, s.Addr, newGateway(t, refuse("server", "the server did not answer")).route())
+	if _, err := Probe(t.Context(), Options{Agent: &agent.Control{Paths: w.Paths}, Host: "web-1"}); api.KindOf(err) != api.NoGateway {
+		t.Errorf("a gateway that refused: %v", err)
+	}
+	mute := listen(t)
+	go acceptAll(mute, func(c net.Conn) { c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) })
+	through(w, s.Addr, api.Route{Address: mute.Addr().String()})
+	if _, err := Probe(t.Context(), Options{Agent: &agent.Control{Paths: w.Paths}, Host: "web-1"}); err == nil || !strings.Contains(err.Error(), "does not speak SSH") {
+		t.Errorf("a web server in the place of sshd: %v", err)
+	}
+}
+
+func closedPort(t *testing.T) string {
+	l := listen(t)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Who asks for steps and who does not get the same bytes, copied or passed.
+func TestTheFirstByteIsToldAndStillThereForSSH(t *testing.T) {
+	w, s := home(t)
+	g := newGateway(t, relayTo(s.Addr))
+	through(w, s.Addr, g.route())
+	for _, fdpass := range []string{"no", "yes"} {
+		for _, trace := range []string{"", "1"} {
+			t.Setenv(traceTestVariable, trace)
+			command := `"` + os.Args[0] + `" proxycommand %h %p`
+			if fdpass == "yes" {
+				command = `"` + os.Args[0] + `" proxycommand --fdpass %h %p`
+			}
+			r := realSSH(w, "-o", "ProxyCommand="+command, "-o", "ProxyUseFdpass="+fdpass)
+			if r.Exit != 0 || r.Stdout != "hello alice\n" || strings.Contains(r.Stderr, "first byte of ssh") != (trace != "") {
+				t.Errorf("passed: %s, traced: %q: exit %d, stdout %q, stderr %q", fdpass, trace, r.Exit, r.Stdout, r.Stderr)
+			}
+		}
+	}
+}
