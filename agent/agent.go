@@ -70,6 +70,7 @@ type Agent struct {
 	prepared preparations
 	catalog  catalog
 	ways     ways
+	gateways gateways
 	pulse    pulse
 	wake     chan chan error // asks watch to fetch
 	stop     context.CancelFunc
@@ -142,6 +143,7 @@ func newAgent(o Options) *Agent {
 func (a *Agent) run(ctx context.Context) error {
 	// The list of the last run comes first: whoever starts the agent asks for it at once.
 	a.loadCatalog()
+	a.gateways.load(filepath.Join(a.paths.State, gatewaysFile))
 	// The control socket comes last: who can reach it may count on the other.
 	agent, err := listen(a.paths.SSHSocket())
 	if err != nil {
@@ -265,5 +267,6 @@ func (a *Agent) status() Status {
 	return Status{
 		PID: os.Getpid(), Version: version.Get().Version, Since: a.since, SSHSocket: a.paths.SSHSocket(), SSHConfig: a.paths.SSHConfig(), Identities: a.ids.count(),
 		SeenAt: a.catalog.seenAt, Servers: len(a.catalog.current.Servers), Skipped: a.catalog.skipped, Problem: a.catalog.problem,
+		Gateways: a.gateways.list(),
 	}
 }

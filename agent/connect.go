@@ -135,6 +135,9 @@ func (a *Agent) request(ctx context.Context, server, login string, s *steps) (*p
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")
 	}
+	if err := a.gateways.note(routes); err != nil {
+		a.log.Warn("store the gateways", "error", err) // they are for who wants to know where they are
+	}
 	s.done("the certificate is good, and the ways are ready: %d", len(routes))
 	return &prepared{
 		identity: &identity{

@@ -126,6 +126,8 @@ type Status struct {
 	Skipped []string `json:"skipped,omitempty"`
 	// Problem is why the catalog is not current, or why a file could not be written.
 	Problem string `json:"problem,omitempty"`
+	// Gateways are those to which the last connections were led, the newest first.
+	Gateways []Gateway `json:"gateways,omitempty"`
 }
 
 // serveControl answers one request on conn.

@@ -22,6 +22,7 @@ const (
 	agentLock     = "agent.lock"
 	startLock     = "start.lock"
 	catalogFile   = "catalog.json"
+	gatewaysFile  = "gateways.json"
 	logFile       = "agent.log"
 	sshConfigFile = "config"
 	knownHosts    = "known_hosts"
