@@ -38,6 +38,8 @@ var floors = map[string]int{
 	"gateway":            3,
 	"server-agent":       3,
 	"proxycmd":           3,
+	"doctor":             2,
+	"doctor/editor":      3,
 	"agent/agenttest":    3,
 
 	"control/attestation":   2,

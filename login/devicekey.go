@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -89,7 +88,7 @@ func (h *Home) Device() (Device, error) {
 	if h.device.Key != nil {
 		return h.device, nil
 	}
-	path := filepath.Join(h.Dir, keyFile)
+	path := h.KeyPath()
 	d, err := h.openKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = h.makeKey(path); err == nil {

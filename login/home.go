@@ -81,6 +81,9 @@ type Home struct {
 // Path is where the session file is.
 func (h *Home) Path() string { return filepath.Join(h.Dir, sessionFile) }
 
+// KeyPath is where the file of the device key is, once there is one.
+func (h *Home) KeyPath() string { return filepath.Join(h.Dir, keyFile) }
+
 // Check makes the folder if it is missing, and returns an error if a session
 // could not be saved there: to be called before a person is sent to a browser.
 func (h *Home) Check() error {

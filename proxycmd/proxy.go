@@ -37,6 +37,9 @@ func proxyFor(address string) (*url.URL, error) {
 	return proxy, nil
 }
 
+// Dial opens a connection as Run does: to look whether a gateway can be reached.
+func Dial(ctx context.Context, address string) (net.Conn, error) { return dialTCP(ctx, address) }
+
 // dialTCP dials an address, through the proxy that there is for it, if any. Go sets TCP_NODELAY
 // itself, without which ssh's handshake waits 40 ms for nothing.
 func dialTCP(ctx context.Context, address string) (net.Conn, error) {

@@ -83,6 +83,14 @@ func (a *app) bind(root *cobra.Command) {
 
 // configure reads the configuration, before the verb runs.
 func (a *app) configure() error {
+	if err := a.load(); err != nil {
+		return err
+	}
+	return a.place()
+}
+
+// load reads the options.
+func (a *app) load() error {
 	if err := a.loader.Load(a.lookup); err != nil {
 		hint := "correct it and try again"
 		if f := a.loader.File(); f != "" {
@@ -100,6 +108,11 @@ func (a *app) configure() error {
 	if kind := a.opt.DeviceKey; kind != "" && !slices.Contains(login.KeyKinds(), kind) {
 		return &usageError{text: "device-key: " + kind + " is no place for a key; give one of " + strings.Join(login.KeyKinds(), ", ")}
 	}
+	return nil
+}
+
+// place finds the folders of this user.
+func (a *app) place() error {
 	dir, err := login.ConfigDir()
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newLogin(a), newLogout(a), newSignIns(a), newDevice(a), newStatus(a), newServiceKey(a),
 		newSSH(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
-		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a),
+		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a), newDoctor(a),
 		newVersion(a), newAdmin(a),
 	)
 	a.finish(root)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,8 +34,22 @@ func TestMain(m *testing.M) {
 		"browser": func() { os.Exit(browse(os.Args[len(os.Args)-1])) },
 		"sleeper": func() { time.Sleep(2 * time.Second) },
 		// ssh would need an account; this one shows what it was told.
-		"ssh": func() { fmt.Println(strings.Join(os.Args[1:], "\n")) },
+		"ssh": showSSH,
 	})
+}
+
+// showSSH prints its arguments. What ssh says of itself and of its configuration the real
+// one is asked.
+func showSSH() {
+	if len(os.Args) > 1 && (os.Args[1] == "-V" || slices.Contains(os.Args, "-G")) {
+		cmd := exec.Command("/usr/bin/ssh", os.Args[1:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if cmd.Run() != nil {
+			os.Exit(255)
+		}
+		return
+	}
+	fmt.Println(strings.Join(os.Args[1:], "\n"))
 }
 
 // browse is a browser without a person: it follows where it is sent.
