@@ -24,8 +24,9 @@ var floors = map[string]int{
 	"packaging":               5,
 	"bench/nodelay":           5,
 
-	"cmd/cardea/cli": 4,
-	"demo/stage":     4,
+	"cmd/cardea/cli":        4,
+	"cmd/cardea/cli/fanout": 4,
+	"demo/stage":            4,
 
 	"control":            3,
 	"control/signin":     3,

@@ -33,27 +33,24 @@ func newLs(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&o.selector, "selector", "l", "", "labels that must fit, for example env=prod,tier!=db")
 	cmd.Flags().StringVar(&o.project, "project", "", "servers of this project alone")
+	cmd.RegisterFlagCompletionFunc("selector", a.completeSelector)
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print names alone, as ssh takes them")
 	return cmd
 }
 
 func (a *app) ls(ctx context.Context, o lsOptions) error {
-	selector, err := policy.ParseSearch(o.selector)
-	if err != nil {
-		return &usageError{err.Error(), "for example: cardea ls -l env=prod"}
+	if _, err := o.filter(nil); err != nil { // before anybody is asked
+		return err
 	}
 	c, age, err := a.catalog(ctx)
 	if err != nil {
 		return err
 	}
 	a.noteAge(age)
-	rows := slices.DeleteFunc(slices.Clone(c.Servers), func(s api.CatalogEntry) bool {
-		return o.project != "" && o.project != s.ProjectName && o.project != s.Project ||
-			!selector.Matches(s.Labels) || !mentions(s, o.word)
-	})
-	slices.SortFunc(rows, func(x, y api.CatalogEntry) int {
-		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ProjectName, y.ProjectName))
-	})
+	rows, err := o.filter(c.Servers)
+	if err != nil {
+		return err
+	}
 	a.noteBreakGlass(rows)
 	if o.quiet {
 		return printLines(a.out, namesFor(rows))
@@ -68,6 +65,22 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 		return nil
 	}
 	return show(a, rows, serverColumns(a, rows...))
+}
+
+// filter are the servers that fit, sorted by name.
+func (o lsOptions) filter(servers []api.CatalogEntry) ([]api.CatalogEntry, error) {
+	selector, err := policy.ParseSearch(o.selector)
+	if err != nil {
+		return nil, &usageError{err.Error(), "for example: cardea ls -l env=prod"}
+	}
+	rows := slices.DeleteFunc(slices.Clone(servers), func(s api.CatalogEntry) bool {
+		return o.project != "" && o.project != s.ProjectName && o.project != s.Project ||
+			!selector.Matches(s.Labels) || !mentions(s, o.word)
+	})
+	slices.SortFunc(rows, func(x, y api.CatalogEntry) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ProjectName, y.ProjectName))
+	})
+	return rows, nil
 }
 
 // mentions reports whether a word that a person typed is in what names a server.

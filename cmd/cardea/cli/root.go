@@ -94,7 +94,7 @@ func newRoot(a *app) *cobra.Command {
 	a.bind(root)
 	root.AddCommand(
 		newLogin(a), newLogout(a), newSignIns(a), newDevice(a), newStatus(a), newServiceKey(a),
-		newSSH(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
+		newSSH(a), newExec(a), newSCP(a), newSFTP(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
 		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a), newDoctor(a),
 		newVersion(a), newAdmin(a),
 	)

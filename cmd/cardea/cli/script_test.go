@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 		"browser": func() { os.Exit(browse(os.Args[len(os.Args)-1])) },
 		"sleeper": func() { time.Sleep(2 * time.Second) },
 		// ssh would need an account; this one shows what it was told.
-		"ssh": showSSH,
+		"ssh": showSSH, "scp": showArguments, "sftp": showArguments,
 	})
 }
 
@@ -49,7 +50,19 @@ func showSSH() {
 		}
 		return
 	}
+	showArguments()
+}
+
+// showArguments prints them, and plays the command that stands last.
+func showArguments() {
 	fmt.Println(strings.Join(os.Args[1:], "\n"))
+	if last := os.Args[len(os.Args)-1]; strings.HasPrefix(last, "end ") {
+		code, _ := strconv.Atoi(strings.TrimPrefix(last, "end "))
+		fmt.Fprintln(os.Stderr, "about to end")
+		os.Exit(code)
+	} else if last == "cat" {
+		io.Copy(os.Stdout, os.Stdin)
+	}
 }
 
 // browse is a browser without a person: it follows where it is sent.

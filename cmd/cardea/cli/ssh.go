@@ -187,11 +187,20 @@ func splitSSH(args []string) (options, command []string, login string) {
 	return options, nil, login
 }
 
+// openSSH finds one of the programs of OpenSSH's client.
+func openSSH(name string) (string, error) {
+	program, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("there is no %s on this machine; install OpenSSH's client, and try again", name)
+	}
+	return program, nil
+}
+
 // ssh makes sure that the connection will be allowed, and becomes ssh.
 func (a *app) ssh(ctx context.Context, o sshOptions) error {
-	program, err := exec.LookPath("ssh")
+	program, err := openSSH("ssh")
 	if err != nil {
-		return errors.New("there is no ssh on this machine; install OpenSSH's client, and try again")
+		return err
 	}
 	control, err := a.agent()
 	if err != nil {
@@ -286,24 +295,9 @@ func (a *app) suggest(ctx context.Context, name string) error {
 	return nil // the catalog knows it: then what the control plane said is the news
 }
 
-// sshArgs are the arguments of ssh, the program's name first. What the
-// configuration says is said again here, so that it need not be installed.
+// sshArgs are the arguments of ssh, the program's name first.
 func (a *app) sshArgs(o sshOptions, c agent.Connected) ([]string, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
-	}
-	name := c.ServerName
-	if project, server, two := strings.Cut(o.host, "/"); two {
-		name = server + "." + project // as the agent knows it; ssh takes no slash
-	}
-	options, err := sshconfig.Options(sshconfig.Values{
-		Binary: program, AgentSocket: a.paths.SSHSocket(), KnownHosts: a.paths.KnownHosts(),
-		PassLogin:       true, // it is one that the grammar allows
-		Fdpass:          runtime.GOOS != "windows",
-		Via:             o.via,
-		UserAgentSocket: a.ownAgent(),
-	}, sshconfig.Host{Names: []string{name}, HostKeyAlias: sshcert.HostPrincipal(c.ServerID), Login: c.Login})
+	name, options, err := a.sshOptionsFor(o, c)
 	if err != nil {
 		return nil, err
 	}
@@ -313,6 +307,27 @@ func (a *app) sshArgs(o sshOptions, c agent.Connected) ([]string, error) {
 	}
 	args = append(args, o.options...)
 	return append(append(args, "--", name), o.command...), nil
+}
+
+// sshOptionsFor are the name and the values of -o by which OpenSSH's programs reach a server.
+// What the configuration says is said again here, so that it need not be installed.
+func (a *app) sshOptionsFor(o sshOptions, c agent.Connected) (name string, options []string, err error) {
+	program, err := os.Executable()
+	if err != nil {
+		return "", nil, fmt.Errorf("find this program: %w", err)
+	}
+	name = c.ServerName
+	if project, server, two := strings.Cut(o.host, "/"); two {
+		name = server + "." + project // as the agent knows it; ssh takes no slash
+	}
+	options, err = sshconfig.Options(sshconfig.Values{
+		Binary: program, AgentSocket: a.paths.SSHSocket(), KnownHosts: a.paths.KnownHosts(),
+		PassLogin:       true, // it is one that the grammar allows
+		Fdpass:          runtime.GOOS != "windows",
+		Via:             o.via,
+		UserAgentSocket: a.ownAgent(),
+	}, sshconfig.Host{Names: []string{name}, HostKeyAlias: sshcert.HostPrincipal(c.ServerID), Login: c.Login})
+	return name, options, err
 }
 
 // ownAgent is the socket of the user's own ssh-agent, if there is one: -A

@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strconv"
 
@@ -45,9 +43,9 @@ func (a *app) through(ctx context.Context, control *agent.Control, bastion, addr
 	if err := checkEntry(entry); err != nil {
 		return nil, err
 	}
-	program, err := exec.LookPath("ssh")
+	program, err := openSSH("ssh")
 	if err != nil {
-		return nil, errors.New("there is no ssh on this machine")
+		return nil, err
 	}
 	// -W brings no session, no terminal and no forwarding but this one with it.
 	o := sshOptions{host: fullName(entry), options: []string{"-W", address, "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "LogLevel=ERROR"}}
