@@ -232,6 +232,10 @@ func unique(hosts []Host) error {
 	return nil
 }
 
+// quoted are the characters for which a path stands in double quotes: what parts words or
+// begins a comment for ssh, or for one of the other readers.
+const quoted = " \t'#="
+
 // argument writes a path as one argument of a configuration line. ssh expands % and ~ and
 // ${…} in these, and takes blanks within double quotes.
 func argument(path string) (string, error) {
@@ -239,7 +243,7 @@ func argument(path string) (string, error) {
 		return "", err
 	}
 	path = strings.ReplaceAll(path, "%", "%%")
-	if strings.ContainsAny(path, " \t'") {
+	if strings.ContainsAny(path, quoted) {
 		return `"` + path + `"`, nil
 	}
 	return path, nil

@@ -2,6 +2,7 @@ package sshconfig
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -13,7 +14,8 @@ const includeNote = "# Cardea's servers; \"cardea ssh-config --uninstall\" remov
 // every other byte. First is where it must be: ssh takes the first value that it finds, and
 // an Include below a Host line belongs to that host. If it stands first already, changed is
 // false; if it stands elsewhere, it is moved. path is as the user would write it
-// (~/.ssh/cardea/config), or absolute.
+// (~/.ssh/cardea/config), or absolute. A file that begins with a byte order mark is an error:
+// ssh reads none, whatever stands in it.
 func Include(config []byte, path string) (out []byte, changed bool, err error) {
 	block, err := includeBlock(path)
 	if err != nil {
@@ -21,6 +23,9 @@ func Include(config []byte, path string) (out []byte, changed bool, err error) {
 	}
 	if bytes.HasPrefix(config, block) {
 		return config, false, nil
+	}
+	if bytes.HasPrefix(config, []byte("\xef\xbb\xbf")) {
+		return nil, false, errors.New("it begins with a byte order mark, which ssh cannot read; save it as UTF-8 without one")
 	}
 	rest, _, err := Exclude(config, path)
 	if err != nil {
@@ -52,7 +57,7 @@ func includeBlock(path string) ([]byte, error) {
 		if err := checkPath("/" + rest); err != nil {
 			return nil, err
 		}
-		if strings.ContainsAny(rest, " \t'") {
+		if strings.ContainsAny(rest, quoted) {
 			arg = `"` + path + `"`
 		}
 	} else {

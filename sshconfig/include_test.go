@@ -54,6 +54,13 @@ func TestIncludeIsMovedToTheTop(t *testing.T) {
 	}
 }
 
+// ssh takes the mark for part of the first word, and refuses every connection.
+func TestAFileWithAByteOrderMarkIsRefused(t *testing.T) {
+	if out, changed, err := Include([]byte("\xef\xbb\xbfHost a\n"), includePath); err == nil || changed || out != nil {
+		t.Errorf("it became %q, %v", out, err)
+	}
+}
+
 func TestIncludePathsThatAreRefused(t *testing.T) {
 	for _, path := range []string{"", "cardea/config", "~/a*b", "/home/a\nHost *", "~/a\"b", "~/$(id)"} {
 		if _, _, err := Include(nil, path); err == nil {

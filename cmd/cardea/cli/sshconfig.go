@@ -97,7 +97,7 @@ func (a *app) sshConfigInstall(ctx context.Context) error {
 			return err
 		}
 		if err := writeOwn(path, after); err != nil {
-			return err
+			return fmt.Errorf("%w; where a program of yours makes that file have it write this line first: Include %s", err, a.includePath())
 		}
 		a.say("Added one Include line to %s.", path)
 	} else {
@@ -168,7 +168,7 @@ func (a *app) sshConfigUninstall() error {
 	path := a.ownSSHConfig()
 	before, err := readOwn(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s is left as it is: %w", path, err)
 	}
 	after, found := before, false
 	for _, name := range []string{a.includePath(), "~/.ssh/cardea/config", filepath.ToSlash(a.paths.SSHConfig())} {
@@ -264,10 +264,22 @@ func readOwn(path string) ([]byte, error) {
 	return text, err
 }
 
-// writeOwn replaces a file of the user's, where his link leads if it is one.
+// writeOwn replaces a file of the user's, where his link leads if it is one. Its error says
+// which file cannot be changed: it may be one that is made by another program, in a folder
+// that nobody writes to, or one that is marked as immutable.
 func writeOwn(path string, text []byte) error {
 	_, err := atomicfile.Write(path, text, atomicfile.Options{FollowSymlink: true})
-	return err
+	if err == nil {
+		return nil
+	}
+	if real, linked := filepath.EvalSymlinks(path); linked == nil && real != path {
+		path += ", which leads to " + real + ","
+	}
+	cause := err
+	for inner := errors.Unwrap(cause); inner != nil && !errors.Is(err, atomicfile.ErrUnsafe); inner = errors.Unwrap(cause) {
+		cause = inner // the temporary file's name tells nobody anything
+	}
+	return fmt.Errorf("%s cannot be changed: %w", path, cause)
 }
 
 // backup keeps the file as it was before the first change.
