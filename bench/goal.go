@@ -56,6 +56,7 @@ var promises = []promise{
 	{what: "cardea version, ms", table: "start", name: startVersion, key: "wall_ms", most: 10},
 	{what: "cardea proxycommand, start, ms", table: "start", name: startHelper, key: "wall_ms", most: 10},
 	{what: "cardea ls, ms", table: "start", name: startList, key: "wall_ms", most: 50},
+	{what: "ssh -G with 5,000 servers, ms more than with one", table: "start", name: readMany, key: "wall_ms", minus: readOne, most: 15},
 	{what: "idle memory MiB, server agent", table: "memory", name: "cardea-server-agent", key: "rss_mib", most: 20},
 	{what: "idle memory MiB, gateway", table: "memory", name: "cardea-gateway", key: "rss_mib", most: 25},
 	{what: "idle memory MiB, control plane", table: "memory", name: "cardea-control", key: "rss_mib", most: 60},

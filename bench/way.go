@@ -17,6 +17,8 @@ const (
 	enginePostgres = "PostgreSQL"
 
 	startVersion = "cardea version"
+	readOne      = "ssh -G, one server"
+	readMany     = "ssh -G, 5,000 servers"
 	startHelper  = "cardea proxycommand"
 	startList    = "cardea ls"
 
