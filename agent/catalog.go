@@ -398,12 +398,7 @@ func (a *Agent) writeSSH(ctx context.Context) error {
 	a.catalog.mu.Lock()
 	a.catalog.skipped = skipped
 	a.catalog.mu.Unlock()
-	trust := sshconfig.Trust{Pattern: sshcert.HostPattern, HostCAs: cat.HostCAs, GatewayCAs: cat.GatewayCAs}
-	for _, e := range cat.Servers {
-		if e.Recorded {
-			trust.Recorded = append(trust.Recorded, sshcert.HostPrincipal(e.ID))
-		}
-	}
+	trust := trustOf(cat, list)
 	known, err := sshconfig.KnownHosts(trust)
 	if err != nil {
 		return err
@@ -435,6 +430,28 @@ func (a *Agent) writeSSH(ctx context.Context) error {
 	a.catalog.known = trust
 	a.catalog.mu.Unlock()
 	return nil
+}
+
+// trustOf is what ssh and other programs shall believe of the servers in list.
+func trustOf(cat *api.Catalog, list []sshconfig.Host) sshconfig.Trust {
+	trust := sshconfig.Trust{Pattern: sshcert.HostPattern, HostCAs: cat.HostCAs, GatewayCAs: cat.GatewayCAs}
+	names := make(map[string][]string, len(list))
+	for _, h := range list {
+		names[h.HostKeyAlias] = h.Names
+	}
+	for _, e := range cat.Servers {
+		alias := sshcert.HostPrincipal(e.ID)
+		if e.Recorded {
+			trust.Recorded = append(trust.Recorded, alias)
+		}
+		if names[alias] == nil || e.Recorded {
+			continue
+		}
+		if key, err := sshcert.ParseLine(e.HostKey); err == nil && key.Type() == ssh.KeyAlgoED25519 {
+			trust.Plain = append(trust.Plain, sshconfig.PlainKey{Names: names[alias], Key: sshcert.Line(key)})
+		}
+	}
+	return trust
 }
 
 // maxOwnConfig bounds each file of the user's ssh configuration that is read for its names.

@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/agent/agenttest"
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/sshtest"
 )
 
 // Names that mean two servers are never guessed; those that the user's own configuration
@@ -236,5 +237,46 @@ func TestANewCAOfHostsIsTrustedBeforeSSHMeetsIt(t *testing.T) {
 	text, err := os.ReadFile(w.Paths.KnownHosts())
 	if err != nil || !strings.Contains(string(text), line) {
 		t.Errorf("known_hosts has %q, %v", text, err)
+	}
+}
+
+// Programs that check no certificates find the servers' own keys, under the names that ssh
+// has for them. What was another key, another server or none is gone with the catalog that
+// says so; where a gateway answers, the server's key would be wrong.
+func TestPlainKeysOfServersFollowTheCatalog(t *testing.T) {
+	key := func() string { return sshtest.Line(sshtest.Key(t).PublicKey()) }
+	web, seen, two, other, gone := agenttest.Entry("web-1", "web"), agenttest.Entry("rec-1", "web"), agenttest.Entry("two", "web"), agenttest.Entry("two", "x"), agenttest.Entry("gone", "web")
+	for _, e := range []*api.CatalogEntry{&web, &seen, &two, &other, &gone} {
+		e.HostKey = key()
+	}
+	web.AltNames, seen.Recorded = []string{"www.example.com"}, true
+	w := agenttest.New(t, web, seen, two, other, gone, agenttest.Entry("untold", "web"))
+	w.Start()
+	plain := func() (lines []string) {
+		t.Helper()
+		if err := w.Ask.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(w.Paths.KnownHosts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if line[0] != '@' && line[0] != '#' {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		slices.Sort(lines)
+		return lines
+	}
+	want := []string{"gone,gone.web " + gone.HostKey, "two.web " + two.HostKey, "two.x " + other.HostKey, "web-1,web-1.web,www.example.com " + web.HostKey}
+	if got := plain(); !slices.Equal(got, want) {
+		t.Errorf("known_hosts has %q, want %q", got, want)
+	}
+	again := agenttest.Entry("web-1", "web") // enrolled anew
+	again.HostKey, two.HostKey = key(), "ssh-ed25519 AAAA\n* "+key()
+	w.SetCatalog("2", again, two)
+	if got, want := plain(), []string{"web-1,web-1.web " + again.HostKey}; !slices.Equal(got, want) {
+		t.Errorf("later it has %q, want %q", got, want)
 	}
 }

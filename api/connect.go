@@ -98,6 +98,10 @@ type CatalogEntry struct {
 	Gateway string `json:"gateway" enum:"none,allowed,required"`
 	// Recorded says that sessions there are recorded.
 	Recorded bool `json:"recorded,omitempty"`
+	// HostKey is the server's own ssh-ed25519 key in authorized_keys form, for programs that
+	// check no host certificates. It is absent where a gateway stands in the server's place,
+	// and until the server has told it.
+	HostKey string `json:"host_key,omitempty"`
 	// BreakGlass is set while the project is under one.
 	BreakGlass *CatalogBreakGlass `json:"break_glass,omitempty"`
 }

@@ -37,6 +37,8 @@ func TestAServerThatDoesNotShowItsHostCertificateIsRecorded(t *testing.T) {
 		{"a user's certificate", api.SessionEnd{HostKey: must[api.Connection](t, s.alice, "POST", "/v1/connect", newFresh(t).connect("web-1", "")).Certificate}, audit.Denied, "a host certificate that is not good"},
 		{"a strange key", api.SessionEnd{HostKey: strings.TrimSpace(foreign.line())}, audit.Denied, "web-1 showed a key without certificate, " + print},
 		{"its own key without certificate", api.SessionEnd{HostKey: strings.TrimSpace(own.line())}, audit.Failed, "web-1 showed its own host key without a certificate"},
+		{"its own key, for a program that asks for no certificate", api.SessionEnd{HostKey: strings.TrimSpace(own.line()), HostKeyAlgorithms: "ssh-ed25519,ssh-ed25519-cert-v01@openssh.com"}, "", ""},
+		{"a strange key, for such a program", api.SessionEnd{HostKey: strings.TrimSpace(foreign.line()), HostKeyAlgorithms: "ssh-ed25519,ssh-ed25519-cert-v01@openssh.com"}, audit.Denied, "web-1 showed a key without certificate, " + print},
 		{"a certificate cut in two", api.SessionEnd{HostKey: good[:len(good)/2]}, audit.Denied, "web-1 showed a host key that cannot be read, of type ssh-ed25519-cert-v01@openssh.com"},
 		{"no key", api.SessionEnd{HostKey: "x"}, audit.Denied, "web-1 showed a key without certificate"},
 		{"no offer of a certificate", api.SessionEnd{HostKeyAlgorithms: "rsa-sha2-512,ssh-ed25519"}, audit.Denied, "web-1 offered no host certificate, only rsa-sha2-512,ssh-ed25519"},

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/cardea-ssh/cardea/api"
+	"golang.org/x/crypto/ssh"
 )
 
 const (
@@ -93,8 +95,9 @@ func (x ended) bytes() int { return len(x.end.HostKey) + len(x.end.HostKeyAlgori
 // end is what is told of a session that was relayed.
 func (s *session) end(cause string, up, down int64) api.SessionEnd {
 	end := api.SessionEnd{Cause: cause, Up: up, Down: down, HostKey: s.shown.Line(), HostKeyHidden: s.shown.Hidden()}
-	if end.HostKey == "" {
-		end.HostKeyAlgorithms = s.shown.Algorithms()
+	offer := s.shown.Algorithms()
+	if end.HostKey == "" || !strings.Contains(end.HostKey, "-cert-v0") && strings.Contains(offer, ssh.CertAlgoED25519v01) {
+		end.HostKeyAlgorithms = offer // a client that shows no interest in certificates got none
 	}
 	return end
 }

@@ -85,7 +85,8 @@ func TestKnownHostsTrustsTheCAForOurNamesOnly(t *testing.T) {
 	identity := user.Write(t, dir+"/id")
 	server := sshtest.Start(t, "HostKey "+hostKey, "HostCertificate "+certificate, sshtest.AuthorizedKeys(t, sshtest.Line(user.PublicKey())))
 
-	attempt := func(name string, trust Trust, host Host, want bool) {
+	ownKey := sshtest.Line(key.PublicKey())
+	attempt := func(name string, trust Trust, host Host, want bool, more ...string) {
 		t.Helper()
 		trust.Pattern = "*.cardea"
 		text, err := KnownHosts(trust)
@@ -94,8 +95,9 @@ func TestKnownHostsTrustsTheCAForOurNamesOnly(t *testing.T) {
 		}
 		v := values(host)
 		v.KnownHosts = sshtest.WriteFile(t, t.TempDir(), "known_hosts", string(text))
-		r := sshtest.Run(t, sshtest.Command(t, "ssh", "-F", config(t, v), "-o", "BatchMode=yes", "-o", "ProxyCommand=none", "-o", "HostName=127.0.0.1",
-			"-p", fmt.Sprint(server.Addr.Port()), "-l", server.User, "-i", identity, "web-1", "true"))
+		args := append(more, "-F", config(t, v), "-o", "BatchMode=yes", "-o", "ProxyCommand=none", "-o", "HostName=127.0.0.1",
+			"-p", fmt.Sprint(server.Addr.Port()), "-l", server.User, "-i", identity, "web-1", "true")
+		r := sshtest.Run(t, sshtest.Command(t, "ssh", args...))
 		if (r.Exit == 0) != want {
 			t.Errorf("%s: exit %d\n%s", name, r.Exit, r.Stderr)
 		}
@@ -108,6 +110,19 @@ func TestKnownHostsTrustsTheCAForOurNamesOnly(t *testing.T) {
 	try("during a rotation", []string{sshtest.Line(other.PublicKey()), sshtest.Line(ca.PublicKey())}, h, true)
 	try("a CA that is not the team's", []string{sshtest.Line(other.PublicKey())}, h, false)
 	try("the certificate of another server", []string{sshtest.Line(ca.PublicKey())}, host("web-1"), false)
+
+	// The server's own key is for programs that ask for no certificate. It opens nothing to
+	// ssh, neither beside a certificate of another CA nor in its place.
+	plain := Trust{HostCAs: []string{sshtest.Line(other.PublicKey())}, Plain: []PlainKey{{h.Names, sshtest.Line(key.PublicKey())}, {[]string{"www.example.com"}, sshtest.Line(key.PublicKey())}}}
+	attempt("a server whose plain key is known", plain, h, false)
+	attempt("a server whose plain key is known, to a user who takes plain keys", plain, h, false, "-o", "HostKeyAlgorithms=ssh-ed25519")
+	plain.HostCAs = []string{sshtest.Line(ca.PublicKey())}
+	attempt("the right server, whose plain key is known too", plain, h, true)
+	for _, bad := range []PlainKey{{nil, ownKey}, {[]string{"*"}, ownKey}, {[]string{"a,b"}, ownKey}, {[]string{"web-1"}, "ssh-rsa AAAA"}, {[]string{"web-1"}, "* " + ownKey}} {
+		if _, err := KnownHosts(Trust{Pattern: "*.cardea", HostCAs: plain.HostCAs, Plain: []PlainKey{bad}}); err == nil {
+			t.Errorf("%+v was written", bad)
+		}
+	}
 
 	// The CA of gateways counts for the servers that are recorded, and for no other.
 	hosts, gateways := []string{sshtest.Line(other.PublicKey())}, []string{sshtest.Line(key.PublicKey()), sshtest.Line(ca.PublicKey())}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 // Trust is what a known_hosts file says. Each CA is an authorized_keys line; its comment is
@@ -17,13 +19,24 @@ type Trust struct {
 	// and GatewayCAs sign the certificates with which it does so, for no other name.
 	Recorded   []string
 	GatewayCAs []string
+	// Plain are the servers' own keys, under the names that Config gives to ssh, for programs
+	// that check no certificates. OpenSSH never meets them: it looks for the HostKeyAlias, and
+	// that stands in no such line; and it takes certificates alone.
+	Plain []PlainKey
+}
+
+// PlainKey is the host key of one server, as an authorized_keys line.
+type PlainKey struct {
+	Names []string
+	Key   string
 }
 
 // recordedPer is how many names share a line. ssh reads each line in full, and has no
 // room for very long ones in old versions.
 const recordedPer = 64
 
-// KnownHosts writes a known_hosts file that trusts t, and nothing else. Without any host CA
+// KnownHosts writes a known_hosts file that trusts t, and nothing else. Names of servers
+// stand without a port: it is 22 for whoever comes by the ProxyCommand. Without any host CA
 // it is an error: an empty file would make ssh ask its user, and there is no trust on
 // first use.
 func KnownHosts(t Trust) ([]byte, error) {
@@ -56,6 +69,21 @@ func KnownHosts(t Trust) ([]byte, error) {
 			fmt.Fprintf(&b, "@cert-authority %s %s cardea gateway CA\n", strings.Join(names, ","), key)
 		}
 	}
+	for _, p := range t.Plain {
+		key, err := plainKey(p.Key)
+		if err != nil {
+			return nil, err
+		}
+		if len(p.Names) == 0 {
+			return nil, errors.New("a host key without a name")
+		}
+		for _, name := range p.Names {
+			if err := ident.ServerName(name); err != nil {
+				return nil, err
+			}
+		}
+		fmt.Fprintf(&b, "%s %s\n", strings.Join(p.Names, ","), key)
+	}
 	return b.Bytes(), nil
 }
 
@@ -64,7 +92,7 @@ func plainKey(line string) (string, error) {
 	const base64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 	fields := strings.Fields(line)
 	if strings.ContainsAny(strings.TrimRight(line, "\r\n"), "\r\n") || len(fields) < 2 || fields[0] != "ssh-ed25519" || strings.Trim(fields[1], base64) != "" {
-		return "", fmt.Errorf("CA %.80q is not one line with an ssh-ed25519 key", line)
+		return "", fmt.Errorf("%.80q is not one line with an ssh-ed25519 key", line)
 	}
 	return fields[0] + " " + fields[1], nil
 }

@@ -109,8 +109,12 @@ func reachable(f store.CatalogFacts, q policy.Facts) []api.CatalogEntry {
 		if !d.Allow {
 			continue
 		}
+		key := server.HostKey
+		if p.Records() {
+			key = "" // a gateway answers there, with a key of its own
+		}
 		out = append(out, api.CatalogEntry{
-			ID: server.ID, Name: server.Name, AltNames: server.AltNames, Bastion: server.Bastion, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
+			HostKey: key, ID: server.ID, Name: server.Name, AltNames: server.AltNames, Bastion: server.Bastion, Project: p.ID, ProjectName: p.Name, Login: d.Login, Role: string(d.Role),
 			Labels: server.AllLabels(), LastSeen: server.LastSeen, Gateway: p.Gateway, Recorded: p.Records(), BreakGlass: glass,
 		})
 	}

@@ -227,6 +227,9 @@ func (s *Store) ReportServer(ctx context.Context, id string, r store.ServerRepor
 			r.AgentVersion = v.AgentVersion
 		}
 		t.touch(store.ServerTopic(id))
+		if r.HostKey != v.HostKey {
+			t.touch(store.ProjectTopic(v.Project)) // catalogs have it
+		}
 		set(&v.HostLabels, r.HostLabels)
 		set(&v.Proposed, r.Proposed)
 		_, err = t.exec(`UPDATE servers SET proposed = ?, confirmed_epoch = ?, confirmed_counter = ?, problems = ?, host_key = ?, host_ca = ?, agent_version = ?, host_labels = ?, last_seen = ? WHERE id = ?`,

@@ -233,9 +233,9 @@ var serverCases = []testCase{
 		// The key may enrol again.
 		must[store.Server](w)(w.s.EnrolServer(w.ctx, w.token(store.KindServer, p.ID, 1), w.newServer(p, "web-1"), c, w.quiet()))
 	}},
-	{"a report is stored, its confirmed version never goes back, and an empty host key leaves the one before", func(w *world) {
+	{"a report is stored, its confirmed version never goes back, an empty host key leaves the one before, and another one wakes catalogs", func(w *world) {
 		p := w.path()
-		woken := w.s.Watch(w.ctx, store.ServerTopic(p.server.ID))
+		woken, catalogs := w.s.Watch(w.ctx, store.ServerTopic(p.server.ID)), w.s.Watch(w.ctx, store.ProjectTopic(p.server.Project))
 		before := must[store.Team](w)(w.s.Team(w.ctx)).Revision
 		report := func(epoch, counter int64) store.Server {
 			m := w.quiet()
@@ -250,11 +250,14 @@ var serverCases = []testCase{
 		want.LastSeen = w.now.Add(time.Minute)
 		w.equal(s, want)
 		w.awake(woken)
+		w.awake(catalogs)
+		catalogs = w.s.Watch(w.ctx, store.ProjectTopic(p.server.Project))
 		must[store.Pulse](w)(w.s.ReportServer(w.ctx, p.server.ID, store.ServerReport{ConfirmedEpoch: 1, ConfirmedCounter: 5}, w.quiet()))
 		w.equal(must[store.Server](w)(w.s.Server(w.ctx, p.server.ID)).HostKey, "ssh-ed25519 AAAA")
 		w.equal(report(1, 4).ConfirmedCounter, int64(5))
 		w.equal(report(2, 1).ConfirmedCounter, int64(1))
 		w.equal(report(1, 9).ConfirmedEpoch, int64(2))
+		w.asleep(catalogs)
 		w.equal(must[store.Team](w)(w.s.Team(w.ctx)).Revision, before)
 		_, err := w.s.ReportServer(w.ctx, "srv_none", store.ServerReport{}, w.quiet())
 		w.want(store.ErrNotFound, err)
