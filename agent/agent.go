@@ -71,8 +71,10 @@ type Agent struct {
 	catalog  catalog
 	ways     ways
 	gateways gateways
+	loans    loans
 	pulse    pulse
 	wake     chan chan error // asks watch to fetch
+	lent     chan struct{}   // tells keepLoans that there are files
 	stop     context.CancelFunc
 	lastUse  atomic.Int64 // Unix nanoseconds
 
@@ -126,7 +128,7 @@ func newAgent(o Options) *Agent {
 	now := defaultNow(o.Now)
 	a := &Agent{
 		account: o.Account, rotate: o.Rotate, paths: o.Paths, binary: o.Binary, ssh: o.SSH,
-		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), stop: func() {},
+		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), lent: make(chan struct{}, 1), stop: func() {},
 	}
 	a.ids.now, a.catalog.now = now, now
 	a.userAgent.Store(o.UserAgent)
@@ -144,6 +146,7 @@ func (a *Agent) run(ctx context.Context) error {
 	// The list of the last run comes first: whoever starts the agent asks for it at once.
 	a.loadCatalog()
 	a.gateways.load(filepath.Join(a.paths.State, gatewaysFile))
+	a.forgetLoans()
 	// The control socket comes last: who can reach it may count on the other.
 	agent, err := listen(a.paths.SSHSocket())
 	if err != nil {
@@ -161,6 +164,7 @@ func (a *Agent) run(ctx context.Context) error {
 	g.Go(func() error { return a.accept(ctx, control, func(conn net.Conn, _ peer) { a.serveControl(ctx, conn) }) })
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { return a.leave(ctx) })
+	g.Go(func() error { return a.keepLoans(ctx) })
 	err = g.Wait()
 	a.log.Info("agent ended", "error", err)
 	return err
@@ -242,7 +246,7 @@ func (a *Agent) leave(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if a.now().Sub(time.Unix(0, a.lastUse.Load())) >= a.idle && a.ids.count() == 0 {
+			if a.now().Sub(time.Unix(0, a.lastUse.Load())) >= a.idle && a.ids.count() == 0 && a.loans.count() == 0 {
 				a.log.Info("nobody asked for long, so the agent leaves")
 				a.stop()
 			}
@@ -254,6 +258,7 @@ func (a *Agent) leave(ctx context.Context) error {
 func (a *Agent) signInChanged() {
 	a.ids.clear()
 	a.prepared.clear()
+	a.endLoans()
 	a.changed.Store(true)
 	select {
 	case a.wake <- make(chan error, 1):

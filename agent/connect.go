@@ -25,6 +25,9 @@ const preparedTime = 15 * time.Second
 
 // connect makes the identity of one connection and seals a hello for each of its routes.
 func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
+	if req.Files != "" {
+		return a.connectLent(ctx, req)
+	}
 	s := collect(req.Trace)
 	server, err := a.serverOf(req)
 	if err != nil {
@@ -32,7 +35,7 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 	}
 	p, ok := a.prepared.take(server, req.Login, a.now())
 	if !ok {
-		if p, err = a.request(ctx, server, req.Login, s); err != nil {
+		if p, err = a.requestFresh(ctx, server, req.Login, s); err != nil {
 			return nil, byName(err, server, req.Host)
 		}
 	} else {
@@ -52,7 +55,7 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.request(ctx, server, req.Login, s)
+	p, err := a.requestFresh(ctx, server, req.Login, s)
 	if err != nil {
 		return nil, byName(err, server, req.Host)
 	}
@@ -94,14 +97,19 @@ func byName(err error, server, host string) error {
 		WithHint("to see what you may reach type: cardea ls; or ask your administrator for a grant")
 }
 
-// request asks the control plane and checks that what came is for the key that was sent. s is
-// told how long each part takes.
-func (a *Agent) request(ctx context.Context, server, login string, s *steps) (*prepared, error) {
-	client, err := a.account.Client(ctx)
+// requestFresh is request for a key that nobody has had before.
+func (a *Agent) requestFresh(ctx context.Context, server, login string, s *steps) (*prepared, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	_, private, err := ed25519.GenerateKey(rand.Reader)
+	return a.request(ctx, server, login, private, s)
+}
+
+// request asks the control plane and checks that what came is for the key that was sent. s is
+// told how long each part takes.
+func (a *Agent) request(ctx context.Context, server, login string, private ed25519.PrivateKey, s *steps) (*prepared, error) {
+	client, err := a.account.Client(ctx)
 	if err != nil {
 		return nil, err
 	}

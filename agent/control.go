@@ -41,6 +41,7 @@ const (
 	verbImpostor      = "impostor"
 	verbHostKey       = "host-key" // an older agent does not know it, and takes no harm
 	verbWorked        = "worked"   // nor this
+	verbFiles         = "files"    // nor this
 	verbStop          = "stop"
 )
 
@@ -51,6 +52,9 @@ type request struct {
 	Parent int    `json:"parent,omitempty"`
 	// Impostor is what was met at a gateway's address, or shown at a server's.
 	Impostor *api.Impostor `json:"impostor,omitempty"`
+	// Files is a folder with a key of ours in files, and Until how long it is wanted.
+	Files string    `json:"files,omitempty"`
+	Until time.Time `json:"until,omitzero"`
 	// Address is where a connection inside TLS has worked.
 	Address string `json:"address,omitempty"`
 	// Trace asks for the steps of a connection. An older agent gives none.
@@ -62,6 +66,7 @@ type answer struct {
 	Connected *Connected   `json:"connected,omitempty"`
 	Status    *Status      `json:"status,omitempty"`
 	Catalog   *api.Catalog `json:"catalog,omitempty"`
+	Lent      *Lent        `json:"lent,omitempty"`
 	// Age is that of Catalog.
 	Age time.Duration `json:"age,omitempty"`
 
@@ -177,6 +182,8 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		out.Status = &s
 	case verbCatalog:
 		out.encodedCatalog, out.Age, err = a.catalog.encodedForm()
+	case verbFiles:
+		out.Lent, err = a.lend(ctx, req)
 	case verbRefresh:
 		err = a.refresh(ctx)
 	case verbSignInChanged:
@@ -249,6 +256,24 @@ func (c *Control) Connect(ctx context.Context, host, login string, parent int) (
 // whoever starts ssh learns about a refusal before, with its reason.
 func (c *Control) Prepare(ctx context.Context, host, login string) (Connected, error) {
 	return c.connected(ctx, request{Verb: verbPrepare, Host: host, Login: login})
+}
+
+// Lend has the agent write key and certificate for host into files below the folder dir, and
+// keep them good until then.
+func (c *Control) Lend(ctx context.Context, host, login, dir string, until time.Time) (Lent, error) {
+	out, err := c.ask(ctx, request{Verb: verbFiles, Host: host, Login: login, Files: dir, Until: until})
+	if err == nil && out.Lent == nil {
+		err = errors.New("the agent wrote no files")
+	}
+	if err != nil {
+		return Lent{}, err
+	}
+	return *out.Lent, nil
+}
+
+// ConnectLent is Connect for a program that uses the files below dir.
+func (c *Control) ConnectLent(ctx context.Context, host, login, dir string) (Connected, error) {
+	return c.connected(ctx, request{Verb: verbConnect, Host: host, Login: login, Files: dir})
 }
 
 func (c *Control) connected(ctx context.Context, req request) (Connected, error) {

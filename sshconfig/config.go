@@ -42,6 +42,9 @@ type Values struct {
 	PassLogin bool
 	// Fdpass says that the ProxyCommand passes a descriptor to ssh (ProxyUseFdpass).
 	Fdpass bool
+	// Files is a folder with the key and the certificate that stand in the agent's place, for
+	// programs that know none; empty for the agent.
+	Files string
 	// Via is the id of a server through which the ProxyCommand shall go; empty for none.
 	Via string
 	// UserAgentSocket is that of the user's own agent, for "ssh -A". Without it -A forwards
@@ -99,9 +102,9 @@ func Config(v Values) ([]byte, error) {
 // value that it finds, and this file is included first, so what stands here also protects
 // these servers from a "Host *" of the user's own.
 func shared(v Values, command string) ([]string, error) {
-	agent, err := argument(v.AgentSocket)
+	identity, err := identity(v)
 	if err != nil {
-		return nil, fmt.Errorf("agent socket: %w", err)
+		return nil, err
 	}
 	known, err := argument(v.KnownHosts)
 	if err != nil {
@@ -118,16 +121,12 @@ func shared(v Values, command string) ([]string, error) {
 		"HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com",
 		"CheckHostIP no",
 		"UpdateHostKeys no",
-		// The agent offers the one certificate of this connection; no file of the user's is of
-		// use here, and no password ever is.
-		"IdentityAgent " + agent,
-		"IdentityFile none",
-		"IdentitiesOnly no",
+	}
+	lines = append(append(lines, identity...),
 		"PubkeyAuthentication yes",
 		"PreferredAuthentications publickey",
 		// AES-GCM costs half of what chacha20 does on any CPU with AES instructions.
-		"Ciphers ^aes128-gcm@openssh.com",
-	}
+		"Ciphers ^aes128-gcm@openssh.com")
 	forward, err := forwarding(v)
 	if err != nil {
 		return nil, err
@@ -137,6 +136,32 @@ func shared(v Values, command string) ([]string, error) {
 		lines = append(lines, "ProxyUseFdpass yes")
 	}
 	return lines, nil
+}
+
+// The names within Values.Files.
+const (
+	LentKey         = "id"
+	LentCertificate = "id-cert.pub" // where OpenSSH and paramiko look for that of LentKey
+	LentKnownHosts  = "known_hosts"
+	LentConfig      = "config"
+)
+
+// identity says what a user shows. The agent offers the one certificate of this connection;
+// no file of the user's own is of use here, and no password ever is.
+func identity(v Values) ([]string, error) {
+	if v.Files == "" {
+		agent, err := argument(v.AgentSocket)
+		if err != nil {
+			return nil, fmt.Errorf("agent socket: %w", err)
+		}
+		return []string{"IdentityAgent " + agent, "IdentityFile none", "IdentitiesOnly no"}, nil
+	}
+	key, err := argument(filepath.Join(v.Files, LentKey))
+	if err != nil {
+		return nil, fmt.Errorf("folder of the files: %w", err)
+	}
+	certificate, err := argument(filepath.Join(v.Files, LentCertificate))
+	return []string{"IdentityAgent none", "IdentityFile " + key, "CertificateFile " + certificate, "IdentitiesOnly yes"}, err
 }
 
 // Options are what Config says about one server, each as the argument of an -o of ssh: for
@@ -187,6 +212,12 @@ func ProxyCommand(v Values) (string, error) {
 			return "", err
 		}
 		command += " --via " + v.Via
+	}
+	if v.Files != "" {
+		if err := checkPath(v.Files); err != nil {
+			return "", fmt.Errorf("folder of the files: %w", err)
+		}
+		command += ` --files "` + strings.ReplaceAll(v.Files, "%", "%%") + `"`
 	}
 	command += " %h %p"
 	if v.PassLogin {

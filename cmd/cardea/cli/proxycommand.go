@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 )
 
 func newProxyCommand(a *app) *cobra.Command {
-	fdpass, via := false, ""
+	fdpass, via, files := false, "", ""
 	cmd := &cobra.Command{
 		Use: "proxycommand HOST PORT [LOGIN]", GroupID: groupSetup,
 		Short: "Carry one connection for ssh (ssh runs this)",
@@ -28,11 +29,12 @@ nothing else is printed there and nobody is asked anything.`,
 			if len(args) == 3 {
 				login = args[2]
 			}
-			return a.proxyCommand(cmd.Context(), args[0], args[1], login, via, fdpass)
+			return a.proxyCommand(cmd.Context(), ride{host: args[0], port: args[1], login: login, via: via, files: files, fdpass: fdpass})
 		},
 	}
 	cmd.Flags().BoolVar(&fdpass, "fdpass", false, "pass the connection to ssh (ProxyUseFdpass)")
 	cmd.Flags().StringVar(&via, "via", "", "id of the server through which the way leads")
+	cmd.Flags().StringVar(&files, "files", "", "folder of the files that ssh-config wrote, whose key will be shown")
 	cmd.Flags().SetInterspersed(false)
 	cmd.AddCommand(newCarrier())
 	return cmd
@@ -52,24 +54,46 @@ func newCarrier() *cobra.Command {
 	}
 }
 
-// proxyCommand takes what ssh says and trusts none of it: a URL on a web page
-// may have put it there.
-func (a *app) proxyCommand(ctx context.Context, host, port, login, via string, fdpass bool) error {
-	if err := checkServer(host); err != nil {
+// ride is one connection as ssh asks for it.
+type ride struct {
+	host, port, login, via, files string
+	fdpass                        bool
+}
+
+// check trusts nothing of what ssh says: a URL on a web page may have put it there.
+func (r ride) check() error {
+	if err := checkServer(r.host); err != nil {
 		return err
 	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return &usageError{text: strconv.QuoteToASCII(port) + " is no port"}
+	if _, err := strconv.ParseUint(r.port, 10, 16); err != nil {
+		return &usageError{text: strconv.QuoteToASCII(r.port) + " is no port"}
 	}
-	if login != "" {
-		if err := ident.Login(login); err != nil {
+	if r.login != "" {
+		if err := ident.Login(r.login); err != nil {
 			return &usageError{text: err.Error()}
 		}
 	}
-	if via != "" {
-		if err := ident.Check(via, ident.Server); err != nil {
+	if r.via != "" {
+		if err := ident.Check(r.via, ident.Server); err != nil {
 			return &usageError{text: err.Error()}
 		}
+	}
+	return nil
+}
+
+// lender is an agent whose connections are for the key in a folder.
+type lender struct {
+	*agent.Control
+	dir string
+}
+
+func (l lender) Connect(ctx context.Context, host, login string, _ int) (agent.Connected, error) {
+	return l.ConnectLent(ctx, host, login, l.dir)
+}
+
+func (a *app) proxyCommand(ctx context.Context, r ride) error {
+	if err := r.check(); err != nil {
+		return err
 	}
 	paths, err := agent.DefaultPaths()
 	if err != nil {
@@ -85,7 +109,15 @@ func (a *app) proxyCommand(ctx context.Context, host, port, login, via string, f
 	if err != nil {
 		return err
 	}
-	return proxycmd.Run(ctx, proxycmd.Options{Carrier: []string{self, "proxycommand", carrierVerb}, Agent: control, Host: host, Login: login, Stderr: a.err, Fdpass: fdpass, Via: via, Trace: control.Trace,
+	var from proxycmd.Agent = control
+	if r.files != "" {
+		dir, err := filepath.Abs(r.files)
+		if err != nil {
+			return err
+		}
+		from = lender{control, dir}
+	}
+	return proxycmd.Run(ctx, proxycmd.Options{Carrier: []string{self, "proxycommand", carrierVerb}, Agent: from, Host: r.host, Login: r.login, Stderr: a.err, Fdpass: r.fdpass, Via: r.via, Trace: control.Trace,
 		Through: a.bastions(control)})
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,16 +31,28 @@ const backupSuffix = ".before-cardea"
 
 func newSSHConfig(a *app) *cobra.Command {
 	var install, uninstall, show bool
+	var files string
+	var lasting time.Duration
 	cmd := &cobra.Command{
-		Use: "ssh-config", GroupID: groupSetup,
+		Use: "ssh-config [HOST]", GroupID: groupSetup,
 		Short: "Have plain ssh, scp, rsync, git and editors know your servers",
 		Long: `Have plain ssh, scp, rsync, git and editors know your servers. --install adds one
 Include line to ~/.ssh/config; what it includes is kept up to date by the agent.
---uninstall takes that line out again and leaves the file as it was before.`,
-		Example: "  cardea ssh-config --install\n  ssh web-1",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+--uninstall takes that line out again and leaves the file as it was before.
+
+--files is for programs that know no ssh-agent: it writes a key and a certificate for HOST
+into a folder, with what to trust and a configuration of ssh. The agent renews the
+certificate, and removes the files when their time is over.`,
+		Example: "  cardea ssh-config --install\n  ssh web-1\n  cardea ssh-config --files ~/.cache/web-1 --for 1h web-1",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case files != "" && len(args) == 1:
+				return a.sshConfigFiles(cmd.Context(), files, args[0], lasting)
+			case files != "":
+				return &usageError{text: "--files wants the name of one server; to see them type: cardea ls"}
+			case len(args) > 0 || cmd.Flags().Changed("for"):
+				return &usageError{text: "a HOST and --for go with --files DIR"}
 			case install:
 				return a.sshConfigInstall(cmd.Context())
 			case uninstall:
@@ -54,8 +67,37 @@ Include line to ~/.ssh/config; what it includes is kept up to date by the agent.
 	cmd.Flags().BoolVar(&install, "install", false, "add the Include line")
 	cmd.Flags().BoolVar(&uninstall, "uninstall", false, "take the Include line out")
 	cmd.Flags().BoolVar(&show, "print", false, "print what is included")
-	cmd.MarkFlagsMutuallyExclusive("install", "uninstall", "print")
+	cmd.Flags().StringVar(&files, "files", "", "write key and certificate for HOST into this `folder`")
+	cmd.Flags().DurationVar(&lasting, "for", 10*time.Minute, "how long the files are kept good, at most 12h")
+	cmd.MarkFlagsMutuallyExclusive("install", "uninstall", "print", "files")
 	return cmd
+}
+
+// sshConfigFiles has the agent write files, and says on stderr what they are good for. The
+// path of the configuration goes to stdout, for whoever reads it: ssh -F "$(…)".
+func (a *app) sshConfigFiles(ctx context.Context, dir, host string, lasting time.Duration) error {
+	if err := checkServer(host); err != nil {
+		return err
+	}
+	if lasting < time.Minute || lasting > agent.MaxLoan {
+		return &usageError{text: fmt.Sprintf("--for is between 1m and %s", agent.MaxLoan)}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	control, err := a.agent()
+	if err != nil {
+		return err
+	}
+	lent, err := control.Lend(ctx, host, "", dir, time.Now().Add(lasting))
+	if err != nil {
+		return err
+	}
+	a.say("%s. Its certificate is good for %s at a time and renewed beside it, while the agent runs: programs read both anew for each connection.", lent, time.Until(lent.Expires).Round(time.Minute))
+	a.say("For longer type the same again; the files are removed when they are over.")
+	_, err = fmt.Fprintln(a.out, lent.Config())
+	return err
 }
 
 // ownSSHConfig is the user's file.
@@ -90,7 +132,7 @@ func (a *app) sshConfigInstall(ctx context.Context) error {
 	}
 	after, changed, err := sshconfig.Include(before, a.includePath())
 	if err != nil {
-		return err
+		return fmt.Errorf("%s is left as it is: %w", path, err)
 	}
 	if changed {
 		if err := backup(path, before); err != nil {
@@ -168,7 +210,7 @@ func (a *app) sshConfigUninstall() error {
 	path := a.ownSSHConfig()
 	before, err := readOwn(path)
 	if err != nil {
-		return fmt.Errorf("%s is left as it is: %w", path, err)
+		return err
 	}
 	after, found := before, false
 	for _, name := range []string{a.includePath(), "~/.ssh/cardea/config", filepath.ToSlash(a.paths.SSHConfig())} {
