@@ -24,6 +24,9 @@ func Include(config []byte, path string) (out []byte, changed bool, err error) {
 	if bytes.HasPrefix(config, block) {
 		return config, false, nil
 	}
+	if !strings.HasPrefix(path, "~/") && strings.Contains(path, "%") {
+		return nil, false, fmt.Errorf("%.200q has a per cent sign, which ssh before 9.9 takes for itself and later ones for the beginning of more; set HOME to a path without", path)
+	}
 	if bytes.HasPrefix(config, []byte("\xef\xbb\xbf")) {
 		return nil, false, errors.New("it begins with a byte order mark, which ssh cannot read; save it as UTF-8 without one")
 	}

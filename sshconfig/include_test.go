@@ -62,7 +62,7 @@ func TestAFileWithAByteOrderMarkIsRefused(t *testing.T) {
 }
 
 func TestIncludePathsThatAreRefused(t *testing.T) {
-	for _, path := range []string{"", "cardea/config", "~/a*b", "/home/a\nHost *", "~/a\"b", "~/$(id)"} {
+	for _, path := range []string{"", "cardea/config", "~/a*b", "/home/a\nHost *", "/home/50%/config", "~/a\"b", "~/$(id)"} {
 		if _, _, err := Include(nil, path); err == nil {
 			t.Errorf("%q was written", path)
 		}

@@ -57,9 +57,11 @@ func laptop(t *testing.T, home, include string) (file string, v Values) {
 		t.Fatal(err)
 	}
 	own := "Host build\n\tHostName 192.0.2.7\n\tUser me\n\nHost web-* !web-1\n\tUser other\n\nHost *\n\tServerAliveInterval 60\n\tUser nobody\n\tIdentityFile ~/.ssh/id_ed25519\n"
-	text, _, err := Include([]byte(own), include)
-	if err != nil {
-		t.Fatal(err)
+	text := append(slices.Clone(ours), own...) // as if included, where no Include reads the same everywhere
+	if !strings.Contains(home, "%") {
+		if text, _, err = Include([]byte(own), include); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.MkdirAll(filepath.Join(home, ".ssh/cardea"), 0o700); err != nil {
 		t.Fatal(err)
