@@ -67,6 +67,7 @@ var floors = map[string]int{
 	"login/tpm":             1,
 	"login/tpm/tpmtest":     0,
 	"tui":                   2,
+	"tui/draw":              1,
 	"ca":                    2,
 	"store/sqlstore":        2,
 	"store/storetest":       2,

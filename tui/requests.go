@@ -9,6 +9,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/tui/draw"
 )
 
 // Request is somebody's request for access in words.
@@ -55,13 +56,8 @@ type Choice struct {
 // Lists are what is shown.
 type Lists struct{ Waiting, Mine []Request }
 
-// Problem is an error as a person reads it.
-type Problem struct{ Text, Hint string }
-
-func (p *Problem) Error() string { return p.Text }
-
 // Wires are what a screen of requests is given. Both functions are called beside the
-// screen, never two Acts at once; an error that is no *Problem is shown as it is.
+// screen, never two Acts at once; an error that is no *draw.Problem is shown as it is.
 type Wires struct {
 	Load func(context.Context) (Lists, error)
 	Act  func(context.Context, Choice) error
@@ -91,18 +87,18 @@ const (
 type Requests struct {
 	wires Wires
 	ctx   context.Context
-	look  look
+	look  draw.Look
 
 	lists         Lists
 	mine          bool // the second list is shown
 	chosen        string
 	width, height int
 	mode          mode
-	filter        line
+	filter        draw.Line
 	choice        Choice
 	span          int // index of Request.Spans
-	comment       line
-	problem       Problem
+	comment       draw.Line
+	problem       draw.Problem
 	said          string // what was done last
 	busy, loaded  bool
 	paused        bool
@@ -114,7 +110,7 @@ func NewRequests(ctx context.Context, w Wires) *Requests {
 	if w.Now == nil {
 		w.Now = time.Now
 	}
-	return &Requests{wires: w, ctx: ctx, look: newLook(), width: 80, height: 24, last: w.Now()}
+	return &Requests{wires: w, ctx: ctx, look: draw.NewLook(false), width: 80, height: 24, last: w.Now()}
 }
 
 // Messages to itself.
@@ -162,9 +158,9 @@ func (m *Requests) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.PasteMsg:
 		switch m.mode {
 		case filtering:
-			m.filter.insert(msg.Content)
+			m.filter.Insert(msg.Content)
 		case deciding:
-			m.comment.insert(msg.Content)
+			m.comment.Insert(msg.Content)
 		}
 	case tea.KeyPressMsg:
 		m.last = m.wires.Now()
@@ -205,11 +201,7 @@ func harmless(rows []Request) []Request {
 }
 
 func (m *Requests) fail(err error) {
-	m.mode, m.problem = failed, Problem{Text: err.Error()}
-	if p, ok := err.(*Problem); ok {
-		m.problem = *p
-	}
-	m.problem.Text, m.problem.Hint = ident.Text(m.problem.Text), ident.Text(m.problem.Hint)
+	m.mode, m.problem = failed, draw.ProblemOf(err)
 }
 
 // acted takes what became of a choice.
@@ -296,7 +288,7 @@ func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
 		if m.filter.String() == "" {
 			return tea.Quit
 		}
-		m.filter = line{}
+		m.filter = draw.Line{}
 		m.keepChosen()
 	case "up", "k":
 		m.move(-1)
@@ -342,7 +334,7 @@ func (m *Requests) decide(v Verb) {
 	if !ok || m.busy || !slices.Contains(r.Verbs, v) {
 		return
 	}
-	m.mode, m.choice, m.span, m.comment = deciding, Choice{Verb: v, ID: r.ID}, 0, line{most: m.wires.Comment}
+	m.mode, m.choice, m.span, m.comment = deciding, Choice{Verb: v, ID: r.ID}, 0, draw.Line{Most: m.wires.Comment}
 }
 
 func (m *Requests) pressFilter(k tea.KeyPressMsg) tea.Cmd {
@@ -350,9 +342,9 @@ func (m *Requests) pressFilter(k tea.KeyPressMsg) tea.Cmd {
 	case "enter", "up", "down":
 		m.mode = listing
 	case "esc":
-		m.mode, m.filter = listing, line{}
+		m.mode, m.filter = listing, draw.Line{}
 	default:
-		m.filter.key(k)
+		m.filter.Key(k)
 	}
 	m.keepChosen()
 	return nil
@@ -381,7 +373,7 @@ func (m *Requests) pressDecide(k tea.KeyPressMsg) tea.Cmd {
 	case s == "enter", !typed:
 		return m.confirm(r)
 	default:
-		m.comment.key(k)
+		m.comment.Key(k)
 	}
 	return nil
 }

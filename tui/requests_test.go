@@ -15,6 +15,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cardea-ssh/cardea/tui/draw"
 )
 
 var update = flag.Bool("update", false, "write what the frames are now into testdata")
@@ -141,7 +143,7 @@ func TestFrames(t *testing.T) {
 		"said":   func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.press("a<enter>"); return d },
 		"failed": func(t *testing.T) *driver {
 			d := drive(t, Lists{waiting(2), nil})
-			d.actErr = &Problem{"project web asks who you are each 10m, also to let others in", "type: cardea login --project web"}
+			d.actErr = &draw.Problem{Text: "project web asks who you are each 10m, also to let others in", Hint: "type: cardea login --project web"}
 			d.press("a<enter>")
 			return d
 		},
@@ -188,7 +190,7 @@ func TestFramesFitSmallTerminals(t *testing.T) {
 	for _, keys := range []string{"", "<tab>", "a", "d", "/x", "a<enter>"} {
 		d := drive(t, Lists{waiting(5), own()})
 		d.press(keys)
-		for width := narrowest; width < 50; width += 7 {
+		for width := draw.Narrowest; width < 50; width += 7 {
 			for height := 1; height < 12; height++ {
 				d.send(tea.WindowSizeMsg{Width: width, Height: height})
 				lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")

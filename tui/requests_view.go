@@ -6,14 +6,14 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/cardea-ssh/cardea/tui/draw"
 )
 
 // Widths, in cells, from which on a row has more to say.
 const (
 	wide   = 100
 	middle = 60
-	// narrowest is what a screen is drawn for where a terminal is narrower still.
-	narrowest = 20
 )
 
 // View implements tea.Model.
@@ -26,7 +26,7 @@ func (m *Requests) View() tea.View {
 
 // frame is the whole picture: never more lines than the terminal has.
 func (m *Requests) frame() string {
-	width := max(m.width, narrowest)
+	width := max(m.width, draw.Narrowest)
 	top := m.top(width)
 	foot := append(m.foot(width), m.keys(width))
 	room := max(m.height-len(top)-len(foot), 1)
@@ -45,9 +45,9 @@ func (m *Requests) top(width int) []string {
 	tab := func(text string, n int, on bool) string {
 		text = fmt.Sprintf("%s %d", text, n)
 		if on {
-			return "[" + m.look.tab.Render(text) + "]" // not by its look alone
+			return "[" + m.look.Tab.Render(text) + "]" // not by its look alone
 		}
-		return m.look.quiet.Render(text)
+		return m.look.Quiet.Render(text)
 	}
 	waiting, own := "Waiting for you", "Your own"
 	if width < middle {
@@ -56,25 +56,19 @@ func (m *Requests) top(width int) []string {
 	tabs := tab(waiting, len(m.lists.Waiting), !m.mine) + "  " + tab(own, len(m.lists.Mine), m.mine)
 	title := ""
 	if width >= middle {
-		title = m.look.title.Render("Requests for access")
+		title = m.look.Title.Render("Requests for access")
 	}
-	return []string{ends(tabs, title, width), ""}
+	return []string{draw.Ends(tabs, title, width), ""}
 }
 
 // body is the list, and below it the chosen request in full.
 func (m *Requests) body(width, room int) []string {
 	if m.mode == failed {
-		out := []string{m.look.alarm.Render("That did not work"), ""}
-		out = append(out, wrap(m.problem.Text, width, 4)...)
-		if m.problem.Hint != "" {
-			out = append(out, "")
-			out = append(out, wrap(m.problem.Hint, width, 4)...)
-		}
-		return out
+		return m.look.Problem(m.problem, width)
 	}
 	rows := m.rows()
 	if len(rows) == 0 {
-		return []string{m.look.quiet.Render(cut(m.nothing(), width))}
+		return []string{m.look.Quiet.Render(draw.Cut(m.nothing(), width))}
 	}
 	details := m.details(width)
 	if room < len(details)+4 {
@@ -107,7 +101,7 @@ func (m *Requests) room() int { return max(m.height-12, 1) }
 
 // line is a row of the list.
 func (m *Requests) line(r Request, chosen bool, width int) string {
-	mark, since := "  ", roughly(m.wires.Now().Sub(r.Asked))
+	mark, since := "  ", draw.Roughly(m.wires.Now().Sub(r.Asked))
 	if chosen {
 		mark = "› "
 	}
@@ -118,14 +112,14 @@ func (m *Requests) line(r Request, chosen bool, width int) string {
 	var text string
 	switch left := width - 2; {
 	case width >= wide:
-		text = cell(who, 16) + "  " + cell(r.To, 28) + "  " + cell(r.For, 6) + "  " + cell(r.Reason, left-16-28-6-6-6) + "  " + fmt.Sprintf("%4s", since)
+		text = draw.Cell(who, 16) + "  " + draw.Cell(r.To, 28) + "  " + draw.Cell(r.For, 6) + "  " + draw.Cell(r.Reason, left-16-28-6-6-6) + "  " + fmt.Sprintf("%4s", since)
 	case width >= middle:
-		text = cell(who, 10) + "  " + cell(r.To, 20) + "  " + cell(r.For, 5) + "  " + cell(r.Reason, left-10-20-5-6-6) + "  " + fmt.Sprintf("%4s", since)
+		text = draw.Cell(who, 10) + "  " + draw.Cell(r.To, 20) + "  " + draw.Cell(r.For, 5) + "  " + draw.Cell(r.Reason, left-10-20-5-6-6) + "  " + fmt.Sprintf("%4s", since)
 	default:
-		text = ends(who+" "+r.To+" "+r.For, " "+since, left)
+		text = draw.Ends(who+" "+r.To+" "+r.For, " "+since, left)
 	}
 	if chosen {
-		return m.look.chosen.Render(mark + text)
+		return m.look.Chosen.Render(mark + text)
 	}
 	return mark + text
 }
@@ -136,38 +130,38 @@ func (m *Requests) details(width int) []string {
 	if !ok {
 		return nil
 	}
-	out := []string{"", m.look.title.Render(cut(fmt.Sprintf("%s asks for %s, for %s", r.User, r.To, r.For), width))}
-	out = append(out, wrap(r.Reason, width, 3)...)
-	facts := fmt.Sprintf("%s, group %s by rule %s, asked %s", r.State, r.Group, r.Rule, ago(m.wires.Now().Sub(r.Asked)))
+	out := []string{"", m.look.Title.Render(draw.Cut(fmt.Sprintf("%s asks for %s, for %s", r.User, r.To, r.For), width))}
+	out = append(out, draw.Wrap(r.Reason, width, 3)...)
+	facts := fmt.Sprintf("%s, group %s by rule %s, asked %s", r.State, r.Group, r.Rule, draw.Ago(m.wires.Now().Sub(r.Asked)))
 	if r.Until != "" {
 		facts += ", until " + r.Until
 	}
-	for _, l := range wrap(facts, width, 3) {
-		out = append(out, m.look.quiet.Render(l))
+	for _, l := range draw.Wrap(facts, width, 3) {
+		out = append(out, m.look.Quiet.Render(l))
 	}
 	if r.By != "" {
 		answer := "answered by " + r.By
 		if r.Answer != "" {
 			answer += ": " + r.Answer
 		}
-		out = append(out, wrap(answer, width, 2)...)
+		out = append(out, draw.Wrap(answer, width, 2)...)
 	}
-	return append(out, m.look.quiet.Render(cut(r.ID, width)), "")
+	return append(out, m.look.Quiet.Render(draw.Cut(r.ID, width)), "")
 }
 
 // foot is what is asked, or was done.
 func (m *Requests) foot(width int) []string {
 	switch {
 	case m.mode == filtering:
-		return []string{"/" + m.filter.show(width-1)}
+		return []string{"/" + m.filter.Show(width-1)}
 	case m.mode == deciding:
 		return m.question(width)
 	case m.said != "":
-		return []string{m.look.good.Render(cut(m.said, width))}
+		return []string{m.look.Good.Render(draw.Cut(m.said, width))}
 	case m.paused:
-		return []string{m.look.quiet.Render(cut("not loaded anew since nobody is here; press a key", width))}
+		return []string{m.look.Quiet.Render(draw.Cut("not loaded anew since nobody is here; press a key", width))}
 	case m.filter.String() != "":
-		return []string{m.look.quiet.Render(cut("/"+m.filter.String(), width))}
+		return []string{m.look.Quiet.Render(draw.Cut("/"+m.filter.String(), width))}
 	}
 	return []string{""}
 }
@@ -176,10 +170,10 @@ func (m *Requests) foot(width int) []string {
 func (m *Requests) question(width int) []string {
 	r, ok := m.row()
 	if !ok || r.ID != m.choice.ID {
-		return []string{m.look.alarm.Render(cut("it does not wait any more", width))}
+		return []string{m.look.Alarm.Render(draw.Cut("it does not wait any more", width))}
 	}
 	if m.busy {
-		return []string{m.look.quiet.Render("…")}
+		return []string{m.look.Quiet.Render("…")}
 	}
 	switch m.choice.Verb {
 	case Approve:
@@ -191,44 +185,44 @@ func (m *Requests) question(width int) []string {
 			given += ", as asked"
 		}
 		return []string{
-			m.look.title.Render(cut(fmt.Sprintf("Let %s into %s for %s?", r.User, r.To, given), width)),
-			"comment: " + m.comment.show(width-9),
+			m.look.Title.Render(draw.Cut(fmt.Sprintf("Let %s into %s for %s?", r.User, r.To, given), width)),
+			"comment: " + m.comment.Show(width-9),
 		}
 	case Deny:
-		return []string{m.look.title.Render(cut("Say no to "+r.User+"?", width)), "why not: " + m.comment.show(width-9)}
+		return []string{m.look.Title.Render(draw.Cut("Say no to "+r.User+"?", width)), "why not: " + m.comment.Show(width-9)}
 	case Cancel:
-		return []string{m.look.title.Render(cut("Take back your request for "+r.To+"?", width))}
+		return []string{m.look.Title.Render(draw.Cut("Take back your request for "+r.To+"?", width))}
 	}
-	return []string{m.look.title.Render(cut("End the access to "+r.To+" now, with its connections?", width))}
+	return []string{m.look.Title.Render(draw.Cut("End the access to "+r.To+" now, with its connections?", width))}
 }
 
 // keys is the help line.
 func (m *Requests) keys(width int) string {
 	switch m.mode {
 	case filtering:
-		return m.look.help(width, hint{"enter", "keep"}, hint{"esc", "show all"})
+		return m.look.Help(width, draw.Key("enter", "keep"), draw.Key("esc", "show all"))
 	case failed:
-		return m.look.help(width, hint{"any key", "back"}, hint{"q", "quit"})
+		return m.look.Help(width, draw.Key("any key", "back"), draw.Key("q", "quit"))
 	case deciding:
 		switch m.choice.Verb {
 		case Approve:
-			return m.look.help(width, hint{"enter", "approve"}, hint{"esc", "back"}, hint{"↓", "shorter"}, hint{"↑", "longer"})
+			return m.look.Help(width, draw.Key("enter", "approve"), draw.Key("esc", "back"), draw.Key("↓", "shorter"), draw.Key("↑", "longer"))
 		case Deny:
-			return m.look.help(width, hint{"enter", "deny"}, hint{"esc", "back"})
+			return m.look.Help(width, draw.Key("enter", "deny"), draw.Key("esc", "back"))
 		}
-		return m.look.help(width, hint{"y", "yes"}, hint{"esc", "back"})
+		return m.look.Help(width, draw.Key("y", "yes"), draw.Key("esc", "back"))
 	}
-	hints := []hint{}
+	hints := []draw.Hint{}
 	if r, ok := m.row(); ok {
 		for _, h := range []struct {
 			Verb
-			hint
-		}{{Approve, hint{"a", "approve"}}, {Deny, hint{"d", "deny"}}, {Cancel, hint{"c", "take back"}}, {End, hint{"e", "end"}}} {
+			draw.Hint
+		}{{Approve, draw.Key("a", "approve")}, {Deny, draw.Key("d", "deny")}, {Cancel, draw.Key("c", "take back")}, {End, draw.Key("e", "end")}} {
 			if slices.Contains(r.Verbs, h.Verb) {
-				hints = append(hints, h.hint)
+				hints = append(hints, h.Hint)
 			}
 		}
 	}
-	hints = append(hints, hint{"tab", "lists"}, hint{"q", "quit"}, hint{"/", "filter"}, hint{"↑↓", "move"}, hint{"r", "load anew"})
-	return m.look.help(width, hints...)
+	hints = append(hints, draw.Key("tab", "lists"), draw.Key("q", "quit"), draw.Key("/", "filter"), draw.Key("↑↓", "move"), draw.Key("r", "load anew"))
+	return m.look.Help(width, hints...)
 }

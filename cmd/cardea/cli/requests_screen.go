@@ -11,6 +11,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/term"
 	"github.com/cardea-ssh/cardea/tui"
+	"github.com/cardea-ssh/cardea/tui/draw"
 )
 
 // requestsEvery is how often the screen of requests asks for what is new.
@@ -130,7 +131,7 @@ func (a *app) actOnRequest(ctx context.Context, c tui.Choice) error {
 func problem(err error) error {
 	var e *api.Error
 	if errors.As(err, &e) {
-		return &tui.Problem{Text: e.Detail, Hint: e.Hint}
+		return &draw.Problem{Text: e.Detail, Hint: e.Hint}
 	}
 	return err
 }

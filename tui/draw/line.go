@@ -1,4 +1,4 @@
-package tui
+package draw
 
 import (
 	"strings"
@@ -10,17 +10,18 @@ import (
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
-// line is one line that a person types. Its zero value is empty.
-type line struct {
+// Line is one line that a person types. Its zero value is empty.
+type Line struct {
+	Most int // bytes; 0 is no limit
+
 	runes []rune
 	at    int // of the cursor
-	most  int // bytes; 0 is no limit
 }
 
-func (l *line) String() string { return string(l.runes) }
+func (l *Line) String() string { return string(l.runes) }
 
-// key takes a key, and reports whether it was one for a line.
-func (l *line) key(k tea.KeyPressMsg) bool {
+// Key takes a key, and reports whether it was one for a line.
+func (l *Line) Key(k tea.KeyPressMsg) bool {
 	switch k.String() {
 	case "left", "ctrl+b":
 		l.at = max(l.at-1, 0)
@@ -47,19 +48,19 @@ func (l *line) key(k tea.KeyPressMsg) bool {
 		if k.Text == "" {
 			return false
 		}
-		l.insert(k.Text)
+		l.Insert(k.Text)
 	}
 	return true
 }
 
-// insert puts text at the cursor, as far as there is room. What moves a cursor, as a pasted
+// Insert puts text at the cursor, as far as there is room. What moves a cursor, as a pasted
 // line end does, is a space.
-func (l *line) insert(text string) {
+func (l *Line) Insert(text string) {
 	for _, r := range text {
 		if ident.Text(string(r)) != string(r) && r != '\\' {
 			r = ' '
 		}
-		if l.most > 0 && len(l.String())+utf8.RuneLen(r) > l.most {
+		if l.Most > 0 && len(l.String())+utf8.RuneLen(r) > l.Most {
 			return
 		}
 		l.runes = append(l.runes[:l.at], append([]rune{r}, l.runes[l.at:]...)...)
@@ -67,13 +68,13 @@ func (l *line) insert(text string) {
 	}
 }
 
-// show is the line in so many cells, with a mark where the cursor is; the end that the
+// Show is the line in so many cells, with a mark where the cursor is; the end that the
 // cursor is at is what is seen.
-func (l *line) show(width int) string {
+func (l *Line) Show(width int) string {
 	before, after := string(l.runes[:l.at]), string(l.runes[l.at:])
 	for ansi.StringWidth(before) > width-2 && before != "" {
 		_, n := utf8.DecodeRuneInString(before)
 		before = before[n:]
 	}
-	return cut(strings.TrimRight(before+"▏"+after, " "), width)
+	return Cut(strings.TrimRight(before+"▏"+after, " "), width)
 }
