@@ -68,6 +68,8 @@ var floors = map[string]int{
 	"login/tpm/tpmtest":     0,
 	"tui":                   2,
 	"tui/draw":              1,
+	"tui/find":              1,
+	"tui/habit":             1,
 	"ca":                    2,
 	"store/sqlstore":        2,
 	"store/storetest":       2,
