@@ -70,6 +70,7 @@ var floors = map[string]int{
 	"tui/draw":              1,
 	"tui/find":              1,
 	"tui/habit":             1,
+	"tui/picker":            2,
 	"ca":                    2,
 	"store/sqlstore":        2,
 	"store/storetest":       2,

@@ -1,0 +1,78 @@
+package picker
+
+import "github.com/cardea-ssh/cardea/tui/draw"
+
+// keys is the line at the bottom.
+func (m *Model) keys(width int) string {
+	k := draw.Key
+	switch m.mode {
+	case filtering:
+		return m.look.Help(width, k("enter", "connect"), k("esc", "show all"), k("tab", "keep"), k("↑↓", "move"), k("env=prod project:web", "too"))
+	case asking:
+		return m.look.Help(width, k("enter", "go"), k("esc", "back"))
+	case helping:
+		return m.look.Help(width, k("any key", "back"))
+	case failed:
+		return m.look.Help(width, k("any key", "back"), k("q", "quit"))
+	case signedOut:
+		return m.look.Help(width, k("enter", "sign in"), k("q", "quit"), k("ctrl+r", "look again"))
+	}
+	if m.wires.Question != "" {
+		return m.look.Help(width, k("enter", "this one"), k("esc", "none"), k("↑↓", "move"), k("/", "filter"))
+	}
+	hints := []draw.Hint{k("enter", "connect"), k("/", "filter"), k("?", "help"), k("q", "quit"), k("space", "mark")}
+	if !m.beside() {
+		hints = append(hints, k("i", "details"))
+	}
+	hints = append(hints, k("c", "copy"), k("f", "forward"))
+	if m.can(Run) {
+		hints = append(hints, k("e", "run"))
+	}
+	if m.can(Panes) {
+		hints = append(hints, k("t", "panes"))
+	}
+	return m.look.Help(width, append(hints, k("*", "favourite"), k("r", "request"), k("R", "recordings"))...)
+}
+
+// help is the whole list of keys.
+func (m *Model) help(width, room int) []string {
+	type key struct {
+		key, does string
+		verb      Verb
+	}
+	keys := []key{
+		{"enter", "connect; when the session is over you are here again", ""},
+		{"/", "filter: letters of names and projects in their order, words in labels, env=prod, env!=prod, project:web", ""},
+		{"esc", "take back the filter, then the marks; then leave", ""},
+		{"q", "leave", ""},
+		{"↑ ↓  j k", "move; PgUp, PgDn, g and G by pages and to the ends", ""},
+		{"space", "mark, for e and t", ""},
+		{"* or b", "favourite, or no longer; favourites stand first, then what you use", ""},
+		{"i or tab", "details: why you may enter, labels, when it was seen", ""},
+		{"c", "copy the command that connects", ""},
+		{"f", "forward a port", Forward},
+		{"e", "run a command on all that are marked", Run},
+		{"t", "open all that are marked in panes of tmux", Panes},
+		{"r", "ask for access to something", Request},
+		{"a", "requests: your own, and those that wait for your answer", ""},
+		{"R", "your recorded sessions", ""},
+		{"ctrl+r", "load anew", ""},
+		{"mouse", "a click chooses, a second one connects; the wheel moves", ""},
+	}
+	var out []string
+	for _, k := range keys {
+		if k.verb != "" && !m.can(k.verb) {
+			continue
+		}
+		for i, l := range draw.Wrap(k.does, width-11, 3) {
+			if i > 0 {
+				k.key = ""
+			}
+			out = append(out, m.look.Key.Render(draw.Cell(k.key, 11))+l)
+		}
+	}
+	if len(out) > room {
+		out = append(out[:room-1:room-1], m.look.Quiet.Render("…"))
+	}
+	return out
+}

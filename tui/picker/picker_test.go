@@ -1,0 +1,592 @@
+package picker
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cardea-ssh/cardea/tui/draw"
+)
+
+var update = flag.Bool("update", false, "write what the frames are now into testdata")
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// driver drives the screen without a terminal: it runs what the screen begins at once.
+type driver struct {
+	t        *testing.T
+	screen   *Model
+	list     List
+	err      error
+	loads    int
+	done     []Choice
+	doErr    error
+	favoured []string
+	asked    []string // to be explained
+	now      time.Time
+	quit     bool
+	other    []tea.Msg
+}
+
+func drive(t *testing.T, list List, change ...func(*Wires)) *driver {
+	d := &driver{t: t, list: list, now: noon}
+	w := Wires{
+		Load: func(context.Context) (List, error) { d.loads++; return d.list, d.err },
+		Explain: func(_ context.Context, h Host) ([]string, error) {
+			d.asked = append(d.asked, h.Name)
+			return []string{"You may enter: a grant allows it", "ok  user alice: active", "ok  grant: group engineers may enter project shop", "    ok  membership engineers: you are in it, until 2026-12-24 12:00"}, nil
+		},
+		Do: func(c Choice, done func(string, error) tea.Msg) tea.Cmd {
+			d.done = append(d.done, c)
+			return func() tea.Msg { return done(string(c.Verb)+": over", d.doErr) }
+		},
+		Favour: func(id string, on bool) error { d.favoured = append(d.favoured, fmt.Sprint(id, " ", on)); return nil },
+		Can:    []Verb{Forward, Run, Panes, Request},
+		Now:    func() time.Time { return d.now },
+	}
+	for _, c := range change {
+		c(&w)
+	}
+	d.screen = New(t.Context(), w)
+	d.run(d.screen.Init())
+	return d
+}
+
+func (d *driver) run(cmd tea.Cmd) {
+	if cmd == nil {
+		return
+	}
+	switch msg := cmd().(type) {
+	case nil:
+	case tea.QuitMsg:
+		d.quit = true
+	case tea.BatchMsg:
+		for _, c := range msg {
+			d.run(c)
+		}
+	case loadedMsg, doneMsg, explainedMsg, settledMsg, tickMsg, keptMsg:
+		d.send(msg)
+	default: // for the terminal
+		d.other = append(d.other, msg)
+	}
+}
+
+func (d *driver) send(msg tea.Msg) {
+	_, cmd := d.screen.Update(msg)
+	d.run(cmd)
+}
+
+// press sends keys: names of special ones stand in angle brackets.
+func (d *driver) press(keys string) {
+	special := map[string]tea.KeyPressMsg{
+		"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "tab": {Code: tea.KeyTab}, "down": {Code: tea.KeyDown}, "up": {Code: tea.KeyUp},
+		"bs": {Code: tea.KeyBackspace}, "pgdown": {Code: tea.KeyPgDown}, "ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "ctrl+r": {Code: 'r', Mod: tea.ModCtrl},
+		"space": {Code: tea.KeySpace, Text: " "},
+	}
+	for keys != "" {
+		if rest, ok := strings.CutPrefix(keys, "<"); ok {
+			name, after, _ := strings.Cut(rest, ">")
+			if _, known := special[name]; !known {
+				d.t.Fatalf("no key %q", name)
+			}
+			d.send(special[name])
+			keys = after
+			continue
+		}
+		r := []rune(keys)[0]
+		d.send(tea.KeyPressMsg{Code: r, Text: string(r)})
+		keys = keys[len(string(r)):]
+	}
+}
+
+// frame is what is seen, without colours and blanks at the ends of lines.
+func (d *driver) frame() string {
+	lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (d *driver) name() string {
+	h, _ := d.screen.host()
+	return h.Name
+}
+
+func team() List {
+	host := func(name, project string, seen time.Duration, labels map[string]string) Host {
+		return Host{ID: "srv_" + project + name, Name: name, Call: name, Project: project, Login: "alice", Role: "user", Gateway: "required", Labels: labels, Seen: noon.Add(-seen)}
+	}
+	hosts := []Host{
+		host("web-1", "shop", time.Minute, map[string]string{"env": "prod", "role": "web", "host/os": "debian"}),
+		host("web-2", "shop", 90*time.Minute, map[string]string{"env": "prod", "role": "web"}),
+		host("db-1", "shop", time.Minute, map[string]string{"env": "prod", "role": "db"}),
+		host("build-1", "tools", 0, map[string]string{"env": "test"}),
+		host("web-1", "test", 50*time.Hour, nil),
+	}
+	hosts[0].AltNames, hosts[0].Recorded, hosts[0].Uses, hosts[0].Used, hosts[0].Weight = []string{"www"}, true, 14, noon.Add(-3*time.Hour), 2
+	hosts[0].Call, hosts[4].Call = "shop/web-1", "test/web-1"
+	hosts[2].Favourite = true
+	hosts[3].Seen = time.Time{}
+	return List{Hosts: hosts, At: noon}
+}
+
+func many(n int) List {
+	list := List{At: noon}
+	for i := range n {
+		name := fmt.Sprintf("%s-%05d", []string{"web", "db", "cache", "build"}[i%4], i)
+		list.Hosts = append(list.Hosts, Host{ID: fmt.Sprintf("srv_%020d", i), Name: name, Call: name, Project: fmt.Sprintf("project-%d", i%50), Login: "alice", Role: "user", Gateway: "allowed",
+			Labels: map[string]string{"env": []string{"prod", "test"}[i%2], "tier": "web", "region": fmt.Sprintf("eu-%d", i%7)}, Seen: noon})
+	}
+	return list
+}
+
+// scenes are what people see.
+func scenes() map[string]func(*testing.T) *driver {
+	after := func(keys string) func(*testing.T) *driver {
+		return func(t *testing.T) *driver { d := drive(t, team()); d.press(keys); return d }
+	}
+	return map[string]func(*testing.T) *driver{
+		"list": after("j"), "filter": after("/w1"), "kept": after("/env=prod<tab>"), "marked": after("<space><space>"), "details": after("ji"),
+		"forward": after("f8080:80"), "run": after("<space><space>euptime"), "request": after("/payments<tab>r"), "why": after("/payments<tab>rpayments<enter>INC-42"), "help": after("?"),
+		"over": after("<enter>"),
+		"many": func(t *testing.T) *driver { d := drive(t, many(1000)); d.press("<pgdown><pgdown>"); return d },
+		"none": func(t *testing.T) *driver { return drive(t, List{At: noon}) },
+		"failed": func(t *testing.T) *driver {
+			d := drive(t, team())
+			d.doErr = &draw.Problem{Text: "there is no ssh on this machine", Hint: "install OpenSSH's client, and try again"}
+			d.press("<enter>")
+			return d
+		},
+		"unreachable": func(t *testing.T) *driver {
+			return drive(t, List{}, func(w *Wires) {
+				w.Load = func(context.Context) (List, error) {
+					return List{}, errors.New("the control plane does not answer")
+				}
+			})
+		},
+		"offline": func(t *testing.T) *driver {
+			d := drive(t, team())
+			d.now, d.err = d.now.Add(12*time.Minute), errors.New("the control plane does not answer")
+			d.press("<ctrl+r>")
+			return d
+		},
+		"signedout": func(t *testing.T) *driver {
+			d := drive(t, team())
+			d.err = &SignedOut{"your session is over", "type: cardea login"}
+			d.press("<ctrl+r>")
+			return d
+		},
+		"question": func(t *testing.T) *driver {
+			list := team()
+			list.Hosts = []Host{list.Hosts[0], list.Hosts[4]}
+			return drive(t, List{}, func(w *Wires) { w.First, w.Load, w.Question = list, nil, "Which web-1?" })
+		},
+		"hostile": func(t *testing.T) *driver {
+			list := team()
+			list.Hosts[0].Name, list.Hosts[0].Project = "服务器服务器服务器服务器-web-1", "al\x1b[2Jice\u202e"
+			list.Hosts[0].Labels = map[string]string{"a\x1b]0;x\x07": "\x9b31m" + strings.Repeat("long", 50), "日本": "東京"}
+			list.Hosts[1].Name, list.Hosts[1].Note = strings.Repeat("long-", 60), "a\nb\x1b[2J"
+			d := drive(t, list)
+			d.press("/服<tab>")
+			return d
+		},
+	}
+}
+
+func TestFrames(t *testing.T) {
+	for name, show := range scenes() {
+		for _, width := range []int{40, 80, 160} {
+			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
+				d := show(t)
+				d.send(tea.WindowSizeMsg{Width: width, Height: 24})
+				if name == "details" && width == 160 {
+					d.press("i") // they stand there already
+				}
+				got := d.frame()
+				if n := strings.Count(got, "\n"); n != 24 {
+					t.Errorf("%d lines", n)
+				}
+				golden(t, fmt.Sprintf("%s-%d.txt", name, width), got)
+			})
+		}
+	}
+}
+
+// What is drawn on a light and a dark background, and where nobody wants colours: then the
+// same is said without.
+func TestColours(t *testing.T) {
+	for name, show := range map[string]func(*driver) string{
+		"light": func(d *driver) string {
+			d.send(tea.BackgroundColorMsg{Color: lipgloss.Color("#ffffff")})
+			return d.screen.View().Content
+		},
+		"dark": func(d *driver) string {
+			d.send(tea.BackgroundColorMsg{Color: lipgloss.Color("#000000")})
+			return d.screen.View().Content
+		},
+		"none": func(d *driver) string {
+			var b strings.Builder
+			w := colorprofile.Writer{Forward: &b, Profile: colorprofile.Env([]string{"TERM=xterm-256color", "NO_COLOR=1"})}
+			fmt.Fprint(&w, d.screen.View().Content)
+			if got := b.String(); strings.Contains(got, "\x1b[3") || strings.Contains(got, "\x1b[9") || strings.Contains(got, ";3") {
+				t.Errorf("a colour in %q", got)
+			}
+			return b.String()
+		},
+	} {
+		d := drive(t, team())
+		d.press("<space>/web<tab>")
+		golden(t, "colours-"+name+".txt", strings.ReplaceAll(show(d), "\x1b", "␛")+"\n")
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		os.MkdirAll("testdata", 0o755)
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("differs from %s (run with -update to accept):\n%s", file, diff)
+	}
+}
+
+// A terminal of any size gets a frame that fits it.
+func TestFramesFitTerminalsOfAnySize(t *testing.T) {
+	for name, show := range scenes() {
+		d := show(t)
+		for _, width := range []int{draw.Narrowest, 27, 40, 59, 60, 61, 109, 110, 300} {
+			for _, height := range []int{1, 2, 3, 4, 5, 7, 24, 100} {
+				d.send(tea.WindowSizeMsg{Width: width, Height: height})
+				lines := strings.Split(d.screen.View().Content, "\n")
+				if len(lines) > height {
+					t.Fatalf("%s: %d lines of %d", name, len(lines), height)
+				}
+				for _, l := range lines {
+					if n := ansi.StringWidth(l); n > width {
+						t.Fatalf("%s: %d cells of %d: %q", name, n, width, ansi.Strip(l))
+					}
+					if s := ansi.Strip(l); strings.ContainsAny(s, "\x1b\x07\u202e") || strings.Contains(s, "\x9b") {
+						t.Fatalf("%s: %q is not harmless", name, s)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestChoices(t *testing.T) {
+	for _, tc := range []struct{ name, keys, want string }{
+		{"the favourite is first", "<enter>", "connect db-1"},
+		{"what is used is next", "j<enter>", "connect shop/web-1"},
+		{"what was found is entered at once", "/w2<enter>", "connect web-2"},
+		{"a filter is typed, and stays", "/web-<tab>j<enter>", "connect test/web-1"},
+		{"letters in a filter are no keys", "/qfce", ""},
+		{"letters are taken back", "/w2x<bs><enter>", "connect web-2"},
+		{"by label", "/env=test<enter>", "connect build-1"},
+		{"by project", "/project:te<enter>", "connect test/web-1"},
+		{"nothing fits", "/zzz<enter>", ""},
+		{"the last one", "G<enter>", "connect web-2"},
+		{"and the first one again", "Gg<enter>", "connect db-1"},
+		{"one after the other", "<enter>j<enter>", "connect db-1, connect shop/web-1"},
+		{"a port is forwarded", "f8080<enter>", "forward db-1 8080"},
+		{"or not", "f8080<esc>", ""},
+		{"nothing is no port", "f<space><enter><esc>", ""},
+		{"a command on one", "euptime<enter>", "run db-1 uptime"},
+		{"on those that are marked", "<space>j<space>euname -a<enter>", "run db-1 build-1 uname -a"},
+		{"a mark is taken away", "<space>g<space>t", "panes shop/web-1"},
+		{"marks outlive a filter", "<space>/build<tab><space>t", "panes db-1 build-1"},
+		{"access to the chosen one", "rINC-1<enter>", "request INC-1 to db-1"},
+		{"access to what is not there", "/pay<tab>rINC-1<enter>", "request INC-1 to pay"},
+		{"requests", "a", "requests"},
+		{"recordings", "R", "recordings"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := drive(t, team())
+			d.press(tc.keys)
+			var got []string
+			for _, c := range d.done {
+				s := string(c.Verb)
+				for _, h := range c.Hosts {
+					s += " " + h.Call
+				}
+				if c.Text != "" {
+					s += " " + c.Text
+				}
+				if c.To != "" {
+					s += " to " + c.To
+				}
+				got = append(got, s)
+			}
+			if s := strings.Join(got, ", "); s != tc.want {
+				t.Errorf("chose %q, want %q", s, tc.want)
+			}
+		})
+	}
+}
+
+func TestWhatThisMachineCannotDoHasNoKey(t *testing.T) {
+	d := drive(t, team(), func(w *Wires) { w.Can = nil })
+	d.press("<space>tefx<enter>")
+	for _, c := range d.done {
+		if c.Verb != Connect {
+			t.Errorf("chose %+v", c)
+		}
+	}
+	d.press("?")
+	if got := d.frame(); strings.Contains(got, "tmux") || strings.Contains(got, "run a command") {
+		t.Errorf("help\n%s", got)
+	}
+}
+
+func TestItEnds(t *testing.T) {
+	for keys, ends := range map[string]bool{
+		"q": true, "<esc>": true, "<ctrl+c>": true, "/x<ctrl+c>": true, "/q": false, "/web<tab><esc>": false, "/web<tab><esc><esc>": true,
+		"<space><esc>": false, "<space><esc><esc>": true, "i<esc>": false, "i<esc><esc>": true, "f<esc>": false, "?q": false, "fq": false,
+	} {
+		d := drive(t, team())
+		if d.press(keys); d.quit != ends {
+			t.Errorf("%s: ended %v", keys, d.quit)
+		}
+	}
+}
+
+// The first picture needs nobody: not the disk, and not the network.
+func TestWhatIsKnownIsPaintedBeforeAnybodyIsAsked(t *testing.T) {
+	asked := 0
+	m := New(t.Context(), Wires{First: List{Hosts: team().Hosts[:2], Total: 5, Age: time.Hour}, Now: func() time.Time { return noon },
+		Known: func(context.Context) (List, error) { asked++; return team(), nil },
+		Load:  func(context.Context) (List, error) { asked++; return team(), nil }})
+	got := ansi.Strip(m.View().Content)
+	if asked != 0 || !strings.Contains(got, "web-1") || !strings.Contains(got, "5 servers") || !strings.Contains(got, "as of 1h ago") {
+		t.Errorf("%d asked\n%s", asked, got)
+	}
+}
+
+func TestAListThatIsLoadedAnewMovesNothing(t *testing.T) {
+	d := drive(t, team())
+	d.press("<space>j") // the order is db-1, web-1 of shop, build-1
+	if d.name() != "build-1" {
+		t.Fatalf("chosen is %s", d.name())
+	}
+	d.list.Hosts = append(slices.Clone(d.list.Hosts[2:]), Host{ID: "srv_new", Name: "aaa", Call: "aaa", Project: "shop"})
+	d.press("<ctrl+r>")
+	if d.name() != "build-1" || !d.screen.marked["srv_shopdb-1"] || !strings.Contains(d.frame(), "aaa") {
+		t.Errorf("chosen is %s\n%s", d.name(), d.frame())
+	}
+	d.list.Hosts = d.list.Hosts[2:]
+	d.press("<ctrl+r>")
+	if len(d.screen.marked) != 0 || d.name() == "" {
+		t.Errorf("marked %v, chosen %q", d.screen.marked, d.name())
+	}
+	// While somebody types, what he types stays.
+	d.press("/we")
+	d.send(tickMsg{})
+	if got := d.frame(); !strings.Contains(got, "/we") {
+		t.Errorf("while typing\n%s", got)
+	}
+}
+
+func TestAnErrorTakesNothingAway(t *testing.T) {
+	d := drive(t, team())
+	d.err = errors.New("the control plane\x1b[2J does not answer")
+	d.press("<ctrl+r>")
+	if got := d.frame(); !strings.Contains(got, "build-1") || !strings.Contains(got, "offline") || !strings.Contains(got, `\x1b[2J does`) {
+		t.Errorf("offline\n%s", got)
+	}
+	d.err = nil
+	d.press("<ctrl+r>")
+	if got := d.frame(); strings.Contains(got, "offline") {
+		t.Errorf("afterwards\n%s", got)
+	}
+}
+
+func TestWhoIsSignedOutIsOfferedToSignIn(t *testing.T) {
+	d := drive(t, team())
+	d.err = &SignedOut{"your session is over", "type: cardea login"}
+	d.press("<ctrl+r>")
+	if got := d.frame(); strings.Contains(got, "build-1") || !strings.Contains(got, "your session is over") {
+		t.Fatalf("frame\n%s", got)
+	}
+	d.press("c") // there is nothing to copy
+	d.err = nil
+	d.press("<enter>")
+	if len(d.done) != 1 || d.done[0].Verb != SignIn || !strings.Contains(d.frame(), "build-1") {
+		t.Errorf("did %+v\n%s", d.done, d.frame())
+	}
+}
+
+func TestFavouritesAreKeptAndStandFirst(t *testing.T) {
+	d := drive(t, team())
+	d.press("G*gk")
+	if d.press("g"); d.name() != "db-1" {
+		t.Errorf("first is %s", d.name())
+	}
+	if d.press("j"); d.name() != "web-2" {
+		t.Errorf("second is %s", d.name())
+	}
+	d.press("b")
+	if want := []string{"srv_shopweb-2 true", "srv_shopweb-2 false"}; !slices.Equal(d.favoured, want) {
+		t.Errorf("kept %q", d.favoured)
+	}
+}
+
+func TestTheCommandIsCopied(t *testing.T) {
+	d := drive(t, team())
+	d.press("jc")
+	if got := d.frame(); !strings.Contains(got, "copied: cardea ssh shop/web-1") {
+		t.Errorf("frame\n%s", got)
+	}
+	if want := fmt.Sprintf("%v", tea.SetClipboard("cardea ssh shop/web-1")()); len(d.other) == 0 || fmt.Sprintf("%v", d.other[len(d.other)-1]) != want {
+		t.Errorf("told the terminal %v", d.other)
+	}
+}
+
+func TestDetailsAreAskedForOnceAndOnlyWhereTheyAreSeen(t *testing.T) {
+	d := drive(t, team())
+	d.press("jjk")
+	if len(d.asked) != 0 {
+		t.Errorf("asked for %q that nobody sees", d.asked)
+	}
+	d.press("i")
+	d.press("<esc>i")
+	if want := []string{"web-1"}; !slices.Equal(d.asked, want) {
+		t.Errorf("asked for %q", d.asked)
+	}
+	d.send(tea.WindowSizeMsg{Width: 160, Height: 24})
+	d.press("<esc>jj")
+	if want := []string{"web-1", "build-1", "web-1"}; !slices.Equal(d.asked, want) {
+		t.Errorf("asked for %q", d.asked)
+	}
+	// Who only passes by asks for nothing.
+	d.screen.wires.Settle = time.Nanosecond
+	_, first := d.screen.Update(tea.KeyPressMsg{Code: 'j', Text: "j"})
+	d.press("g")
+	n := len(d.asked)
+	d.run(first)
+	if len(d.asked) != n {
+		t.Errorf("asked for %q", d.asked)
+	}
+}
+
+func TestTheMouseChoosesAndConnects(t *testing.T) {
+	d := drive(t, team())
+	click := func(x, y int) { d.send(tea.MouseClickMsg{X: x, Y: y, Button: tea.MouseLeft}) }
+	click(5, headLines+2)
+	if d.name() != "build-1" || len(d.done) != 0 {
+		t.Errorf("chosen %s, did %v", d.name(), d.done)
+	}
+	for _, y := range []int{0, 1, headLines + 5, 22, 23, 99} { // nothing is there
+		click(5, y)
+	}
+	click(5, headLines+2)
+	if len(d.done) != 1 || d.done[0].Hosts[0].Name != "build-1" {
+		t.Errorf("did %+v", d.done)
+	}
+	d.send(tea.MouseWheelMsg{Button: tea.MouseWheelUp})
+	if d.name() != "db-1" {
+		t.Errorf("after the wheel: %s", d.name())
+	}
+	d.press("?")
+	click(5, headLines+1)
+	if d.press("x"); d.name() != "db-1" {
+		t.Errorf("a click on the help chose %s", d.name())
+	}
+}
+
+func TestAQuestionHasOneAnswer(t *testing.T) {
+	ask := func(keys string) (Host, bool, *driver) {
+		list := List{Hosts: []Host{team().Hosts[0], team().Hosts[4]}, At: noon}
+		d := drive(t, List{}, func(w *Wires) { w.First, w.Load, w.Question = list, nil, "Which web-1?" })
+		d.press(keys)
+		h, ok := d.screen.Chosen()
+		return h, ok, d
+	}
+	if h, ok, d := ask("j<enter>"); !ok || h.Call != "test/web-1" || !d.quit {
+		t.Errorf("chose %+v", h)
+	}
+	if _, ok, d := ask("<esc>"); ok || !d.quit {
+		t.Error("esc chose")
+	}
+	if _, ok, d := ask("efrRat*"); ok || d.quit || len(d.done)+len(d.favoured) > 0 {
+		t.Errorf("did %+v %v", d.done, d.favoured)
+	}
+}
+
+func TestNothingIsLoadedWhereNobodyIs(t *testing.T) {
+	d := drive(t, team())
+	loads := d.loads
+	d.now = d.now.Add(patience)
+	d.send(tickMsg{})
+	if d.loads != loads || !strings.Contains(d.frame(), "press a key") {
+		t.Errorf("%d loads\n%s", d.loads-loads, d.frame())
+	}
+	if d.press("j"); d.loads != loads+1 {
+		t.Errorf("%d loads after a key", d.loads-loads)
+	}
+}
+
+func TestPastedTextIsTyped(t *testing.T) {
+	d := drive(t, team())
+	d.press("/")
+	d.send(tea.PasteMsg{Content: "web\n-2\x1b[2J"})
+	if got := d.screen.filter.String(); got != "web -2 [2J" {
+		t.Errorf("filter %q", got)
+	}
+}
+
+// The goal is a first picture of 10,000 servers within 50 ms.
+func BenchmarkFirstPaintOf10000(b *testing.B) {
+	list := many(10_000)
+	for b.Loop() {
+		m := New(b.Context(), Wires{First: list, Now: func() time.Time { return noon }})
+		m.Update(tea.WindowSizeMsg{Width: 160, Height: 50})
+		_ = m.View()
+	}
+}
+
+// The goal is 16 ms from a key to the frame. This is a word, letter by letter, and back.
+func BenchmarkKeyToFrameAmong10000(b *testing.B) {
+	m := New(b.Context(), Wires{First: many(10_000), Now: func() time.Time { return noon }})
+	m.Update(tea.WindowSizeMsg{Width: 160, Height: 50})
+	m.Update(tea.KeyPressMsg{Code: '/', Text: "/"})
+	worst, keys := time.Duration(0), 0
+	press := func(k tea.KeyPressMsg) {
+		began := time.Now()
+		m.Update(k)
+		_ = m.View()
+		worst = max(worst, time.Since(began))
+		keys++
+	}
+	for b.Loop() {
+		for _, r := range "web eu env=p" {
+			press(tea.KeyPressMsg{Code: r, Text: string(r)})
+		}
+		for range len("web eu env=p") {
+			press(tea.KeyPressMsg{Code: tea.KeyBackspace})
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(keys)/1000, "ms/key")
+	b.ReportMetric(float64(worst.Microseconds())/1000, "ms/worst")
+}
