@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"net/url"
@@ -351,21 +352,45 @@ func (a *Agent) refresh(ctx context.Context) error {
 
 // loadCatalog takes the catalog of the last run, so that names resolve offline.
 func (a *Agent) loadCatalog() {
-	path := filepath.Join(a.paths.State, catalogFile)
+	switch old, written, err := a.paths.StoredCatalog(); {
+	case err == nil:
+		a.catalog.set(old, written)
+	case errors.Is(err, errUnreadable):
+		a.log.Warn("the stored catalog cannot be read; it will be fetched anew", "error", err)
+	}
+}
+
+var errUnreadable = errors.New("not a catalog")
+
+// StoredCatalog is what an agent stored last, and when: for who wants to know something
+// before an agent answers, or although none runs.
+func (p Paths) StoredCatalog() (api.Catalog, time.Time, error) {
+	path := filepath.Join(p.State, catalogFile)
 	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxCatalogFile || !ownedByUs(info) {
-		return
+	if err != nil {
+		return api.Catalog{}, time.Time{}, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxCatalogFile || !ownedByUs(info) {
+		return api.Catalog{}, time.Time{}, fmt.Errorf("%s is no file of ours", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return
+		return api.Catalog{}, time.Time{}, err
 	}
-	var old api.Catalog
-	if err := json.Unmarshal(text, &old); err != nil {
-		a.log.Warn("the stored catalog cannot be read; it will be fetched anew", "error", err)
-		return
+	var c api.Catalog
+	if err := json.Unmarshal(text, &c); err != nil {
+		return api.Catalog{}, time.Time{}, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
-	a.catalog.set(old, info.ModTime())
+	return c, info.ModTime(), nil
+}
+
+// CatalogStored is when StoredCatalog was stored; zero if it is not there.
+func (p Paths) CatalogStored() time.Time {
+	info, err := os.Lstat(filepath.Join(p.State, catalogFile))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 func (a *Agent) saveCatalog(cat api.Catalog) {
