@@ -121,7 +121,7 @@ func register(t *table) {
 	workloadRoutes(t)
 	domainRoutes(t)
 	healthRoutes(t)
-	docsRoutes(t) // describes the routes before it
+	docsRoutes(t)
 }
 
 // domainRoutes makes the domains that own what remains.
@@ -165,7 +165,7 @@ func build(o Options, register func(*table)) (*Server, error) {
 	s.limits, s.ration = newLimits(), caller.NewRation(auditBurst, auditEvery)
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
-	t := newTable(s, mux)
+	t := &table{server: s, mux: mux}
 	register(t)
 	if err := errors.Join(t.errs...); err != nil {
 		return nil, err

@@ -17,21 +17,30 @@ import (
 
 // docsRoutes serve the API's description for machines and for people. Each is
 // made when it is first asked for, since that takes longer than all else of a
-// start, and holds nothing that is secret: the source is public. It must come last.
+// start, and holds nothing that is secret: the source is public.
 func docsRoutes(t *table) {
 	fail := (&pages{server: t.server, signin: t.server.signin, web: t.server.web}).fail
-	spec, look := t.huma.OpenAPI(), t.server.web
-	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // the framework's own errors; see problemOf
-		delete(spec.Components.Schemas.Map(), unused)
-	}
-	document := func() ([]byte, error) { return json.Marshal(spec) }
+	spec := sync.OnceValue(t.spec)
+	document := func() ([]byte, error) { return json.Marshal(spec()) }
 	page := func() ([]byte, error) {
 		var b bytes.Buffer
-		err := look.Docs(&b, describe(spec))
+		err := t.server.web.Docs(&b, describe(spec()))
 		return b.Bytes(), err
 	}
 	t.plain(route{Method: "GET", Path: "/openapi.json", Access: Public, Doc: "OpenAPI 3.1"}, serve("application/openapi+json", document), fail)
 	t.plain(route{Method: "GET", Path: "/docs", Access: Public, Doc: "The API for people to read"}, serve("text/html; charset=utf-8", page), fail)
+}
+
+// spec describes all routes of the finished table.
+func (t *table) spec() *huma.OpenAPI {
+	all := framework(t.server, http.NewServeMux())
+	for _, add := range t.described {
+		add(all)
+	}
+	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // the framework's own errors; see problemOf
+		delete(all.OpenAPI().Components.Schemas.Map(), unused)
+	}
+	return all.OpenAPI()
 }
 
 func serve(media string, make func() ([]byte, error)) func(http.ResponseWriter, *http.Request) error {

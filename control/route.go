@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -115,43 +116,62 @@ type answer[Out any] struct {
 type table struct {
 	server *Server
 	mux    *http.ServeMux
-	huma   huma.API
 	routes []route
 	errs   []error
+	// described tells a framework of all routes that the documentation has.
+	described []func(huma.API)
 }
 
-// handle adds a route. The package comment tells what In, Out and errors mean.
+// handle adds a route. The package comment tells what In, Out and errors mean. The
+// framework learns a route's types when it is first called, which for all of them would
+// take longer than the rest of a start.
 func handle[In, Out any](t *table, r route, do func(ctx context.Context, by caller.Caller, in *In) (*Out, error)) {
 	if err := r.check(); err != nil {
 		t.errs = append(t.errs, err)
 		return
 	}
 	t.routes = append(t.routes, r)
-	op := huma.Operation{
+	register := func(to huma.API) { huma.Register(to, operation(t.server, to, r), typed(t.server, r, do)) }
+	t.described = append(t.described, register)
+	made := sync.OnceValue(func() http.Handler {
+		alone := http.NewServeMux()
+		register(framework(t.server, alone))
+		return alone
+	})
+	t.mux.HandleFunc(r.String(), func(w http.ResponseWriter, req *http.Request) { made().ServeHTTP(w, req) })
+}
+
+// operation is what the framework has to know of a route.
+func operation(s *Server, to huma.API, r route) huma.Operation {
+	return huma.Operation{
 		OperationID: operationID(r),
 		Method:      r.Method,
 		Path:        r.Path,
 		Summary:     r.Doc,
 		Tags:        []string{r.tag()},
-		Responses:   map[string]*huma.Response{"default": t.problemDoc()},
+		Responses:   map[string]*huma.Response{"default": problemDoc(to)},
 		Security:    security(r.Access),
 		Extensions:  map[string]any{accessExtension: r.Access.String()},
 		// The body is read and bounded before authentication is done with it.
 		MaxBodyBytes: api.MaxBody + 1,
-		Middlewares:  huma.Middlewares{t.server.gate(r)},
+		Middlewares:  huma.Middlewares{s.gate(r)},
 	}
-	huma.Register(t.huma, op, func(ctx context.Context, in *In) (*answer[Out], error) {
+}
+
+// typed makes of a route's function the framework's.
+func typed[In, Out any](s *Server, r route, do func(ctx context.Context, by caller.Caller, in *In) (*Out, error)) func(context.Context, *In) (*answer[Out], error) {
+	return func(ctx context.Context, in *In) (*answer[Out], error) {
 		by, ok := caller.From(ctx)
 		if !ok { // cannot be: gate puts one there
-			return nil, t.server.public(ctx, by, errors.New("no caller in context"))
+			return nil, s.public(ctx, by, errors.New("no caller in context"))
 		}
 		out, err := do(ctx, by, in)
 		if err != nil {
-			t.server.replayed(ctx, r, by, err)
-			return nil, t.server.public(ctx, by, err)
+			s.replayed(ctx, r, by, err)
+			return nil, s.public(ctx, by, err)
 		}
 		return &answer[Out]{Status: statusOf(r, out == nil), Body: out}, nil
-	})
+	}
 }
 
 // plain adds a route that writes its own answers: pages, and what a standard
@@ -173,17 +193,19 @@ func (t *table) plain(r route, do func(http.ResponseWriter, *http.Request) error
 
 // document describes a plain route: what it takes and answers.
 func (t *table) document(r route, media string, in *huma.Schema, out, problem reflect.Type) {
-	registry := t.huma.OpenAPI().Components.Schemas
-	answer := func(description string, of reflect.Type) *huma.Response {
-		return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
-			"application/json": {Schema: registry.Schema(of, true, of.Name())},
-		}}
-	}
-	t.huma.OpenAPI().AddOperation(&huma.Operation{
-		OperationID: operationID(r), Method: r.Method, Path: r.Path, Summary: r.Doc, Tags: []string{r.tag()},
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{media: {Schema: in}}},
-		Responses:   map[string]*huma.Response{"200": answer("OK", out), "default": answer("what went wrong", problem)},
-		Security:    security(r.Access), Extensions: map[string]any{accessExtension: r.Access.String()},
+	t.described = append(t.described, func(to huma.API) {
+		registry := to.OpenAPI().Components.Schemas
+		answer := func(description string, of reflect.Type) *huma.Response {
+			return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
+				"application/json": {Schema: registry.Schema(of, true, of.Name())},
+			}}
+		}
+		to.OpenAPI().AddOperation(&huma.Operation{
+			OperationID: operationID(r), Method: r.Method, Path: r.Path, Summary: r.Doc, Tags: []string{r.tag()},
+			RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{media: {Schema: in}}},
+			Responses:   map[string]*huma.Response{"200": answer("OK", out), "default": answer("what went wrong", problem)},
+			Security:    security(r.Access), Extensions: map[string]any{accessExtension: r.Access.String()},
+		})
 	})
 }
 
@@ -215,10 +237,10 @@ func security(a Access) []map[string][]string {
 	return []map[string][]string{{"dpop": {a.String()}}}
 }
 
-// newTable makes the table that writes its routes to mux. Everything that huma
+// framework makes one that writes its routes to mux. Everything that huma
 // would serve by itself (documents, schemas, docs from a CDN) is off; we serve
 // our own.
-func newTable(s *Server, mux *http.ServeMux) *table {
+func framework(s *Server, mux *http.ServeMux) huma.API {
 	config := huma.DefaultConfig("Cardea", s.options.Version)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // it would add $schema links to every answer
@@ -231,12 +253,12 @@ func newTable(s *Server, mux *http.ServeMux) *table {
 		Type: "http", Scheme: "dpop",
 		Description: "An access token in `Authorization: DPoP …` with a proof of possession in `DPoP` (RFC 9449).",
 	}}
-	return &table{server: s, mux: mux, huma: humago.New(mux, config)}
+	return humago.New(mux, config)
 }
 
 // problemDoc describes error answers.
-func (t *table) problemDoc() *huma.Response {
-	registry := t.huma.OpenAPI().Components.Schemas
+func problemDoc(to huma.API) *huma.Response {
+	registry := to.OpenAPI().Components.Schemas
 	return &huma.Response{
 		Description: "what went wrong, as problem details (RFC 9457)",
 		Content:     map[string]*huma.MediaType{problemType: {Schema: registry.Schema(errorType, true, "Error")}},

@@ -110,12 +110,14 @@ func (t *table) documentObject(r route) {
 			parameters = append(parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
 		}
 	}
-	t.huma.OpenAPI().AddOperation(&huma.Operation{
-		OperationID: operationID(r), Method: r.Method, Path: r.Path, Summary: r.Doc, Tags: []string{r.tag()}, Parameters: parameters,
-		Responses: map[string]*huma.Response{
-			"200":     {Description: "OK", Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}},
-			"default": t.problemDoc(),
-		},
-		Security: security(r.Access), Extensions: map[string]any{accessExtension: r.Access.String()},
+	t.described = append(t.described, func(to huma.API) {
+		to.OpenAPI().AddOperation(&huma.Operation{
+			OperationID: operationID(r), Method: r.Method, Path: r.Path, Summary: r.Doc, Tags: []string{r.tag()}, Parameters: parameters,
+			Responses: map[string]*huma.Response{
+				"200":     {Description: "OK", Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}},
+				"default": problemDoc(to),
+			},
+			Security: security(r.Access), Extensions: map[string]any{accessExtension: r.Access.String()},
+		})
 	})
 }
