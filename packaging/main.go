@@ -76,7 +76,7 @@ func (m *maker) make(ctx context.Context, names ...string) (files []string, err 
 		return nil, err
 	}
 	if m.nfpm == "" {
-		if m.nfpm, err = buildNFPM(ctx, work); err != nil {
+		if m.nfpm, err = buildNFPM(ctx, work, m.race); err != nil {
 			return nil, err
 		}
 	}

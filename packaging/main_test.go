@@ -64,7 +64,7 @@ func run(m *testing.M) int {
 // prepare makes the packages of the three services in two versions, and the programs
 // of the other side.
 func prepare(dir string) error {
-	nfpm, err := buildNFPM(context.Background(), dir)
+	nfpm, err := buildNFPM(context.Background(), dir, buildtest.Raced())
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (p pack) nfpm(m *maker, programs map[string]string) ([]byte, error) {
 	}
 	c["contents"] = contents
 	if m.quick {
-		c["deb"], c["rpm"] = map[string]any{"compression": "none"}, map[string]any{"compression": "gzip:1"}
+		c["deb"], c["rpm"] = map[string]any{"compression": "none"}, map[string]any{"compression": "gzip:0"}
 	}
 	return yaml.Marshal(c)
 }
