@@ -12,7 +12,7 @@ func TestTwoInstancesOnPostgreSQL(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: starts a PostgreSQL")
 	}
-	server := pgtest.Start(t, false)
+	database := pgtest.Start(t, false).Copies(t, tables)
 	for _, c := range []struct {
 		name string
 		try  func(*testing.T, *stack)
@@ -33,6 +33,6 @@ func TestTwoInstancesOnPostgreSQL(t *testing.T) {
 		{"nothing that was begun outlives an end", raceEnds},
 		{"who is disabled in a storm of his own connections gets no more", disableInAStorm},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.try(t, newStackAt(t, server.Database(t), true)) })
+		t.Run(c.name, func(t *testing.T) { c.try(t, newStackAt(t, database(t), true)) })
 	}
 }

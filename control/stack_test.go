@@ -74,15 +74,20 @@ var migrated = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	at := filepath.Join(dir, "cardea.db")
-	db, err := sqlstore.Open(context.Background(), sqlstore.Options{URL: at, Instance: "template"})
-	if err != nil {
-		return nil, err
-	}
-	if err := db.Close(); err != nil {
+	if err := tables(at); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(at)
 })
+
+// tables makes them at a URL.
+func tables(url string) error {
+	db, err := sqlstore.Open(context.Background(), sqlstore.Options{URL: url, Instance: "template"})
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}
 
 // newStackAt keeps them at a URL; with shared each instance has a store of its
 // own, as processes on several machines have.

@@ -67,6 +67,23 @@ func (s *Server) Database(t testing.TB) string {
 	return s.URL(name)
 }
 
+// Copies makes a database, has fill put something into it, and returns what makes copies of
+// it: to make tables anew takes many times as long. Each is returned as its URL.
+func (s *Server) Copies(t testing.TB, fill func(url string) error) func(testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("test%d", s.names.Add(1))
+	s.SQL(t, "postgres", "CREATE DATABASE "+name)
+	if err := fill(s.URL(name)); err != nil {
+		t.Fatal(err)
+	}
+	return func(t testing.TB) string {
+		t.Helper()
+		of := fmt.Sprintf("test%d", s.names.Add(1))
+		s.SQL(t, "postgres", "CREATE DATABASE "+of+" TEMPLATE "+name)
+		return s.URL(of)
+	}
+}
+
 // URL is how clients reach a database, by the socket.
 func (s *Server) URL(database string) string { return s.server.URL(database) }
 
