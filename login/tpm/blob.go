@@ -30,13 +30,16 @@ type keyFile struct {
 }
 
 type blob struct {
+	// parent is where the key was made: keptRoot, or the hierarchy of a root that was made
+	// for it. Other programs need to know it; we try both.
+	parent  tpm2.TPMHandle
 	public  tpm2.TPM2BPublic
 	private tpm2.TPM2BPrivate
 }
 
 func encode(b blob) ([]byte, error) {
 	der, err := asn1.Marshal(keyFile{
-		Type: loadable, EmptyAuth: true, Parent: int64(tpm2.TPMRHOwner),
+		Type: loadable, EmptyAuth: true, Parent: int64(b.parent),
 		Public: tpm2.Marshal(b.public), Private: tpm2.Marshal(b.private),
 	})
 	if err != nil {
@@ -56,7 +59,7 @@ func decode(text []byte) (blob, error) {
 	switch {
 	case err != nil:
 		return b, fmt.Errorf("is no key of a TPM: %w", err)
-	case len(rest) != 0, !f.Type.Equal(loadable), !f.EmptyAuth, f.Parent != int64(tpm2.TPMRHOwner):
+	case len(rest) != 0, !f.Type.Equal(loadable), !f.EmptyAuth, f.Parent != int64(tpm2.TPMRHOwner) && f.Parent != int64(keptRoot):
 		return b, errors.New("is a key of a TPM, but none of ours")
 	case len(f.Public) > maxBlob, len(f.Private) > maxBlob:
 		return b, fmt.Errorf("has a part of more than %d bytes", maxBlob)
@@ -69,5 +72,5 @@ func decode(text []byte) (blob, error) {
 	if err != nil {
 		return b, fmt.Errorf("private part: %w", err)
 	}
-	return blob{*public, *private}, nil
+	return blob{tpm2.TPMHandle(f.Parent), *public, *private}, nil
 }

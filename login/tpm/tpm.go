@@ -9,7 +9,8 @@
 // the chip either: digests go in, signatures come out.
 //
 // The layouts are those of the Trusted Computing Group's TPM 2.0 Library, parts 2 and
-// 3, and the storage root key is that of its Provisioning Guidance, section 7.5.1.
+// 3, and the storage root key is that of its Provisioning Guidance, section 7.5.1: the one
+// that the machine keeps, or one made for the moment.
 package tpm
 
 import (
@@ -38,45 +39,30 @@ var ErrAbsent = errors.New("this machine has no TPM 2.0")
 func Create(path string) ([]byte, error) {
 	var text []byte
 	err := with(path, func(t transport.TPM) error {
-		root, err := storageRoot(t)
-		if err != nil {
+		return underRoot(t, func(r root) error {
+			made, err := tpm2.Create{ParentHandle: r.NamedHandle, InPublic: tpm2.New2B(template())}.Execute(t)
+			if err != nil {
+				return fmt.Errorf("make a key: %w", err)
+			}
+			text, err = encode(blob{parent: r.kept, public: made.OutPublic, private: made.OutPrivate})
 			return err
-		}
-		defer flush(t, root.Handle)
-		made, err := tpm2.Create{ParentHandle: root, InPublic: tpm2.New2B(template())}.Execute(t)
-		if err != nil {
-			return fmt.Errorf("make a key: %w", err)
-		}
-		text, err = encode(blob{made.OutPublic, made.OutPrivate})
-		return err
+		})
 	})
 	return text, err
 }
 
-// storageRoot makes the parent of all keys: the same one each time, because it comes
-// from the TPM's own seed and a fixed template.
-func storageRoot(t transport.TPM) (tpm2.NamedHandle, error) {
-	made, err := tpm2.CreatePrimary{
-		PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(tpm2.ECCSRKTemplate),
-	}.Execute(t)
-	if err != nil {
-		return tpm2.NamedHandle{}, fmt.Errorf("make the storage root key: %w", err)
-	}
-	return tpm2.NamedHandle{Handle: made.ObjectHandle, Name: made.Name}, nil
-}
-
 // load returns the handle of the key in the TPM.
 func load(t transport.TPM, b blob) (tpm2.NamedHandle, error) {
-	root, err := storageRoot(t)
-	if err != nil {
-		return tpm2.NamedHandle{}, err
-	}
-	defer flush(t, root.Handle)
-	in, err := tpm2.Load{ParentHandle: root, InPrivate: b.private, InPublic: b.public}.Execute(t)
-	if err != nil {
-		return tpm2.NamedHandle{}, fmt.Errorf("load the key: %w", err)
-	}
-	return tpm2.NamedHandle{Handle: in.ObjectHandle, Name: in.Name}, nil
+	var out tpm2.NamedHandle
+	err := underRoot(t, func(r root) error {
+		in, err := tpm2.Load{ParentHandle: r.NamedHandle, InPrivate: b.private, InPublic: b.public}.Execute(t)
+		if err != nil {
+			return fmt.Errorf("load the key: %w", err)
+		}
+		out = tpm2.NamedHandle{Handle: in.ObjectHandle, Name: in.Name}
+		return nil
+	})
+	return out, err
 }
 
 // flush makes room in the TPM, which has few places. What cannot be flushed is gone.

@@ -142,7 +142,7 @@ func TestBlobsThatAreNotOurs(t *testing.T) {
 		"something after it":             append(bytes.Clone(text), 'x'),
 		"not ASN.1":                      pem.EncodeToMemory(&pem.Block{Type: PEMType, Bytes: []byte("x")}),
 		"with a password":                change(func(f *keyFile) { f.EmptyAuth = false }),
-		"under another parent":           change(func(f *keyFile) { f.Parent = 0x81000001 }),
+		"under another parent":           change(func(f *keyFile) { f.Parent = 0x81000002 }),
 		"of another type":                change(func(f *keyFile) { f.Type = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 5} }),
 		"with too large a part":          change(func(f *keyFile) { f.Private = make([]byte, maxBlob+1) }),
 		"whose public part is cut":       change(func(f *keyFile) { f.Public = f.Public[:20] }),
