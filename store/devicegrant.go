@@ -30,6 +30,7 @@ type DeviceRedemption struct {
 	Session    Session
 	Device     Device // as that of a Redemption
 	Enrolment  []byte // as that of a Redemption
+	Replaces   string // as that of a Redemption
 }
 
 // DeviceGrants sign in devices without a browser. Each command is ErrDenied while the team
@@ -51,6 +52,10 @@ type DeviceGrants interface {
 	// showed who he is after a.Request was made, and approves that one, whose BrowserHash
 	// is a's. ErrUsed and ErrDenied are those of Touch and ApproveAuthRequest.
 	ApproveDeviceGrant(ctx context.Context, r Redemption, a Approval, m Meta) (AuthRequest, error)
+	// RefuseDeviceGrant ends the request of a grant, whose BrowserHash is given, because of
+	// who would say yes: DeviceGrantRequest names him from then on. The errors are those of
+	// RefuseAuthRequest, and ErrDenied for a request of another kind.
+	RefuseDeviceGrant(ctx context.Context, id string, browserHash []byte, user string, m Meta) (AuthRequest, error)
 	// DeviceGrantRequest is the request that decides the grant. ErrNotFound before its code
 	// was typed.
 	DeviceGrantRequest(ctx context.Context, codeHash []byte) (AuthRequest, error)

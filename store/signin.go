@@ -87,6 +87,8 @@ type Redemption struct {
 	// would be Pending takes a use of it and is Active; a token that is worthless changes
 	// nothing.
 	Enrolment []byte
+	// Replaces is the id of the user's device in whose place this one comes; empty for none.
+	Replaces string
 }
 
 // Touch is when the user of a device last showed who he is, to go on in a project.
@@ -123,6 +125,7 @@ type TokenOffer struct {
 	Session       string
 	Current, Next []byte        // hashes
 	Every         time.Duration // how long after one the session is given no other
+	Report        *string       // what the device says of itself now; nil if it says nothing new
 }
 
 // SignIn keeps sessions.
@@ -134,7 +137,9 @@ type SignIn interface {
 	// OfferToken gives a session its next token, beside the current one. It becomes
 	// the current one when it is first used, so whoever never got it has lost
 	// nothing. ErrDenied if the session is over or revoked, or Current is not its
-	// current token (any more); ErrInUse if it was given one within Every.
+	// current token (any more); ErrInUse if it was given one within Every. What the
+	// device says of itself takes the place of what it said before, with the token or not
+	// at all: so no token is younger than what the device said with it.
 	OfferToken(ctx context.Context, o TokenOffer, m Meta) error
 	// UseToken makes the next token of a session the current one, and the one before
 	// a replaced one. Nil if it is the current one already; ErrNotFound otherwise.
@@ -158,6 +163,11 @@ type SignIn interface {
 	// second use revokes the session of the first, and that is kept); ErrDenied
 	// for a mismatch (which consumes the code), a user that is not active or was not
 	// meanwhile, or had another password, or a device that is revoked.
+	//
+	// With Replaces that device is revoked with it, as SetDeviceState does; one that is
+	// revoked already stays so. ErrNotFound if the user has no such device, and ErrInUse if
+	// the device of the session is that one, or another than r.Device.ID (there was one with
+	// this key): both consume nothing.
 	Redeem(ctx context.Context, r Redemption, m Meta) (Subject, error)
 	// Touch consumes the code of a request that has a Project, as Redeem does that of
 	// one without, and notes for the device of r.Session, which must be the user's and
@@ -188,6 +198,8 @@ type SignIn interface {
 	RevokeSession(ctx context.Context, id string, m Meta) error
 	Devices(ctx context.Context, user string, p Page) ([]Device, string, error)
 	Device(ctx context.Context, id string) (Device, error)
+	// DeviceByKey finds the device of a user by the thumbprint of its key.
+	DeviceByKey(ctx context.Context, user, thumbprint string) (Device, error)
 	// ApproveDevice makes a Pending device Active, and notes for an Active one too that
 	// somebody looked at it; ErrDenied for one that is approved already or revoked.
 	ApproveDevice(ctx context.Context, id string, m Meta) (Device, error)

@@ -98,6 +98,22 @@ func (s *Store) ApproveDeviceGrant(ctx context.Context, r store.Redemption, a st
 	})
 }
 
+// RefuseDeviceGrant implements store.DeviceGrants.
+func (s *Store) RefuseDeviceGrant(ctx context.Context, id string, browserHash []byte, user string, m store.Meta) (store.AuthRequest, error) {
+	return get(ctx, s, m, false, func(t *tx) (store.AuthRequest, error) {
+		r, err := t.openRequest(id, browserHash)
+		if err == nil && r.Grant == "" {
+			err = store.ErrDenied
+		}
+		if err != nil {
+			return r, err
+		}
+		r.User = user
+		_, err = t.exec(`UPDATE auth_requests SET phase = ?, user_id = ? WHERE id = ?`, phaseRefused, user, id)
+		return r, err
+	})
+}
+
 // DeviceGrantRequest implements store.DeviceGrants.
 func (s *Store) DeviceGrantRequest(ctx context.Context, codeHash []byte) (store.AuthRequest, error) {
 	var r store.AuthRequest
@@ -123,7 +139,7 @@ func (s *Store) PollDeviceGrant(ctx context.Context, r store.DeviceRedemption, m
 			return store.Subject{}, err
 		}
 		r.Session.AuthenticatedAt = c.shown
-		return t.trade(c.code, store.Redemption{Thumbprint: r.Thumbprint, Session: r.Session, Device: r.Device, Enrolment: r.Enrolment})
+		return t.trade(c.code, store.Redemption{Thumbprint: r.Thumbprint, Session: r.Session, Device: r.Device, Enrolment: r.Enrolment, Replaces: r.Replaces})
 	})
 }
 

@@ -28,6 +28,11 @@ func (s *Store) OfferToken(ctx context.Context, o store.TokenOffer, m store.Meta
 		if _, err := t.exec(`UPDATE sessions SET offered_at = ? WHERE id = ?`, t.now, o.Session); err != nil {
 			return err
 		}
+		if o.Report != nil {
+			if err := t.reports(x.Device, *o.Report); err != nil {
+				return err
+			}
+		}
 		_, err = t.exec(`INSERT INTO session_tokens (token_hash, session_id, replaced_at, expires_at) VALUES (?, ?, 0, ?)`, o.Next, o.Session, x.ExpiresAt)
 		return err
 	})

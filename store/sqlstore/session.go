@@ -159,6 +159,11 @@ func (s *Store) Device(ctx context.Context, id string) (store.Device, error) {
 	return d, err
 }
 
+// DeviceByKey implements store.SignIn.
+func (s *Store) DeviceByKey(ctx context.Context, user, thumbprint string) (store.Device, error) {
+	return deviceByKey(s.reader(ctx), user, thumbprint, "")
+}
+
 // ApproveDevice implements store.SignIn.
 func (s *Store) ApproveDevice(ctx context.Context, id string, m store.Meta) (store.Device, error) {
 	return get(ctx, s, m, true, func(t *tx) (store.Device, error) {

@@ -315,11 +315,26 @@ func (t *tx) trade(c code, r store.Redemption) (store.Subject, error) {
 		r.Device.Name = c.request.DeviceName
 	}
 	v, err := t.beginSession(c.request.User, r.Thumbprint, r.Device, r.Enrolment, r.Session)
+	if err == nil && r.Replaces != "" {
+		err = t.replaceDevice(v.Device, r)
+	}
 	if err != nil {
 		return v, err
 	}
 	_, err = t.exec(`UPDATE auth_requests SET phase = ?, session_id = ?, expires_at = ? WHERE id = ?`, phaseUsed, v.Session.ID, t.now.Add(requestTime), c.request.ID)
 	return v, err
+}
+
+// replaceDevice revokes the device in whose place now comes.
+func (t *tx) replaceDevice(now store.Device, r store.Redemption) error {
+	if now.ID != r.Device.ID || now.ID == r.Replaces {
+		return store.ErrInUse
+	}
+	old, err := t.setDeviceState(r.Replaces, store.Revoked)
+	if err == nil && old.User != now.User {
+		err = store.ErrNotFound // and nothing of this is kept
+	}
+	return err
 }
 
 // beginSession makes a session of a user, who has to be active, on his device with this
@@ -351,13 +366,24 @@ func (t *tx) device(user, thumbprint string, proposed store.Device, enrolment []
 		return d, err
 	}
 	d.Report, d.ReportedAt = proposed.Report, moment(micros(t.now))
-	_, err = t.exec(`UPDATE devices SET report = ?, reported_at = ? WHERE id = ?`, d.Report, d.ReportedAt, d.ID)
+	return d, t.reports(d.ID, d.Report)
+}
+
+// reports notes what a device says of itself.
+func (t *tx) reports(device, report string) error {
+	_, err := t.exec(`UPDATE devices SET report = ?, reported_at = ? WHERE id = ?`, report, t.now, device)
+	return err
+}
+
+// deviceByKey finds a user's device; lock is for who changes it.
+func deviceByKey(q querier, user, thumbprint, lock string) (store.Device, error) {
+	var d store.Device
+	err := one(q, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.user_id = ? AND d.thumbprint = ?`+lock, user, thumbprint)
 	return d, err
 }
 
 func (t *tx) knownDevice(user, thumbprint string, proposed store.Device, enrolment []byte) (store.Device, error) {
-	var d store.Device
-	err := one(t, deviceInto(&d), `SELECT `+deviceColumns+` FROM devices d WHERE d.user_id = ? AND d.thumbprint = ? /*lock*/`, user, thumbprint)
+	d, err := deviceByKey(t, user, thumbprint, ` /*lock*/`)
 	switch {
 	case err == nil && d.State == store.Revoked:
 		return d, store.ErrDenied

@@ -52,6 +52,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"Sessions", sessionCases},
 		{"Rotation", rotationCases},
 		{"Touch", touchCases},
+		{"Devices", deviceCases},
 		{"DeviceGrants", deviceGrantCases},
 		{"Dashboards", dashboardCases},
 		{"Providers", providerCases},
