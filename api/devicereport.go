@@ -15,5 +15,12 @@ type DeviceReport struct {
 	ScreenLock     string `json:"screen_lock,omitempty" enum:"yes,no,unknown" doc:"locks itself after some time without use"`
 }
 
+// NextToken is the body of POST /v1/session/token, which may be left out.
+type NextToken struct {
+	// DeviceReport is a DeviceReport as JSON, as in the form: no word of a newer device may
+	// keep it from its token.
+	DeviceReport string `json:"device_report,omitempty" doc:"what the device says of itself now, as JSON; left out, what it said before stays"`
+}
+
 // MaxDeviceReport bounds it on the wire, in bytes: it has some 150.
 const MaxDeviceReport = 2 << 10

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
+	"github.com/cardea-ssh/cardea/control/signin"
 )
 
 // says signs a device of a user in again, saying this of itself.
@@ -78,6 +79,36 @@ func TestAProjectDemandsThatDevicesAreInOrderByTheirOwnWord(t *testing.T) {
 	must[api.Project](t, s.admin, "PATCH", "/v1/projects/web", api.ProjectPatch{DevicePatch: api.DevicePatch{DeviceRules: &[]string{}}})
 	s.wait(time.Second)
 	s.alice.says("alice", "")
+	must[api.Connection](t, s.alice, "POST", "/v1/connect", connectTo(t, "web-1"))
+}
+
+func TestWhatADeviceSaysOfItselfIsAsYoungAsItsToken(t *testing.T) {
+	s := newScene(t, func(p *api.ProjectSettings) { p.DeviceRules = []string{"screen-lock"} })
+	s.alice.says("alice", `{"screen_lock":"yes"}`)
+	must[api.Connection](t, s.alice, "POST", "/v1/connect", connectTo(t, "web-1"))
+	renew := func(body any) {
+		t.Helper()
+		s.wait(signin.NextTokenEvery)
+		var token api.Token
+		if err := s.alice.api(0).Send(t.Context(), "POST", "/v1/session/token", body, &token); err != nil {
+			t.Fatal(err)
+		}
+		s.alice.token = token.AccessToken
+	}
+	renew(nil) // as older clients do: what it said stays
+	must[api.Connection](t, s.alice, "POST", "/v1/connect", connectTo(t, "web-1"))
+	for _, tc := range []struct{ report, why string }{
+		{`{"screen_lock":"no"}`, "says of itself that it is not so"},
+		{`{"screen_lock":"unknown"}`, "does not know that of itself"},
+		{`{"screen_lock":"YES","os":"x"}`, "does not know that of itself"},
+		{`garbage`, "has said nothing of itself"},
+	} {
+		renew(api.NextToken{DeviceReport: tc.report})
+		if e := denied(t, s.alice, api.Denied, "POST", "/v1/connect", connectTo(t, "web-1")); !strings.Contains(e.Detail, tc.why) {
+			t.Errorf("%s: refused with %q", tc.report, e.Detail)
+		}
+	}
+	renew(api.NextToken{DeviceReport: `{"screen_lock":"yes"}`})
 	must[api.Connection](t, s.alice, "POST", "/v1/connect", connectTo(t, "web-1"))
 }
 

@@ -155,7 +155,9 @@ func idle(who store.Subject, now time.Time) (since time.Time, over bool) {
 func rotationRoutes(t *table) {
 	s := t.server.signin
 	handle(t, route{Method: http.MethodPost, Path: "/v1/session/token", Access: User, Background: true, Doc: "The next token of the caller's session, which counts from its first use on"},
-		func(ctx context.Context, by caller.Caller, _ *none) (*api.Token, error) { return s.NextToken(ctx, by) })
+		func(ctx context.Context, by caller.Caller, in *optional[api.NextToken]) (*api.Token, error) {
+			return s.NextToken(ctx, by, in.value())
+		})
 	handle(t, route{Method: http.MethodPost, Path: "/v1/touch", Access: User, Doc: "A person showed in the browser once more who he is, to go on in a project"},
 		func(ctx context.Context, by caller.Caller, in *body[api.TouchRequest]) (*api.Touched, error) {
 			return s.Touch(ctx, by, in.Body)

@@ -101,6 +101,17 @@ func (r route) mutates() bool { return r.Method != http.MethodGet }
 // body is the input of a route that takes nothing but a JSON body.
 type body[T any] struct{ Body T }
 
+// optional is the input of a route whose JSON body older clients leave out.
+type optional[T any] struct{ Body *T }
+
+// value is the body, empty if there is none.
+func (o *optional[T]) value() (v T) {
+	if o.Body != nil {
+		v = *o.Body
+	}
+	return v
+}
+
 // none is the input of a route that takes nothing.
 type none struct{}
 

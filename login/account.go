@@ -20,6 +20,8 @@ type Account struct {
 	UserAgent string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Report is what a device says of itself; nil means Device.Report.
+	Report func(context.Context, Device) api.DeviceReport
 
 	mu     sync.Mutex // guards what follows
 	stamp  stamp

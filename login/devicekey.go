@@ -83,20 +83,29 @@ func (h *Home) DeviceKey() (*dpop.Key, error) {
 
 // Device is DeviceKey with what is known of it.
 func (h *Home) Device() (Device, error) {
+	d, err := h.Look()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return d, err
+	}
+	if err := h.makeKey(h.KeyPath()); err != nil {
+		return d, err
+	}
+	return h.Look()
+}
+
+// Look is Device for who makes no key: fs.ErrNotExist if there is none.
+func (h *Home) Look() (Device, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.device.Key != nil {
+	path := h.KeyPath()
+	// Another process may have replaced it: what lives all day must not go on with the old one.
+	now, _ := look(path)
+	if h.device.Key != nil && now.same(h.deviceStamp) {
 		return h.device, nil
 	}
-	path := h.KeyPath()
 	d, err := h.openKey(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = h.makeKey(path); err == nil {
-			d, err = h.openKey(path)
-		}
-	}
 	if err == nil {
-		h.device = d
+		h.device, h.deviceStamp = d, now
 	}
 	return d, err
 }

@@ -76,6 +76,8 @@ type Home struct {
 	enclave vault   // nil means the machine's
 	mu      sync.Mutex
 	device  Device // guarded by mu
+	// deviceStamp is of the key file that device was read from; guarded by mu.
+	deviceStamp stamp
 }
 
 // Path is where the session file is.

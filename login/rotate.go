@@ -109,11 +109,15 @@ func (a *Account) nextToken(ctx context.Context, saved Saved) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	in, err := a.report(ctx, saved)
+	if err != nil {
+		return "", err
+	}
 	ctx, cancel := context.WithTimeout(ctx, rotateTime)
 	defer cancel()
 	var token api.Token
 	c := &api.Client{URL: saved.URL, Prover: key, Token: saved.Token, HTTP: hc, UserAgent: a.UserAgent}
-	err = c.Send(ctx, http.MethodPost, "/v1/session/token", nil, &token)
+	err = c.Send(ctx, http.MethodPost, "/v1/session/token", in, &token)
 	if err == nil && token.AccessToken == "" {
 		err = api.Errorf(api.Foreign, "%s gave no token", saved.URL)
 	}

@@ -36,7 +36,7 @@ func (p Project) demands() []DeviceRule {
 }
 
 // ReportAge is how long it counts what a device said of itself: it says so at each sign-in,
-// and none lasts longer.
+// and none lasts longer. A client of today says it with each next token, too.
 const ReportAge = 25 * time.Hour
 
 // Word is what a device answers to a rule. Anything but Yes is not enough.
@@ -48,8 +48,8 @@ const (
 	No  Word = "no"
 )
 
-// Posture is what a device said of itself when it last signed in, rule by rule. The zero
-// value has said nothing.
+// Posture is what a device last said of itself, rule by rule. The zero value has said
+// nothing.
 type Posture struct {
 	At    time.Time
 	Words map[DeviceRule]Word

@@ -197,7 +197,7 @@ func (s *Service) poll(ctx context.Context, by caller.Caller, form url.Values) (
 	now, token := s.now(), tokenPrefix+NewSecret()
 	r := store.DeviceRedemption{
 		CodeHash: code, User: asked.User, Thumbprint: by.Prover, Enrolment: enrolment(form),
-		Device:  store.Device{ID: ident.New(ident.Device), State: newState(demands), Report: report(form), CreatedAt: now},
+		Device:  store.Device{ID: ident.New(ident.Device), State: newState(demands), Report: report(form.Get("device_report")), CreatedAt: now},
 		Session: store.Session{ID: ident.New(ident.Session), TokenHash: hashOf(token), CreatedAt: now, ExpiresAt: now.Add(s.life(demands))},
 	}
 	e := audit.Event{

@@ -52,8 +52,8 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	token := tokenPrefix + NewSecret()
 	r.Thumbprint, r.Enrolment = by.Prover, enrolment(form)
 	r.Device = store.Device{
-		ID: ident.New(ident.Device), User: asked.User, Name: asked.DeviceName,
-		Thumbprint: by.Prover, State: newState(demands), Report: report(form), CreatedAt: now,
+		ID: in.id, User: asked.User, Name: asked.DeviceName,
+		Thumbprint: by.Prover, State: newState(demands), Report: report(form.Get("device_report")), CreatedAt: now,
 	}
 	r.Session = store.Session{
 		ID: ident.New(ident.Session), User: asked.User, Device: r.Device.ID, TokenHash: hashOf(token), Thumbprint: by.Prover,

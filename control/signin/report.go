@@ -2,7 +2,6 @@ package signin
 
 import (
 	"encoding/json"
-	"net/url"
 	"slices"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -14,8 +13,7 @@ const maxWord = 64
 // report is what a device says of itself, as it is kept: empty for one that says nothing.
 // What is not as it should be is left out and never keeps anybody from signing in: an older
 // control plane meets newer devices.
-func report(form url.Values) string {
-	raw := form.Get("device_report")
+func report(raw string) string {
 	var in api.DeviceReport
 	if raw == "" || len(raw) > api.MaxDeviceReport || json.Unmarshal([]byte(raw), &in) != nil {
 		return ""

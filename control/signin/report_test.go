@@ -1,7 +1,6 @@
 package signin
 
 import (
-	"net/url"
 	"strings"
 	"testing"
 
@@ -19,7 +18,7 @@ func TestWhatADeviceSaysOfItselfIsKeptWithinBounds(t *testing.T) {
 		{"a report above its limit", `{"os":"linux","x":"` + strings.Repeat("x", api.MaxDeviceReport) + `"}`, ""},
 		{"no JSON", `x`, ""}, {"a list", `[]`, ""}, {"nothing", ``, ""}, {"an empty one", `{}`, ""},
 	} {
-		got := report(url.Values{"device_report": {c.said}})
+		got := report(c.said)
 		if got != c.kept {
 			t.Errorf("%s: kept %q, want %q", c.name, got, c.kept)
 		}

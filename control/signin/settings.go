@@ -35,8 +35,9 @@ func (s *Service) life(demands store.TeamSettings) time.Duration {
 
 // NextToken gives the caller's session its next token. The one that he has stays good
 // until he has used the new one: so who is killed before he could write it down, or
-// has no room to, has lost nothing.
-func (s *Service) NextToken(ctx context.Context, by caller.Caller) (*api.Token, error) {
+// has no room to, has lost nothing. What his device says of itself is renewed with it, so
+// that what projects demand of devices is judged by what is as young as the token.
+func (s *Service) NextToken(ctx context.Context, by caller.Caller, in api.NextToken) (*api.Token, error) {
 	newer := api.Errorf(api.Conflict, "this session has a newer token").WithHint("try again")
 	if by.Token != store.TokenCurrent {
 		return nil, newer
@@ -44,9 +45,12 @@ func (s *Service) NextToken(ctx context.Context, by caller.Caller) (*api.Token, 
 	token, now := tokenPrefix+NewSecret(), s.now()
 	m := by.Meta(now)
 	m.Idempotency = nil // it could not be told a second time
-	err := s.Store.OfferToken(ctx, store.TokenOffer{
-		Session: by.Session.ID, Current: by.Session.TokenHash, Next: hashOf(token), Every: NextTokenEvery,
-	}, m)
+	o := store.TokenOffer{Session: by.Session.ID, Current: by.Session.TokenHash, Next: hashOf(token), Every: NextTokenEvery}
+	if in.DeviceReport != "" {
+		text := report(in.DeviceReport)
+		o.Report = &text
+	}
+	err := s.Store.OfferToken(ctx, o, m)
 	switch {
 	case errors.Is(err, store.ErrInUse):
 		return nil, api.Errorf(api.Limited, "this session was given a token a moment ago").WithRetry(NextTokenEvery).WithCause(err)
