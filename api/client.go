@@ -304,8 +304,8 @@ func oauthProblem(raw []byte) (*Error, bool) {
 	if detail == "" {
 		detail = "the control plane refused the sign-in: " + o.Code
 	}
-	if strings.Contains(detail, ": cardea ") {
-		hint = "" // it says what to type, and that is not always a login
+	if strings.Contains(detail, ": cardea ") || strings.Contains(detail, "try again") {
+		hint = "" // it says itself what to do, and that is not always a login
 	}
 	if i := strings.LastIndex(detail, "; "); o.Reason != "" && i > 0 {
 		kind, detail, hint = o.Reason, detail[:i], detail[i+2:]

@@ -21,8 +21,9 @@ const (
 	DeviceCreate   = "device.create"
 	DeviceApprove  = "device.approve"
 	DeviceRevoke   = "device.revoke"
-	ProofRefused   = "proof.refused" // a proof of possession that is wrong or replayed
-	AccessDenied   = "access.denied" // a call that the caller may not make
+	DeviceReplace  = "device.replace" // a new one came in the place of an old one, which is revoked
+	ProofRefused   = "proof.refused"  // a proof of possession that is wrong or replayed
+	AccessDenied   = "access.denied"  // a call that the caller may not make
 
 	// Identity providers.
 	SignInFederated = "signin.federated" // a provider said who somebody is

@@ -202,13 +202,13 @@ func TestWhoMayNotSignInByATypedCode(t *testing.T) {
 	}
 	b := s.browser(0)
 	id, _ := b.typesCode(c.UserCode, "admin")
-	if page := b.says(id, "approve"); page.StatusCode != 403 || !strings.Contains(page.body, "administrator") {
-		t.Errorf("an administrator: %d %s", page.StatusCode, page.body)
+	if page := b.says(id, "approve"); page.StatusCode != 410 {
+		t.Errorf("an administrator, whom the page before has turned away: %d %s", page.StatusCode, page.body)
 	}
 	if page := s.browser(0).post("/device", url.Values{"code": {c.UserCode}}); page.StatusCode != 404 {
 		t.Errorf("in another browser: %d", page.StatusCode)
 	}
-	if _, word := d.polls(0, c); word != api.AuthorizationPending {
+	if _, word := d.polls(0, c); word != "access_denied" {
 		t.Errorf("after that: %q", word)
 	}
 
@@ -237,6 +237,68 @@ func TestWhoMayNotSignInByATypedCode(t *testing.T) {
 	s.demands(api.TeamPatch{DeviceCode: &no2})
 	if in, word := late.polls(0, c); word != "access_denied" || in.AccessToken != "" {
 		t.Errorf("the team says no: %q %+v", word, in)
+	}
+}
+
+// An administrator begins a sign-in by a typed code: he is told as soon as it is known who he
+// is, and the device that waits with its next poll.
+func TestAnAdministratorIsTurnedAwayBeforeHeTypesACode(t *testing.T) {
+	s := byCode(t)
+	admin, alice := s.admin(), s.signIn("alice")
+	asks := func(d *device, session string) (api.DeviceCode, error) {
+		return d.api(0).AskDeviceCode(t.Context(), url.Values{"client_id": {api.ClientID}, "session": {session}})
+	}
+	if _, err := asks(admin, admin.session.ID); api.KindOf(err) != api.Denied || !strings.Contains(err.Error(), "type: cardea login") {
+		t.Errorf("at his own device: %v", err)
+	}
+	for name, d := range map[string]*device{"of another key": alice, "of nobody yet": s.device("")} {
+		if _, err := asks(d, admin.session.ID); err != nil {
+			t.Errorf("with the id of a session %s: %v", name, err)
+		}
+	}
+	if _, err := asks(alice, alice.session.ID); err != nil {
+		t.Error(err)
+	}
+	hears := func(what string, d *device, c api.DeviceCode) {
+		t.Helper()
+		d.s.wait(time.Duration(c.Interval) * time.Second)
+		_, err := d.api(0).Redeem(t.Context(), url.Values{"grant_type": {api.DeviceGrantType}, "client_id": {api.ClientID}, "device_code": {c.DeviceCode}})
+		var e *api.Error
+		if !errors.As(err, &e) || e.OAuth != "access_denied" || !strings.Contains(e.Detail, "administrator") || !strings.Contains(e.Detail, "type: cardea login") {
+			t.Errorf("%s: the device that waits hears %v", what, err)
+		}
+	}
+
+	// He shows who he is for it: the page that would ask for his yes tells him.
+	d, c := s.hasCode()
+	b := s.browser(0)
+	if _, page := b.typesCode(c.UserCode, "admin"); page.StatusCode != 403 || !strings.Contains(page.body, "type: cardea login") {
+		t.Errorf("the page says: %d %s", page.StatusCode, page.body)
+	}
+	hears("a password", d, c)
+	// He is signed in at this browser: the page that asks for a code tells him, and so does who
+	// takes it.
+	if page := b.open("/device"); page.StatusCode != 403 || !strings.Contains(page.body, "administrator") {
+		t.Errorf("before he types: %d %s", page.StatusCode, page.body)
+	}
+	d, c = s.hasCode()
+	if page := b.post("/device", url.Values{"code": {c.UserCode}}); page.StatusCode != 403 || !strings.Contains(page.body, "administrator") {
+		t.Errorf("when he types: %d %s", page.StatusCode, page.body)
+	}
+	hears("a code at the page", d, c)
+	// On a device of his.
+	d, c = s.hasCode()
+	denied(t, admin, api.Denied, "POST", "/v1/device-codes", api.TypedCode{Code: c.UserCode})
+	hears("a code on his device", d, c)
+	rows := s.events(audit.SignInApprove)
+	n := 0
+	for _, e := range rows {
+		if e.Outcome == audit.Denied && e.Actor == admin.session.User && e.Detail["way"] == "typed code" {
+			n++
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d refusals are on record: %+v", n, rows)
 	}
 }
 

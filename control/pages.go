@@ -211,6 +211,11 @@ func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if ok && req.Grant {
+		if err := p.signin.TurnAway(r.Context(), req.ID, user, b); err != nil {
+			return err
+		}
+	}
 	if !ok || !req.Rests(since) {
 		return p.to(w, r, "/signin", req.ID)
 	}

@@ -64,13 +64,22 @@ func askRoute(t *table) {
 	})
 	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"client_id"},
-		Properties: map[string]*huma.Schema{"client_id": {Type: huma.TypeString}, "device_name": {Type: huma.TypeString}},
+		Properties: map[string]*huma.Schema{"client_id": {Type: huma.TypeString}, "device_name": {Type: huma.TypeString}, "session": {Type: huma.TypeString}},
 	}, reflect.TypeFor[api.DeviceCode](), oauthErrorType)
 }
 
 // typeCode asks for the code. It takes none out of the address: who is sent a link must
 // still type what his own device shows.
-func (p *pages) typeCode(w http.ResponseWriter, r *http.Request) error { return p.askCode(w, r, nil) }
+func (p *pages) typeCode(w http.ResponseWriter, r *http.Request) error {
+	user, _, ok, err := p.signin.Person(r.Context(), p.browser(r))
+	if err != nil {
+		return err
+	}
+	if ok && user.Admin { // before he types what would be in vain
+		return p.askCode(w, r, signin.NotForAdmins(nil))
+	}
+	return p.askCode(w, r, nil)
+}
 
 func (p *pages) askCode(w http.ResponseWriter, r *http.Request, problem *api.Error) error {
 	v, status := web.Device{Team: p.team(r)}, http.StatusOK

@@ -78,7 +78,7 @@ func tokenRoute(t *table) {
 	t.document(r, "application/x-www-form-urlencoded", &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"grant_type", "client_id"},
 		Properties: map[string]*huma.Schema{
-			"grant_type": {Type: huma.TypeString, Enum: []any{"authorization_code", api.DeviceGrantType, api.GrantServiceKey, api.GrantWorkload}}, "code": {Type: huma.TypeString}, "device_code": {Type: huma.TypeString}, "enrolment_token": {Type: huma.TypeString}, "device_report": {Type: huma.TypeString},
+			"grant_type": {Type: huma.TypeString, Enum: []any{"authorization_code", api.DeviceGrantType, api.GrantServiceKey, api.GrantWorkload}}, "code": {Type: huma.TypeString}, "device_code": {Type: huma.TypeString}, "enrolment_token": {Type: huma.TypeString}, "replaces": {Type: huma.TypeString}, "replaces_key": {Type: huma.TypeString}, "device_report": {Type: huma.TypeString},
 			"code_verifier": {Type: huma.TypeString}, "redirect_uri": {Type: huma.TypeString}, "client_id": {Type: huma.TypeString},
 			"assertion": {Type: huma.TypeString}, "service_user": {Type: huma.TypeString},
 		},

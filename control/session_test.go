@@ -162,7 +162,7 @@ func TestARevokedDeviceStaysOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	form := alice.form(alice.approve(s.browser(0), "alice").Get("code"))
-	if got := s.redeem(alice, form); got.StatusCode != 400 || !strings.Contains(got.body, api.LockedOut) || !strings.Contains(got.body, "cardea device show") {
+	if got := s.redeem(alice, form); got.StatusCode != 400 || !strings.Contains(got.body, api.LockedOut) || !strings.Contains(got.body, "cardea device replace") {
 		t.Errorf("got %d %s", got.StatusCode, got.body)
 	}
 	// Whoever has its code and not its key does not learn what became of it.

@@ -30,7 +30,11 @@ func (f Flow) RunByCode(ctx context.Context, show func(api.DeviceCode)) (Saved, 
 	if err != nil {
 		return Saved{}, err
 	}
-	asked, err := client.AskDeviceCode(ctx, url.Values{"client_id": {api.ClientID}, "device_name": {f.deviceName()}})
+	form := url.Values{"client_id": {api.ClientID}, "device_name": {f.deviceName()}}
+	if f.Before != "" {
+		form.Set("session", f.Before)
+	}
+	asked, err := client.AskDeviceCode(ctx, form)
 	if err != nil {
 		return Saved{}, err
 	}

@@ -132,7 +132,7 @@ func (h *Home) openKey(path string) (Device, error) {
 	if err == nil {
 		return Device{key, kind, path}, nil
 	}
-	cure := fmt.Sprintf("to make another key type: mv %s %s.old && cardea login", path, path)
+	cure := "to sign in with a new key type: cardea device replace"
 	if kind == KeyInKeyring {
 		cure = "unlock the keyring; if it is gone, " + cure
 	}
@@ -155,7 +155,7 @@ func (h *Home) makeKey(path string) error {
 			continue
 		}
 		if kind == KeyInFile && !h.NoKeyring && h.Warn != nil {
-			h.Warn(fmt.Sprintf("the device key is kept in the file %s: %s", path, strings.Join(why, "; ")))
+			h.Warn(fmt.Sprintf("the device key is kept in the file %s: %s", filepath.Join(h.Dir, keyFile), strings.Join(why, "; ")))
 		}
 		err := h.makeKeyIn(kind, path)
 		if err == nil || kind == KeyInFile || errors.Is(err, dpop.ErrKeyFile) {
@@ -257,7 +257,7 @@ type hinting struct{ crypto.Signer }
 func (h hinting) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	signature, err := h.Signer.Sign(random, digest, opts)
 	if err != nil {
-		hint := "this key is good on the machine that made it alone; to make one here move the key file away: cardea device show names it"
+		hint := "this key is good on the machine that made it alone, until its TPM is cleared; to sign in with a new one type: cardea device replace"
 		if errors.Is(err, fs.ErrPermission) {
 			hint = whatHelps(KeyInTPM, err)
 		}

@@ -31,6 +31,9 @@ const Patience = 5 * time.Minute
 // bytes: that of a DNS label.
 const maxDeviceName = 63
 
+// ErrCancelled is wrapped when the person said no in the browser.
+var ErrCancelled = errors.New("cancelled in the browser")
+
 // Flow is one sign-in through a browser.
 type Flow struct {
 	// URL is the control plane's, as CleanURL gives it.
@@ -64,6 +67,12 @@ type Flow struct {
 	Waiting string
 	// Report is what the device says of itself.
 	Report api.DeviceReport
+	// Replaces is the name or id of the device in whose place this one comes, or else
+	// ReplacesKey the thumbprint of its key; both empty for none.
+	Replaces, ReplacesKey string
+	// Before is the id of the session that this device had before, good or over; empty for
+	// none.
+	Before string
 	// Paste asks the person for the address at which his browser ended, where that is on
 	// another machine and cannot come back by itself. It obeys its context, and an error
 	// of it only means that nobody is asked. Nil to wait for the browser alone.
@@ -111,13 +120,16 @@ func (f Flow) Run(ctx context.Context) (Saved, error) {
 	return Saved{URL: f.URL, Team: team.Name, Token: in.AccessToken, Session: in.Session}, nil
 }
 
-// enrolled adds the token of the fleet, if there is one, and what the device says of itself.
+// enrolled adds what there is of this device to tell: the token of the fleet, what it says of
+// itself, which one it replaces.
 func (f Flow) enrolled(form url.Values) url.Values {
 	if text, err := json.Marshal(f.Report); err == nil && f.Report != (api.DeviceReport{}) {
 		form.Set("device_report", string(text))
 	}
-	if f.Enrolment != "" {
-		form.Set("enrolment_token", f.Enrolment)
+	for name, value := range map[string]string{"enrolment_token": f.Enrolment, "replaces": f.Replaces, "replaces_key": f.ReplacesKey} {
+		if value != "" {
+			form.Set(name, value)
+		}
 	}
 	return form
 }
@@ -239,7 +251,7 @@ func (f Flow) visit(ctx context.Context, back *callback, address string) (string
 		return "", api.Errorf(api.Foreign, "the control plane refused the sign-in: %s", cmp.Or(o.reason, o.refused)).
 			WithHint("check that both are of one version: cardea version")
 	case err == nil && o.refused != "":
-		return "", api.Errorf(api.Denied, "the sign-in was refused in the browser").WithHint("to try again type: cardea login")
+		return "", api.Errorf(api.Denied, "the sign-in was refused in the browser").WithHint("to try again type: cardea login").WithCause(ErrCancelled)
 	case err == nil:
 		return o.code, nil
 	case errors.Is(cause, errLate):

@@ -29,11 +29,6 @@ func typedOn(device string) []byte { return hashOf("device\x00" + device) }
 func (s *Service) TypeCodeHere(ctx context.Context, by caller.Caller, typed, from string) (*api.WaitingDevice, error) {
 	e := by.Event(s.now(), audit.SignInFailed)
 	e.User, e.Outcome = by.User.ID, audit.Denied
-	if by.User.Admin {
-		e.Reason = "an administrator signs no device in by a typed code"
-		s.record(ctx, e)
-		return nil, notForAdmins(nil)
-	}
 	// Who has many addresses is still one account.
 	for _, source := range []string{from, "user " + by.User.ID} {
 		if err := s.countCode(ctx, source, e); err != nil {
@@ -45,6 +40,9 @@ func (s *Service) TypeCodeHere(ctx context.Context, by caller.Caller, typed, fro
 	}, store.Meta{Now: e.Time})
 	if err != nil {
 		return nil, s.notTyped(ctx, e, err)
+	}
+	if by.User.Admin {
+		return nil, s.turnAway(ctx, r, typedOn(by.Device.ID), by.User, by.Source)
 	}
 	return &api.WaitingDevice{Request: r.ID, Device: r.DeviceName, Origin: r.Origin, Source: by.Source, ExpiresAt: r.ExpiresAt}, nil
 }
@@ -92,7 +90,7 @@ func (s *Service) ApproveHere(ctx context.Context, by caller.Caller, id string, 
 		e.Outcome, e.Reason = audit.Denied, "the code is over, used, or of another person, device or request, or the account may not sign in so"
 		s.record(ctx, e)
 		if by.User.Admin {
-			return notForAdmins(err)
+			return NotForAdmins(err)
 		}
 		return api.Errorf(api.Gone, "the code is over or used, or whoever said yes in the browser is not %s", by.User.Name).
 			WithHint("to begin again type: cardea login --device-code on the other device").WithCause(err)
@@ -132,8 +130,4 @@ func otherOf(r store.AuthRequest) string {
 		return ""
 	}
 	return id
-}
-
-func notForAdmins(cause error) error {
-	return api.Errorf(api.Denied, "an administrator signs no device in by a typed code").WithHint("on that device, type: cardea login").WithCause(cause)
 }

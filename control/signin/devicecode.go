@@ -92,6 +92,9 @@ func (s *Service) AskCode(ctx context.Context, by caller.Caller, form url.Values
 	case len(form["device_name"]) > 1 || len(form.Get("device_name")) > maxDevice:
 		return out, oauth("invalid_request", "device_name is there twice or too long")
 	}
+	if err := s.ofAdmin(ctx, by, form); err != nil {
+		return out, err
+	}
 	now := s.now()
 	n, until, err := s.Store.Attempt(ctx, sourceTries("ask-code", from), TryWindow, now)
 	if err != nil {
@@ -141,7 +144,11 @@ func (s *Service) TypeCode(ctx context.Context, typed string, b Browser, from st
 	if err != nil {
 		return "", s.notTyped(ctx, e, err)
 	}
-	return r.ID, nil
+	user, _, ok, err := s.Person(ctx, b)
+	if err == nil && ok {
+		err = s.TurnAway(ctx, r.ID, user, b)
+	}
+	return r.ID, err
 }
 
 // countCode counts a code that is typed, before it is looked at; e is the event of a refusal.
@@ -194,19 +201,26 @@ func (s *Service) poll(ctx context.Context, by caller.Caller, form url.Values) (
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return api.SignedIn{}, err // of one that nobody typed yet, or that is unknown, the store says what it is
 	}
+	in, err := s.incoming(ctx, asked.User, by, form)
+	if err != nil {
+		return api.SignedIn{}, err
+	}
 	now, token := s.now(), tokenPrefix+NewSecret()
 	r := store.DeviceRedemption{
-		CodeHash: code, User: asked.User, Thumbprint: by.Prover, Enrolment: enrolment(form),
-		Device:  store.Device{ID: ident.New(ident.Device), State: newState(demands), Report: report(form.Get("device_report")), CreatedAt: now},
+		CodeHash: code, User: asked.User, Thumbprint: by.Prover, Enrolment: enrolment(form), Replaces: in.replaces,
+		Device:  store.Device{ID: in.id, State: newState(demands), Report: report(form.Get("device_report")), CreatedAt: now},
 		Session: store.Session{ID: ident.New(ident.Session), TokenHash: hashOf(token), CreatedAt: now, ExpiresAt: now.Add(s.life(demands))},
 	}
 	e := audit.Event{
 		Time: now, Action: audit.SignIn, Outcome: audit.Allowed, Actor: asked.User, User: asked.User, Session: r.Session.ID, Source: by.Source,
 		Detail: map[string]string{"request": asked.ID, "device": asked.DeviceName, "key": by.Prover, "way": "typed code", "browser": asked.Source},
 	}
-	m := by.Meta(now, audit.Encode(e))
+	m := by.Meta(now, in.rows(e)...)
 	m.Idempotency = nil
 	who, err := s.Store.PollDeviceGrant(ctx, r, m)
+	if refused := in.refused(err); refused != nil {
+		return api.SignedIn{}, refused
+	}
 	if err != nil {
 		return api.SignedIn{}, s.notYet(ctx, e, err)
 	}
@@ -221,6 +235,8 @@ func (s *Service) notYet(ctx context.Context, e audit.Event, err error) error {
 		return oauth(api.AuthorizationPending, "nobody has typed the code and said yes yet")
 	case errors.Is(err, store.ErrTooSoon):
 		return oauth(api.SlowDown, "the device asks too often")
+	case errors.Is(err, store.ErrRefused) && s.isAdmin(ctx, e.Actor):
+		return oauth("access_denied", whyNotByCode).because(err)
 	case errors.Is(err, store.ErrRefused):
 		return oauth("access_denied", "the sign-in was refused in the browser").because(err)
 	case errors.Is(err, store.ErrUsed):

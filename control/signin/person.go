@@ -141,9 +141,7 @@ func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.U
 	if r.Grant != "" {
 		e.Detail["way"], e.Detail["from"] = "typed code", r.Origin
 		if user.Admin {
-			e.Outcome, e.Reason = audit.Denied, "an administrator signs no device in by a typed code"
-			s.record(ctx, e)
-			return "", notForAdmins(nil)
+			return "", s.turnAway(ctx, r, hashOf(b.Token), user, b.Source)
 		}
 	}
 	r, err := s.Store.ApproveAuthRequest(ctx, store.Approval{

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/url"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -50,6 +49,11 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	}
 	now := s.now()
 	token := tokenPrefix + NewSecret()
+	in, err := s.incoming(ctx, asked.User, by, form)
+	if err != nil {
+		return api.SignedIn{}, err
+	}
+	r.Replaces = in.replaces
 	r.Thumbprint, r.Enrolment = by.Prover, enrolment(form)
 	r.Device = store.Device{
 		ID: in.id, User: asked.User, Name: asked.DeviceName,
@@ -63,7 +67,10 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 		Time: now, Action: audit.SignIn, Outcome: audit.Allowed, Actor: asked.User, User: asked.User, Session: r.Session.ID,
 		Source: by.Source, Detail: map[string]string{"request": code.request, "device": asked.DeviceName, "key": by.Prover},
 	}
-	who, err := s.Store.Redeem(ctx, r, by.Meta(now, audit.Encode(e)))
+	who, err := s.Store.Redeem(ctx, r, by.Meta(now, in.rows(e)...))
+	if refused := in.refused(err); refused != nil {
+		return api.SignedIn{}, refused
+	}
 	if err != nil {
 		return api.SignedIn{}, s.notRedeemed(ctx, e, err)
 	}
@@ -133,17 +140,16 @@ func (s *Service) notRedeemed(ctx context.Context, e audit.Event, err error) err
 	return err
 }
 
-// whyLockedOut is what whoever holds a device reads that somebody said to be lost.
-const whyLockedOut = "this device was locked out, by you or by an administrator; " +
-	"to come back as a new device move away the key file that 'cardea device show' names, and type: cardea login"
+// whyLockedOut is what whoever holds a device reads that somebody said to be lost, or that
+// another one replaced.
+const whyLockedOut = "this device was locked out or replaced, by you or by an administrator; " +
+	"to come back as a new device type: cardea device replace"
 
 // lockedOut tells whether the device of the refused sign-in e was. Its proof has been
 // checked, so nobody else learns that; a failure is a refusal without its reason.
 func (s *Service) lockedOut(ctx context.Context, e audit.Event) bool {
-	rows, _, err := s.Store.Devices(ctx, e.Actor, store.Page{Limit: api.MaxPageSize})
-	return err == nil && e.Actor != "" && slices.ContainsFunc(rows, func(d store.Device) bool {
-		return d.State == store.Revoked && d.Thumbprint == e.Detail["key"]
-	})
+	d, err := s.Store.DeviceByKey(ctx, e.Actor, e.Detail["key"])
+	return err == nil && d.State == store.Revoked
 }
 
 // OAuthError is a refusal of the token endpoint (RFC 6749 section 5.2). The
