@@ -155,7 +155,7 @@ func (h *Home) makeKey(path string) error {
 			continue
 		}
 		if kind == KeyInFile && !h.NoKeyring && h.Warn != nil {
-			h.Warn(fmt.Sprintf("the device key is kept in the file %s: %s", filepath.Join(h.Dir, keyFile), strings.Join(why, "; ")))
+			h.Warn(fmt.Sprintf("the device key is kept in the file %s: %s", h.KeyPath(), strings.Join(why, "; ")))
 		}
 		err := h.makeKeyIn(kind, path)
 		if err == nil || kind == KeyInFile || errors.Is(err, dpop.ErrKeyFile) {

@@ -40,7 +40,7 @@ func (h *Home) Next() (Device, error) {
 // Known is the thumbprint of this device's key, also of one that cannot be used any more:
 // fs.ErrNotExist if there is none, and an error if nothing tells.
 func (h *Home) Known() (string, error) {
-	path := filepath.Join(h.Dir, keyFile)
+	path := h.KeyPath()
 	d, err := h.openKey(path) // which asks no chip
 	if err == nil {
 		return d.Key.Thumbprint(), nil
@@ -68,7 +68,7 @@ func (h *Home) Replace(s Saved, next Device) (aside string, err error) {
 
 // setAside copies the key before, and puts next in its place.
 func (h *Home) setAside(next Device) (aside string, err error) {
-	path := filepath.Join(h.Dir, keyFile)
+	path := h.KeyPath()
 	text, err := dpop.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,7 +42,8 @@ func newDevice(a *app) *cobra.Command {
 A session is good only together with this key. It is kept in the best place that there
 was when it was made: in the TPM, from which nobody can copy it; in the keyring of your
 desktop; or in a file that nobody else may read. A better place that comes later is not
-taken by itself: to make a new key, move the file away and sign in again.`,
+taken by itself: for a new key there, type "cardea device replace". This verb only looks, and
+makes no key.`,
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.showDevice(cmd.Context()) },
 		},
 		listVerb(a, "/v1/devices/mine", "List your devices", []column[api.Device]{
@@ -50,7 +53,7 @@ taken by itself: to make a new key, move the file away and sign in again.`,
 			{"key", func(d api.Device) string { return d.Thumbprint }},
 			{"id", func(d api.Device) string { return d.ID }},
 		}, nil),
-		deviceApproveCode(a), deviceLost(a),
+		deviceApproveCode(a), deviceLost(a), deviceReplace(a),
 	)
 	return cmd
 }
@@ -74,16 +77,21 @@ func deviceLost(a *app) *cobra.Command {
 	}
 }
 
-// showDevice makes the key where there is none: that is what a sign-in would do.
+// showDevice looks at the key, and makes none: that is for a sign-in.
 func (a *app) showDevice(ctx context.Context) error {
-	d, err := a.home.Device()
-	if err != nil {
+	s := thisDevice{Posture: posture.Read(ctx)}
+	d, err := a.home.Look()
+	switch {
+	case err == nil:
+		s.Kind, s.Thumbprint, s.Path, s.Better = d.Kind, d.Key.Thumbprint(), d.Path, a.home.Better(d.Kind)
+		s.known(ctx, a)
+	case errors.Is(err, fs.ErrNotExist):
+		s.State = "no device yet; " + a.makesDevice()
+	default:
 		return err
 	}
-	s := thisDevice{Kind: d.Kind, Thumbprint: d.Key.Thumbprint(), Path: d.Path, Better: a.home.Better(d.Kind), Posture: posture.Read(ctx)}
-	s.known(ctx, a)
 	return showOne(a, s, []column[thisDevice]{
-		{"Key", func(s thisDevice) string { return s.Thumbprint }},
+		{"Key", func(s thisDevice) string { return cmp.Or(s.Thumbprint, "none yet") }},
 		{"Kept in", func(s thisDevice) string { return keptIn(s) }},
 		{"Not in", func(s thisDevice) string { return strings.Join(s.Better, "; ") }},
 		{"Device", func(s thisDevice) string {
@@ -103,8 +111,23 @@ func (a *app) showDevice(ctx context.Context) error {
 	})
 }
 
+// makesDevice is what to type where there is no key: a sign-in makes one, or, where there was
+// another one, a replacement.
+func (a *app) makesDevice() string {
+	saved, err := a.home.Peek()
+	switch {
+	case err == nil && saved.KeyFile == "":
+		return "the key of the one that was here is gone: to replace it type: cardea device replace"
+	case saved.URL == "" && a.opt.URL == "":
+		return "to make one type: cardea login https://YOUR-CONTROL-PLANE"
+	}
+	return "to make one type: cardea login"
+}
+
 func keptIn(s thisDevice) string {
 	switch s.Kind {
+	case "":
+		return ""
 	case login.KeyInTPM:
 		return fmt.Sprintf("the TPM, which alone can use %s", s.Path)
 	case login.KeyInEnclave:

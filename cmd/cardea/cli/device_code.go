@@ -10,7 +10,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
-	"github.com/cardea-ssh/cardea/internal/term"
+	"github.com/cardea-ssh/cardea/login"
 )
 
 // deviceApproveCode is the page for typed codes, in a terminal of a signed-in device.
@@ -18,8 +18,8 @@ func deviceApproveCode(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "approve CODE", Short: "Let a device without a browser sign in as you, by the code that it shows", Args: cobra.ExactArgs(1),
 		Long: `Let a device without a browser sign in as you, by the code that "cardea login --device-code"
-shows there. You see which device it is and from where it asks, and show in your browser
-who you are.
+shows there. Your browser opens: the page names the device and from where it asks, you show
+there who you are, and say yes or no.
 
 Type a code only if that device is yours and you began this yourself just now. If somebody
 sent you the code, his device would act as you. It is not for administrators.`,
@@ -37,11 +37,11 @@ func (a *app) approveCode(ctx context.Context, typed string) error {
 	if err != nil {
 		return err
 	}
-	t, err := term.Open()
+	// Before a code is used up that nobody is here to say yes to.
+	flow, err := a.flow(ctx, saved.URL, saved.CAFile, loginOptions{approves: true}, "To show who you are, and to say yes or no")
 	if err != nil {
-		return api.Errorf(api.SignIn, "nobody is here to say yes").WithHint("type in a terminal: cardea device approve CODE").WithCause(err)
+		return err
 	}
-	defer t.Close()
 	var w api.WaitingDevice
 	if err := client.Send(ctx, "POST", "/v1/device-codes", api.TypedCode{Code: typed}, &w); err != nil {
 		return err
@@ -49,21 +49,16 @@ func (a *app) approveCode(ctx context.Context, typed string) error {
 	if ident.Check(w.Request, ident.AuthRequest) != nil {
 		return api.Errorf(api.Foreign, "%s names no request", saved.URL).WithHint("check that both are of one version: cardea version")
 	}
-	fmt.Fprint(t, waitingText(w, saved.Session.UserName))
-	yes, err := t.Confirm(ctx, "Is it your device, and did you begin this just now?")
-	if err != nil {
-		return err
-	}
-	if !yes {
-		err := client.Send(ctx, "POST", "/v1/device-codes/"+url.PathEscape(w.Request)+"/refuse", nil, nil)
-		return errors.Join(err, api.Errorf(api.Denied, "you said no; the device was told").WithHint("if you did not begin this, tell your administrator who gave you the code"))
-	}
-	flow, err := a.flow(ctx, saved.URL, saved.CAFile, loginOptions{}, "To show who you are")
-	if err != nil {
-		return err
-	}
+	fmt.Fprint(a.err, waitingText(w, saved.Session.UserName))
 	flow.Waiting = w.Request
-	if err := flow.Approve(ctx, client); err != nil {
+	err = flow.Approve(ctx, client)
+	if errors.Is(err, login.ErrCancelled) {
+		if err := client.Send(ctx, "POST", "/v1/device-codes/"+url.PathEscape(w.Request)+"/refuse", nil, nil); err != nil {
+			return err
+		}
+		return api.Errorf(api.Denied, "you said no; the device was told").WithHint("if you did not begin this, tell your administrator who gave you the code")
+	}
+	if err != nil {
 		return err
 	}
 	a.say("%s acts as %s from now on.", ident.Text(w.Device), saved.Session.UserName)

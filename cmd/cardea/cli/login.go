@@ -15,11 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/dpop"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/term"
 	"github.com/cardea-ssh/cardea/internal/version"
 	"github.com/cardea-ssh/cardea/login"
-	"github.com/cardea-ssh/cardea/login/posture"
 )
 
 type loginOptions struct {
@@ -30,6 +30,22 @@ type loginOptions struct {
 	serviceKey string
 	rotate     bool
 	job        jobOptions
+	replace    *replacement // of another device; nil for this one's sign-in
+	before     string       // id of the session that this device had
+	approves   bool         // another device, by its code
+}
+
+// typed is what a person typed to begin this.
+func (o loginOptions) typed() string {
+	switch {
+	case o.replace != nil:
+		return "cardea device replace"
+	case o.project != "":
+		return "cardea login --project " + o.project
+	case o.approves:
+		return "cardea device approve CODE"
+	}
+	return "cardea login"
 }
 
 func newLogin(a *app) *cobra.Command {
@@ -104,9 +120,15 @@ const devicePending = "pending"
 // login signs in and replaces the session, if there is one.
 func (a *app) login(ctx context.Context, o loginOptions) error {
 	old, _ := a.home.Load() // what is damaged is replaced; what is unsafe Check tells
+	if err := forPeople(old, o.typed()); err != nil {
+		return err
+	}
 	url, caFile, err := a.where(o, old)
 	if err != nil {
 		return err
+	}
+	if url == old.URL {
+		o.before = old.Session.ID
 	}
 	saved, err := a.signIn(ctx, url, caFile, o)
 	if err != nil {
@@ -122,6 +144,21 @@ func (a *app) enter(ctx context.Context, old, saved login.Saved) error {
 		a.revoke(ctx, saved, quick)
 		return err
 	}
+	return a.entered(ctx, old, saved)
+}
+
+// forPeople refuses to have a person sign in where a program is signed in: its session would
+// be gone, and the program act as him.
+func forPeople(old login.Saved, typed string) error {
+	if !old.SignedIn() || old.KeyFile == "" {
+		return nil
+	}
+	return &usageError{"the program " + ident.Text(old.Session.UserName) + " is signed in here, by a key of its own",
+		"to sign it in somewhere else give --service-key or --workload; to sign in yourself type first: cardea logout, and then: " + typed}
+}
+
+// entered follows on a session that was put in place of the old one.
+func (a *app) entered(ctx context.Context, old, saved login.Saved) error {
 	if old.Token != "" && old.Token != saved.Token && !renews(old, saved) {
 		a.revoke(ctx, old, brief) // if that can be: it dies by itself
 	}
@@ -181,32 +218,21 @@ func (a *app) anyFlow(ctx context.Context, url, caFile string, o loginOptions) (
 	if err := a.home.Check(); err != nil {
 		return login.Flow{}, err
 	}
-	device, err := a.home.Device()
+	flow := login.Flow{URL: url, DeviceName: o.deviceName, Project: o.project, Before: o.before, UserAgent: version.UserAgent("cardea")}
+	device, err := o.replace.prepare(&flow, a.home.Device)
 	if err != nil {
 		return login.Flow{}, err
 	}
 	if want := a.opt.DeviceKey; want != "" && want != device.Kind {
-		a.say("note: the device key is in the %s and not in the %s: a key stays where it was made; to make another one type: mv %s %s.old && cardea login",
-			device.Kind, want, device.Path, device.Path)
+		a.say("note: the device key is in the %s and not in the %s: a key stays where it was made; to make another one type: cardea device replace --device-key %s",
+			device.Kind, want, want)
 	}
-	hc, err := login.HTTP(caFile)
-	if err != nil {
+	flow.Key, flow.Report = device.Key, device.Report(ctx)
+	if flow.HTTP, err = login.HTTP(caFile); err != nil {
 		return login.Flow{}, err
 	}
-	token, err := a.enrolment()
-	if err != nil {
-		return login.Flow{}, err
-	}
-	return login.Flow{
-		URL: url, Key: device.Key, HTTP: hc, DeviceName: o.deviceName, Project: o.project, Enrolment: token, Report: reportOf(ctx, device),
-		UserAgent: version.UserAgent("cardea"),
-	}, nil
-}
-
-// reportOf is what this device says of itself.
-func reportOf(ctx context.Context, d login.Device) api.DeviceReport {
-	p := posture.Read(ctx)
-	return api.DeviceReport{Key: d.Kind, OS: p.OS, System: p.System, Version: p.Version, DiskEncryption: p.DiskEncryption, ScreenLock: p.ScreenLock}
+	flow.Enrolment, err = a.enrolment()
+	return flow, err
 }
 
 // Where who sets up the machines of a fleet puts the token, and how long it can be, in
@@ -256,11 +282,7 @@ func (a *app) pasted(ctx context.Context) (string, error) {
 func (a *app) flow(ctx context.Context, url, caFile string, o loginOptions, why string) (login.Flow, error) {
 	browser := a.env(login.BrowserVariable)
 	if browser == "" && !a.person {
-		typed := "cardea login"
-		if o.project != "" {
-			typed += " --project " + o.project
-		}
-		return login.Flow{}, api.Errorf(api.SignIn, "nobody is here to sign in").WithHint("type in a terminal: %s", typed)
+		return login.Flow{}, api.Errorf(api.SignIn, "nobody is here to sign in").WithHint("type in a terminal: %s", o.typed())
 	}
 	flow, err := a.anyFlow(ctx, url, caFile, o)
 	if err != nil {
@@ -296,6 +318,9 @@ func (a *app) touch(ctx context.Context, o loginOptions) error {
 	}
 	saved, err := a.acct.Saved(ctx)
 	if err != nil {
+		return err
+	}
+	if err := forPeople(saved, o.typed()); err != nil {
 		return err
 	}
 	// A typing error must not cost a password and a second factor.
@@ -369,6 +394,10 @@ func (a *app) revoke(ctx context.Context, s login.Saved, patience time.Duration)
 	if err != nil {
 		return err
 	}
+	return revokeBy(ctx, key, s)
+}
+
+func revokeBy(ctx context.Context, key *dpop.Key, s login.Saved) error {
 	hc, err := login.HTTP(s.CAFile)
 	if err != nil {
 		return err
