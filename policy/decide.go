@@ -51,7 +51,7 @@ func consistent(f Facts) (Decision, bool) {
 
 func userActive(f Facts) (Decision, bool) {
 	if !f.User.Active {
-		return deny(UserInactive, "ask your administrator", "your user is disabled")
+		return deny(UserInactive, f.tell("ask your administrator", "to let him in again type: cardea admin users enable "+f.Of), "%s", f.tell("your user is disabled", "user "+f.Of+" is disabled"))
 	}
 	return Decision{}, true
 }
@@ -61,9 +61,10 @@ func deviceActive(f Facts) (Decision, bool) {
 	case DeviceActive:
 		return Decision{}, true
 	case DevicePending:
-		return deny(DevicePendingNo, "ask your administrator to approve it", "this device waits for approval")
+		return deny(DevicePendingNo, f.tell("ask your administrator to approve it", "to approve it type: cardea admin devices approve "+f.Device.ID),
+			"%s", f.tell("this device waits for approval", "the device waits for approval"))
 	default: // revoked, and any state that this code does not know
-		return deny(DeviceRevokedNo, "ask your administrator", "this device is revoked")
+		return deny(DeviceRevokedNo, f.tell("ask your administrator", "he signs in on another one"), "%s", f.tell("this device is revoked", "the device is revoked"))
 	}
 }
 
@@ -80,20 +81,21 @@ func sessionValid(f Facts) (Decision, bool) {
 
 func serverReady(f Facts) (Decision, bool) {
 	if f.Server.Held {
-		return deny(ServerInactive, "ask your administrator", "server %s is held: two hosts seem to be it", f.Server.Name)
+		return deny(ServerInactive, f.tell("ask your administrator", "see which one it is, then type: cardea admin servers release "+f.Server.Name),
+			"server %s is held: two hosts seem to be it", f.Server.Name)
 	}
 	if !f.Server.Active {
-		return deny(ServerInactive, "ask your administrator", "server %s is disabled", f.Server.Name)
+		return deny(ServerInactive, f.tell("ask your administrator", "to enable it type: cardea admin servers enable "+f.Server.Name), "server %s is disabled", f.Server.Name)
 	}
 	if !f.Server.Enrolled {
-		return deny(ServerNotEnrolled, "ask your administrator to enrol it", "server %s has not enrolled yet", f.Server.Name)
+		return deny(ServerNotEnrolled, f.tell("ask your administrator to enrol it", "start its agent with a token: type: cardea admin tokens create --kind server --project "+f.Project.Name), "server %s has not enrolled yet", f.Server.Name)
 	}
 	return Decision{}, true
 }
 
 func ownLogin(f Facts, login string) (Decision, bool) {
 	if f.Login != "" && f.Login != login {
-		return deny(OtherLogin, fmt.Sprintf("type: cardea ssh %s", f.Server.Name), "your login is %s, not %q", login, f.Login)
+		return deny(OtherLogin, f.tell("type: cardea ssh "+f.Server.Name, "leave out --login"), "%s login is %s, not %q", f.tell("your", "his"), login, f.Login)
 	}
 	return Decision{}, true
 }
@@ -159,15 +161,17 @@ func granted(f Facts) Decision {
 		return f.underBreakGlass(best)
 	}
 	if suspended {
-		d, _ := deny(Suspended, fmt.Sprintf("wait until %s, or ask your administrator to be put into its group", clock(f.BreakGlass.Until)),
-			"break-glass access to project %s suspends your access to server %s (%s)", f.Project.Name, f.Server.Name, f.BreakGlass.Reason)
+		d, _ := deny(Suspended, "wait until "+clock(f.BreakGlass.Until)+f.tell(", or ask your administrator to be put into its group", ", or put him into its group"),
+			"break-glass access to project %s suspends %s access to server %s (%s)", f.Project.Name, f.tell("your", "his"), f.Server.Name, f.BreakGlass.Reason)
 		return d
 	}
 	if over {
-		d, _ := deny(GrantOver, "ask your administrator to renew it", "your access to server %s is over", f.Server.Name)
+		d, _ := deny(GrantOver, f.tell("ask your administrator to renew it", "renew what is over: the membership, or the grant"),
+			"%s access to server %s is over", f.tell("your", "his"), f.Server.Name)
 		return d
 	}
-	d, _ := deny(NoGrant, "ask your administrator for a grant in project "+f.Project.Name, "you have no grant for server %s", f.Server.Name)
+	d, _ := deny(NoGrant, f.tell("ask your administrator for a grant in project "+f.Project.Name, "put him into a group that has one, or type: cardea admin grants create "+f.Project.Name+" GROUP"),
+		"%s no grant for server %s", f.tell("you have", f.Of+" has"), f.Server.Name)
 	return d
 }
 

@@ -82,7 +82,7 @@ func (p Posture) lacks(r DeviceRule, now time.Time) string {
 // approvedByHand is for projects that take no device on the word of its owner alone.
 func approvedByHand(f Facts) (Decision, bool) {
 	if f.Project.DeviceApproval && !f.Device.Approved && !f.User.Program {
-		return deny(DeviceUnapproved, "ask an administrator to type: cardea admin devices approve "+f.Device.ID,
+		return deny(DeviceUnapproved, f.tell("ask an administrator to type: cardea admin devices approve "+f.Device.ID, "approve the one that he has; to see it type: cardea admin devices list"),
 			"project %s is for devices that an administrator approved, and nobody approved this one", f.Project.Name)
 	}
 	return Decision{}, true
@@ -94,7 +94,7 @@ func postureGood(f Facts) (Decision, bool) {
 	}
 	for _, r := range f.Project.demands() {
 		if why := f.Device.Posture.lacks(r, f.Now); why != "" {
-			return deny(DevicePosture, "see what it says with: cardea device show; once that is right type: cardea login",
+			return deny(DevicePosture, f.tell("see what it says with: cardea device show; once that is right type: cardea login", "he sees what it says with: cardea device show"),
 				"project %s is for devices %s, and %s", f.Project.Name, r.shown(), why)
 		}
 	}

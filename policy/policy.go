@@ -36,6 +36,17 @@ type Facts struct {
 	ShownAt time.Time
 	// Login is the account that is asked for; empty means the one that is given.
 	Login string
+	// Of is the user's name where an administrator asks about him: sentences then speak of him,
+	// and hints to who asks. Empty: both speak to the user.
+	Of string
+}
+
+// tell chooses between what is said to the user and what to somebody else about him.
+func (f Facts) tell(you, other string) string {
+	if f.Of == "" {
+		return you
+	}
+	return other
 }
 
 // User is a person or a program.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -349,5 +350,43 @@ func TestTheLoginIsThatOfTheRole(t *testing.T) {
 				t.Errorf("asked for by its name: %+v", d)
 			}
 		})
+	}
+}
+
+// What an administrator reads about somebody speaks of him; what he reads himself, to him.
+func TestSentencesAboutOthersSpeakOfThem(t *testing.T) {
+	spoil := map[string]func(*Facts){
+		"disabled": func(f *Facts) { f.User.Active = false },
+		"pending":  func(f *Facts) { f.Device.State = DevicePending },
+		"revoked":  func(f *Facts) { f.Device.State = DeviceRevoked },
+		"no grant": func(f *Facts) { f.Grants = nil },
+		"over":     func(f *Facts) { f.Grants[0].Until = f.Now },
+		"suspended": func(f *Facts) {
+			f.BreakGlass = BreakGlass{ID: "brk_1", ProjectID: f.Project.ID, GrantID: "other", Until: f.Now.Add(time.Hour)}
+		},
+		"held":         func(f *Facts) { f.Server.Held = true },
+		"server off":   func(f *Facts) { f.Server.Active = false },
+		"not enrolled": func(f *Facts) { f.Server.Enrolled = false },
+		"login":        func(f *Facts) { f.Login = "somebody" },
+		"unapproved":   func(f *Facts) { f.Project.DeviceApproval, f.Device.Approved = true, false },
+		"posture":      func(f *Facts) { f.Project.DeviceRules = []DeviceRule{RuleScreenLock} },
+	}
+	toYou := regexp.MustCompile(`\b(you|your|this device)\b`)
+	for name, change := range spoil {
+		f := alice()
+		change(&f)
+		f.Of = "bob"
+		d := Decide(f)
+		texts := []string{d.Sentence, d.Hint}
+		for _, fact := range Chain(f, true) {
+			texts = append(texts, fact.Text)
+		}
+		if d.Allow || d.Hint == "" || toYou.MatchString(strings.Join(texts, "\n")) {
+			t.Errorf("%s: %q", name, texts)
+		}
+		f.Of = ""
+		if to := Decide(f); to.Sentence == "" || strings.Contains(to.Sentence+to.Hint, "bob") || regexp.MustCompile(`\b(he|him|his)\b`).MatchString(to.Sentence+to.Hint) {
+			t.Errorf("%s: the user reads %q, %q", name, to.Sentence, to.Hint)
+		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 // chain tells what a decision rests on: what the policy looked at, then the project's rules,
 // and the way if one was looked for.
 func (s *Service) chain(ctx context.Context, by caller.Caller, q inquiry, t target, way *api.WhyFact) ([]api.WhyFact, error) {
-	asked := question(t.facts, q.login, q.at)
+	asked := q.about(t.facts)
 	requests, err := s.approved(ctx, q.user, asked)
 	if err != nil {
 		return nil, err

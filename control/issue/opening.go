@@ -66,6 +66,9 @@ func openings(f store.Facts, rules []store.RequestRule, now time.Time) (out []lo
 	return out
 }
 
+// askHint begins the hint to who may ask for access.
+const askHint = "type: cardea request "
+
 // exampleFor is the time in a hint: long enough for most work.
 const exampleFor = time.Hour
 
@@ -96,7 +99,7 @@ func (s *Service) orAsk(ctx context.Context, user, ref string, refused []target,
 		if len(refused) > 1 {
 			name = t.facts.Project.Name + "/" + t.facts.Server.Name
 		}
-		return api.Errorf(api.Denied, "%s", askSentence(t.decision, t.facts)).WithHint("type: cardea request %s --for %s --reason …", lookup.Shown(name), example(found)), nil
+		return api.Errorf(api.Denied, "%s", askSentence(t.decision, t.facts)).WithHint(askHint+"%s --for %s --reason …", lookup.Shown(name), example(found)), nil
 	}
 	return why, nil
 }

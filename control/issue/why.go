@@ -3,6 +3,7 @@ package issue
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -21,6 +22,15 @@ type inquiry struct {
 	at            time.Time // the time of the decision
 	decide        decider
 	assumed       bool // device and session are not somebody's own, but in good order
+}
+
+// about are the facts of the question; who asks about somebody else reads of him.
+func (q inquiry) about(f store.Facts) policy.Facts {
+	out := question(f, q.login, q.at)
+	if q.assumed {
+		out.Of = f.User.Name
+	}
+	return out
 }
 
 // Why tells what Connect would say, and makes nothing. An administrator may ask
@@ -55,6 +65,16 @@ func (s *Service) WhatIf(ctx context.Context, by caller.Caller, server, login st
 	return s.inquire(ctx, by, inquiry{server: server, login: login, user: u.ID, at: at, decide: decide, assumed: true})
 }
 
+// heard is a refusal as who asks about somebody else reads it: what that person may ask for is
+// his to type.
+func (q inquiry) heard(why *api.Error, of []target) *api.Error {
+	if !q.assumed || len(of) == 0 || !strings.HasPrefix(why.Hint, askHint) {
+		return why
+	}
+	name := of[0].facts.User.Name
+	return api.Errorf(why.Kind, "%s", strings.Replace(why.Detail, "you may not", name+" may not", 1)).WithHint("%s types: %s", name, strings.TrimPrefix(why.Hint, "type: "))
+}
+
 // codes beside those of the policy, of an answer that no decision gave.
 const codeNoServer, codeNoGateway = "no-server", "no-gateway"
 
@@ -68,6 +88,7 @@ func (s *Service) inquire(ctx context.Context, by caller.Caller, q inquiry) (*ap
 		if why, err = s.orAsk(ctx, q.user, q.server, hidden, why); err != nil {
 			return nil, err
 		}
+		why = q.heard(why, hidden)
 		out := &api.Why{Code: codeNoServer, Reason: why.Detail, Hint: why.Hint, At: q.at}
 		if len(hidden) > 0 && by.IsAdmin() {
 			out.Code = string(hidden[0].decision.Reason)
@@ -82,6 +103,7 @@ func (s *Service) inquire(ctx context.Context, by caller.Caller, q inquiry) (*ap
 		if err != nil {
 			return nil, err
 		}
+		why = q.heard(why, []target{t})
 		out.Reason, out.Hint = why.Detail, why.Hint
 		out.Chain, err = s.chain(ctx, by, q, t, nil)
 		return out, err
@@ -156,6 +178,7 @@ func (s *Service) forOther(ctx context.Context, login string, suppose Supposed) 
 	return u, func(f store.Facts) target {
 		f.User, f.Memberships, f.Device = of.User, of.Memberships, device
 		f.Session = store.Session{ID: assumedID, User: u.ID, Device: device.ID, AuthenticatedAt: at, ExpiresAt: at.Add(time.Hour)}
-		return target{during(f, at), policy.Decide(question(f, login, at))}
+		q := inquiry{login: login, at: at, assumed: true}
+		return target{during(f, at), policy.Decide(q.about(f))}
 	}, nil
 }
