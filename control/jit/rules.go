@@ -165,10 +165,19 @@ func (s *Service) answerable(ctx context.Context, by caller.Caller, id string, n
 		return r, err
 	}
 	may, err := s.Store.MayAnswer(ctx, r.ID, by.User.ID, now)
-	if err == nil && !may {
-		err = noRule(id)
+	if err != nil || may {
+		return r, err
 	}
-	return r, err
+	// Who may ask by it reads it in his list. To others it is not there.
+	mine, err := s.memberships(ctx, by.User.ID, now)
+	if err != nil {
+		return r, err
+	}
+	if !ruleOf(r, by.User.ID, mine, false).MayAsk {
+		return r, noRule(id)
+	}
+	return r, api.Errorf(api.Denied, "by request rule %s you may ask, and not answer: its approvers are group %s", r.ID, r.ApproversName).
+		WithHint("to ask type: cardea request %s --group %s --for %s --reason …", r.ProjectName, r.GroupName, lookup.Span(api.MinRequest))
 }
 
 // Preauthorizations lists those in force that the caller could have given, or his own.
@@ -200,7 +209,7 @@ func (s *Service) DeletePreauthorization(ctx context.Context, by caller.Caller, 
 		return nil, err
 	}
 	rule, err := s.answerable(ctx, by, p.Rule, now)
-	if api.KindOf(err) == api.NotFound {
+	if kind := api.KindOf(err); kind == api.NotFound || kind == api.Denied {
 		return nil, missing
 	}
 	if err != nil {
