@@ -8,6 +8,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/control/directory"
 	"github.com/cardea-ssh/cardea/control/web"
+	"github.com/cardea-ssh/cardea/store"
 )
 
 // setupRoutes are the page on which the first administrator chooses his password. The
@@ -17,58 +18,69 @@ func setupRoutes(t *table, p *pages) {
 		t.plain(route{Method: method, Path: path, Access: Public, Doc: doc}, do, p.fail)
 	}
 	add("GET", "/setup", "Asks for a set-up code and a new password", func(w http.ResponseWriter, r *http.Request) error {
-		return p.askSetup(w, r, nil)
+		return p.askSetup(w, r, "", nil)
 	})
 	add("POST", "/setup", "Takes a set-up code and a new password", p.form(p.setup))
 }
 
-func (p *pages) askSetup(w http.ResponseWriter, r *http.Request, problem *api.Error) error {
-	v := web.Setup{Team: p.team(r)}
+// askSetup asks for the code, and then for the password of its user: who holds the code reads
+// whose it is before he chooses.
+func (p *pages) askSetup(w http.ResponseWriter, r *http.Request, user string, problem *api.Error) error {
+	v := web.Setup{Team: p.team(r), User: user, Code: r.PostForm.Get("code")}
 	status := http.StatusOK
 	if problem != nil {
-		v.Problem, v.Code, status = sentence(problem), r.PostForm.Get("code"), problem.StatusCode
+		v.Problem, status = sentence(problem), problem.StatusCode
 		pageProblem(w, problem)
 	}
 	return p.show(w, status, "", func(w io.Writer) error { return p.web.Setup(w, v) })
 }
 
 func (p *pages) setup(w http.ResponseWriter, r *http.Request) error {
-	err := p.setPassword(r)
+	u, err := p.invited(r)
+	if err == nil && !r.PostForm.Has("password") {
+		return p.askSetup(w, r, u.Name, nil)
+	}
+	if err == nil {
+		err = p.setPassword(r, u)
+	}
 	var told *api.Error
 	switch {
 	case errors.As(err, &told):
-		return p.askSetup(w, r, told)
+		return p.askSetup(w, r, u.Name, told)
 	case err != nil:
 		return err
 	}
 	return p.show(w, http.StatusOK, "", func(w io.Writer) error {
 		return p.web.Message(w, web.Message{
-			Team: p.team(r), Title: "The control plane is yours", Text: "Your password is set.",
+			Team: p.team(r), Title: "The control plane is yours", Text: "The password of " + u.Name + " is set.",
 			Hint: "In a terminal, type: cardea login " + p.server.options.PublicURL,
 		})
 	})
 }
 
-// setPassword looks at the code first: a stranger costs no hash.
-func (p *pages) setPassword(r *http.Request) error {
-	b, form := p.browser(r), r.PostForm
+// invited is whose password the holder of the code may choose.
+func (p *pages) invited(r *http.Request) (store.User, error) {
+	b := p.browser(r)
 	now, source := p.server.options.Now(), sourceKey(b.Source)
 	wrong := p.server.limits.passwords
 	if wrong.empty(source, now) {
-		return tooMany("too many wrong codes from your address")
+		return store.User{}, tooMany("too many wrong codes from your address")
 	}
-	u, err := p.signin.Invited(r.Context(), form.Get("code"), b)
-	if err != nil {
-		if api.KindOf(err) == api.Gone {
-			wrong.take(source, now)
-		}
-		return err
+	u, err := p.signin.Invited(r.Context(), r.PostForm.Get("code"), b)
+	if api.KindOf(err) == api.Gone {
+		wrong.take(source, now)
 	}
+	return u, err
+}
+
+// setPassword takes the password, once the code was good: a stranger costs no hash.
+func (p *pages) setPassword(r *http.Request, u store.User) error {
+	form := r.PostForm
 	if form.Get("password") != form.Get("again") {
 		return api.Errorf(api.Invalid, "the two passwords differ").WithHint("type the same twice")
 	}
 	if err := directory.CheckPassword(form.Get("password"), u.Name); err != nil {
 		return api.Errorf(api.Invalid, "%s", err)
 	}
-	return p.signin.Accept(r.Context(), form.Get("code"), form.Get("password"), u, b)
+	return p.signin.Accept(r.Context(), form.Get("code"), form.Get("password"), u, p.browser(r))
 }

@@ -40,6 +40,16 @@ func TestWhoHoldsTheCodeSetsUpTheControlPlane(t *testing.T) {
 			t.Errorf("%s: %d %s", name, got.StatusCode, got.body)
 		}
 	}
+	// Whose password it is, who has the code reads, and nobody else.
+	if page := b.post("/setup", url.Values{"code": {code}}); page.StatusCode != 200 || !strings.Contains(page.body, "administrator <strong>alice</strong>") || !strings.Contains(page.body, `type="password"`) {
+		t.Errorf("with the code: %d %s", page.StatusCode, page.body)
+	}
+	if page := b.post("/setup", url.Values{"code": {signin.NewSecret()}}); page.StatusCode != 410 || strings.Contains(page.body, "alice") || strings.Contains(page.body, `type="password"`) {
+		t.Errorf("with another one: %d %s", page.StatusCode, page.body)
+	}
+	if page := b.open("/setup"); strings.Contains(page.body, "alice") {
+		t.Errorf("without one: %s", page.body)
+	}
 	got := b.post("/setup", url.Values{"code": {code}, "password": {fresh}, "again": {fresh}}, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") })
 	if got.StatusCode != 403 {
 		t.Errorf("a form of another site: %d", got.StatusCode)

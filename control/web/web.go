@@ -109,7 +109,11 @@ type Recovery struct {
 }
 
 // Setup asks for a set-up code and a new password.
-type Setup struct{ Team, Code, Problem string }
+type Setup struct {
+	Team, Problem string
+	Code          string // as it was typed
+	User          string // whose password is chosen; empty before the code was good
+}
 
 // Message is a page with nothing to do on it.
 type Message struct {

@@ -58,7 +58,7 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 		"request-again": func(p *Pages, b *bytes.Buffer) error {
 			return p.Request(b, RequestPage{frame, asked, false, true, true, true, []Span{{60, s}}, s, s, s})
 		},
-		"setup":   func(p *Pages, b *bytes.Buffer) error { return p.Setup(b, Setup{s, s, s}) },
+		"setup":   func(p *Pages, b *bytes.Buffer) error { return p.Setup(b, Setup{s, s, s, s}) },
 		"message": func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s, s, s}) },
 		"docs": func(p *Pages, b *bytes.Buffer) error {
 			return p.Docs(b, Docs{s, s, s,
@@ -233,6 +233,9 @@ func TestPages(t *testing.T) {
 		},
 		"passkey": func(b *bytes.Buffer) error { return p.Passkey(b, Passkey{"demo", "account", `{"challenge":"x"}`}) },
 		"setup":   func(b *bytes.Buffer) error { return p.Setup(b, Setup{Team: "demo"}) },
+		"setup-named": func(b *bytes.Buffer) error {
+			return p.Setup(b, Setup{Team: "demo", Code: "x", User: "alice"})
+		},
 		"recovery": func(b *bytes.Buffer) error {
 			return p.Recovery(b, Recovery{"demo", "req_1", "/confirm", []string{"abcd-efgh-ijkl-mnop"}})
 		},
