@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/base32"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/signin"
+	"github.com/cardea-ssh/cardea/store"
 )
 
 // totp is an authenticator program: RFC 6238 as everybody has it.
@@ -197,6 +199,101 @@ func guessCodes(t *testing.T, s *stack) {
 	if got := b.post("/factor", with(id, "code", p.code(s.now()))); !strings.Contains(got.body, "approve") {
 		t.Errorf("after the window: %d %s", got.StatusCode, got.body)
 	}
+}
+
+// Somebody has stolen a password. He may try no more codes than he could, however often he
+// gives the password, and whoever owns the account enters where he did before.
+func TestWhoHasThePasswordDoesNotUseUpTheOwnersTries(t *testing.T) {
+	s := newStack(t)
+	home, p, codes := s.enrolled("alice")
+	user := s.user("alice").ID
+	s.wait(30 * time.Second)
+	tries := func(b *browser, id string, n int) (limited int) {
+		t.Helper()
+		for range n {
+			if b == nil {
+				_, b, id = s.halfway("alice")
+			}
+			switch got := b.post("/factor", with(id, "code", "000000")); got.StatusCode {
+			case http.StatusTooManyRequests:
+				limited++
+			case http.StatusUnauthorized:
+			default:
+				t.Fatalf("%d %s", got.StatusCode, got.body)
+			}
+		}
+		return limited
+	}
+	half := func(b *browser) string {
+		t.Helper()
+		id := request(t, b.open(s.device("laptop").link()))
+		if page := b.password(id, "alice"); !strings.Contains(page.body, `action="/factor"`) {
+			t.Fatalf("not asked for a second factor: %d %s", page.StatusCode, page.body)
+		}
+		return id
+	}
+	for range signin.FactorTries { // a new browser, and the password, for each
+		if tries(nil, "", 1) != 0 {
+			t.Fatal("limited too early")
+		}
+	}
+	if tries(nil, "", 1) != 1 {
+		t.Error("the password gives him more tries")
+	}
+	s.wait(signin.TryWindow)
+	_, thief, id := s.halfway("alice")
+	if limited := tries(thief, id, signin.FactorSourceTries-signin.FactorTries); limited != 0 {
+		t.Errorf("%d were limited too early", limited)
+	}
+	s.wait(signin.TryWindow)
+	if tries(nil, "", 1) != 1 {
+		t.Error("an address tries more than its part of a day")
+	}
+	// From elsewhere he uses up what is left of the account's day, to the last one.
+	for range signin.FactorDayTries - signin.FactorSourceTries - 1 {
+		if _, _, err := s.store.Attempt(t.Context(), store.FactorAttempts(user), time.Hour, s.now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.store.ForgiveAttempts(t.Context(), thiefKey(user)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.ForgiveAttempts(t.Context(), thiefKey(user)+"/day"); err != nil {
+		t.Fatal(err)
+	}
+	_, other, id := s.halfway("alice")
+	if tries(other, id, 1) != 0 {
+		t.Error("the last one of the day is refused")
+	}
+	if got := other.post("/factor", with(id, "code", codes[0])); got.StatusCode != http.StatusTooManyRequests || !strings.Contains(got.body, "in which you have signed in before") {
+		t.Errorf("one more: %d %s", got.StatusCode, got.body)
+	}
+	// She enters where she did before, and there she has tries of her own, and no more than that.
+	home.open("/account")
+	id = half(home)
+	if limited := tries(home, id, signin.FactorTries-1); limited != 0 {
+		t.Errorf("she was limited %d times", limited)
+	}
+	if got := home.post("/factor", with(id, "code", p.code(s.now()))); !strings.Contains(got.body, "approve") {
+		t.Fatalf("she does not enter: %d %s", got.StatusCode, got.body)
+	}
+	id = half(home)
+	if limited := tries(home, id, signin.FactorTries); limited != 0 {
+		t.Errorf("what she tried before is held against her: %d", limited)
+	}
+	if tries(home, id, 1) != 1 {
+		t.Error("a known browser may try for ever")
+	}
+	// That she entered gives nothing to others. A new password does: nobody else has it.
+	_, other, id = s.halfway("alice")
+	if tries(other, id, 1) != 1 {
+		t.Error("the account's day begins anew with her sign-in")
+	}
+}
+
+// thiefKey is where tries of the tests' address are counted.
+func thiefKey(user string) string {
+	return "factor/" + user + "/" + hex.EncodeToString(hash("127.0.0.1")[:16])
 }
 
 func TestACodeIsGoodOnce(t *testing.T) { onceShown(t, newStack(t)) }

@@ -376,11 +376,13 @@ func capital(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// The two cookies. The browser's is from before anybody signed in, and ties a
-// request to the browser that began it; the login's is new at each sign-in.
+// The cookies. The browser's is from before anybody signed in, and ties a
+// request to the browser that began it; the login's is new at each sign-in. By the third one
+// a browser is known in which somebody has shown a second factor; it opens nothing.
 const (
 	browserCookie = "browser"
 	loginCookie   = "login"
+	knownCookie   = "known"
 )
 
 // cookieName has the prefix that keeps other hosts of the domain from setting
@@ -408,8 +410,8 @@ func (p *pages) setCookie(w http.ResponseWriter, kind, value string, maxAge int)
 // counts as none.
 func (p *pages) browser(r *http.Request) signin.Browser {
 	by, _ := caller.From(r.Context())
-	b := signin.Browser{Source: by.Source}
-	for kind, to := range map[string]*string{browserCookie: &b.Token, loginCookie: &b.Login} {
+	b := signin.Browser{Source: by.Source, From: sourceKey(by.Source)}
+	for kind, to := range map[string]*string{browserCookie: &b.Token, loginCookie: &b.Login, knownCookie: &b.Known} {
 		if c, err := r.Cookie(p.cookieName(kind)); err == nil && len(c.Value) == signin.SecretLen {
 			*to = c.Value
 		}

@@ -72,7 +72,7 @@ func TestWhoIsRefusedHearsWhatToAskForIfARuleLetsHim(t *testing.T) {
 	if w := must[api.Why](t, s.bob, "GET", "/v1/why"+query("server", "prod-1"), nil); w.Allow || w.Hint != want {
 		t.Errorf("why: %+v", w)
 	}
-	if w := must[api.Why](t, s.admin, "GET", "/v1/why"+query("server", "prod-1", "user", "bob"), nil); w.Allow || w.Hint != want {
+	if w := must[api.Why](t, s.admin, "GET", "/v1/why"+query("server", "prod-1", "user", "bob"), nil); w.Allow || w.Hint != "bob types: "+strings.TrimPrefix(want, "type: ") {
 		t.Errorf("the administrator about bob: %+v", w)
 	}
 	// Of a server that no request opens he learns as little as of one that there is not,
@@ -344,6 +344,11 @@ func TestARequestIsNobodyElsesBusiness(t *testing.T) {
 		}
 	}
 	denied(t, s.alice, api.NotFound, "POST", "/v1/preauthorizations", api.NewPreauthorization{Rule: s.rule.ID, User: "bob", Seconds: 3600, Until: s.now().Add(time.Hour)})
+	// Who may ask by a rule knows of it, and reads that he may not answer, and what he may type.
+	_, err := try[api.Preauthorization](t, s.bob, "POST", "/v1/preauthorizations", api.NewPreauthorization{Rule: s.rule.ID, User: "bob", Seconds: 3600, Until: s.now().Add(time.Hour)})
+	if api.KindOf(err) != api.Denied || !strings.Contains(err.Error(), "you may ask, and not answer") {
+		t.Errorf("bob, who may ask: %v", err)
+	}
 	for action, want := range map[string]int{audit.RequestApprove: 1, audit.RequestDeny: 1, audit.RequestCancel: 1} {
 		got := s.events(action)
 		if len(got) != want || got[0].Outcome != audit.Denied || got[0].Actor != s.alice.session.User || got[0].User != s.bob.session.User {
@@ -532,7 +537,7 @@ func TestWhyTellsTheFactsAndWhatIfThoseOfATimeToCome(t *testing.T) {
 		t.Errorf("now: %+v", now)
 	}
 	later := whatIf("user", "bob", "server", "prod-1", "at", s.now().Add(2*time.Hour).Format(time.RFC3339))
-	has(later, "access no: your access to server prod-1 is over\n", "membership no: the membership is over, by request "+r.ID)
+	has(later, "access no: his access to server prod-1 is over\n", "membership no: the membership is over, by request "+r.ID)
 	if later.Code != "grant-over" || !later.At.Equal(s.now().Add(2*time.Hour)) {
 		t.Errorf("at the end: %+v", later)
 	}
@@ -542,7 +547,7 @@ func TestWhyTellsTheFactsAndWhatIfThoseOfATimeToCome(t *testing.T) {
 		t.Errorf("a second before the end: %+v", before)
 	}
 	other := whatIf("user", "alice", "server", "web-1", "login", "root")
-	has(other, "login no: your login is alice, not \"root\"\n")
+	has(other, "login no: his login is alice, not \"root\"\n")
 	for code, w := range map[string]api.Why{
 		"other-login": other, "no-grant": whatIf("user", "mallory", "server", "web-1"), "no-server": whatIf("user", "bob", "server", "web-9"),
 	} {
@@ -558,7 +563,7 @@ func TestWhyTellsTheFactsAndWhatIfThoseOfATimeToCome(t *testing.T) {
 	denied(t, s.bob, api.Denied, "GET", "/v1/what-if"+query("user", "bob", "server", "web-1"), nil)
 	must[api.CreatedUser](t, s.admin, "PATCH", "/v1/users/bob", map[string]string{"status": "disabled"})
 	gone := whatIf("user", "bob", "server", "prod-1")
-	has(gone, "user no: your user is disabled\n")
+	has(gone, "user no: user bob is disabled\n")
 	if gone.Code != "user-inactive" {
 		t.Errorf("disabled: %+v", gone)
 	}

@@ -132,8 +132,23 @@ func (p *pages) showFactor(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
+	if err := p.signedIn(w, r, login); err != nil {
+		return err
+	}
 	return p.onward(w, r, id, store.NeedsNothing, login)
+}
+
+// signedIn gives the browser of somebody who has shown a second factor its login secret, and
+// remembers it.
+func (p *pages) signedIn(w http.ResponseWriter, r *http.Request, login string) error {
+	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
+	b := p.browser(r)
+	b.Login = login
+	known, err := p.signin.Know(r.Context(), b)
+	if known != "" {
+		p.setCookie(w, knownCookie, known, int(signin.KnownLife.Seconds()))
+	}
+	return err
 }
 
 // account shows a person's own second factors.
@@ -234,7 +249,9 @@ func (p *pages) added(w http.ResponseWriter, r *http.Request, id, login string, 
 	if err != nil {
 		return p.orAccount(w, r, id, err)
 	}
-	p.setCookie(w, loginCookie, login, int(signin.BrowserLife.Seconds()))
+	if err := p.signedIn(w, r, login); err != nil {
+		return err
+	}
 	b := p.browser(r)
 	b.Login = login
 	at, _, err := p.signin.Sitting(r.Context(), b)

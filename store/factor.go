@@ -80,6 +80,13 @@ type Factors interface {
 	// SetRecoveryCodes replaces those of the user of a browser session that is whole and no
 	// older than since. ErrDenied if he has no factor.
 	SetRecoveryCodes(ctx context.Context, login []byte, since time.Time, hashes [][]byte, m Meta) error
+	// KnowBrowser remembers until expires a browser in which the user has just shown a second
+	// factor. Of more than MaxKnownBrowsers of a user the one that was seen longest ago is
+	// forgotten. A new password, and whatever ends his sign-ins, forgets all.
+	KnowBrowser(ctx context.Context, user string, tokenHash []byte, expires time.Time, m Meta) error
+	// KnownBrowser reports whether it is remembered at now.
+	KnownBrowser(ctx context.Context, user string, tokenHash []byte, now time.Time) (bool, error)
+
 	// ResetFactors takes all factors, recovery codes and invitations from a user, and ends his browser
 	// sessions. It returns how many factors there were.
 	ResetFactors(ctx context.Context, user string, m Meta) (int, error)
@@ -87,3 +94,10 @@ type Factors interface {
 
 // MaxFactors bounds those of a user: a few keys and a telephone.
 const MaxFactors = 16
+
+// MaxKnownBrowsers bounds those of a user: each may try codes of its own.
+const MaxKnownBrowsers = 16
+
+// FactorAttempts is the key of Attempt for what all browsers but the known ones tried of a
+// user's second factor. A new password forgets it: who tried had the one before.
+func FactorAttempts(user string) string { return "factor-day/" + user }

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -20,11 +21,16 @@ const (
 	AccountFresh = 10 * time.Minute
 	// challengeLife is how long a person may take to answer with a factor.
 	challengeLife = 10 * time.Minute
-	// FactorTries is how many codes an account may try within TryWindow, from wherever:
-	// who tries them has the password. FactorDayTries is the same for a day, so that a
-	// guess at six digits has a chance of one in 6,000 each day.
-	FactorTries, FactorDayTries = 10, 50
-	factorDay                   = 24 * time.Hour
+	// FactorTries is how many codes of an account one address may try within TryWindow:
+	// who tries them has the password. FactorSourceTries is the same for a day, and
+	// FactorDayTries what all addresses together may, so that a guess at six digits has a
+	// chance of one in 6,000 each day. One address alone does not use up the account's day.
+	FactorTries, FactorSourceTries, FactorDayTries = 10, 20, 50
+	factorDay                                      = 24 * time.Hour
+	// KnownLife is how long a browser is known in which somebody has shown a factor. Its
+	// tries are counted by themselves, so that whoever has stolen a password does not keep
+	// its owner out.
+	KnownLife = 90 * 24 * time.Hour
 	// maxFactorName bounds the name of a factor, in bytes.
 	maxFactorName = 64
 )
@@ -98,32 +104,85 @@ func (s *Service) Factors(ctx context.Context, at Sitting) ([]store.Factor, int,
 	return factors, codes, err
 }
 
-// countFactor counts a try before the factor is looked at.
-func (s *Service) countFactor(ctx context.Context, at Sitting, b Browser) error {
+// tryLimit is how often something may be tried, and under which key that is counted.
+type tryLimit struct {
+	key    string
+	most   int
+	window time.Duration
+}
+
+// ofBrowser are the limits of who tries at this browser: of the browser itself if it is known
+// to be the person's, else of its address.
+func (s *Service) ofBrowser(ctx context.Context, at Sitting, b Browser) (limits []tryLimit, known bool, err error) {
+	if len(b.Known) == SecretLen {
+		if known, err = s.Store.KnownBrowser(ctx, at.User.ID, hashOf(b.Known), s.now()); err != nil {
+			return nil, false, err
+		}
+	}
+	if known {
+		key := "factor-known/" + at.User.ID + "/" + hex.EncodeToString(hashOf(b.Known)[:16])
+		return []tryLimit{{key, FactorTries, TryWindow}, {key + "/day", FactorDayTries, factorDay}}, true, nil
+	}
+	key := "factor/" + at.User.ID + "/" + hex.EncodeToString(hashOf(b.From)[:16])
+	return []tryLimit{{key, FactorTries, TryWindow}, {key + "/day", FactorSourceTries, factorDay}}, false, nil
+}
+
+// countFactor counts a try before the factor is looked at. That the password was right
+// changes nothing of it. A guess counts for the whole account, too, unless the browser is known.
+func (s *Service) countFactor(ctx context.Context, at Sitting, b Browser, guess bool) error {
 	now := s.now()
-	for _, c := range []struct {
-		key    string
-		most   int
-		window time.Duration
-	}{{"factor/", FactorTries, TryWindow}, {"factor-day/", FactorDayTries, factorDay}} {
-		n, until, err := s.Store.Attempt(ctx, c.key+at.User.ID, c.window, now)
+	limits, known, err := s.ofBrowser(ctx, at, b)
+	if err != nil {
+		return err
+	}
+	if guess && !known {
+		limits = append(limits, tryLimit{store.FactorAttempts(at.User.ID), FactorDayTries, factorDay})
+	}
+	for _, l := range limits {
+		n, until, err := s.Store.Attempt(ctx, l.key, l.window, now)
 		if err != nil {
 			return err
 		}
-		if n <= c.most {
+		if n <= l.most {
 			continue
 		}
-		if n == c.most+1 {
+		if n == l.most+1 {
 			s.record(ctx, s.event(now, audit.SignInLimited, audit.Denied, "too many tries of a second factor", at.User, b, nil))
 		}
-		return api.Errorf(api.Limited, "too many tries of a second factor").
-			WithHint("try again after %s, or ask your administrator", until.UTC().Format("15:04 UTC")).WithRetry(until.Sub(now))
+		hint := "try again after %s, or ask your administrator"
+		if !known {
+			hint = "try again after %s, or in a browser in which you have signed in before, or ask your administrator"
+		}
+		return api.Errorf(api.Limited, "too many tries of a second factor").WithHint(hint, until.UTC().Format("15:04 UTC")).WithRetry(until.Sub(now))
 	}
 	return nil
 }
 
-func (s *Service) forgiveFactor(ctx context.Context, user string) error {
-	return errors.Join(s.Store.ForgiveAttempts(ctx, "factor/"+user), s.Store.ForgiveAttempts(ctx, "factor-day/"+user))
+// forgiveFactor forgets what was tried at this browser. What others tried stays counted.
+func (s *Service) forgiveFactor(ctx context.Context, at Sitting, b Browser) error {
+	limits, _, err := s.ofBrowser(ctx, at, b)
+	for _, l := range limits {
+		err = errors.Join(err, s.Store.ForgiveAttempts(ctx, l.key))
+	}
+	return err
+}
+
+// Know has a browser remembered whose person has just shown a second factor, and returns the
+// secret by which it is known.
+func (s *Service) Know(ctx context.Context, b Browser) (secret string, err error) {
+	at, ok, err := s.Sitting(ctx, b)
+	if err != nil || !ok || at.Needs != store.NeedsNothing || at.User.Issuer != store.LocalIssuer {
+		return "", err
+	}
+	if secret = b.Known; len(secret) != SecretLen {
+		secret = NewSecret()
+	}
+	now := s.now()
+	err = s.Store.KnowBrowser(ctx, at.User.ID, hashOf(secret), now.Add(KnownLife), store.Meta{Now: now})
+	if errors.Is(err, store.ErrDenied) {
+		return "", nil // disabled meanwhile
+	}
+	return secret, err
 }
 
 // ShowCode takes a code of an authenticator program, or a recovery code, and returns the
@@ -133,7 +192,7 @@ func (s *Service) ShowCode(ctx context.Context, code string, b Browser) (login s
 	if err != nil {
 		return "", err
 	}
-	if err := s.countFactor(ctx, at, b); err != nil {
+	if err := s.countFactor(ctx, at, b, true); err != nil {
 		return "", err
 	}
 	u := store.FactorUse{}
@@ -187,7 +246,7 @@ func (s *Service) show(ctx context.Context, at Sitting, u store.FactorUse, e aud
 	if err != nil {
 		return "", err
 	}
-	return login, s.forgiveFactor(ctx, at.User.ID)
+	return login, s.forgiveFactor(ctx, at, b)
 }
 
 // totpSealed names what is sealed in a factor's row.
@@ -289,7 +348,8 @@ func (s *Service) AddTOTP(ctx context.Context, name, code string, b Browser) (lo
 	if err != nil {
 		return "", err
 	}
-	if err := s.countFactor(ctx, at, b); err != nil {
+	// He proves a secret that he was just given: that is no guess at a factor.
+	if err := s.countFactor(ctx, at, b, false); err != nil {
 		return "", err
 	}
 	secret, err := s.unseal(ctx, q.Factor, q.Sealed)
@@ -333,7 +393,7 @@ func (s *Service) add(ctx context.Context, at Sitting, f store.Factor, b Browser
 	case err != nil:
 		return "", err
 	}
-	return login, s.forgiveFactor(ctx, at.User.ID)
+	return login, s.forgiveFactor(ctx, at, b)
 }
 
 // RemoveFactor takes one away from who has signed in just now, with a factor.

@@ -118,8 +118,11 @@ type Browser struct {
 	// Login is the secret of the person signed in here; empty if nobody is. It
 	// is new at each sign-in, so that one planted before is worth nothing.
 	Login string
-	// Source is its address.
-	Source string
+	// Source is its address, and From what that is counted by.
+	Source, From string
+	// Known is the secret that it was given where somebody showed a second factor; empty if
+	// nobody did.
+	Known string
 }
 
 // NewSecret makes a value for a cookie, a code or a token: 256 bits.

@@ -240,6 +240,28 @@ func (s *Store) SetRecoveryCodes(ctx context.Context, login []byte, since time.T
 	})
 }
 
+// KnowBrowser implements store.Factors.
+func (s *Store) KnowBrowser(ctx context.Context, user string, tokenHash []byte, expires time.Time, m store.Meta) error {
+	return s.do(ctx, m, func(t *tx) error {
+		if _, err := t.activeUser(user); err != nil {
+			return err
+		}
+		if _, err := t.exec(`INSERT INTO known_browsers (user_id, token_hash, seen_at, expires_at) VALUES (?, ?, ?, ?)
+			ON CONFLICT (user_id, token_hash) DO UPDATE SET seen_at = excluded.seen_at, expires_at = excluded.expires_at`, user, tokenHash, t.now, expires); err != nil {
+			return err
+		}
+		_, err := t.exec(`DELETE FROM known_browsers WHERE user_id = ? AND token_hash NOT IN
+			(SELECT token_hash FROM known_browsers WHERE user_id = ? ORDER BY seen_at DESC, token_hash LIMIT ?)`, user, user, store.MaxKnownBrowsers)
+		return err
+	})
+}
+
+// KnownBrowser implements store.Factors.
+func (s *Store) KnownBrowser(ctx context.Context, user string, tokenHash []byte, now time.Time) (known bool, err error) {
+	err = one(s.reader(ctx), []any{&known}, `SELECT EXISTS (SELECT 1 FROM known_browsers WHERE user_id = ? AND token_hash = ? AND expires_at > ?)`, user, tokenHash, now)
+	return known, err
+}
+
 // ResetFactors implements store.Factors.
 func (s *Store) ResetFactors(ctx context.Context, user string, m store.Meta) (int, error) {
 	return get(ctx, s, m, true, func(t *tx) (int, error) {

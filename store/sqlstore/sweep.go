@@ -36,6 +36,7 @@ var stale = []struct {
 	{"browser_sessions", "id", "expires_at", 0},
 	{"dashboards", "id", "expires_at", dashboardsKept},
 	{"attempts", "name", "ends_at", 0},
+	{"known_browsers", "token_hash", "expires_at", 0},
 	{"idempotency", "name", "expires_at", 0},
 	{"access_requests", "id", "created_at", requestsKept},
 	{"preauthorizations", "id", "until", 0},

@@ -188,6 +188,9 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 		if _, err := t.exec(`UPDATE users SET password_hash = ? WHERE id = ?`, *passwordHash, after.ID); err != nil {
 			return err
 		}
+		if _, err := t.exec(`DELETE FROM attempts WHERE name = ?`, store.FactorAttempts(after.ID)); err != nil {
+			return err
+		}
 	}
 	if after.Status != store.Active && before.Status == store.Active {
 		if err := t.leave(leaveByUser, after.ID); err != nil {
@@ -217,8 +220,10 @@ func (t *tx) throwOut(user string) error {
 	if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE user_id = ? AND phase = ?`, phaseRefused, user, phaseApproved); err != nil {
 		return err
 	}
-	if _, err := t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user); err != nil {
-		return err
+	for _, q := range []string{`DELETE FROM browser_sessions WHERE user_id = ?`, `DELETE FROM known_browsers WHERE user_id = ?`} {
+		if _, err := t.exec(q, user); err != nil {
+			return err
+		}
 	}
 	if err := t.closeDashboards(`user_id = ?`, user); err != nil {
 		return err

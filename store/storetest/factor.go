@@ -45,6 +45,41 @@ func (w *world) factor(u store.User, kind string) store.Factor {
 }
 
 var factorCases = []testCase{
+	{"a browser is known to one user, for its time, until a new password or his end", func(w *world) {
+		u, other := w.user("alice"), w.user("bob")
+		known := func(u store.User, token string) bool {
+			return must[bool](w)(w.s.KnownBrowser(w.ctx, u.ID, sum(token), w.now))
+		}
+		know := func(u store.User, token string) {
+			w.Helper()
+			w.ok(w.s.KnowBrowser(w.ctx, u.ID, sum(token), w.now.Add(time.Hour), w.quiet()))
+		}
+		know(u, "one")
+		know(u, "one")
+		know(other, "two")
+		w.equal([]bool{known(u, "one"), known(u, "two"), known(other, "one"), known(other, "two")}, []bool{true, false, false, true})
+		w.now = w.now.Add(time.Hour)
+		w.equal(known(u, "one"), false)
+		for i := range store.MaxKnownBrowsers {
+			w.now = w.now.Add(time.Second)
+			know(u, fmt.Sprint("b", i))
+		}
+		w.equal(known(u, "b0"), true)
+		w.now = w.now.Add(time.Second)
+		know(u, "more")
+		w.equal([]bool{known(u, "b0"), known(u, "b1"), known(u, "more")}, []bool{false, true, true})
+		key := store.FactorAttempts(u.ID)
+		_, _, err := w.s.Attempt(w.ctx, key, time.Hour, w.now)
+		w.ok(err)
+		must[store.User](w)(w.s.UpdateUser(w.ctx, u.ID, store.UserChange{PasswordHash: ptr("new")}, w.quiet()))
+		n, _, err := w.s.Attempt(w.ctx, key, time.Hour, w.now)
+		w.ok(err)
+		w.equal([]any{known(u, "more"), n}, []any{false, 1})
+		know(other, "two")
+		must[store.User](w)(w.s.UpdateUser(w.ctx, other.ID, store.UserChange{Status: ptr(store.Disabled)}, w.quiet()))
+		w.equal(known(other, "two"), false)
+		w.want(store.ErrDenied, w.s.KnowBrowser(w.ctx, other.ID, sum("two"), w.now.Add(time.Hour), w.quiet()))
+	}},
 	{"who has a factor is only half signed in by his password, and wholly, with another token, once he has shown it", func(w *world) {
 		u := w.user("alice")
 		w.equal(w.sitting(u, "before").Needs, store.NeedsNothing)
