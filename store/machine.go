@@ -51,8 +51,9 @@ type Machines interface {
 	AddServiceKey(ctx context.Context, k ServiceKey, m Meta) (ServiceKey, error)
 	// ServiceKeys are those of a user, oldest first.
 	ServiceKeys(ctx context.Context, user string) ([]ServiceKey, error)
-	// RemoveServiceKey takes a key from its user, and ends what was signed in with it as
-	// SetDeviceState does.
+	// RemoveServiceKey takes a key from its user, with the one that was registered by its
+	// proof if there is one, and ends as SetDeviceState does what was signed in with them and
+	// with keys of his that were retired.
 	RemoveServiceKey(ctx context.Context, user, id string, m Meta) error
 	// NextServiceKey registers k to take the place of its user's key with the thumbprint
 	// by, whose name and end it gets. It says the same again to who comes with k twice. A

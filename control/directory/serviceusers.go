@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -147,7 +148,8 @@ func (s *Service) keyOf(ctx context.Context, u store.User, id string) (store.Ser
 	return store.ServiceKey{}, cmp.Or(err, store.ErrNotFound)
 }
 
-// RemoveServiceKey takes a key away, and ends what was begun with it.
+// RemoveServiceKey takes a key away, and the one that was registered by its proof: whoever
+// has a copy of the one may have made the other. What was begun with them ends.
 func (s *Service) RemoveServiceKey(ctx context.Context, by caller.Caller, ref, id string) (*api.Named, error) {
 	u, err := s.serviceUser(ctx, ref)
 	if err != nil {
@@ -159,6 +161,13 @@ func (s *Service) RemoveServiceKey(ctx context.Context, by caller.Caller, ref, i
 	}
 	e := by.Event(s.now(), audit.ServiceKeyRemove)
 	e.User, e.Detail = u.ID, map[string]string{"service_key": id}
+	keys, err := s.Store.ServiceKeys(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(keys, func(k store.ServiceKey) bool { return k.Replaces == id }); i >= 0 {
+		e.Detail["next"] = keys[i].ID
+	}
 	err = s.Store.RemoveServiceKey(ctx, u.ID, id, by.MetaFor(s.now(), id, audit.Encode(e)))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, missing.WithCause(err)

@@ -77,26 +77,51 @@ func (s *Store) ServiceKeyOwner(ctx context.Context, thumbprint string) (user st
 	return user, err
 }
 
-// RemoveServiceKey implements store.Machines. Its device stays revoked, so that the key
-// never comes back.
+// RemoveServiceKey implements store.Machines. It holds the user, so that no key is registered
+// by proof of one that goes. The devices stay revoked, so that the keys never come back.
 func (s *Store) RemoveServiceKey(ctx context.Context, user, id string, m store.Meta) error {
 	return s.doDirectory(ctx, m, func(t *tx) error {
-		var thumbprint, device string
-		if err := one(t, []any{&thumbprint}, `DELETE FROM service_keys WHERE id = ? AND user_id = ? RETURNING thumbprint`, id, user); err != nil {
+		if err := t.holdServiceUser(user); err != nil {
 			return err
 		}
-		if err := t.retire(store.RetiredServiceKey{ID: id, User: user, Thumbprint: thumbprint}); err != nil {
-			return err
+		id := id // a batch may be done twice
+		for found := false; ; found = true {
+			k := store.RetiredServiceKey{User: user}
+			err := one(t, []any{&k.ID, &k.Thumbprint}, `DELETE FROM service_keys WHERE user_id = ? AND `+line(found)+` = ? RETURNING id, thumbprint`, user, id)
+			if found && errors.Is(err, store.ErrNotFound) {
+				return t.endRetired(user)
+			}
+			if err == nil {
+				err = t.retire(k)
+			}
+			if err != nil {
+				return err
+			}
+			id = k.ID
 		}
-		err := one(t, []any{&device}, `SELECT id FROM devices WHERE user_id = ? AND thumbprint = ?`, user, thumbprint)
-		if errors.Is(err, store.ErrNotFound) { // it was never used
-			return nil
-		}
-		if err == nil {
-			_, err = t.setDeviceState(device, store.Revoked)
-		}
-		return err
 	})
+}
+
+// line is the column by which a key is found that goes: the first by its id, and then the one
+// that was registered by its proof. Of these there is one at most, for a user has two keys.
+func line(found bool) string {
+	if found {
+		return "replaces"
+	}
+	return "id"
+}
+
+// endRetired ends what was begun with keys of a user that are over: those that go now, and
+// those in whose place they came, which whoever has a copy may have been the one to change.
+func (t *tx) endRetired(user string) error {
+	devices, err := texts(t, `SELECT d.id FROM devices d JOIN retired_service_keys r ON r.user_id = d.user_id AND r.thumbprint = d.thumbprint
+		WHERE d.user_id = ? AND d.state <> 'revoked' ORDER BY d.id`, user)
+	for _, d := range devices {
+		if err == nil {
+			_, err = t.setDeviceState(d, store.Revoked)
+		}
+	}
+	return err
 }
 
 // SignInService implements store.Machines. It holds the user before the key, as whoever

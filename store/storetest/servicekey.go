@@ -119,6 +119,54 @@ var serviceKeyCases = []testCase{
 		_, err := w.s.AddServiceKey(w.ctx, w.newServiceKey(u, "a"), w.quiet())
 		w.want(store.ErrDenied, err)
 	}},
+	{"RemoveServiceKey takes the key that was registered by its proof, which whoever copied it may have made", func(w *world) {
+		u := w.service("deploy")
+		a := w.serviceKey(u, "a")
+		must[store.ServiceKey](w)(w.next(u, "a", "b"))
+		begun := w.byKey(u, "b")
+		must[store.Subject](w)(w.s.SignInService(w.ctx, begun, w.quiet()))
+		w.ok(w.s.RemoveServiceKey(w.ctx, u.ID, a.ID, w.quiet()))
+		w.equal(len(must[[]store.ServiceKey](w)(w.s.ServiceKeys(w.ctx, u.ID))), 0)
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, begun.Session.ID)).RevokedAt, w.now)
+		w.want(store.ErrNotFound, w.comesBy(u, "b"))
+		_, err := w.s.AddServiceKey(w.ctx, w.newServiceKey(u, "b"), w.quiet())
+		w.want(store.ErrDenied, err)
+	}},
+	{"RemoveServiceKey leaves the key by whose proof one was registered", func(w *world) {
+		u := w.service("deploy")
+		w.serviceKey(u, "a")
+		b := must[store.ServiceKey](w)(w.next(u, "a", "b"))
+		begun := w.byKey(u, "a")
+		must[store.Subject](w)(w.s.SignInService(w.ctx, begun, w.quiet()))
+		w.ok(w.s.RemoveServiceKey(w.ctx, u.ID, b.ID, w.quiet()))
+		w.ok(w.comesBy(u, "a"))
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, begun.Session.ID)).RevokedAt.IsZero(), true)
+	}},
+	{"RemoveServiceKey ends what the keys began in whose place it came", func(w *world) {
+		u := w.service("deploy")
+		w.serviceKey(u, "a")
+		begun := w.byKey(u, "a")
+		must[store.Subject](w)(w.s.SignInService(w.ctx, begun, w.quiet()))
+		b := must[store.ServiceKey](w)(w.next(u, "a", "b"))
+		must[store.RetiredServiceKey](w)(w.s.RetireServiceKey(w.ctx, u.ID, "b", w.quiet()))
+		w.ok(w.s.RemoveServiceKey(w.ctx, u.ID, b.ID, w.quiet()))
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, begun.Session.ID)).RevokedAt, w.now)
+	}},
+	{"no key is left that was registered while the one of its proof was taken away", func(w *world) {
+		stores := w.instances(3)
+		for i := range 10 {
+			u := w.service(fmt.Sprint("deploy", i))
+			a := w.serviceKey(u, fmt.Sprint("a", i))
+			parallel(6, func(n int) error {
+				if n == 3 {
+					return stores[0].RemoveServiceKey(w.ctx, u.ID, a.ID, w.quiet())
+				}
+				_, err := stores[n%len(stores)].NextServiceKey(w.ctx, a.Thumbprint, w.newServiceKey(u, fmt.Sprint("b", i, "-", n)), w.quiet())
+				return err
+			})
+			w.equal(len(must[[]store.ServiceKey](w)(w.s.ServiceKeys(w.ctx, u.ID))), 0)
+		}
+	}},
 	{"of twenty next keys that are registered at once one is left, beside the one in use", func(w *world) {
 		u := w.service("deploy")
 		w.serviceKey(u, "a")

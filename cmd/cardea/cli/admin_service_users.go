@@ -201,6 +201,8 @@ program use it, and remove the old one.`,
 func serviceKeyRemove(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "remove-key SERVICE-USER KEY", Aliases: []string{"rm-key"}, Short: "Take a key away, and end what was begun with it", Args: cobra.ExactArgs(2),
+		Long: `Take a key away, and end what was begun with it and with the keys before it. A key that was
+registered by proof of this one goes as well: whoever has a copy of this one may have made that.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf("service-users", args[0], "keys", args[1])
 			if err != nil {
