@@ -201,6 +201,30 @@ func guessCodes(t *testing.T, s *stack) {
 	}
 }
 
+// Somebody put a cookie of his own into a browser before its person signed in there. It is
+// not made the one by which that browser is known.
+func TestACookieThatWasPlantedIsNeverKnown(t *testing.T) {
+	s := newStack(t)
+	_, p, _ := s.enrolled("alice")
+	s.wait(30 * time.Second)
+	_, b, id := s.halfway("alice")
+	const name = "__Host-cardea-known"
+	planted := strings.Repeat("A", signin.SecretLen)
+	b.http.Jar.SetCookies(b.at, []*http.Cookie{{Name: name, Value: planted, Path: "/", Secure: true}})
+	if got := b.post("/factor", with(id, "code", p.code(s.now()))); !strings.Contains(got.body, "approve") {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	var kept []string
+	for _, c := range b.http.Jar.Cookies(b.at) {
+		if c.Name == name {
+			kept = append(kept, c.Value)
+		}
+	}
+	if len(kept) != 1 || kept[0] == planted {
+		t.Errorf("the browser is known by %q", kept)
+	}
+}
+
 // Somebody has stolen a password. He may try no more codes than he could, however often he
 // gives the password, and whoever owns the account enters where he did before.
 func TestWhoHasThePasswordDoesNotUseUpTheOwnersTries(t *testing.T) {

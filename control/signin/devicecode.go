@@ -92,9 +92,6 @@ func (s *Service) AskCode(ctx context.Context, by caller.Caller, form url.Values
 	case len(form["device_name"]) > 1 || len(form.Get("device_name")) > maxDevice:
 		return out, oauth("invalid_request", "device_name is there twice or too long")
 	}
-	if err := s.ofAdmin(ctx, by, form); err != nil {
-		return out, err
-	}
 	now := s.now()
 	n, until, err := s.Store.Attempt(ctx, sourceTries("ask-code", from), TryWindow, now)
 	if err != nil {
@@ -102,6 +99,9 @@ func (s *Service) AskCode(ctx context.Context, by caller.Caller, form url.Values
 	}
 	if n > AskTries {
 		return out, api.Errorf(api.Limited, "too many devices asked for a code from this address").WithRetry(until.Sub(now))
+	}
+	if err := s.ofAdmin(ctx, by, form); err != nil {
+		return out, err
 	}
 	code := NewSecret()
 	g := store.DeviceGrant{

@@ -174,10 +174,14 @@ func (s *Service) Know(ctx context.Context, b Browser) (secret string, err error
 	if err != nil || !ok || at.Needs != store.NeedsNothing || at.User.Issuer != store.LocalIssuer {
 		return "", err
 	}
-	if secret = b.Known; len(secret) != SecretLen {
+	now := s.now()
+	secret = b.Known
+	// One that somebody else put into this browser must not become its.
+	if known, err := s.Store.KnownBrowser(ctx, at.User.ID, hashOf(secret), now); err != nil {
+		return "", err
+	} else if !known {
 		secret = NewSecret()
 	}
-	now := s.now()
 	err = s.Store.KnowBrowser(ctx, at.User.ID, hashOf(secret), now.Add(KnownLife), store.Meta{Now: now})
 	if errors.Is(err, store.ErrDenied) {
 		return "", nil // disabled meanwhile

@@ -276,10 +276,7 @@ func (s *Store) ResetFactors(ctx context.Context, user string, m store.Meta) (in
 		if err := t.forgetFactors(user); err != nil {
 			return 0, err
 		}
-		if _, err = t.exec(`DELETE FROM browser_sessions WHERE user_id = ?`, user); err != nil {
-			return 0, err
-		}
-		return len(have), t.closeDashboards(`user_id = ?`, user)
+		return len(have), t.forgetBrowsers(user)
 	})
 }
 

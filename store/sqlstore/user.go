@@ -214,18 +214,23 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 	return nil
 }
 
+// forgetBrowsers ends what a user began in browsers, and knows none of them any more.
+func (t *tx) forgetBrowsers(user string) error {
+	for _, q := range []string{`DELETE FROM browser_sessions WHERE user_id = ?`, `DELETE FROM known_browsers WHERE user_id = ?`} {
+		if _, err := t.exec(q, user); err != nil {
+			return err
+		}
+	}
+	return t.closeDashboards(`user_id = ?`, user)
+}
+
 // throwOut ends all that a user's sign-ins began: pages, what he said yes to and no device has
 // fetched yet, sessions of devices and connections. Who is let in again begins anew.
 func (t *tx) throwOut(user string) error {
 	if _, err := t.exec(`UPDATE auth_requests SET phase = ? WHERE user_id = ? AND phase = ?`, phaseRefused, user, phaseApproved); err != nil {
 		return err
 	}
-	for _, q := range []string{`DELETE FROM browser_sessions WHERE user_id = ?`, `DELETE FROM known_browsers WHERE user_id = ?`} {
-		if _, err := t.exec(q, user); err != nil {
-			return err
-		}
-	}
-	if err := t.closeDashboards(`user_id = ?`, user); err != nil {
+	if err := t.forgetBrowsers(user); err != nil {
 		return err
 	}
 	if _, err := t.exec(`DELETE FROM touches WHERE device_id IN (SELECT id FROM devices WHERE user_id = ?)`, user); err != nil {

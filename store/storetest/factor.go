@@ -277,7 +277,7 @@ var factorCases = []testCase{
 		f.CredentialID = "one too many"
 		w.want(store.ErrInUse, add("bob's", "", w.now, f))
 	}},
-	{"ResetFactors takes all of a user's, and ends his browser sessions", func(w *world) {
+	{"ResetFactors takes all of a user's, ends his browser sessions, and knows none of his browsers", func(w *world) {
 		u, bob := w.user("alice"), w.user("bob")
 		f := w.factor(u, store.FactorTOTP)
 		w.factor(u, store.FactorPasskey)
@@ -285,7 +285,9 @@ var factorCases = []testCase{
 		w.sitting(u, "half")
 		must[store.BrowserSession](w)(w.s.UseFactor(w.ctx, store.FactorUse{Login: sum("half"), Session: w.fresh("whole"), Factor: f.ID, Counter: 9}, w.quiet()))
 		w.ok(w.s.SetRecoveryCodes(w.ctx, sum("whole"), w.now, [][]byte{sum("a")}, w.quiet()))
+		w.ok(w.s.KnowBrowser(w.ctx, u.ID, sum("known"), w.now.Add(time.Hour), w.quiet()))
 		w.equal(must[int](w)(w.s.ResetFactors(w.ctx, u.ID, w.meta("reset"))), 2)
+		w.equal(must[bool](w)(w.s.KnownBrowser(w.ctx, u.ID, sum("known"), w.now)), false)
 		w.equal(len(must[[]store.Factor](w)(w.s.Factors(w.ctx, u.ID))), 0)
 		w.equal(must[int](w)(w.s.RecoveryCodes(w.ctx, u.ID)), 0)
 		_, _, err := w.s.BrowserSession(w.ctx, sum("whole"), w.now)
