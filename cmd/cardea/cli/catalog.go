@@ -54,7 +54,8 @@ func (a *app) fresher(ctx context.Context, old api.Catalog, age time.Duration) (
 }
 
 // server finds the one server that a person means by a name: its id, its name,
-// or project/name. A name that means two is never guessed.
+// or project/name. A name that means two is never guessed: it asks at a terminal, and
+// elsewhere the error lists them.
 func (a *app) server(ctx context.Context, name string) (api.CatalogEntry, error) {
 	if err := checkServer(name); err != nil {
 		return api.CatalogEntry{}, err
@@ -63,7 +64,11 @@ func (a *app) server(ctx context.Context, name string) (api.CatalogEntry, error)
 	if err != nil {
 		return api.CatalogEntry{}, err
 	}
-	return pick(c.Servers, name)
+	s, err := pick(c.Servers, name)
+	if api.KindOf(err) == api.Ambiguous {
+		return a.choose(ctx, c.Servers, name, err)
+	}
+	return s, err
 }
 
 // checkServer refuses what can be no server, before anything else sees it.
@@ -84,13 +89,19 @@ func checkServer(name string) error {
 	return nil
 }
 
-func pick(servers []api.CatalogEntry, name string) (api.CatalogEntry, error) {
+// meant are all servers that a name means.
+func meant(servers []api.CatalogEntry, name string) []api.CatalogEntry {
 	var found []api.CatalogEntry
 	for _, s := range servers {
 		if name == s.ID || slices.Contains(s.Names(), name) {
 			found = append(found, s)
 		}
 	}
+	return found
+}
+
+func pick(servers []api.CatalogEntry, name string) (api.CatalogEntry, error) {
+	found := meant(servers, name)
 	switch len(found) {
 	case 1:
 		// The control plane refuses such names when they are written; a client

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,34 @@ func signedIn(t *testing.T) (*app, *apitest.Server) {
 	return a, s
 }
 
+// terminal is a real one of 80 columns, on which nobody wants colours. What it is given can
+// be read in screen, and unchanged fails unless it is as it was before.
+func terminal(t *testing.T) (master, tty *os.File, screen *shownOn, unchanged func()) {
+	t.Helper()
+	master, tty, err := pty.Open()
+	if err != nil {
+		t.Skip("SKIPPED: no pseudo-terminal here: ", err)
+	}
+	t.Cleanup(func() { master.Close(); tty.Close() })
+	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := xterm.GetState(int(tty.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TERM", "xterm-256color")
+	t.Setenv("NO_COLOR", "1")
+	screen = &shownOn{}
+	go screen.follow(master)
+	return master, tty, screen, func() {
+		t.Helper()
+		if after, err := xterm.GetState(int(tty.Fd())); err != nil || *after != *before {
+			t.Errorf("the terminal is not as it was: %v", err)
+		}
+	}
+}
+
 // At a real terminal somebody sees what waits, approves one, is refused another, and the
 // terminal is as it was before.
 func TestRequestsAtATerminal(t *testing.T) {
@@ -61,23 +90,7 @@ func TestRequestsAtATerminal(t *testing.T) {
 	})
 	s.Fail("POST", "/v1/requests/"+second+"/deny", api.Errorf(api.Conflict, "the request does not wait any more: it is cancelled").WithHint("to see it type: cardea requests show %s", second))
 
-	master, tty, err := pty.Open()
-	if err != nil {
-		t.Skip("SKIPPED: no pseudo-terminal here: ", err)
-	}
-	defer master.Close()
-	defer tty.Close()
-	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
-		t.Fatal(err)
-	}
-	before, err := xterm.GetState(int(tty.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("TERM", "xterm-256color")
-	t.Setenv("NO_COLOR", "1")
-	var screen shownOn
-	go screen.follow(master)
+	master, tty, screen, unchanged := terminal(t)
 	a.in, a.out = tty, tty
 	over := make(chan ExitCode, 1)
 	go func() { over <- a.run(context.Background(), []string{"requests"}) }()
@@ -112,10 +125,7 @@ func TestRequestsAtATerminal(t *testing.T) {
 			t.Errorf("a colour in spite of NO_COLOR: %q", colour)
 		}
 	}
-	after, err := xterm.GetState(int(tty.Fd()))
-	if err != nil || *after != *before {
-		t.Errorf("the terminal is not as it was: %v", err)
-	}
+	unchanged()
 }
 
 // Where there is no terminal nothing opens, and nothing is asked of the control plane.

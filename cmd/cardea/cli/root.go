@@ -94,11 +94,12 @@ func newRoot(a *app) *cobra.Command {
 	a.bind(root)
 	root.AddCommand(
 		newLogin(a), newLogout(a), newSignIns(a), newDevice(a), newStatus(a), newServiceKey(a),
-		newSSH(a), newExec(a), newSCP(a), newSFTP(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
+		newTUI(a), newSSH(a), newExec(a), newSCP(a), newSFTP(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
 		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a), newDoctor(a),
 		newVersion(a), newAdmin(a),
 	)
 	a.finish(root)
+	a.pickAlone(root)
 	return root
 }
 

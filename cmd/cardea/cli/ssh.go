@@ -219,6 +219,7 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 	if err != nil {
 		return err
 	}
+	a.noteUse(c.ServerID)
 	return become(ctx, program, args)
 }
 
