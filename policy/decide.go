@@ -171,7 +171,7 @@ func granted(f Facts) Decision {
 		return d
 	}
 	d, _ := deny(NoGrant, f.tell("ask your administrator for a grant in project "+f.Project.Name, "put him into a group that has one, or type: cardea admin grants create "+f.Project.Name+" GROUP"),
-		"%s no grant for server %s", f.tell("you have", f.Of+" has"), f.Server.Name)
+		"%s %s", f.tell("you have no grant for server", f.Of+" has no grant for server"), f.Server.Name)
 	return d
 }
 
