@@ -186,6 +186,17 @@ func (t *tx) letGo(client, user string) error {
 	return err
 }
 
+// restoreIdentities has all whom a client took over, and who have not signed in as its own,
+// be who they were before.
+func (t *tx) restoreIdentities(client string) error {
+	_, err := t.exec(`UPDATE users SET
+		issuer = (SELECT v.was_issuer FROM scim_users v WHERE v.user_id = users.id AND v.client_id = ?),
+		subject = (SELECT v.was_subject FROM scim_users v WHERE v.user_id = users.id AND v.client_id = ?)
+		WHERE issuer = ? AND id IN (SELECT v.user_id FROM scim_users v WHERE v.client_id = ? AND v.was_issuer <> '')`,
+		client, client, store.ScimIssuer(client), client)
+	return err
+}
+
 // forgetAdoption drops what was kept to know a user again who was deleted.
 func (t *tx) forgetAdoption(user string) error {
 	for _, q := range []string{`DELETE FROM said_claims WHERE user_id = ?`, `DELETE FROM scim_released WHERE user_id = ?`} {

@@ -124,6 +124,9 @@ func (s *Store) DeleteScimClient(ctx context.Context, id string, m store.Meta) e
 		if _, err := t.lockScimClient(id); err != nil {
 			return err
 		}
+		if err := t.restoreIdentities(id); err != nil {
+			return err
+		}
 		for _, q := range []string{
 			`UPDATE user_groups SET source = '', external = '' WHERE source = ?`,
 			`DELETE FROM scim_groups WHERE client_id = ?`,

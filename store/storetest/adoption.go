@@ -167,6 +167,18 @@ var adoptionCases = []testCase{
 		w.want(store.ErrDenied, err)
 		must[store.ScimUser](w)(w.adopt(w.taking(c, u, "s-1"), w.admin.ID))
 	}},
+	{"when a client is deleted, who never signed in as its own is who he was before", func(w *world) {
+		_, c := w.tied("sub")
+		u := w.user("alice")
+		must[store.ScimUser](w)(w.adopt(w.taking(c, u, "s-1"), w.admin.ID))
+		_, _, err := w.s.Credential(w.ctx, "alice")
+		w.want(store.ErrNotFound, err)
+		w.ok(w.s.DeleteScimClient(w.ctx, c.ID, w.quiet()))
+		back := w.readUser(u.ID)
+		w.equal([]string{back.Issuer, back.Subject, back.Keeper}, []string{store.LocalIssuer, u.Subject, ""})
+		_, _, err = w.s.Credential(w.ctx, "alice")
+		w.ok(err)
+	}},
 	{"an adoption enables nobody, and one of somebody who is not active goes through the brake", func(w *world) {
 		p, c := w.tied("sub")
 		for i := range store.BrakeLeast + 1 {
