@@ -37,6 +37,23 @@ func (h *Home) Next() (Device, error) {
 	return h.openKey(path)
 }
 
+// Refused sets next aside, which the control plane lets in no more: it was locked out since
+// the try that made it. The next try makes another key.
+func (h *Home) Refused(next Device) error {
+	return h.locked(func() error {
+		path := filepath.Join(h.Dir, nextKeyFile)
+		d, err := h.openKey(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && d.Key.Thumbprint() != next.Key.Thumbprint() {
+			return nil
+		}
+		aside, err := h.asideName()
+		if err == nil {
+			err = os.Rename(path, aside)
+		}
+		return err
+	})
+}
+
 // Known is the thumbprint of this device's key, also of one that cannot be used any more:
 // fs.ErrNotExist if there is none, and an error if nothing tells.
 func (h *Home) Known() (string, error) {

@@ -73,6 +73,16 @@ func TestAReplacementThatCameToNothingGoesOnWithTheSameKey(t *testing.T) {
 	if err != nil || third.Key.Thumbprint() == next.Key.Thumbprint() || third.Key.Thumbprint() == old.Key.Thumbprint() {
 		t.Errorf("a replacement after that has a key of before: %v", err)
 	}
+	// The control plane lets that one in no more; one that is not in hand stays.
+	must(t, h.Refused(first))
+	if same, err := h.Next(); err != nil || same.Key.Thumbprint() != third.Key.Thumbprint() {
+		t.Errorf("a key that was not refused is gone: %v", err)
+	}
+	must(t, h.Refused(third))
+	fourth, err := h.Next()
+	if err != nil || fourth.Key.Thumbprint() == third.Key.Thumbprint() {
+		t.Errorf("a key that was refused is tried for ever: %v", err)
+	}
 	// A better place was asked for since.
 	chip := tpmtest.Start(t)
 	better, err := (&Home{Dir: h.Dir, NoKeyring: true, TPM: chip.Path, KeyKind: KeyInTPM}).Next()

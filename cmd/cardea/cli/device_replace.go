@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/login"
 )
@@ -84,6 +85,9 @@ func (a *app) replaceDevice(ctx context.Context, o loginOptions, ref string) err
 		o.before = old.Session.ID
 	}
 	saved, err := a.signIn(ctx, url, caFile, o)
+	if api.KindOf(err) == api.Denied && !errors.Is(err, login.ErrCancelled) {
+		err = errors.Join(err, a.home.Refused(r.Device))
+	}
 	if err != nil {
 		return err
 	}
