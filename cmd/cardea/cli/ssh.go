@@ -208,6 +208,9 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 	}
 	control.Trace = a.tracer()
 	c, err := a.prepare(ctx, control, o)
+	if api.KindOf(err) == api.Ambiguous {
+		c, err = a.prepareOne(ctx, control, &o, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -251,6 +254,17 @@ func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions)
 		}
 	}
 	return c, err
+}
+
+// prepareOne asks a person at a terminal which of the servers he means that the name stands
+// for, and prepares the way there. Where nobody can be asked the error stays as it is.
+func (a *app) prepareOne(ctx context.Context, control *agent.Control, o *sshOptions, ambiguous error) (agent.Connected, error) {
+	one, err := a.server(ctx, o.host)
+	if err != nil {
+		return agent.Connected{}, ambiguous
+	}
+	o.host = fullName(one)
+	return a.prepare(ctx, control, *o)
 }
 
 // reauth is the project for which the person has to show again who he is, if that is
