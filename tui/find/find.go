@@ -9,7 +9,6 @@
 package find
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ const (
 	exactly = 300
 )
 
-// field is one text of a server that letters are looked for in.
+// field is one name of a server that letters are looked for in.
 type field struct {
 	text  string
 	of    int32
@@ -44,9 +43,11 @@ type field struct {
 
 // Index finds among servers. Make it with New. It is for one goroutine.
 type Index struct {
-	fields []field
-	texts  []Text
-	labels []string // of each, in small letters
+	fields   []field // names
+	texts    []Text
+	labels   []string // of each, in small letters
+	projects []string // each once: there are few
+	of       []int32  // the project of each
 
 	last  Query // what was asked for last, and what fits that
 	found []Hit
@@ -60,14 +61,21 @@ type Hit struct {
 
 // New makes an index.
 func New(texts []Text) *Index {
-	x := &Index{texts: texts, labels: make([]string, len(texts)), fields: make([]field, 0, 2*len(texts)), found: make([]Hit, len(texts))}
+	n := len(texts)
+	x := &Index{texts: texts, labels: make([]string, n), of: make([]int32, n), fields: make([]field, 0, n), found: make([]Hit, n)}
 	var b strings.Builder
+	known := map[string]int32{}
 	for i, t := range texts {
 		x.fields = append(x.fields, field{t.Name, int32(i), inName})
 		for _, n := range t.AltNames {
 			x.fields = append(x.fields, field{n, int32(i), inAltName})
 		}
-		x.fields = append(x.fields, field{t.Project, int32(i), inProject})
+		project, seen := known[t.Project]
+		if !seen {
+			project = int32(len(x.projects))
+			known[t.Project], x.projects = project, append(x.projects, t.Project)
+		}
+		x.of[i] = project
 		b.Reset()
 		for k, v := range t.Labels {
 			b.WriteString(k + "=" + v + " ") // no word has a blank, so none fits two
@@ -173,18 +181,26 @@ func (x *Index) letters(word string) {
 	for _, m := range fuzzy.FindFromIterNoSort(word, each(asked)) {
 		f := asked[m.Index]
 		score := max(int(f.worth)+m.Score, 1)
-		if len(f.text) == len(word) && f.worth > inProject {
+		if len(f.text) == len(word) {
 			score += exactly
 		}
 		best[f.of] = max(best[f.of], score)
 	}
-	small := strings.ToLower(word)
-	x.found = slices.DeleteFunc(x.found, func(h Hit) bool {
-		return best[h.At] == 0 && !strings.Contains(x.labels[h.At], small)
-	})
-	for i := range x.found {
-		x.found[i].Score += cmp.Or(best[x.found[i].At], inLabel)
+	projects := make([]int, len(x.projects))
+	for _, m := range fuzzy.FindNoSort(word, x.projects) {
+		projects[m.Index] = max(inProject+m.Score, 1)
 	}
+	small, left := strings.ToLower(word), x.found[:0]
+	for _, h := range x.found {
+		score := max(best[h.At], projects[x.of[h.At]])
+		if score == 0 && strings.Contains(x.labels[h.At], small) {
+			score = inLabel
+		}
+		if score > 0 {
+			left = append(left, Hit{h.At, h.Score + score})
+		}
+	}
+	x.found = left
 }
 
 // asked are the fields of what is left.
