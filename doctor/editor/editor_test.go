@@ -36,7 +36,7 @@ func TestSettingsAreReadAsTheEditorDoes(t *testing.T) {
 	if err := os.MkdirAll(place.Folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	text := "{\n  // mine\n  \"editor.fontSize\": 12, /* large */\n  \"remote.SSH.configFile\": \"~/work/ssh\",\n  \"remote.SSH.path\": \"/opt/ssh\",\n  \"remote.SSH.connectTimeout\": 5,\n  \"remote.SSH.useLocalServer\": true,\n}\n"
+	text := "{\n  // mine\n  \"editor.fontSize\": 12, /* large */\n  \"remote.SSH.configFile\": \"~/mine/ssh\",\n  \"remote.SSH.path\": \"/opt/ssh\",\n  \"remote.SSH.connectTimeout\": 5,\n  \"remote.SSH.useLocalServer\": true,\n}\n"
 	if err := os.WriteFile(place.File, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestSettingsAreReadAsTheEditorDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := Read(read)
-	if err != nil || s.ConfigFile != "~/work/ssh" || s.Path != "/opt/ssh" || *s.ConnectTimeout != 5 || !*s.UseLocalServer || s.EnableRemoteCommand != nil {
+	if err != nil || s.ConfigFile != "~/mine/ssh" || s.Path != "/opt/ssh" || *s.ConnectTimeout != 5 || !*s.UseLocalServer || s.EnableRemoteCommand != nil {
 		t.Errorf("read %+v, %v", s, err)
 	}
 	if _, err := Read(nil); err != nil {
