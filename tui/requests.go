@@ -69,10 +69,6 @@ type Wires struct {
 	Now func() time.Time
 }
 
-// patience is how long after the last key the lists are still loaded anew by themselves:
-// a screen that somebody left behind is no use of his session.
-const patience = 10 * time.Minute
-
 // mode is what keys mean.
 type mode int
 
@@ -151,7 +147,7 @@ func (m *Requests) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case actedMsg:
 		return m, m.acted(msg)
 	case tickMsg:
-		if m.paused = m.wires.Now().Sub(m.last) >= patience; m.paused || m.busy {
+		if m.paused = m.wires.Now().Sub(m.last) >= draw.Patience; m.paused || m.busy {
 			return m, m.tick()
 		}
 		return m, tea.Batch(m.load, m.tick())

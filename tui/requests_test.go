@@ -273,7 +273,7 @@ func TestListsAreLoadedAnewAndTheChosenRowStays(t *testing.T) {
 	// Nobody is here: nothing is loaded until a key is pressed.
 	d.press("<esc>")
 	loads := d.loads
-	d.now = d.now.Add(patience)
+	d.now = d.now.Add(draw.Patience)
 	d.send(tickMsg{})
 	if d.loads != loads || !strings.Contains(d.frame(), "press a key") {
 		t.Errorf("%d loads more:\n%s", d.loads-loads, d.frame())

@@ -9,6 +9,10 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
+// Patience is how long after the last key a screen still loads its lists anew by itself: one
+// that somebody left behind is no use of his session.
+const Patience = 10 * time.Minute
+
 // Look is how a screen draws. NO_COLOR and terminals with fewer colours are seen to where
 // it is written out, by bubbletea.
 type Look struct {

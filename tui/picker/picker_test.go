@@ -537,7 +537,7 @@ func TestAQuestionHasOneAnswer(t *testing.T) {
 func TestNothingIsLoadedWhereNobodyIs(t *testing.T) {
 	d := drive(t, team())
 	loads := d.loads
-	d.now = d.now.Add(patience)
+	d.now = d.now.Add(draw.Patience)
 	d.send(tickMsg{})
 	if d.loads != loads || !strings.Contains(d.frame(), "press a key") {
 		t.Errorf("%d loads\n%s", d.loads-loads, d.frame())
