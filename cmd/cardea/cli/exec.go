@@ -18,7 +18,6 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/cmd/cardea/cli/fanout"
-	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/term"
 )
 
@@ -102,10 +101,8 @@ func (o execOptions) check(cmd *cobra.Command) error {
 		return usageErrorf(cmd, "--parallel is %d; give 1 to %d", o.parallel, fanout.MaxParallel)
 	case o.timeout < 0:
 		return usageErrorf(cmd, "--timeout is %s; give a duration such as 90s or 5m", o.timeout)
-	case ident.Reserved(o.login):
-		return &usageError{fmt.Sprintf("nobody enters a server as %s through Cardea", o.login), "leave --login away to enter them as yourself"}
-	case o.login != "" && ident.Login(o.login) != nil:
-		return &usageError{text: ident.Login(o.login).Error()}
+	case o.login != "":
+		return checkLogin(o.login, "leave --login away to enter them as yourself")
 	}
 	return nil
 }

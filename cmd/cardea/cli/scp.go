@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
 // copier is one of OpenSSH's programs that copy files over ssh.
@@ -132,11 +130,8 @@ func (o *copyOptions) meet(name string) error {
 		return err
 	}
 	if both {
-		if ident.Reserved(login) {
-			return &usageError{fmt.Sprintf("nobody enters a server as %s through Cardea", login), "leave " + login + "@ away to enter it as yourself"}
-		}
-		if err := ident.Login(login); err != nil {
-			return &usageError{text: err.Error()}
+		if err := checkLogin(login, "leave "+login+"@ away to enter it as yourself"); err != nil {
+			return err
 		}
 	}
 	if o.host != "" && (o.host != host || o.login != login) {

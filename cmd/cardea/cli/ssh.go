@@ -128,13 +128,20 @@ func (o *sshOptions) read(p passed, args []string) error {
 	if err := checkServer(o.host); err != nil {
 		return err
 	}
-	if ident.Reserved(o.login) { // root, as fingers know it from elsewhere
-		return &usageError{fmt.Sprintf("nobody enters a server as %s through Cardea", o.login), "to enter it as yourself type: cardea ssh " + o.host}
+	if o.login == "" {
+		return nil
 	}
-	if o.login != "" {
-		if err := ident.Login(o.login); err != nil {
-			return &usageError{text: err.Error()}
-		}
+	return checkLogin(o.login, "to enter it as yourself type: cardea ssh "+o.host)
+}
+
+// checkLogin refuses a login that nobody can have. hint is for root and its like, as fingers
+// know them from elsewhere.
+func checkLogin(login, hint string) error {
+	if ident.Reserved(login) {
+		return &usageError{fmt.Sprintf("nobody enters a server as %s through Cardea", login), hint}
+	}
+	if err := ident.Login(login); err != nil {
+		return &usageError{text: err.Error()}
 	}
 	return nil
 }
