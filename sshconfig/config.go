@@ -83,19 +83,34 @@ func Config(v Values) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings := "  " + strings.Join(lines, "\n  ") + "\n"
 	var b bytes.Buffer
 	b.WriteString("# Written by cardea and kept up to date by it: what you change here is lost.\n" +
 		"# Your own settings belong into ~/.ssh/config; \"cardea ssh-config --help\" tells more.\n")
 	for chunk := range slices.Chunk(hosts, sharedPer) {
-		var all []string
-		for _, h := range chunk {
-			fmt.Fprintf(&b, "\nHost %s\n  HostName %s\n  HostKeyAlias %s\n  User %s\n", strings.Join(h.Names, " "), h.Names[0], h.HostKeyAlias, h.Login)
-			all = append(all, h.Names...)
-		}
-		fmt.Fprintf(&b, "\nHost %s\n%s", strings.Join(all, " "), settings)
+		writeChunk(&b, chunk, lines)
 	}
 	return b.Bytes(), nil
+}
+
+// writeChunk writes some servers, and then what is the same for all of them; nearly always
+// that is the login, too. ssh reads every line of the file at every start: a login in its
+// own line at each of 5,000 servers, and an empty line before each, cost it 3 ms.
+func writeChunk(b *bytes.Buffer, chunk []Host, settings []string) {
+	login := chunk[0].Login
+	alike := !slices.ContainsFunc(chunk, func(h Host) bool { return h.Login != login })
+	b.WriteString("\n")
+	var all []string
+	for _, h := range chunk {
+		fmt.Fprintf(b, "Host %s\n  HostName %s\n  HostKeyAlias %s\n", strings.Join(h.Names, " "), h.Names[0], h.HostKeyAlias)
+		if !alike {
+			fmt.Fprintf(b, "  User %s\n", h.Login)
+		}
+		all = append(all, h.Names...)
+	}
+	if alike {
+		settings = append([]string{"User " + login}, settings...)
+	}
+	fmt.Fprintf(b, "Host %s\n  %s\n", strings.Join(all, " "), strings.Join(settings, "\n  "))
 }
 
 // shared is the block of settings that is the same for every server. ssh takes the first
