@@ -72,6 +72,7 @@ type Agent struct {
 	ways     ways
 	gateways gateways
 	loans    loans
+	lock     lock
 	pulse    pulse
 	wake     chan chan error // asks watch to fetch
 	lent     chan struct{}   // tells keepLoans that there are files
@@ -130,7 +131,8 @@ func newAgent(o Options) *Agent {
 		account: o.Account, rotate: o.Rotate, paths: o.Paths, binary: o.Binary, ssh: o.SSH,
 		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), lent: make(chan struct{}, 1), stop: func() {},
 	}
-	a.ids.now, a.catalog.now = now, now
+	a.ids.now, a.catalog.now, a.lock.now = now, now, now
+	a.lock.file = filepath.Join(o.Paths.State, lockFileName)
 	a.userAgent.Store(o.UserAgent)
 	if a.idle == 0 {
 		a.idle = DefaultIdle
@@ -147,6 +149,7 @@ func (a *Agent) run(ctx context.Context) error {
 	a.loadCatalog()
 	a.gateways.load(filepath.Join(a.paths.State, gatewaysFile))
 	a.forgetLoans()
+	a.lock.load()
 	// The control socket comes last: who can reach it may count on the other.
 	agent, err := listen(a.paths.SSHSocket())
 	if err != nil {
@@ -227,7 +230,7 @@ func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(net.Conn,
 
 func (a *Agent) serveSSH(conn net.Conn, p peer) {
 	a.touch()
-	s := &session{ids: &a.ids, pid: p.pid, hostCAs: a.catalog.hostCAs, gatewayCAs: a.catalog.gatewayCAs, now: a.now, report: func(why string) {
+	s := &session{ids: &a.ids, pid: p.pid, guard: a, hostCAs: a.catalog.hostCAs, gatewayCAs: a.catalog.gatewayCAs, now: a.now, report: func(why string) {
 		a.log.Warn("agent request refused", "why", why, "pid", p.pid)
 	}}
 	if err := s.serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -256,6 +259,7 @@ func (a *Agent) leave(ctx context.Context) error {
 
 // signInChanged forgets what belonged to the old session and fetches anew.
 func (a *Agent) signInChanged() {
+	a.lock.load() // who signs out takes the lock away
 	a.ids.clear()
 	a.prepared.clear()
 	a.endLoans()
@@ -272,6 +276,6 @@ func (a *Agent) status() Status {
 	return Status{
 		PID: os.Getpid(), Version: version.Get().Version, Since: a.since, SSHSocket: a.paths.SSHSocket(), SSHConfig: a.paths.SSHConfig(), Identities: a.ids.count(),
 		SeenAt: a.catalog.seenAt, Servers: len(a.catalog.current.Servers), Skipped: a.catalog.skipped, Problem: a.catalog.problem,
-		Gateways: a.gateways.list(),
+		Gateways: a.gateways.list(), Locked: a.locked(),
 	}
 }

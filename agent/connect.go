@@ -109,6 +109,9 @@ func (a *Agent) requestFresh(ctx context.Context, server, login string, s *steps
 // request asks the control plane and checks that what came is for the key that was sent. s is
 // told how long each part takes.
 func (a *Agent) request(ctx context.Context, server, login string, private ed25519.PrivateKey, s *steps) (*prepared, error) {
+	if err := a.whileUnlocked(); err != nil {
+		return nil, err
+	}
 	client, err := a.account.Client(ctx)
 	if err != nil {
 		return nil, err
@@ -124,6 +127,9 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 		return client.Send(ctx, http.MethodPost, "/v1/connect", in, &got)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := a.whileUnlocked(); err != nil { // it may have been locked meanwhile
 		return nil, err
 	}
 	if !a.catalog.trusts(got) {

@@ -42,6 +42,8 @@ const (
 	verbHostKey       = "host-key" // an older agent does not know it, and takes no harm
 	verbWorked        = "worked"   // nor this
 	verbFiles         = "files"    // nor this
+	verbLock          = "lock"     // nor this
+	verbUnlock        = "unlock"   // nor this
 	verbStop          = "stop"
 )
 
@@ -57,6 +59,8 @@ type request struct {
 	Until time.Time `json:"until,omitzero"`
 	// Address is where a connection inside TLS has worked.
 	Address string `json:"address,omitempty"`
+	// Passphrase locks or unlocks.
+	Passphrase string `json:"passphrase,omitempty"`
 	// Trace asks for the steps of a connection. An older agent gives none.
 	Trace bool `json:"trace,omitempty"`
 }
@@ -127,6 +131,8 @@ type Status struct {
 	// SeenAt is when the catalog was last known to be current; zero if never.
 	SeenAt  time.Time `json:"seen_at,omitzero"`
 	Servers int       `json:"servers"`
+	// Locked says that it signs nothing until it is unlocked.
+	Locked bool `json:"locked,omitempty"`
 	// Skipped are servers whose names the user's own ssh configuration uses.
 	Skipped []string `json:"skipped,omitempty"`
 	// Problem is why the catalog is not current, or why a file could not be written.
@@ -188,6 +194,10 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		err = a.refresh(ctx)
 	case verbSignInChanged:
 		a.signInChanged()
+	case verbLock:
+		err = a.lockUp(req.Passphrase)
+	case verbUnlock:
+		err = a.unlock(req.Passphrase)
 	case verbWorked:
 		a.ways.worked(req.Address, here(), a.now())
 	case verbImpostor, verbHostKey, verbStop:

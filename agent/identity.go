@@ -77,6 +77,13 @@ func (s *identities) own(pid int) {
 	s.owners[pid], s.owned = true, append(s.owned, pid)
 }
 
+// owns tells whether a process is one that started a helper.
+func (s *identities) owns(pid int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return pid != 0 && s.owners[pid]
+}
+
 // clear forgets all, for a change of who is signed in.
 func (s *identities) clear() {
 	s.mu.Lock()

@@ -108,6 +108,9 @@ func (a *Agent) lend(ctx context.Context, req request) (*Lent, error) {
 	}
 	a.loans.writing.Lock()
 	defer a.loans.writing.Unlock()
+	if err := a.whileUnlocked(); err != nil { // it may have been locked while we waited
+		return nil, err
+	}
 	if err := lentDir(req.Files); err != nil {
 		return nil, err
 	}

@@ -35,8 +35,15 @@ func newBench(t testing.TB) *bench {
 	return b
 }
 
+// openGuard is that of an agent which is never locked.
+type openGuard struct{}
+
+func (openGuard) locked() bool        { return false }
+func (openGuard) lockUp(string) error { return nil }
+func (openGuard) unlock(string) error { return nil }
+
 func (b *bench) session(pid int) *session {
-	return &session{ids: b.ids, pid: pid, hostCAs: func() []ssh.PublicKey { return []ssh.PublicKey{b.hostCA.PublicKey()} }, gatewayCAs: func() []ssh.PublicKey { return []ssh.PublicKey{b.gatewayCA.PublicKey()} }, now: func() time.Time { return b.now }, report: func(why string) { b.Log("refused:", why) }}
+	return &session{ids: b.ids, pid: pid, guard: openGuard{}, hostCAs: func() []ssh.PublicKey { return []ssh.PublicKey{b.hostCA.PublicKey()} }, gatewayCAs: func() []ssh.PublicKey { return []ssh.PublicKey{b.gatewayCA.PublicKey()} }, now: func() time.Time { return b.now }, report: func(why string) { b.Log("refused:", why) }}
 }
 
 func (b *bench) add(serverID, login string, parent int) *identity {
@@ -348,7 +355,7 @@ func TestNothingCanBeAddedToTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, msg := range map[string][]byte{
-		"add": append([]byte{17}, private...), "add constrained": {25}, "remove": {18}, "remove all": {19}, "lock": {22, 0, 0, 0, 1, 'x'}, "unlock": {23},
+		"add": append([]byte{17}, private...), "add constrained": {25}, "remove": {18}, "remove all": {19},
 		"smartcard": {20}, "an answer": {12}, "a type that does not exist": {255}, "protocol 1": {1}, "a list with something behind it": {11, 0},
 		"an unknown extension": ssh.Marshal(struct {
 			Name string `sshtype:"27"`
@@ -416,7 +423,7 @@ func FuzzAgentMessages(f *testing.F) {
 		if len(msg) == 0 {
 			return
 		}
-		s := &session{ids: b.ids, hostCAs: func() []ssh.PublicKey { return nil }, now: time.Now, report: func(string) {}}
+		s := &session{ids: b.ids, guard: openGuard{}, hostCAs: func() []ssh.PublicKey { return nil }, now: time.Now, report: func(string) {}}
 		for _, out := range [][]byte{s.answer(msg), s.answer([]byte{msgRequestIDs})} {
 			if len(out) == 0 || len(out) > maxMessage {
 				t.Fatalf("answer of %d bytes", len(out))

@@ -18,6 +18,8 @@ const (
 	msgIDsAnswer        = 12
 	msgSignRequest      = 13
 	msgSignResponse     = 14
+	msgLock             = 22
+	msgUnlock           = 23
 	msgExtension        = 27
 	msgExtensionFailure = 28
 )
@@ -33,6 +35,13 @@ const (
 	idleTime = 5 * time.Minute
 )
 
+// guard is the lock of the agent.
+type guard interface {
+	locked() bool
+	lockUp(passphrase string) error
+	unlock(passphrase string) error
+}
+
 // session is one connection of an ssh to the agent.
 type session struct {
 	ids     *identities
@@ -41,6 +50,7 @@ type session struct {
 	// gatewayCAs sign for gateways that stand in a server's place.
 	gatewayCAs func() []ssh.PublicKey
 	now        func() time.Time
+	guard      guard
 	// report tells the log why something was refused; it never gets key material.
 	report func(why string)
 
@@ -92,7 +102,7 @@ func readMessage(conn net.Conn) ([]byte, error) {
 }
 
 // answer never fails: what it does not know or want it answers with a failure. Adding and
-// removing keys, locking and smartcards are among that on purpose.
+// removing keys and smartcards are among that on purpose.
 func (s *session) answer(msg []byte) []byte {
 	switch msg[0] {
 	case msgRequestIDs:
@@ -102,7 +112,9 @@ func (s *session) answer(msg []byte) []byte {
 	case msgSignRequest:
 		return s.signature(msg)
 	case msgExtension:
-		return s.extension(msg)
+		return s.extension(msg) // also while it is locked: what was bound stays so afterwards
+	case msgLock, msgUnlock:
+		return s.turn(msg)
 	}
 	return []byte{msgFailure}
 }
@@ -110,7 +122,7 @@ func (s *session) answer(msg []byte) []byte {
 // offered are the identities that this connection may see, and so use.
 func (s *session) offered() []*identity {
 	switch {
-	case s.binding.refused:
+	case s.binding.refused, s.guard.locked():
 		return nil
 	case s.binding.bound:
 		return s.ids.forServer(s.binding.serverID, s.binding.gateway, s.pid)

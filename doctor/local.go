@@ -197,6 +197,7 @@ type AgentStatus struct {
 	Problem   string
 	SeenAt    time.Time // when its list was last current
 	Servers   int
+	Locked    bool
 }
 
 // AgentFacts are about the local agent.
@@ -241,7 +242,11 @@ func Agent(f AgentFacts) []Finding {
 	case s.Version != f.Version:
 		return append(out, warning("agent", restart, "process %d is version %s, and this program is %s", s.PID, s.Version, f.Version))
 	}
-	out = append(out, ok("agent", "process %d, version %s", s.PID, s.Version))
+	if s.Locked {
+		out = append(out, failed("agent", "type: cardea agent unlock", "process %d is locked, and opens no connection", s.PID))
+	} else {
+		out = append(out, ok("agent", "process %d, version %s", s.PID, s.Version))
+	}
 	switch age := f.Now.Sub(s.SeenAt); {
 	case s.Problem != "":
 		out = append(out, warning("catalog", "type: cardea agent refresh", "%s", s.Problem))

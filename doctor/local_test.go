@@ -105,6 +105,7 @@ func TestTheAgentIsJudged(t *testing.T) {
 		"another HOME":     {func(f *AgentFacts) { f.Status.SSHConfig = "/other/config" }, []string{"ok agent-socket: ", "failed agent: another HOME and writes /other/config | cardea agent stop"}},
 		"an older version": {func(f *AgentFacts) { f.Status.Version = "1.1" }, []string{"ok agent-socket: ", "warning agent: version 1.1, and this program is 1.2 | cardea agent stop"}},
 		"silent":           {func(f *AgentFacts) { f.Running, f.Err = false, errors.New("timeout") }, []string{"failed agent: timeout | cardea agent stop"}},
+		"locked":           {func(f *AgentFacts) { f.Status.Locked = true }, []string{"ok agent-socket: ", "failed agent: locked | cardea agent unlock", "ok catalog: "}},
 		"a problem":        {func(f *AgentFacts) { f.Status.Problem = "disk full" }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: disk full | refresh"}},
 		"an old list":      {func(f *AgentFacts) { f.Status.SeenAt = now.Add(-time.Hour) }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: 1h0m0s old | refresh"}},
 		"no list":          {func(f *AgentFacts) { f.Status.SeenAt = time.Time{} }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: no list | refresh"}},

@@ -63,6 +63,8 @@ leaves when nobody has asked it for long.`,
 		plain("start", "Start it in the background", a.agentStart),
 		plain("stop", "Stop it", a.agentStop),
 		plain("status", "Tell how it is", a.agentStatus),
+		plain("lock", "Lock it with a passphrase: until it is unlocked it opens nothing (ssh-add -x does the same)", a.agentLock),
+		plain("unlock", "Unlock it with that passphrase (ssh-add -X does the same)", a.agentUnlock),
 		plain("refresh", "Have it fetch the list of servers now", a.agentRefresh),
 		agentRun(a),
 	)
@@ -131,6 +133,12 @@ func (a *app) showAgent(s agent.Status) error {
 		{"Process", func(s agent.Status) string { return fmt.Sprint(s.PID) }},
 		{"Version", func(s agent.Status) string { return s.Version }},
 		{"Since", func(s agent.Status) string { return stamp(s.Since) }},
+		{"Locked", func(s agent.Status) string {
+			if !s.Locked {
+				return ""
+			}
+			return "yes; to unlock it type: cardea agent unlock"
+		}},
 		{"Socket", func(s agent.Status) string { return s.SSHSocket }},
 		{"Keys", func(s agent.Status) string { return fmt.Sprint(s.Identities) }},
 		{"Servers", func(s agent.Status) string {

@@ -136,7 +136,7 @@ func (p *patient) agent(ctx context.Context) []doctor.Finding {
 	s, runs, err := p.agentStatus(ctx)
 	socket := p.paths.ControlSocket()
 	f := doctor.AgentFacts{Running: runs, Err: err, Version: version.Get().Version, SSHConfig: p.paths.SSHConfig(), Socket: socket, Now: p.now()}
-	f.Status = doctor.AgentStatus{PID: s.PID, Version: s.Version, SSHConfig: s.SSHConfig, Problem: s.Problem, SeenAt: s.SeenAt, Servers: s.Servers}
+	f.Status = doctor.AgentStatus{PID: s.PID, Version: s.Version, SSHConfig: s.SSHConfig, Problem: s.Problem, SeenAt: s.SeenAt, Servers: s.Servers, Locked: s.Locked}
 	for _, path := range []string{filepath.Dir(socket), socket} {
 		f.Loose = f.Loose || writableByOthers(path)
 		f.Foreign = f.Foreign || ofOthers(path)

@@ -188,6 +188,9 @@ var provoked = map[string]func(trouble) ExitCode{
 		tr.write(tr.home.Path(), `{"url": "https://acc`, 0o600)
 		return tr.run(tr.Context(), []string{"ls"})
 	},
+	"the local agent is locked": func(tr trouble) ExitCode {
+		return tr.refused(api.Errorf(api.Denied, "the local agent is locked").WithHint("type: cardea agent unlock"))
+	},
 	"the local agent does not run": func(tr trouble) ExitCode { return tr.run(tr.Context(), []string{"agent", "status"}) },
 	"… is not a verb of …":         func(tr trouble) ExitCode { return tr.run(tr.Context(), []string{"lss"}) },
 }

@@ -25,7 +25,7 @@ func (a *app) logout(ctx context.Context) error {
 	switch {
 	case api.KindOf(err) == api.SignIn && !saved.SignedIn():
 		a.say("Not signed in.")
-		return nil
+		return a.unlockAgent(ctx)
 	case err != nil && api.KindOf(err) != api.SignIn:
 		return err
 	}
@@ -36,7 +36,9 @@ func (a *app) logout(ctx context.Context) error {
 	if err := a.home.Outlived(saved, login.Saved{}); err != nil {
 		return err
 	}
-	a.local.SignInChanged(ctx)
+	if err := a.unlockAgent(ctx); err != nil {
+		return err
+	}
 	if told != nil {
 		return api.Errorf(api.KindOf(told), "the session is removed here, but the control plane was not told (%v)", told).
 			WithHint("it ends by itself at %s; an administrator can end it now with: cardea admin sessions revoke %s",
@@ -44,4 +46,12 @@ func (a *app) logout(ctx context.Context) error {
 	}
 	a.say("Signed out.")
 	return nil
+}
+
+// unlockAgent tells the agent that nobody is signed in, and takes its lock away: who has
+// forgotten the passphrase begins anew.
+func (a *app) unlockAgent(ctx context.Context) error {
+	err := a.paths.Unlock()
+	a.local.SignInChanged(ctx)
+	return err
 }

@@ -131,7 +131,11 @@ func (s *status) local(ctx context.Context, a *app) {
 	if err != nil {
 		return
 	}
-	s.Agent, s.AgentPID, s.AgentVersion, s.SeenAt, s.Problem = "running", st.PID, st.Version, st.SeenAt, st.Problem
+	state := "running"
+	if st.Locked {
+		state = "locked"
+	}
+	s.Agent, s.AgentPID, s.AgentVersion, s.SeenAt, s.Problem = state, st.PID, st.Version, st.SeenAt, st.Problem
 	ctx, cancel := context.WithTimeout(ctx, brief)
 	defer cancel()
 	for _, g := range doctor.LookAtGateways(ctx, known(st), proxycmd.Dial, doctor.Environment()) {
