@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 const (
@@ -26,14 +27,21 @@ var ErrKeyFile = errors.New("write identity key")
 // owner, one that others may read, or one in a folder that others may write is
 // refused: someone else may know or choose such a key.
 //
+// The thumbprint of a key that it makes does not begin with a hyphen: people type it as an
+// argument, and there it would be taken for a flag.
+//
 // If two processes create the key at once, both get the same one.
-func LoadOrCreate(path string) (*Key, error) {
+func LoadOrCreate(path string) (*Key, error) { return loadOrCreate(path, NewKey) }
+
+func loadOrCreate(path string, draw func() (*Key, error)) (*Key, error) {
 	k, err := Load(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
-	if k, err = NewKey(); err != nil {
-		return nil, err
+	for k == nil || strings.HasPrefix(k.Thumbprint(), "-") { // one in 64
+		if k, err = draw(); err != nil {
+			return nil, err
+		}
 	}
 	text, err := k.MarshalPEM()
 	if err != nil {

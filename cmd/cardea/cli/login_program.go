@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,9 @@ which an administrator registers it. A file that is there already stays as it is
 			key, err := dpop.LoadOrCreate(filepath.Clean(args[0]))
 			if err != nil {
 				return err
+			}
+			if strings.HasPrefix(key.Thumbprint(), "-") { // of before such keys were drawn anew
+				a.say("note: it begins with a hyphen, and so goes behind --: cardea admin service-users add-key --name NAME -- SERVICE-USER THUMBPRINT")
 			}
 			return showOne(a, thumbprint{key.Thumbprint()}, []column[thumbprint]{{"thumbprint", func(t thumbprint) string { return t.Thumbprint }}})
 		},

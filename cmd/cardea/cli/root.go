@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -87,6 +88,10 @@ func newRoot(a *app) *cobra.Command {
 		if errors.As(err, &value) && wanted(value.GetFlag()) != "" { // Go's own words are for those who write Go
 			return usageErrorf(cmd, "--%s is %q; give %s", value.GetFlag().Name, value.GetValue(), wanted(value.GetFlag()))
 		}
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			return unknownFlag(cmd, unknown)
+		}
 		return usageErrorf(cmd, "%v", err)
 	})
 	root.Version = version.Get().String()
@@ -101,6 +106,23 @@ func newRoot(a *app) *cobra.Command {
 	a.finish(root)
 	a.pickAlone(root)
 	return root
+}
+
+// hyphened are the words of a verb's use for what people may have given a name that begins
+// with a hyphen. Names that are ours never do.
+var hyphened = regexp.MustCompile(`THUMBPRINT|KEY|FILE|FOLDER`)
+
+// unknownFlag names the nearest one. Without one it may have been meant as an argument.
+func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if near := nearest(err.GetSpecifiedName(), names); near != "" && err.GetSpecifiedShortnames() == "" {
+		return usageErrorf(cmd, "%v (did you mean --%s?)", err, near)
+	}
+	if _, arguments, _ := strings.Cut(cmd.Use, " "); hyphened.MatchString(arguments) {
+		return &usageError{err.Error(), "an argument that begins with a hyphen goes behind --; type: " + cmd.CommandPath() + " [flags] -- " + arguments}
+	}
+	return usageErrorf(cmd, "%v", err)
 }
 
 // wanted is what a flag takes whose type does not say so itself.
