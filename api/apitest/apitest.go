@@ -94,7 +94,7 @@ func start(t testing.TB, hs *httptest.Server, tls bool) *Server {
 	t.Cleanup(hs.Close)
 	s.URL = hs.URL
 	s.Reply("GET", "/v1/team", api.Team{Name: "demo", URL: s.URL, Version: "test"})
-	s.On("GET", "/v1/session", func(c Call) (any, error) { return s.sessionOf(c.Token), nil })
+	s.On("GET", "/v1/session", func(c Call) (any, error) { return s.SessionOf(c.Token), nil })
 	s.Reply("POST", "/oauth/device", api.DeviceCode{DeviceCode: deviceCode, UserCode: "BCDF-GHJK", VerificationURI: s.URL + "/device", ExpiresIn: 600, Interval: 1})
 	s.On("POST", "/v1/logout", func(c Call) (any, error) { s.Revoke(c.Token); return nil, nil })
 	return s

@@ -92,7 +92,8 @@ func (s *Server) Live(token string) bool {
 	return ok
 }
 
-func (s *Server) sessionOf(token string) api.Session {
+// SessionOf is the session of a token.
+func (s *Server) SessionOf(token string) api.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sessions[token].session

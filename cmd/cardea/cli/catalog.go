@@ -14,11 +14,21 @@ import (
 // catalog is what the person may reach, and how old that knowledge is: from the
 // local agent, which keeps it, else from the control plane.
 func (a *app) catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
+	return a.catalogWith(ctx, func(api.Catalog) bool { return true })
+}
+
+// anyServer is for catalogWith.
+func anyServer(c api.Catalog) bool { return len(c.Servers) > 0 }
+
+// catalogWith is catalog for who looks for something in it. Where the agent's list does not
+// have that, the control plane is asked: it may know by now, or say why there is nothing.
+func (a *app) catalogWith(ctx context.Context, has func(api.Catalog) bool) (api.Catalog, time.Duration, error) {
 	// Who has signed out sees nothing, whatever the agent remembers, and nobody
-	// sees what somebody else may reach.
+	// sees what somebody else may reach, or another device of his.
 	if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" {
-		if c, age, err := a.local.Catalog(ctx); err == nil && c.Session.User == saved.Session.User {
-			if age > staleAfter {
+		c, age, err := a.local.Catalog(ctx)
+		if err == nil && c.Session.User == saved.Session.User && c.Session.Device == saved.Session.Device {
+			if age > staleAfter || !has(c) {
 				return a.fresher(ctx, c, age)
 			}
 			return c, age, nil
@@ -33,9 +43,9 @@ func (a *app) catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
 	return c, 0, err
 }
 
-// fresher is for a list that the agent could not renew. A session that is over must
-// be told, and not that the control plane cannot be reached, for which alone an old
-// list is better than none.
+// fresher is for a list that the agent could not renew, or that does not have what is looked
+// for. A session that is over must be told, and not that the control plane cannot be reached,
+// for which alone an old list is better than none; an empty one is not.
 func (a *app) fresher(ctx context.Context, old api.Catalog, age time.Duration) (api.Catalog, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
@@ -47,7 +57,7 @@ func (a *app) fresher(ctx context.Context, old api.Catalog, age time.Duration) (
 	switch kind := api.KindOf(err); {
 	case err == nil:
 		return c, 0, nil
-	case kind == api.SignIn || kind == api.Denied:
+	case kind == api.SignIn || kind == api.Denied || !anyServer(old):
 		return api.Catalog{}, 0, err
 	}
 	return old, age, nil
@@ -60,7 +70,7 @@ func (a *app) server(ctx context.Context, name string) (api.CatalogEntry, error)
 	if err := checkServer(name); err != nil {
 		return api.CatalogEntry{}, err
 	}
-	c, _, err := a.catalog(ctx)
+	c, _, err := a.catalogWith(ctx, func(c api.Catalog) bool { return len(meant(c.Servers, name)) > 0 })
 	if err != nil {
 		return api.CatalogEntry{}, err
 	}

@@ -277,11 +277,17 @@ func TestAnOldListIsShownOnlyWhereThereIsNoAnswer(t *testing.T) {
 		between func(*apitest.Server)
 		kind    api.Kind
 		shows   string
+		looks   string // for a server of this name
 	}{
-		{"a list that was just renewed", staleAfter, func(s *apitest.Server) { s.Stop() }, "", "kept"},
-		{"an old one, and the control plane answers", staleAfter + 1, func(*apitest.Server) {}, "", "new"},
-		{"an old one, and the control plane is gone", staleAfter + 1, func(s *apitest.Server) { s.Stop() }, "", "kept"},
-		{"an old one, because the session is over", staleAfter + 1, func(s *apitest.Server) { s.RevokeAll() }, api.SignIn, ""},
+		{"a list that was just renewed", staleAfter, func(s *apitest.Server) { s.Stop() }, "", "kept", ""},
+		{"an old one, and the control plane answers", staleAfter + 1, func(*apitest.Server) {}, "", "new", ""},
+		{"an old one, and the control plane is gone", staleAfter + 1, func(s *apitest.Server) { s.Stop() }, "", "kept", ""},
+		{"an old one, because the session is over", staleAfter + 1, func(s *apitest.Server) { s.RevokeAll() }, api.SignIn, "", ""},
+		{"a new one without what is looked for", 0, func(*apitest.Server) {}, "", "new", "new"},
+		{"a new one without what is looked for, and the control plane is gone", 0, func(s *apitest.Server) { s.Stop() }, "", "kept", "new"},
+		{"an empty one, and the control plane is gone", 0, func(s *apitest.Server) { s.Stop() }, api.Unavailable, "", "empty"},
+		{"an empty one, because the session is over", 0, func(s *apitest.Server) { s.RevokeAll() }, api.SignIn, "", "empty"},
+		{"one of another device of the same person", 0, func(*apitest.Server) {}, "", "new", "other"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a, _, _ := testApp(t)
@@ -304,9 +310,15 @@ func TestAnOldListIsShownOnlyWhereThereIsNoAnswer(t *testing.T) {
 			}
 			kept := listed("kept")
 			kept.Session = session
+			switch tc.looks {
+			case "empty":
+				kept.Servers = nil
+			case "other":
+				kept.Session.Device = ident.New(ident.Device)
+			}
 			a.local = keeping{catalog: kept, age: tc.age}
 			tc.between(s)
-			c, _, err := a.catalog(t.Context())
+			c, _, err := a.catalogWith(t.Context(), func(c api.Catalog) bool { return tc.looks == "" || len(meant(c.Servers, tc.looks)) > 0 })
 			got := ""
 			if len(c.Servers) > 0 {
 				got = c.Servers[0].Name

@@ -159,11 +159,16 @@ func (a *app) exec(cmd *cobra.Command, o execOptions) error {
 // chosen are the servers that were meant, each once. Nothing that was named is left out in
 // silence.
 func (a *app) chosen(ctx context.Context, o execOptions) ([]api.CatalogEntry, error) {
-	c, age, err := a.catalog(ctx)
+	c, age, err := a.catalogWith(ctx, func(c api.Catalog) bool {
+		return anyServer(c) && !slices.ContainsFunc(o.hosts, func(name string) bool { return len(meant(c.Servers, name)) == 0 })
+	})
 	if err != nil {
 		return nil, err
 	}
 	a.noteAge(age)
+	if !anyServer(c) {
+		return nil, api.Errorf(api.NotFound, "there is no server that you may reach").WithHint("%s", a.toGetAccess(c.Session))
+	}
 	if len(o.hosts) == 0 {
 		found, err := lsOptions{selector: o.selector, project: o.project}.filter(c.Servers)
 		if err == nil && len(found) == 0 {

@@ -42,7 +42,7 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	if _, err := o.filter(nil); err != nil { // before anybody is asked
 		return err
 	}
-	c, age, err := a.catalog(ctx)
+	c, age, err := a.catalogWith(ctx, anyServer)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 		a.say("none of the %d servers that you may reach fits; to see all of them type: cardea ls", len(c.Servers))
 		return nil
 	default:
-		a.say("no server; a grant in a project gives access: ask an administrator; to see what you may ask for yourself type: cardea requests rules")
+		a.say("no server; %s", a.toGetAccess(c.Session))
 		return nil
 	}
 	return show(a, rows, serverColumns(a, rows...))

@@ -3,7 +3,21 @@ package cli
 import (
 	"net/url"
 	"strings"
+
+	"github.com/cardea-ssh/cardea/api"
 )
+
+// toGetAccess is what whoever may reach nothing does about it.
+func (a *app) toGetAccess(who api.Session) string {
+	saved, err := a.home.Peek()
+	switch {
+	case who.Admin:
+		return "a grant gives access, to you as to others; type: cardea admin grants create PROJECT GROUP"
+	case err == nil && saved.KeyFile != "": // a program, which asks nobody
+		return "a grant in a project gives access: an administrator types: cardea admin grants create PROJECT GROUP"
+	}
+	return "a grant in a project gives access: ask an administrator; to see what you may ask for yourself type: cardea requests rules"
+}
 
 // nothing tells a person who asked for a list that is empty what would put something
 // there. path is where the list came from.

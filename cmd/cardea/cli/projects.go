@@ -29,14 +29,14 @@ func newListProjects(a *app) *cobra.Command {
 }
 
 func (a *app) listProjects(ctx context.Context) error {
-	c, age, err := a.catalog(ctx)
+	c, age, err := a.catalogWith(ctx, anyServer)
 	if err != nil {
 		return err
 	}
 	a.noteAge(age)
 	rows := projectsOf(c.Servers)
 	if len(rows) == 0 && a.output != asJSON {
-		a.say("no project; a grant in one gives access: ask an administrator; to see what you may ask for yourself type: cardea requests rules")
+		a.say("no project; %s", a.toGetAccess(c.Session))
 		return nil
 	}
 	return show(a, rows, []column[reachable]{

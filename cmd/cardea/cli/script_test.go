@@ -126,6 +126,8 @@ func setup(t *testing.T, env *testscript.Env) error {
 			time.Sleep(300 * time.Millisecond)
 			return nil, nil
 		}
+		known := known
+		known.Session = s.SessionOf(c.Token)
 		return known, nil
 	})
 	connect := connector(t, env)
