@@ -175,7 +175,7 @@ func lentDir(dir string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return api.Errorf(api.Invalid, "%.200q is not the full path of a folder", dir)
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return api.Errorf(api.Invalid, "%s cannot be made: %s", dir, errors.Unwrap(err)).WithHint("name a folder below your home")
 	}
 	info, err := os.Lstat(dir)

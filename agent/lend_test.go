@@ -140,7 +140,7 @@ func TestFilesGoNowhereWhereOthersLook(t *testing.T) {
 		"a link":                        {link, "not a folder"},
 		"a folder with a key of his":    {full, "is there already"},
 		"a relative folder":             {"files", "full path"},
-		"a folder below one not there":  {filepath.Join(folder, "a", "b"), "cannot be made"},
+		"a folder below a file":         {filepath.Join(full, "id", "b"), "cannot be made: not a directory; name a folder below your home"},
 		"a folder that a shell expands": {filepath.Join(folder, "$(id)"), "more than a path"},
 	} {
 		if _, err := w.Ask.Lend(t.Context(), "web-1", "", c.dir, time.Now().Add(time.Hour)); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -152,6 +152,13 @@ func TestFilesGoNowhereWhereOthersLook(t *testing.T) {
 	}
 	if got := files(t, filepath.Join(folder, "$(id)")); got != nil {
 		t.Errorf("left: %q", got)
+	}
+	deep := filepath.Join(folder, "not", "there")
+	if _, err := w.Ask.Lend(t.Context(), "web-1", "", deep, time.Now().Add(time.Hour)); err != nil || len(files(t, deep)) == 0 {
+		t.Errorf("a folder below one that is not there: %v, %q", err, files(t, deep))
+	}
+	if info, err := os.Stat(filepath.Dir(deep)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder above: %v, %v", info, err)
 	}
 	for _, until := range []time.Time{{}, time.Now(), time.Now().Add(agent.MaxLoan + time.Hour)} {
 		if _, err := w.Ask.Lend(t.Context(), "web-1", "", filepath.Join(folder, "x"), until); err == nil {

@@ -28,6 +28,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // withOptions gives cmd the options of every verb, and loads them before it runs.
 func withOptions(cmd *cobra.Command, o *options, do func(ctx context.Context) error) *cobra.Command {
 	*o = defaults()
+	own := ownFlags(cmd.Flags())
 	loader := config.Bind(cmd.Flags(), o, configFile)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := loader.Load(os.LookupEnv); err != nil {
@@ -36,6 +37,7 @@ func withOptions(cmd *cobra.Command, o *options, do func(ctx context.Context) er
 		if err := o.complete(); err != nil {
 			return commandline.Wrong(err)
 		}
+		o.given = givenFlags(cmd.Flags(), own)
 		return do(cmd.Context())
 	}
 	return cmd

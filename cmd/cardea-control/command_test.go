@@ -201,7 +201,9 @@ func TestMistakesAreToldInOneLine(t *testing.T) {
 			t.Errorf("%s: tells a password", name)
 		}
 	}
-	check("before init", 1, "type: cardea-control init", "serve")
+	check("before init", 1, "type: cardea-control init\n", "serve")
+	config := writeFile(t, dir, "here.yaml", "database: "+filepath.Join(dir, "elsewhere.db")+"\n")
+	check("before init, with a file of its own", 1, "type: cardea-control init --config="+config+"\n", "serve", "--config", config)
 	check("a password that is too short", 2, "shorter than 12 characters; put a longer one into", "init", "--admin-password-file", short)
 	check("no such password file", 2, "no such file", "init", "--admin-password-file", filepath.Join(dir, "nope"))
 	check("an administrator whom no server would have", 2, "--admin-login", "init", "--admin", "root")

@@ -32,23 +32,22 @@ type initOptions struct {
 	admin        string
 	adminLogin   string
 	passwordFile string
-	setup        bool   // he chooses his password on a page, by a code
-	given        string // the options on the command line that serve needs again
+	setup        bool // he chooses his password on a page, by a code
 }
 
-// ownFlags are the names of the flags that init alone has.
+// ownFlags are the names of the flags that one verb alone has.
 func ownFlags(f *pflag.FlagSet) map[string]bool {
 	own := map[string]bool{}
 	f.VisitAll(func(f *pflag.Flag) { own[f.Name] = true })
 	return own
 }
 
-// givenFlags are the flags that were given and that serve has too, as they are
-// typed: without them it would look for its database elsewhere.
+// givenFlags are the flags that were given and that every verb has, as they are
+// typed: without them the next one would look for its database elsewhere.
 func givenFlags(f *pflag.FlagSet, own map[string]bool) string {
 	var b strings.Builder
 	f.Visit(func(f *pflag.Flag) {
-		value := shellWord(strings.Trim(f.Value.String(), "[]"))
+		value := commandline.Word(strings.Trim(f.Value.String(), "[]"))
 		if f.Name == "database" && strings.Contains(value, "://") {
 			value = "postgres://…" // it may hold a password
 		}
@@ -57,14 +56,6 @@ func givenFlags(f *pflag.FlagSet, own map[string]bool) string {
 		}
 	})
 	return b.String()
-}
-
-// shellWord quotes what a shell would take for more than a word.
-func shellWord(s string) string {
-	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // The first administrator's default login cannot be his default name: no
@@ -89,11 +80,7 @@ func newInit() *cobra.Command {
 	f.StringVar(&o.adminLogin, "admin-login", "", "his Unix login on servers (default the name, or "+defaultAdminLogin+" for "+defaultAdmin+")")
 	f.StringVar(&o.passwordFile, "admin-password-file", "", "file with his password (default one is made and printed)")
 	f.BoolVar(&o.setup, "setup-code", false, "print a code, with which he chooses his password on the page /setup, in place of a password")
-	own := ownFlags(f)
-	return withOptions(cmd, &o.options, func(ctx context.Context) error {
-		o.given = givenFlags(f, own)
-		return o.run(ctx, cmd.OutOrStdout())
-	})
+	return withOptions(cmd, &o.options, func(ctx context.Context) error { return o.run(ctx, cmd.OutOrStdout()) })
 }
 
 func (o *initOptions) run(ctx context.Context, out io.Writer) error {
@@ -105,7 +92,7 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	if o.sqlite() {
 		mine = append(mine, o.Database)
 	}
-	if err := mayMake("init --team "+shellWord(o.team)+o.given, mine...); err != nil {
+	if err := mayMake("init --team "+commandline.Word(o.team)+o.given, mine...); err != nil {
 		return err
 	}
 	var files traces
@@ -131,7 +118,7 @@ func (o *initOptions) run(ctx context.Context, out io.Writer) error {
 	if err := o.prepareKey(&files); err != nil {
 		return err
 	}
-	keeper, err := openKeeper(ctx, o.KeyFile)
+	keeper, err := openKeeper(ctx, &o.options)
 	if err != nil {
 		return err
 	}

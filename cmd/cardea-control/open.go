@@ -18,13 +18,15 @@ import (
 	"github.com/cardea-ssh/cardea/store/sqlstore"
 )
 
-const typeInit = "type: cardea-control init"
+// typeInit is what makes what is missing, with the options that were given.
+func (o *options) typeInit() string { return "type: cardea-control init" + o.given }
 
 // openKeeper opens the key file.
-func openKeeper(ctx context.Context, path string) (*secrets.Keeper, error) {
+func openKeeper(ctx context.Context, o *options) (*secrets.Keeper, error) {
+	path := o.KeyFile
 	keeper, err := ca.OpenKeeper(ctx, "file://"+(&url.URL{Path: path}).EscapedPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no key file %s; restore it from your backup, or for a new team %s", path, typeInit)
+		return nil, fmt.Errorf("there is no key file %s; restore it from your backup, or for a new team %s", path, o.typeInit())
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("the key file %s cannot be read: permission denied; run it as the user of the service", path)
@@ -38,7 +40,7 @@ func openStore(ctx context.Context, o *options, log *slog.Logger) (*sqlstore.Sto
 		f, err := os.OpenFile(o.Database, os.O_RDWR, 0)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("there is no database %s; %s", o.Database, typeInit)
+			return nil, fmt.Errorf("there is no database %s; %s", o.Database, o.typeInit())
 		case errors.Is(err, fs.ErrPermission):
 			return nil, fmt.Errorf("the database %s cannot be written: permission denied; run it as the user of the service", o.Database)
 		case err != nil:

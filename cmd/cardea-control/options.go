@@ -25,6 +25,7 @@ const (
 // options are the manual of the configuration file: each is also a flag and a
 // variable CARDEA_…
 type options struct {
+	given string // those of the command line, as they are typed: every line to type next has them
 	// Database is the path of an SQLite file, or a postgres:// URL for more than
 	// one instance.
 	Database string `name:"database" help:"path of an SQLite file, or a postgres:// URL"`

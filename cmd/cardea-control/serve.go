@@ -41,7 +41,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 		return commandline.Wrong(err)
 	}
 	if o.sqlite() {
-		if err := mayMake("serve", o.Database); err != nil {
+		if err := mayMake("serve"+o.given, o.Database); err != nil {
 			return err
 		}
 	}
@@ -52,12 +52,12 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 	defer db.Close()
 	team, err := db.Team(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("the database has no team yet; %s", typeInit)
+		return fmt.Errorf("the database has no team yet; %s", o.typeInit())
 	}
 	if err != nil {
 		return err
 	}
-	keeper, err := openKeeper(ctx, o.KeyFile)
+	keeper, err := openKeeper(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -105,3 +105,11 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), text)
 	return code
 }
+
+// Word quotes what a shell would take for more than one word, for a command that is to be typed.
+func Word(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

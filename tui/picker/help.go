@@ -15,6 +15,9 @@ func (m *Model) keys(width int) string {
 	case failed:
 		return m.look.Help(width, k("any key", "back"), k("q", "quit"))
 	case signedOut:
+		if m.nowhere {
+			return m.look.Help(width, k("q", "quit"), k("ctrl+r", "look again"))
+		}
 		return m.look.Help(width, k("enter", "sign in"), k("q", "quit"), k("ctrl+r", "look again"))
 	}
 	if m.wires.Question != "" {

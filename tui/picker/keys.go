@@ -277,7 +277,9 @@ func (m *Model) pressSignedOut(key string) tea.Cmd {
 	case "q", "esc":
 		return tea.Quit
 	case "enter":
-		return m.do(Choice{Verb: SignIn})
+		if !m.nowhere {
+			return m.do(Choice{Verb: SignIn})
+		}
 	case "ctrl+r":
 		return m.begin()
 	}

@@ -91,7 +91,12 @@ type Wires struct {
 }
 
 // SignedOut is the error of Known and Load where nobody is signed in.
-type SignedOut struct{ Text, Hint string }
+type SignedOut struct {
+	Text, Hint string
+	// Nowhere is where no control plane is known: then the picker cannot sign in, and Hint
+	// says what to type.
+	Nowhere bool
+}
 
 func (e *SignedOut) Error() string { return e.Text }
 
@@ -136,6 +141,7 @@ type Model struct {
 	problem       draw.Problem
 	said          string
 	offline       string // why the list could not be loaded
+	nowhere       bool   // no control plane is known
 	loaded        bool   // all that there is
 	busy, loading bool
 	paused        bool
@@ -316,7 +322,7 @@ func (m *Model) took(msg loadedMsg) tea.Cmd {
 		m.take(msg.list)
 	case errors.As(msg.err, &out):
 		m.loaded = true
-		m.mode, m.problem = signedOut, draw.Problem{Text: ident.Text(out.Text), Hint: ident.Text(out.Hint)}
+		m.mode, m.nowhere, m.problem = signedOut, out.Nowhere, draw.Problem{Text: ident.Text(out.Text), Hint: ident.Text(out.Hint)}
 		return nil
 	case !msg.newest: // the newest may still come
 	case len(m.hosts) == 0 && (m.mode == listing || m.mode == filtering):

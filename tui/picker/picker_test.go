@@ -186,7 +186,7 @@ func scenes() map[string]func(*testing.T) *driver {
 		},
 		"signedout": func(t *testing.T) *driver {
 			d := drive(t, team())
-			d.err = &SignedOut{"your session is over", "type: cardea login"}
+			d.err = &SignedOut{Text: "your session is over", Hint: "type: cardea login"}
 			d.press("<ctrl+r>")
 			return d
 		},
@@ -424,7 +424,7 @@ func TestAnErrorTakesNothingAway(t *testing.T) {
 
 func TestWhoIsSignedOutIsOfferedToSignIn(t *testing.T) {
 	d := drive(t, team())
-	d.err = &SignedOut{"your session is over", "type: cardea login"}
+	d.err = &SignedOut{Text: "your session is over", Hint: "type: cardea login"}
 	d.press("<ctrl+r>")
 	if got := d.frame(); strings.Contains(got, "build-1") || !strings.Contains(got, "your session is over") {
 		t.Fatalf("frame\n%s", got)
@@ -434,6 +434,16 @@ func TestWhoIsSignedOutIsOfferedToSignIn(t *testing.T) {
 	d.press("<enter>")
 	if len(d.done) != 1 || d.done[0].Verb != SignIn || !strings.Contains(d.frame(), "build-1") {
 		t.Errorf("did %+v\n%s", d.done, d.frame())
+	}
+}
+
+// Somebody new has no control plane at which the picker could sign him in.
+func TestWhoHasNoControlPlaneIsToldWhatToType(t *testing.T) {
+	d := drive(t, team())
+	d.err = &SignedOut{Text: "not signed in", Hint: "type: cardea login https://YOUR-CONTROL-PLANE", Nowhere: true}
+	d.press("<ctrl+r><enter>")
+	if got := d.frame(); len(d.done) != 0 || strings.Contains(got, "enter") || !strings.Contains(got, "cardea login https://YOUR-CONTROL-PLANE") {
+		t.Errorf("did %+v\n%s", d.done, got)
 	}
 }
 

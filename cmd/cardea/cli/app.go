@@ -52,7 +52,8 @@ type app struct {
 	lookup func(string) (string, bool)
 	now    func() time.Time
 
-	working bool // the verb has begun: errors are no longer about the arguments
+	working bool     // the verb has begun: errors are no longer about the arguments
+	given   []string // the flags that every verb has, as they were typed
 	opt     options
 	loader  *config.Loader
 	output  outputFormat

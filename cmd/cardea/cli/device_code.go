@@ -38,7 +38,7 @@ func (a *app) approveCode(ctx context.Context, typed string) error {
 		return err
 	}
 	// Before a code is used up that nobody is here to say yes to.
-	flow, err := a.flow(ctx, saved.URL, saved.CAFile, loginOptions{approves: true}, "To show who you are, and to say yes or no")
+	flow, err := a.flow(ctx, saved.URL, saved.CAFile, loginOptions{begun: "cardea device approve CODE"}, "To show who you are, and to say yes or no")
 	if err != nil {
 		return err
 	}

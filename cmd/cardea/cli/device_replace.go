@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/login"
 )
@@ -63,7 +64,11 @@ devices approved, the new one waits until an administrator approves it.`,
 
 func (a *app) replaceDevice(ctx context.Context, o loginOptions, ref string) error {
 	old, _ := a.home.Load() // what is damaged is replaced; what is unsafe Check tells
-	if err := forPeople(old, "cardea device replace"); err != nil {
+	o.begun = "cardea device replace"
+	if ref != "" {
+		o.begun += " " + commandline.Word(ref)
+	}
+	if err := forPeople(old, o.begun); err != nil {
 		return err
 	}
 	url, caFile, err := a.where(o, old)
@@ -97,7 +102,7 @@ func (a *app) replaceDevice(ctx context.Context, o loginOptions, ref string) err
 		revoking, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
 		defer cancel()
 		revokeBy(revoking, r.Key, saved)
-		return fmt.Errorf("%w; to go on from here type: cardea device replace", err)
+		return fmt.Errorf("%w; to go on from here type: %s", err, o.begun)
 	}
 	old.Token = "" // that session ended with the device
 	if err := a.entered(ctx, old, saved); err != nil {

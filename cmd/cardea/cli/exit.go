@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
@@ -89,8 +91,28 @@ func (a *app) tell(err error) ExitCode {
 	if err == nil || errors.As(err, &silent) || errors.As(err, &child) {
 		return code // ssh has said what there was to say
 	}
-	fmt.Fprintf(a.err, "cardea: %s\n", ident.Text(sentence(err)))
+	fmt.Fprintf(a.err, "cardea: %s\n", ident.Text(a.asGiven(sentence(err))))
 	return code
+}
+
+// next finds a command that is to be typed, and the URL of a sign-in.
+var next = regexp.MustCompile(`(?:type|terminal): cardea ((?:login (https?://))?[a-z])`)
+
+// asGiven puts the flags that every verb has into a command to type next, as they were given:
+// without them it would be about another control plane, or about none.
+func (a *app) asGiven(text string) string {
+	at := next.FindStringSubmatchIndex(text)
+	if at == nil || strings.HasSuffix(text, "--help") || a.given == nil {
+		return text
+	}
+	flags := ""
+	for _, f := range a.given {
+		name, value, _ := strings.Cut(f, "=")
+		if name != "--output" && (name != "--url" || at[4] < 0 && !strings.Contains(text[at[2]:], "--url ")) {
+			flags += name + "=" + commandline.Word(value) + " "
+		}
+	}
+	return text[:at[2]] + flags + text[at[2]:]
 }
 
 // sentence is the error with what to type next. A control plane that has a

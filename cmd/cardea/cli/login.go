@@ -32,20 +32,19 @@ type loginOptions struct {
 	job        jobOptions
 	replace    *replacement // of another device; nil for this one's sign-in
 	before     string       // id of the session that this device had
-	approves   bool         // another device, by its code
+	begun      string       // what was typed, where that is another verb
 }
 
-// typed is what a person typed to begin this.
+// typed is what a person typed to begin this. What he gave of the flags that every verb has
+// is added where errors are told.
 func (o loginOptions) typed() string {
 	switch {
-	case o.replace != nil:
-		return "cardea device replace"
+	case o.begun != "":
+		return o.begun
 	case o.project != "":
 		return "cardea login --project " + o.project
-	case o.approves:
-		return "cardea device approve CODE"
 	}
-	return "cardea login"
+	return strings.TrimSpace("cardea login " + o.url)
 }
 
 func newLogin(a *app) *cobra.Command {
@@ -369,7 +368,11 @@ func (a *app) where(o loginOptions, old login.Saved) (url, caFile string, err er
 		raw = old.URL
 	}
 	if raw == "" {
-		return "", "", &usageError{"no control plane is known here", "type: cardea login https://access.example.com"}
+		hint := "type: cardea login https://YOUR-CONTROL-PLANE"
+		if o.begun != "" { // a plain sign-in would make one more device, and the lost one stays
+			hint = "type: " + o.begun + " --url https://YOUR-CONTROL-PLANE"
+		}
+		return "", "", &usageError{"no control plane is known here", hint}
 	}
 	if url, err = login.CleanURL(raw); err != nil {
 		return "", "", &usageError{text: err.Error()}

@@ -160,6 +160,8 @@ func (v *visit) to() string {
 // ended is how it ended, as a sentence.
 func (v *visit) ended(err error) string {
 	switch code := codeOf(err); {
+	case err == nil && v.choice.Verb == picker.Request:
+		return "asked" // that the request is over would be another thing
 	case err == nil:
 		return v.to() + ": over"
 	case code >= 0:

@@ -106,7 +106,11 @@ func (a *app) pickerCan(root *cobra.Command) []picker.Verb {
 // givenFlags are the flags that every verb has, as they were given to this one: for those
 // that it runs.
 func givenFlags(cmd *cobra.Command) (out []string) {
-	cmd.Root().PersistentFlags().Visit(func(f *pflag.Flag) { out = append(out, "--"+f.Name+"="+f.Value.String()) })
+	cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			out = append(out, "--"+f.Name+"="+f.Value.String())
+		}
+	})
 	return out
 }
 
@@ -123,7 +127,12 @@ func (s *pickerSource) user() (string, error) {
 		err = api.Errorf(api.SignIn, "signed in at %s, not at %s", saved.URL, s.app.opt.URL).WithHint("type: cardea login %s", s.app.opt.URL)
 	}
 	if err != nil {
-		return "", signedOut(s.app.whereToSignIn(saved, err))
+		err = signedOut(s.app.whereToSignIn(saved, err))
+		var out *picker.SignedOut
+		if errors.As(err, &out) {
+			out.Nowhere = saved.URL == "" && s.app.opt.URL == ""
+		}
+		return "", err
 	}
 	return saved.Session.User, nil
 }

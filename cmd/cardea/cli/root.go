@@ -61,6 +61,7 @@ func newRoot(a *app) *cobra.Command {
   ssh web-1`,
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.given = givenFlags(cmd)
 			for c := cmd; c != nil; c = c.Parent() {
 				if _, raw := c.Annotations[rawKey]; raw || slices.Contains(cobraVerbs, c.Name()) {
 					return nil
