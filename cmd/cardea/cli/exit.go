@@ -95,24 +95,29 @@ func (a *app) tell(err error) ExitCode {
 	return code
 }
 
-// next finds a command that is to be typed, and the URL of a sign-in.
-var next = regexp.MustCompile(`(?:type|terminal): cardea ((?:login (https?://))?[a-z])`)
+// next finds the commands that are to be typed, with the URL of a sign-in.
+var next = regexp.MustCompile(`(?:type|terminal): cardea (?:login https?://)?`)
 
-// asGiven puts the flags that every verb has into a command to type next, as they were given:
-// without them it would be about another control plane, or about none.
+// asGiven puts the flags that every verb has into the commands to type next, as they were
+// given, where no sign-in has them remembered: else those would be about no control plane.
 func (a *app) asGiven(text string) string {
-	at := next.FindStringSubmatchIndex(text)
-	if at == nil || strings.HasSuffix(text, "--help") || a.given == nil {
+	if a.home == nil || strings.HasSuffix(text, "--help") {
 		return text
 	}
-	flags := ""
-	for _, f := range a.given {
-		name, value, _ := strings.Cut(f, "=")
-		if name != "--output" && (name != "--url" || at[4] < 0 && !strings.Contains(text[at[2]:], "--url ")) {
-			flags += name + "=" + commandline.Word(value) + " "
-		}
+	if saved, _ := a.home.Peek(); saved.URL != "" {
+		return text
 	}
-	return text[:at[2]] + flags + text[at[2]:]
+	return next.ReplaceAllStringFunc(text, func(command string) string {
+		before, verb, _ := strings.Cut(command, "cardea ")
+		flags := ""
+		for _, f := range a.given {
+			name, value, _ := strings.Cut(f, "=")
+			if name != "--output" && (name != "--url" || verb == "" && !strings.Contains(text, "--url ")) {
+				flags += name + "=" + commandline.Word(value) + " "
+			}
+		}
+		return before + "cardea " + flags + verb
+	})
 }
 
 // sentence is the error with what to type next. A control plane that has a
