@@ -26,6 +26,7 @@ var theirs = map[string]struct{ own, other, admin int }{
 	"GET /v1/recordings/{session}":                    {yes, 404, yes},
 	"GET /v1/recordings/{session}/segments/{segment}": {403, 404, 404}, // nothing is stored yet
 	"GET /v1/recordings/{session}/manifest":           {403, 404, 404},
+	"GET /v1/touch/{project}":                         {yes, 404, yes},
 	"GET /v1/requests/{request}":                      {yes, 404, yes},
 	"POST /v1/requests/{request}/approve":             {403, 404, yes},
 	"POST /v1/requests/{request}/deny":                {403, 404, 409}, // approved by then

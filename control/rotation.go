@@ -162,6 +162,12 @@ func rotationRoutes(t *table) {
 		func(ctx context.Context, by caller.Caller, in *body[api.TouchRequest]) (*api.Touched, error) {
 			return s.Touch(ctx, by, in.Body)
 		})
+	handle(t, route{Method: http.MethodGet, Path: "/v1/touch/{project}", Access: User, Doc: "Whether the caller may show who he is for a project: his own, or one where he lets others in"},
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Project string `path:"project" doc:"id or name"`
+		}) (*api.Named, error) {
+			return s.MayTouch(ctx, by, in.Project)
+		})
 	handle(t, route{Method: http.MethodGet, Path: "/v1/team/settings", Access: Admin, Doc: "What the team demands of those who sign in"},
 		func(ctx context.Context, _ caller.Caller, _ *none) (*api.TeamSettings, error) { return s.Settings(ctx) })
 	handle(t, route{Method: http.MethodPatch, Path: "/v1/team/settings", Access: Admin, Doc: "Change what the team demands of those who sign in"},

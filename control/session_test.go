@@ -320,7 +320,7 @@ var rights = map[string]Access{
 	"POST /account/passkey": Public, "POST /account/passkey/confirm": Public, "POST /account/recovery": Public, "POST /account/remove": Public,
 	"POST /v1/users/{user}/reset-factors": Admin,
 	"GET /setup":                          Public, "POST /setup": Public,
-	"POST /v1/session/token": User, "POST /v1/touch": User, "GET /v1/team/settings": Admin, "PATCH /v1/team/settings": Admin,
+	"POST /v1/session/token": User, "POST /v1/touch": User, "GET /v1/touch/{project}": User, "GET /v1/team/settings": Admin, "PATCH /v1/team/settings": Admin,
 	"GET /v1/session": User, "POST /v1/logout": User, "GET /v1/sessions/mine": User, "GET /v1/devices/mine": User,
 	"POST /v1/sessions/{session}/revoke": User, "POST /v1/devices/{device}/revoke": User,
 	"POST /v1/requests": User, "GET /v1/requests": User, "GET /v1/requests/pending": User, "GET /v1/requests/{request}": User,

@@ -251,3 +251,30 @@ func TestAProjectWantsThePasswordAnewAndNotTheFactorAlone(t *testing.T) {
 		t.Error("the old password was enough")
 	}
 }
+
+// What an approver reads to type when he is asked who he is works for him: with a grant in
+// the project or by the rule alone. And before he types a password it is known whether it does.
+func TestWhoeverMayAnswerMayShowWhoHeIs(t *testing.T) {
+	s := newAskScene(t)
+	must[api.Project](t, s.admin, "POST", "/v1/projects", api.NewProject{Name: "empty", ProjectSettings: api.ProjectSettings{CertificateSeconds: 180, Gateway: "none"}})
+	must[api.Grant](t, s.admin, "POST", "/v1/projects/empty/grants", api.NewGrant{Group: "devs", Role: "user"})
+	for _, c := range []struct {
+		who     *device
+		project string
+	}{{s.carol, "web"}, {s.admin, "web"}, {s.alice, "web"}, {s.admin, "empty"}, {s.bob, "empty"}} {
+		must[api.Named](t, c.who, "GET", "/v1/touch/"+c.project, nil)
+		code := c.who.shows(s.browser(0), c.who.session.UserName, c.project)
+		must[api.Touched](t, c.who, "POST", "/v1/touch", c.who.touch(code, c.project))
+	}
+	// Who may only ask, or has nothing to do with it, hears what he hears of none.
+	for _, c := range []struct {
+		who     *device
+		project string
+	}{{s.bob, "web"}, {s.mallory, "web"}, {s.carol, "empty"}} {
+		is := denied(t, c.who, api.NotFound, "GET", "/v1/touch/"+c.project, nil)
+		none := denied(t, c.who, api.NotFound, "GET", "/v1/touch/nothere", nil)
+		if strings.ReplaceAll(is.Error(), c.project, "nothere") != none.Error() {
+			t.Errorf("%q is told from %q", is, none)
+		}
+	}
+}

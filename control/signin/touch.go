@@ -9,6 +9,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/caller"
+	"github.com/cardea-ssh/cardea/control/lookup"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -29,7 +30,7 @@ func (s *Service) Touch(ctx context.Context, by caller.Caller, in api.TouchReque
 		}
 		return nil, err
 	}
-	p, err := s.projectOf(ctx, by.User.ID, in.Project)
+	p, err := s.projectOf(ctx, by, in.Project)
 	if err != nil {
 		return nil, err
 	}
@@ -57,34 +58,47 @@ func (s *Service) Touch(ctx context.Context, by caller.Caller, in api.TouchReque
 	return out, nil
 }
 
-// projectOf finds a project by name among those that the user may reach something in, or
-// let others in: of others nobody learns that they exist.
-func (s *Service) projectOf(ctx context.Context, user, name string) (store.Project, error) {
-	f, err := s.Store.CatalogFacts(ctx, user)
+// MayTouch tells, before anybody types a password for it, whether there is a project for
+// which the caller may show who he is. It returns its id.
+func (s *Service) MayTouch(ctx context.Context, by caller.Caller, project string) (*api.Named, error) {
+	p, err := s.projectOf(ctx, by, project)
+	if err != nil {
+		return nil, err
+	}
+	return &api.Named{ID: p.ID}, nil
+}
+
+// projectOf finds a project, by name or id, among those in which the user has a grant or may
+// let others in; an administrator knows all. Of others nobody learns that they exist.
+func (s *Service) projectOf(ctx context.Context, by caller.Caller, ref string) (store.Project, error) {
+	f, err := s.Store.CatalogFacts(ctx, by.User.ID)
 	if err != nil {
 		return store.Project{}, caller.Explain(err, "user")
 	}
 	for _, p := range f.Projects {
-		if p.Name == name {
+		if p.Name == ref || p.ID == ref {
 			return p, nil
 		}
 	}
-	if p, err := s.answersIn(ctx, user, name); err != nil || p.ID != "" {
+	if by.User.Admin {
+		return lookup.Find(ctx, lookup.Kind[store.Project]{Name: "project", Prefix: ident.Project, ByID: s.Store.Project, ByName: s.Store.ProjectByName}, ref)
+	}
+	if p, err := s.answersIn(ctx, by.User.ID, ref); err != nil || p.ID != "" {
 		return p, err
 	}
-	return store.Project{}, api.Errorf(api.NotFound, "you have no access to a project named %s", ident.Text(short(name))).
-		WithHint("to see what you may reach type: cardea list-projects")
+	return store.Project{}, api.Errorf(api.NotFound, "you have no access to a project named %s", ident.Text(short(ref))).
+		WithHint("to see where you have type: cardea list-projects; where you let others in: cardea requests rules")
 }
 
-// answersIn finds a project by name in which the user may answer requests; an empty one if
+// answersIn finds a project, by name or id, in which the user may answer requests; an empty one if
 // there is none.
-func (s *Service) answersIn(ctx context.Context, user, name string) (store.Project, error) {
+func (s *Service) answersIn(ctx context.Context, user, ref string) (store.Project, error) {
 	rules, _, err := s.Store.RequestRules(ctx, store.Page{Limit: store.MaxRequestRules})
 	if err != nil {
 		return store.Project{}, err
 	}
 	for _, r := range rules {
-		if r.ProjectName != name {
+		if r.ProjectName != ref && r.Project != ref {
 			continue
 		}
 		may, err := s.Store.MayAnswer(ctx, r.ID, user, s.now())

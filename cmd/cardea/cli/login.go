@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -323,12 +323,12 @@ func (a *app) touch(ctx context.Context, o loginOptions) error {
 		return err
 	}
 	// A typing error must not cost a password and a second factor.
-	var c api.Catalog
-	if _, err := client.Get(ctx, "/v1/catalog", nil, &c); err != nil {
+	path, err := pathOf("touch", o.project)
+	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(c.Servers, func(s api.CatalogEntry) bool { return s.ProjectName == o.project }) {
-		return api.Errorf(api.NotFound, "you have no access to a project named %s", o.project).WithHint("to see what you may reach type: cardea list-projects")
+	if err := client.Send(ctx, http.MethodGet, path, nil, nil); err != nil {
+		return err
 	}
 	flow, err := a.flow(ctx, saved.URL, saved.CAFile, o, "To go on in project "+o.project)
 	if err != nil {

@@ -248,6 +248,7 @@ func askAgainCmd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	s, connect := controlOf(ts), ts.Value("connect").(apitest.Handler)
 	before := len(s.Calls("POST", "/v1/touch"))
+	s.Reply("GET", "/v1/touch/"+args[0], api.Named{ID: "prj_aaaaaaaaaaaaaaaaaaaa"})
 	s.Reply("POST", "/v1/touch", api.Touched{Project: args[0], Until: time.Now().Add(time.Hour)})
 	s.On("POST", "/v1/connect", func(c apitest.Call) (any, error) {
 		if len(s.Calls("POST", "/v1/touch")) > before {
