@@ -74,11 +74,20 @@ type Catalog struct {
 	Version string         `json:"version"`
 	Session Session        `json:"session"`
 	Servers []CatalogEntry `json:"servers"`
+	// Projects are those in which a grant of the user's is in force, with servers for him or
+	// without.
+	Projects []CatalogProject `json:"projects,omitempty"`
 	// HostCAs are authorized_keys lines of the team's host CAs.
 	HostCAs []string `json:"host_cas"`
 	// GatewayCAs are those of the team's gateway CAs: for the servers that are Recorded
 	// gateways show certificates of these. Empty where no server is.
 	GatewayCAs []string `json:"gateway_cas,omitempty"`
+}
+
+// CatalogProject is one project in which the user has a grant.
+type CatalogProject struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
 }
 
 // CatalogEntry is one server that the user may reach.

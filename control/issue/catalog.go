@@ -52,7 +52,7 @@ func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, 
 		Session:     policy.Session{ID: session.ID, UserID: session.User, DeviceID: session.Device, ExpiresAt: session.ExpiresAt, RevokedAt: session.RevokedAt},
 		Memberships: memberships(f.Memberships),
 	}
-	c := &api.Catalog{Session: sessionOf(by, f.User, session), Servers: reachable(f, q), HostCAs: []string{}}
+	c := &api.Catalog{Session: sessionOf(by, f.User, session), Servers: reachable(f, q), Projects: granted(f, now), HostCAs: []string{}}
 	c.HostCAs = store.Lines(f.HostCAs)
 	if slices.ContainsFunc(c.Servers, func(e api.CatalogEntry) bool { return e.Recorded }) {
 		c.GatewayCAs = store.Lines(f.GatewayCAs)
@@ -81,6 +81,23 @@ func topicsOf(f store.CatalogFacts) []string {
 	}
 	slices.Sort(topics)
 	return topics
+}
+
+// granted are the projects in which a grant is in force: also where there is no server yet
+// that it selects, so that whoever was just given one sees that he was.
+func granted(f store.CatalogFacts, now time.Time) []api.CatalogProject {
+	lasts := func(until time.Time) bool { return until.IsZero() || now.Before(until) }
+	in := map[string]bool{}
+	for _, m := range f.Memberships {
+		in[m.Group] = lasts(m.Until)
+	}
+	var out []api.CatalogProject
+	for _, p := range f.Projects {
+		if slices.ContainsFunc(f.Grants, func(g store.Grant) bool { return g.Project == p.ID && in[g.Group] && lasts(g.Until) }) {
+			out = append(out, api.CatalogProject{ID: p.ID, Name: p.Name})
+		}
+	}
+	return out
 }
 
 // reachable asks the same question of every server that a connection would.

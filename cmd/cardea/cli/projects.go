@@ -22,7 +22,7 @@ type reachable struct {
 func newListProjects(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "list-projects", GroupID: groupAccess,
-		Short: "List the projects in which you may reach servers",
+		Short: "List the projects in which you have a grant, and how many servers you reach there",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.listProjects(cmd.Context()) },
 	}
@@ -34,7 +34,7 @@ func (a *app) listProjects(ctx context.Context) error {
 		return err
 	}
 	a.noteAge(age)
-	rows := projectsOf(c.Servers)
+	rows := projectsOf(c)
 	if len(rows) == 0 && a.output != asJSON {
 		a.say("no project; %s", a.toGetAccess(c.Session))
 		return nil
@@ -47,17 +47,27 @@ func (a *app) listProjects(ctx context.Context) error {
 	})
 }
 
-func projectsOf(servers []api.CatalogEntry) []reachable {
+// projectsOf are those of the catalog, also without servers. A control plane from before names
+// none but by the servers.
+func projectsOf(c api.Catalog) []reachable {
 	at := map[string]int{}
 	var rows []reachable
-	for _, s := range servers {
-		i, known := at[s.Project]
+	row := func(id, name string) *reachable {
+		i, known := at[id]
 		if !known {
 			i = len(rows)
-			at[s.Project] = i
-			rows = append(rows, reachable{ID: s.Project, Name: s.ProjectName, Login: s.Login})
+			at[id] = i
+			rows = append(rows, reachable{ID: id, Name: name})
 		}
-		rows[i].Servers++
+		return &rows[i]
+	}
+	for _, p := range c.Projects {
+		row(p.ID, p.Name)
+	}
+	for _, s := range c.Servers {
+		p := row(s.Project, s.ProjectName)
+		p.Login = cmp.Or(p.Login, s.Login)
+		p.Servers++
 	}
 	slices.SortFunc(rows, func(x, y reachable) int { return cmp.Compare(x.Name, y.Name) })
 	return rows

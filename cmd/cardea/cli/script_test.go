@@ -161,7 +161,7 @@ func catalogOf(s *apitest.Server) api.Catalog {
 	return api.Catalog{Version: "1", Session: s.Who, Servers: []api.CatalogEntry{
 		entry("a", "web-1", "web", "user"), entry("b", "web-2", "web", "user"),
 		entry("c", "db-1", "data", "admin"), entry("d", "web-2", "data", "user"),
-	}}
+	}, Projects: []api.CatalogProject{{ID: "prj_" + strings.Repeat("e", 20), Name: "empty"}}}
 }
 
 // connector answers /v1/connect: with a certificate and an echo for web-1, and
