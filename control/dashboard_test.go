@@ -437,6 +437,12 @@ func TestAnApproverShowsWhoHeIsWhereTheProjectDemandsIt(t *testing.T) {
 	if page.StatusCode != 401 || !strings.Contains(page.body, "/again") || strings.Contains(page.body, "/approve") {
 		t.Fatalf("without proof: %d %s", page.StatusCode, page.body)
 	}
+	if !strings.Contains(page.body, "/requests/"+r.ID+"/deny") {
+		t.Errorf("the page offers no no: %s", page.body)
+	}
+	if page := b.open("/requests/" + r.ID + "/approve"); page.StatusCode != 200 || page.Request.URL.Path != "/requests/"+r.ID || !strings.Contains(page.body, "/requests/"+r.ID+"/approve") {
+		t.Errorf("that address opened again: %d %s %s", page.StatusCode, page.Request.URL, page.body)
+	}
 	if page := b.post("/requests/"+r.ID+"/deny", url.Values{"comment": {"no"}}); page.StatusCode != 200 {
 		t.Errorf("to say no needs none: %d %s", page.StatusCode, page.body)
 	}
@@ -518,6 +524,11 @@ var dashboardRows = map[string]struct{ own, answers, other int }{
 	"POST /requests/{request}/cancel":  {409, 403, 404},
 	"POST /requests/{request}/end":     {409, 409, 404},
 	"POST /requests/{request}/again":   {303, 303, 303}, // tells nothing of it: he signs in, and may look then
+	"GET /requests/{request}/approve":  {303, 303, 303}, // to the page that tells of it
+	"GET /requests/{request}/deny":     {303, 303, 303},
+	"GET /requests/{request}/cancel":   {303, 303, 303},
+	"GET /requests/{request}/end":      {303, 303, 303},
+	"GET /requests/{request}/again":    {303, 303, 303},
 	"POST /dashboard/signout":          {303, 303, 303},
 }
 
@@ -588,6 +599,10 @@ func TestNobodyIsLetInFromABrowserWhereDevicesAreApproved(t *testing.T) {
 	b, r := s.dashboard(0, "carol"), s.asked()
 	refused := func(what string) {
 		t.Helper()
+		page := b.open("/requests/" + r.ID)
+		if strings.Contains(page.body, "/approve\"") || !strings.Contains(page.body, "cardea requests approve "+r.ID) || !strings.Contains(page.body, "a browser is none") || !strings.Contains(page.body, "/deny") {
+			t.Errorf("%s: the page offers what it refuses: %s", what, page.body)
+		}
 		if page := b.post("/requests/"+r.ID+"/approve", nil); page.StatusCode != 403 || !strings.Contains(page.body, "approved device") {
 			t.Errorf("%s: %d %s", what, page.StatusCode, page.body)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +49,9 @@ func dashboardRoutes(t *table, s *jit.Service) {
 	add("POST", "/requests/{request}/cancel", "Takes one's own request back", p.change(s.Cancel))
 	add("POST", "/requests/{request}/end", "Ends what was given before its time", p.change(s.End))
 	add("POST", "/requests/{request}/again", "Has a person show once more who he is", p.again)
+	for _, form := range []string{"approve", "deny", "cancel", "end", "again"} {
+		add("GET", "/requests/{request}/"+form, "Leads to the request who opens again what a form's answer had in the address bar", p.back)
+	}
 	add("POST", "/dashboard/signout", "Signs out of the dashboard", p.leave)
 }
 
@@ -142,6 +146,13 @@ func (p answering) showRequest(w http.ResponseWriter, r *http.Request, by caller
 	v.Own = own
 	if v.Answers {
 		v.Spans = spans(is.Seconds)
+		not, err := p.jit.NotFromHere(r.Context(), by, is.Project)
+		if err != nil {
+			return err
+		}
+		if not != nil {
+			v.NotHere = capital(not.Detail) + "."
+		}
 	}
 	status := http.StatusOK
 	if problem != nil {
@@ -150,6 +161,13 @@ func (p answering) showRequest(w http.ResponseWriter, r *http.Request, by caller
 		pageProblem(w, problem)
 	}
 	return p.show(w, status, "", func(w io.Writer) error { return p.web.Request(w, v) })
+}
+
+// back leads to the page of the request. Nothing is looked up: that page tells whether there
+// is one.
+func (p answering) back(w http.ResponseWriter, r *http.Request, _ caller.Caller) error {
+	http.Redirect(w, r, dashboardHome+"/"+url.PathEscape(r.PathValue("request")), http.StatusSeeOther)
+	return nil
 }
 
 // spans are the times that may be given instead of what was asked for.

@@ -376,7 +376,9 @@ var rights = map[string]Access{
 	"POST /v1/gateway/sessions": Gateway, "POST /v1/gateway/sessions/{session}/end": Gateway,
 	"GET /requests": Dashboard, "GET /requests/anew": Dashboard, "GET /requests/{request}": Dashboard,
 	"POST /requests/{request}/approve": Dashboard, "POST /requests/{request}/deny": Dashboard, "POST /requests/{request}/cancel": Dashboard,
-	"POST /requests/{request}/end": Dashboard, "POST /requests/{request}/again": Dashboard, "POST /dashboard/signout": Dashboard,
+	"POST /requests/{request}/end": Dashboard, "POST /requests/{request}/again": Dashboard,
+	"GET /requests/{request}/approve": Dashboard, "GET /requests/{request}/deny": Dashboard, "GET /requests/{request}/cancel": Dashboard,
+	"GET /requests/{request}/end": Dashboard, "GET /requests/{request}/again": Dashboard, "POST /dashboard/signout": Dashboard,
 }
 
 // pageForms take forms of our own pages alone, from whomever.

@@ -47,19 +47,42 @@ func (s *Service) fresh(ctx context.Context, by caller.Caller, project string, e
 	return s.refuse(ctx, e, why)
 }
 
-// approved refuses who comes by a device that nobody approved, where that is demanded. A
-// browser with the dashboard is none: whoever has the password could open it anywhere.
+// approved refuses who comes by a device that nobody approved, where that is demanded.
 func (s *Service) approved(ctx context.Context, by caller.Caller, p store.Project, e audit.Event) error {
+	why, err := s.unapproved(ctx, by, p)
+	if why == nil || err != nil {
+		return err
+	}
+	return s.refuse(ctx, e, why)
+}
+
+// unapproved says why nobody is let into a project by the device that the caller comes by; nil
+// if it is good for that. A browser with the dashboard is no device: whoever has the password
+// could open it anywhere.
+func (s *Service) unapproved(ctx context.Context, by caller.Caller, p store.Project) (*api.Error, error) {
 	demands, err := s.Store.TeamSettings(ctx)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case by.Device.ID == "" && (demands.DeviceApproval || p.DeviceApproval):
-		return s.refuse(ctx, e, api.Errorf(api.Denied, "devices are approved here, and a browser is none: others are let in from an approved device alone").
-			WithHint("on one of yours type: cardea requests"))
+		return api.Errorf(api.Denied, "devices are approved here, and a browser is none: others are let in from an approved device alone").
+			WithHint("on one of yours type: cardea requests"), nil
 	case by.Device.ID != "" && p.DeviceApproval && by.Device.ApprovedAt.IsZero():
-		return s.refuse(ctx, e, api.Errorf(api.Denied, "project %s demands approved devices, also of who lets others in", p.Name).
-			WithHint("ask an administrator to type: cardea admin devices approve %s", by.Device.ID))
+		return api.Errorf(api.Denied, "project %s demands approved devices, also of who lets others in", p.Name).
+			WithHint("ask an administrator to type: cardea admin devices approve %s", by.Device.ID), nil
 	}
-	return nil
+	return nil, nil
+}
+
+// NotFromHere says why the caller can let nobody into a project by the device, or the browser,
+// that he comes by; nil if he can. So a page need not offer what it would refuse.
+func (s *Service) NotFromHere(ctx context.Context, by caller.Caller, project string) (*api.Error, error) {
+	p, err := s.Store.Project(ctx, project)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.unapproved(ctx, by, p)
 }

@@ -40,6 +40,7 @@ type RequestPage struct {
 	Problem                     string
 	Comment                     string // as it was typed before the problem
 	Again                       string // the project for which he has to show who he is; empty for none
+	NotHere                     string // why he cannot say yes in a browser; empty if he can
 }
 
 // Span is a time that may be given.

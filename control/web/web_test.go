@@ -53,10 +53,13 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 			return p.Requests(b, Requests{frame, []Request{asked}, []Request{asked}, []Request{asked}, true, 60})
 		},
 		"request": func(p *Pages, b *bytes.Buffer) error {
-			return p.Request(b, RequestPage{frame, asked, true, true, true, true, []Span{{60, s}}, s, s, ""})
+			return p.Request(b, RequestPage{frame, asked, true, true, true, true, []Span{{60, s}}, s, s, "", ""})
 		},
 		"request-again": func(p *Pages, b *bytes.Buffer) error {
-			return p.Request(b, RequestPage{frame, asked, false, true, true, true, []Span{{60, s}}, s, s, s})
+			return p.Request(b, RequestPage{frame, asked, false, true, true, true, []Span{{60, s}}, s, s, s, ""})
+		},
+		"request-elsewhere": func(p *Pages, b *bytes.Buffer) error {
+			return p.Request(b, RequestPage{frame, asked, false, true, true, true, nil, "", s, "", s})
 		},
 		"setup":   func(p *Pages, b *bytes.Buffer) error { return p.Setup(b, Setup{s, s, s, s}) },
 		"message": func(p *Pages, b *bytes.Buffer) error { return p.Message(b, Message{s, s, s, s, s, s, s}) },
@@ -225,6 +228,10 @@ func TestPages(t *testing.T) {
 			return p.Request(b, RequestPage{Frame: Frame{"demo", "bob"}, Answers: true, Spans: []Span{{300, "5m"}, {3600, "1h"}}, Request: Request{
 				ID: "rqs_1", State: "pending", User: "alice", To: "web/prod-1", Group: "oncall", Rule: "rqr_1", For: "2h", Reason: "the disk is full",
 				Asked: "2026-11-21 12:00 UTC", Since: "12m", Until: "2026-11-22 12:00 UTC"}})
+		},
+		"request-elsewhere": func(b *bytes.Buffer) error {
+			return p.Request(b, RequestPage{Frame: Frame{"demo", "bob"}, Answers: true, NotHere: "A browser is no approved device.", Request: Request{
+				ID: "rqs_1", State: "pending", User: "alice", To: "web", Group: "oncall", Rule: "rqr_1", For: "2h", Reason: "x", Asked: "2026-11-21 12:00 UTC", Since: "12m"}})
 		},
 		"request-over": func(b *bytes.Buffer) error {
 			return p.Request(b, RequestPage{Frame: Frame{"demo", "bob"}, Own: true, Ends: true, Problem: "The request does not wait any more: it is approved.", Request: Request{
