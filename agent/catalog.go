@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -464,19 +465,39 @@ func trustOf(cat *api.Catalog, list []sshconfig.Host) sshconfig.Trust {
 	for _, h := range list {
 		names[h.HostKeyAlias] = h.Names
 	}
+	recorded := map[string][]string{} // their names, by project
 	for _, e := range cat.Servers {
 		alias := sshcert.HostPrincipal(e.ID)
 		if e.Recorded {
 			trust.Recorded = append(trust.Recorded, alias)
+			recorded[e.Project] = append(recorded[e.Project], names[alias]...)
+			continue
 		}
-		if names[alias] == nil || e.Recorded {
+		if names[alias] == nil {
 			continue
 		}
 		if key, err := sshcert.ParseLine(e.HostKey); err == nil && key.Type() == ssh.KeyAlgoED25519 {
 			trust.Plain = append(trust.Plain, sshconfig.PlainKey{Names: names[alias], Key: sshcert.Line(key)})
 		}
 	}
+	for _, project := range slices.Sorted(maps.Keys(recorded)) {
+		trust.Plain = append(trust.Plain, gatewayKeys(recorded[project], cat.GatewayHostKeys[project])...)
+	}
 	return trust
+}
+
+// gatewayKeys are those of all gateways that may stand in the place of these servers.
+func gatewayKeys(names, lines []string) (out []sshconfig.PlainKey) {
+	for _, line := range lines {
+		key, err := sshcert.ParseLine(line)
+		if err != nil || key.Type() != ssh.KeyAlgoED25519 {
+			continue
+		}
+		for some := range slices.Chunk(names, sshconfig.NamesPerLine) {
+			out = append(out, sshconfig.PlainKey{Names: some, Key: sshcert.Line(key)})
+		}
+	}
+	return out
 }
 
 // maxOwnConfig bounds each file of the user's ssh configuration that is read for its names.

@@ -10,6 +10,8 @@ import (
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
 	"github.com/cardea-ssh/cardea/sshcert"
+	"github.com/cardea-ssh/cardea/sshconfig"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -106,5 +108,31 @@ func TestTheTrustOfBeforeIsNotEnoughForARecordedConnection(t *testing.T) {
 		if got := c.trusts(v.got); got != v.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// Programs that check no certificates are to find the server itself, or, where its sessions
+// are recorded, any gateway of its project, and nobody else.
+func TestRecordedServersHaveTheirOwnGatewaysKeys(t *testing.T) {
+	line := func() string { return sshcert.Line(sshtest.Key(t).PublicKey()) }
+	server, first, second, elsewhere := line(), line(), line(), line()
+	web, db, pay := ident.New(ident.Server), ident.New(ident.Server), ident.New(ident.Server)
+	cat := &api.Catalog{
+		Servers: []api.CatalogEntry{
+			{ID: web, Project: "prj_a", HostKey: server},
+			{ID: db, Project: "prj_a", Recorded: true, HostKey: server},
+			{ID: pay, Project: "prj_b", Recorded: true},
+		},
+		GatewayHostKeys: map[string][]string{"prj_a": {first, "no key", second}, "prj_c": {elsewhere}},
+	}
+	host := func(id string, names ...string) sshconfig.Host {
+		return sshconfig.Host{Names: names, HostKeyAlias: sshcert.HostPrincipal(id), Login: "alice"}
+	}
+	trust := trustOf(cat, []sshconfig.Host{host(web, "web-1"), host(db, "db-1", "db-1.a"), host(pay, "pay-1")})
+	want := []sshconfig.PlainKey{
+		{Names: []string{"web-1"}, Key: server}, {Names: []string{"db-1", "db-1.a"}, Key: first}, {Names: []string{"db-1", "db-1.a"}, Key: second},
+	}
+	if diff := cmp.Diff(want, trust.Plain); diff != "" {
+		t.Errorf("plain keys (-want +got):\n%s", diff)
 	}
 }

@@ -82,6 +82,10 @@ type Catalog struct {
 	// GatewayCAs are those of the team's gateway CAs: for the servers that are Recorded
 	// gateways show certificates of these. Empty where no server is.
 	GatewayCAs []string `json:"gateway_cas,omitempty"`
+	// GatewayHostKeys are the gateways' own keys in authorized_keys form, by the id of the
+	// project: with one of these a gateway stands in the place of a server that is Recorded,
+	// for programs that check no host certificates.
+	GatewayHostKeys map[string][]string `json:"gateway_host_keys,omitempty"`
 }
 
 // CatalogProject is one project in which the user has a grant.

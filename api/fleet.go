@@ -175,6 +175,8 @@ type GatewayReport struct {
 	RecordingKeys []RecordingKey `json:"recording_keys,omitempty" maxItems:"4"`
 	// Records says that it can record now: it has a spool with room, and a key.
 	Records bool `json:"records,omitempty"`
+	// HostKey is the SSH host key with which it stands in recorded servers' place.
+	HostKey string `json:"host_key,omitempty" maxLength:"256" doc:"in authorized_keys form, ssh-ed25519"`
 }
 
 // SealingKey is one public key of a gateway.

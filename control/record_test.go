@@ -236,6 +236,21 @@ func TestAliceIsRecorded(t *testing.T) {
 	if !why.Recorded || !why.Input || len(catalog.Servers) != 1 || !catalog.Servers[0].Recorded || !slices.Equal(catalog.GatewayCAs, c.GatewayCAs) {
 		t.Errorf("why %+v, catalog %+v", why, catalog)
 	}
+	// Programs that check no certificates find the gateway by its own key, once it has told it.
+	if catalog.GatewayHostKeys != nil {
+		t.Errorf("keys of a gateway that has told none: %q", catalog.GatewayHostKeys)
+	}
+	line := sshcert.Line(pair.host.public)
+	id := s.gateway.sealing.ID()
+	report := api.GatewayReport{Healthy: true, SealingKeys: []api.SealingKey{{ID: id[:], Public: s.gateway.sealing.Public()}}, Records: true, HostKey: line}
+	must[api.GatewayReportAnswer](t, s.gateway.device, "POST", "/v1/gateway/report", report)
+	if got := must[api.Catalog](t, s.alice, "GET", "/v1/catalog", nil); !slices.Equal(got.GatewayHostKeys[s.project.ID], []string{line}) || got.Version == catalog.Version {
+		t.Errorf("catalog %+v", got)
+	}
+	for _, bad := range []string{"ssh-ed25519", "* " + line, line + "\n" + line, c.Certificate} {
+		report.HostKey = bad
+		denied(t, s.gateway.device, api.Invalid, "POST", "/v1/gateway/report", report)
+	}
 	// Whoever shows the gateways' certificate to a server is found.
 	must[api.AgentEventsAnswer](t, s.server.device, "POST", "/v1/agent/events", api.AgentEvents{First: 2, Events: []api.AgentEvent{
 		{At: s.now(), Kind: "refused", Login: "alice", Serial: c.Serial, KeyID: leg1.KeyId, Key: ssh.FingerprintSHA256(f.public), CA: ssh.FingerprintSHA256(leg1.SignatureKey)},

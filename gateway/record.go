@@ -86,7 +86,7 @@ func (g *Gateway) arrange(claimed api.Claimed, ticket hello.Ticket, target ssh.S
 	return &recorded{
 		required: o.Required, order: o,
 		options: bridge.Options{
-			HostKey: host, TargetKey: to, Fresh: ticket.KeyFingerprint,
+			HostKey: host, PlainKey: g.hostKey, TargetKey: to, Fresh: ticket.KeyFingerprint,
 			Expect:     sshcert.ExpectUser{CAs: users, Login: ticket.Login, ServerID: ticket.Server, ProjectID: project},
 			ExpectHost: sshcert.ExpectHost{CAs: hosts, ServerID: ticket.Server},
 			Policy:     bridge.Policy{PortForwarding: o.PortForwarding, AgentForwarding: o.AgentForwarding, X11: o.X11Forwarding},

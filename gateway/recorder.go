@@ -17,6 +17,7 @@ import (
 	"github.com/cardea-ssh/cardea/gateway/upload"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/recording"
+	"github.com/cardea-ssh/cardea/sshcert"
 )
 
 const (
@@ -385,6 +386,9 @@ func (g *Gateway) prepareRecording() (err error) {
 
 // reportRecording adds to a report what there is to say of recordings.
 func (g *Gateway) reportRecording(in *api.GatewayReport) {
+	if g.hostKey != nil {
+		in.HostKey = sshcert.Line(g.hostKey.PublicKey())
+	}
 	r := g.recorders
 	if r == nil {
 		return

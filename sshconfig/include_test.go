@@ -127,7 +127,7 @@ func TestKnownHostsTrustsTheCAForOurNamesOnly(t *testing.T) {
 	// The CA of gateways counts for the servers that are recorded, and for no other.
 	hosts, gateways := []string{sshtest.Line(other.PublicKey())}, []string{sshtest.Line(key.PublicKey()), sshtest.Line(ca.PublicKey())}
 	var many []string
-	for i := range 3*recordedPer + 1 {
+	for i := range 3*NamesPerLine + 1 {
 		many = append(many, fmt.Sprintf("srv_%d.cardea", i))
 	}
 	attempt("a gateway in the place of a recorded server", Trust{HostCAs: hosts, Recorded: append(many, h.HostKeyAlias), GatewayCAs: gateways}, h, true)

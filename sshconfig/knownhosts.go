@@ -19,21 +19,21 @@ type Trust struct {
 	// and GatewayCAs sign the certificates with which it does so, for no other name.
 	Recorded   []string
 	GatewayCAs []string
-	// Plain are the servers' own keys, under the names that Config gives to ssh, for programs
-	// that check no certificates. OpenSSH never meets them: it looks for the HostKeyAlias, and
+	// Plain are the servers' own keys, and for the recorded ones those of their gateways, under
+	// the names that Config gives to ssh, for programs that check no certificates. OpenSSH never meets them: it looks for the HostKeyAlias, and
 	// that stands in no such line; and it takes certificates alone.
 	Plain []PlainKey
 }
 
-// PlainKey is the host key of one server, as an authorized_keys line.
+// PlainKey is a host key, as an authorized_keys line, and who may show it.
 type PlainKey struct {
 	Names []string
 	Key   string
 }
 
-// recordedPer is how many names share a line. ssh reads each line in full, and has no
+// NamesPerLine is how many names share a line at most. ssh reads each line in full, and has no
 // room for very long ones in old versions.
-const recordedPer = 64
+const NamesPerLine = 64
 
 // KnownHosts writes a known_hosts file that trusts t, and nothing else. Names of servers
 // stand without a port: it is 22 for whoever comes by the ProxyCommand. Without any host CA
@@ -55,7 +55,7 @@ func KnownHosts(t Trust) ([]byte, error) {
 		}
 		fmt.Fprintf(&b, "@cert-authority %s %s cardea host CA\n", t.Pattern, key)
 	}
-	for names := range slices.Chunk(t.Recorded, recordedPer) {
+	for names := range slices.Chunk(t.Recorded, NamesPerLine) {
 		for _, name := range names {
 			if err := checkAlias(name); err != nil {
 				return nil, err

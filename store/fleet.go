@@ -105,6 +105,7 @@ type Gateway struct {
 	TLSAddress     string // where it is reached inside TLS; empty for nowhere
 	// RefuseConnections is an administrator's word that it is no candidate.
 	RefuseConnections bool
+	HostKey           string // of its SSH side in record mode, authorized_keys form; empty if it has none
 }
 
 // SealingKey is one public key of a gateway.
@@ -129,6 +130,7 @@ type GatewayReport struct {
 	SealingKeys       []SealingKey
 	Version           string
 	Records           bool
+	HostKey           string
 	// RecordingKeys are added to those that are kept for ever.
 	RecordingKeys []RecordingKey
 }

@@ -158,4 +158,5 @@ type CatalogFacts struct {
 	HostCAs     []Key
 	BreakGlass  []BreakGlass // the latest of each of those projects, over or not
 	GatewayCAs  []Key
+	Gateways    []Gateway // active ones with a host key, by name; none where no project records
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/lookup"
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/sshcert"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -46,6 +49,9 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 		return nil, err
 	}
 	r.Records, r.RecordingKeys = in.Records, keys
+	if r.HostKey, err = gatewayHostKey(in.HostKey); err != nil {
+		return nil, err
+	}
 	for _, k := range keys {
 		answer.Recording = append(answer.Recording, k.ID)
 	}
@@ -65,6 +71,19 @@ func (s *Service) ReportGateway(ctx context.Context, by caller.Caller, in api.Ga
 	answer.RefuseConnections = by.Gateway.RefuseConnections
 	answer.GatewayKeys, err = s.gatewayKeys(ctx)
 	return answer, err
+}
+
+// gatewayHostKey takes the key that a gateway tells of itself, which goes into people's
+// known_hosts files. It may tell another's: then nobody believes it to be what it is.
+func gatewayHostKey(line string) (string, error) {
+	if line == "" {
+		return "", nil
+	}
+	key, err := sshcert.ParseLine(line)
+	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
+		return "", api.Errorf(api.Invalid, "the host key of a gateway is one line with an ssh-ed25519 key")
+	}
+	return sshcert.Line(key), nil
 }
 
 // healthEvents tells when a gateway's fitness changes, and not with each report.

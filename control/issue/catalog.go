@@ -56,9 +56,27 @@ func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, 
 	c.HostCAs = store.Lines(f.HostCAs)
 	if slices.ContainsFunc(c.Servers, func(e api.CatalogEntry) bool { return e.Recorded }) {
 		c.GatewayCAs = store.Lines(f.GatewayCAs)
+		c.GatewayHostKeys = gatewayHostKeys(f, c.Servers)
 	}
 	c.Version, err = versionOf(*c)
 	return c, topicsOf(f), err
+}
+
+// gatewayHostKeys are, for each project with a recorded server in the list, the keys of all
+// gateways that may stand there: of a busy or a draining one, too, for that passes.
+func gatewayHostKeys(f store.CatalogFacts, listed []api.CatalogEntry) map[string][]string {
+	out := map[string][]string{}
+	for _, p := range f.Projects {
+		if !slices.ContainsFunc(listed, func(e api.CatalogEntry) bool { return e.Recorded && e.Project == p.ID }) {
+			continue
+		}
+		for _, g := range f.Gateways {
+			if policy.Select(p.GatewaySelector, g.Labels) {
+				out[p.ID] = append(out[p.ID], g.HostKey)
+			}
+		}
+	}
+	return out
 }
 
 // ended tells whoever lost his session while he waited. An empty list instead

@@ -26,6 +26,9 @@ type Options struct {
 	// HostKey is the gateway's own with a host certificate for this server; TargetKey a fresh
 	// one with a user certificate for it.
 	HostKey, TargetKey ssh.Signer
+	// PlainKey is HostKey without the certificate, for clients that ask for no certificate;
+	// nil where these are to fail.
+	PlainKey ssh.Signer
 	// Expect is what the user's certificate must prove, except the time. Fresh is the SHA-256
 	// of the public key (in wire format) that the session was granted to; a certificate for
 	// any other key is refused, whoever signed it.

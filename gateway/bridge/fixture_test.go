@@ -89,6 +89,7 @@ func (m *team) options(user, server net.Conn) Options {
 	return Options{
 		User: user, Server: server,
 		HostKey:    certSigner(m.t, m.host(m.gatewayCA, m.gateway.PublicKey()), m.gateway),
+		PlainKey:   m.gateway,
 		TargetKey:  certSigner(m.t, m.user(m.userCA, target.PublicKey(), nil), target),
 		Expect:     sshcert.ExpectUser{CAs: []ssh.PublicKey{m.gatewayCA.PublicKey()}, Login: m.login, ServerID: m.server, ProjectID: m.project},
 		Fresh:      sha256.Sum256(m.fresh.PublicKey().Marshal()),

@@ -38,6 +38,16 @@ func algorithms(l *leg) ssh.Config {
 	}
 }
 
+// forPrograms adds what clients need that know no AES-GCM, such as the paramiko of Debian 12:
+// AES in counter mode, and a code over the plain text, which prefix truncation does not
+// reach either (docs/adr/0012). A client's own order decides: OpenSSH has our line in its
+// configuration and takes AES-GCM.
+func forPrograms(c ssh.Config) ssh.Config {
+	c.Ciphers = append(c.Ciphers, ssh.CipherAES128CTR, ssh.CipherAES256CTR)
+	c.MACs = []string{ssh.HMACSHA256, ssh.HMACSHA512}
+	return c
+}
+
 // entry is what the two handshakes tell each other.
 type entry struct {
 	*bridge
@@ -95,7 +105,7 @@ func (b *bridge) handshake() error {
 // toUser is the user's side.
 func (e *entry) toUser() error {
 	config := &ssh.ServerConfig{
-		Config: algorithms(e.user), ServerVersion: version, MaxAuthTries: maxAuthTries,
+		Config: forPrograms(algorithms(e.user)), ServerVersion: version, MaxAuthTries: maxAuthTries,
 		PublicKeyAuthAlgorithms: []string{
 			ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoSKECDSA256, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
 		},
@@ -112,7 +122,11 @@ func (e *entry) toUser() error {
 			e.Log.Debug("authentication", "method", printable(method, maxName), "error", err)
 		},
 	}
+	// OpenSSH asks for the certificate alone; who knows none is shown the key.
 	config.AddHostKey(e.HostKey)
+	if e.PlainKey != nil {
+		config.AddHostKey(e.PlainKey)
+	}
 	conn, chans, requests, err := ssh.NewServerConn(e.user, config)
 	if err != nil {
 		return err

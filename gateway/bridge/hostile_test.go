@@ -165,6 +165,37 @@ func TestOnlyTheKeyOfTheSessionComesIn(t *testing.T) {
 	}
 }
 
+// A program that knows no host certificates finds the gateway by its own key, and whoever
+// knows them is shown no other.
+func TestTheGatewaysOwnKeyIsForWhoAsksForNoCertificate(t *testing.T) {
+	t.Parallel()
+	s := newFake(t, nil, nil)
+	for name, tc := range map[string]struct {
+		algorithms []string
+		want       ssh.PublicKey
+	}{
+		"certificates alone":      {[]string{ssh.CertAlgoED25519v01}, nil},
+		"certificates, else keys": {[]string{ssh.CertAlgoED25519v01, ssh.KeyAlgoED25519}, nil},
+		"keys alone":              {[]string{ssh.KeyAlgoED25519}, s.gateway.PublicKey()},
+	} {
+		config := s.goConfig()
+		config.HostKeyAlgorithms = tc.algorithms
+		var shown ssh.PublicKey
+		config.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			shown = key
+			return nil
+		}
+		conn, err := ssh.Dial("tcp", s.addr.String(), config)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		conn.Close()
+		if _, cert := shown.(*ssh.Certificate); cert != (tc.want == nil) || !cert && !bytes.Equal(shown.Marshal(), tc.want.Marshal()) {
+			t.Errorf("%s: shown %T", name, shown)
+		}
+	}
+}
+
 func TestWhoProvesAnotherKeyLastIsNotTheFirst(t *testing.T) {
 	t.Parallel()
 	s := newFake(t, nil, nil)

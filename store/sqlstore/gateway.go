@@ -10,11 +10,11 @@ import (
 )
 
 const gatewayColumns = "w.id, w.name, w.address, w.labels, w.egress, w.state, w.sealing_keys, w.healthy, w.health, w.draining, w.sessions, w.version, " +
-	"w.egress_revision, w.reported_at, w.created_at, w.tls_address, w.refuse_connections, w.records"
+	"w.egress_revision, w.reported_at, w.created_at, w.tls_address, w.refuse_connections, w.records, w.host_key"
 
 func gatewayInto(g *store.Gateway) []any {
 	return []any{&g.ID, &g.Name, &g.Address, &g.Labels, &g.Egress, &g.State, &g.SealingKeys, &g.Healthy, &g.Health, &g.Draining, &g.Sessions, &g.Version,
-		&g.EgressRevision, &g.ReportedAt, &g.CreatedAt, &g.TLSAddress, &g.RefuseConnections, &g.Records}
+		&g.EgressRevision, &g.ReportedAt, &g.CreatedAt, &g.TLSAddress, &g.RefuseConnections, &g.Records, &g.HostKey}
 }
 
 // projectsBehind are those whose servers admit the gateways' addresses alone.
@@ -147,8 +147,24 @@ func (s *Store) ReportGateway(ctx context.Context, id string, r store.GatewayRep
 		if err != nil {
 			return err
 		}
+		if err := t.keepHostKey(id, r.HostKey); err != nil {
+			return err
+		}
 		return t.keepRecordingKeys(id, r.RecordingKeys)
 	})
+}
+
+// keepHostKey wakes those whose catalogs name it, where it is another than before.
+func (t *tx) keepHostKey(gateway, key string) error {
+	n, err := t.exec(`UPDATE gateways SET host_key = ? WHERE id = ? AND host_key <> ?`, key, gateway, key)
+	if err != nil || n == 0 {
+		return err
+	}
+	recorded, err := all(t, func(id *string) []any { return []any{id} }, `SELECT id FROM projects WHERE recording <> '`+store.RecordingOff+`'`)
+	for _, project := range recorded {
+		t.touch(store.ProjectTopic(project))
+	}
+	return err
 }
 
 // ProjectFacts implements store.Fleet.

@@ -125,7 +125,13 @@ func catalogFacts(r reader, user string) (f store.CatalogFacts, err error) {
 	if f.HostCAs, err = keys(r, teamScope, hostCAPurpose); err != nil {
 		return f, err
 	}
-	f.GatewayCAs, err = keys(r, teamScope, gatewayCAPurpose)
+	if f.GatewayCAs, err = keys(r, teamScope, gatewayCAPurpose); err != nil {
+		return f, err
+	}
+	if !slices.ContainsFunc(f.Projects, func(p store.Project) bool { return p.Records() }) {
+		return f, nil
+	}
+	f.Gateways, err = all(r, gatewayInto, `SELECT `+gatewayColumns+` FROM gateways w WHERE w.state = '`+store.Active+`' AND w.host_key <> '' ORDER BY w.name`)
 	return f, err
 }
 

@@ -331,8 +331,9 @@ var gatewayCases = []testCase{
 		m := w.quiet()
 		m.Now = w.now.Add(time.Minute)
 		keys := []store.SealingKey{{ID: []byte{1, 2}, Public: []byte{3}}, {ID: []byte{4}, Public: []byte{5}}}
-		w.ok(w.s.ReportGateway(w.ctx, p.gateway.ID, store.GatewayReport{Healthy: true, Draining: true, Health: "well", Sessions: 7, SealingKeys: keys, Version: "1.0"}, m))
+		w.ok(w.s.ReportGateway(w.ctx, p.gateway.ID, store.GatewayReport{Healthy: true, Draining: true, Health: "well", Sessions: 7, SealingKeys: keys, Version: "1.0", HostKey: "ssh-ed25519 AAAA"}, m))
 		want := p.gateway
+		want.HostKey = "ssh-ed25519 AAAA"
 		want.Healthy, want.Draining, want.Health, want.Sessions, want.SealingKeys, want.Version, want.ReportedAt = true, true, "well", 7, keys, "1.0", m.Now
 		w.equal(must[store.Gateway](w)(w.s.Gateway(w.ctx, p.gateway.ID)), want)
 		w.equal(must[store.Team](w)(w.s.Team(w.ctx)), before)

@@ -85,6 +85,29 @@ var issuanceCases = []testCase{
 		_, err := w.s.CatalogFacts(w.ctx, "usr_none")
 		w.want(store.ErrNotFound, err)
 	}},
+	{"CatalogFacts has the gateways' host keys where a project records, and a new one wakes who waits for it", func(w *world) {
+		p := w.path()
+		gateways := func() []store.Gateway {
+			return must[store.CatalogFacts](w)(w.s.CatalogFacts(w.ctx, p.user.ID)).Gateways
+		}
+		report := func(key string) {
+			w.ok(w.s.ReportGateway(w.ctx, p.gateway.ID, store.GatewayReport{HostKey: key}, w.quiet()))
+		}
+		report("ssh-ed25519 AAAA")
+		w.equal(len(gateways()), 0)
+		required := store.RecordingRequired
+		must[store.Project](w)(w.s.UpdateProject(w.ctx, p.project.ID, store.ProjectChange{RecordRulesChange: store.RecordRulesChange{Recording: &required}}, w.quiet()))
+		w.equal(gateways()[0].HostKey, "ssh-ed25519 AAAA")
+		waiting := w.s.Watch(w.ctx, store.ProjectTopic(p.project.ID))
+		report("ssh-ed25519 AAAA")
+		w.asleep(waiting)
+		report("ssh-ed25519 BBBB")
+		w.awake(waiting)
+		w.equal(gateways()[0].HostKey, "ssh-ed25519 BBBB")
+		off := store.Disabled
+		must[store.Gateway](w)(w.s.UpdateGateway(w.ctx, p.gateway.ID, store.GatewayChange{State: &off}, w.quiet()))
+		w.equal(len(gateways()), 0)
+	}},
 	{"RecordIssuance writes the record, and it is read back", func(w *world) {
 		p := w.path()
 		v := w.issue(p)
