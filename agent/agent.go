@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -48,9 +49,12 @@ type Options struct {
 	SSH string
 	// Rotate renews the token of the session when it is time; nil for never.
 	Rotate func(context.Context) error
-	Idle   time.Duration // zero means DefaultIdle
-	Log    *slog.Logger  // nil means no log
-	Now    func() time.Time
+	// Listeners are sockets of Paths that a service manager has opened; it keeps them, and
+	// starts the next agent when somebody asks there.
+	Listeners []net.Listener
+	Idle      time.Duration // zero means DefaultIdle
+	Log       *slog.Logger  // nil means no log
+	Now       func() time.Time
 }
 
 // Agent is one running agent.
@@ -77,7 +81,8 @@ type Agent struct {
 	wake     chan chan error // asks watch to fetch
 	lent     chan struct{}   // tells keepLoans that there are files
 	stop     context.CancelFunc
-	lastUse  atomic.Int64 // Unix nanoseconds
+	given    map[string]net.Listener // by path
+	lastUse  atomic.Int64            // Unix nanoseconds
 
 	// The rest belongs to watch alone.
 	fetched   bool // the catalog is from this session's control plane, not from disk
@@ -96,12 +101,17 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.Paths.prepare(); err != nil {
 		return err
 	}
-	lock, err := onlyOne(ctx, o.Paths)
+	given, err := givenFor(o.Paths, o.Listeners)
+	if err != nil {
+		return err
+	}
+	lock, err := onlyOne(ctx, o.Paths, len(given) > 0)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	a := newAgent(o)
+	a.given = given
 	ctx, a.stop = context.WithCancel(ctx)
 	defer a.stop()
 	return a.run(ctx)
@@ -111,18 +121,44 @@ func Run(ctx context.Context, o Options) error {
 const handover = 2 * time.Second
 
 // onlyOne takes the lock that the one agent of a user holds. If another one has it and
-// answers, that one stays; if it does not, it is ending, and we wait for that.
-func onlyOne(ctx context.Context, p Paths) (*os.File, error) {
+// answers, that one stays; if it does not, it is ending, and we wait for that. Where the sockets
+// are given to us it cannot be asked there.
+func onlyOne(ctx context.Context, p Paths, given bool) (*os.File, error) {
 	for end := time.Now().Add(handover); ; {
 		lock, ok, err := lockFile(filepath.Join(p.Run, agentLock), false)
 		if err != nil || ok {
 			return lock, err
 		}
-		if _, answers := (&Control{Paths: p}).Running(ctx); answers || time.Now().After(end) || ctx.Err() != nil {
+		answers := false
+		if !given {
+			_, answers = (&Control{Paths: p}).Running(ctx)
+		}
+		if answers || time.Now().After(end) || ctx.Err() != nil {
 			return nil, ErrRunning
 		}
 		time.Sleep(startPoll)
 	}
+}
+
+// givenFor are the listeners by their paths, each of which has to be one of ours.
+func givenFor(p Paths, listeners []net.Listener) (map[string]net.Listener, error) {
+	given := map[string]net.Listener{}
+	for _, l := range listeners {
+		if l == nil || l.Addr().String() != p.SSHSocket() && l.Addr().String() != p.ControlSocket() {
+			return nil, fmt.Errorf("a service manager has opened other sockets than %s and %s; check XDG_RUNTIME_DIR, and type: cardea agent install", p.SSHSocket(), p.ControlSocket())
+		}
+		given[l.Addr().String()] = l
+	}
+	return given, nil
+}
+
+// Ended reports whether no agent runs, without asking for one.
+func (p Paths) Ended() bool {
+	lock, ok, err := lockFile(filepath.Join(p.Run, agentLock), false)
+	if ok {
+		lock.Close()
+	}
+	return ok || errors.Is(err, fs.ErrNotExist) // there never was a folder for it
 }
 
 func newAgent(o Options) *Agent {
@@ -151,12 +187,12 @@ func (a *Agent) run(ctx context.Context) error {
 	a.forgetLoans()
 	a.lock.load()
 	// The control socket comes last: who can reach it may count on the other.
-	agent, err := listen(a.paths.SSHSocket())
+	agent, err := a.listen(a.paths.SSHSocket())
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	control, err := listen(a.paths.ControlSocket())
+	control, err := a.listen(a.paths.ControlSocket())
 	if err != nil {
 		return err
 	}
@@ -173,8 +209,12 @@ func (a *Agent) run(ctx context.Context) error {
 	return err
 }
 
-// listen replaces the socket of an agent that was killed; the lock says that none lives.
-func listen(path string) (net.Listener, error) {
+// listen replaces the socket of an agent that was killed; the lock says that none lives. One
+// that was given is taken as it is.
+func (a *Agent) listen(path string) (net.Listener, error) {
+	if l := a.given[path]; l != nil {
+		return l, nil
+	}
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
 			return nil, fmt.Errorf("%s is in the way and is not a socket; remove it", path)

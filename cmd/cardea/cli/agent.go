@@ -2,13 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/agent"
@@ -63,6 +63,8 @@ leaves when nobody has asked it for long.`,
 		plain("start", "Start it in the background", a.agentStart),
 		plain("stop", "Stop it", a.agentStop),
 		plain("status", "Tell how it is", a.agentStatus),
+		agentInstall(a),
+		plain("uninstall", "Have your system start it no more", a.agentUninstall),
 		plain("lock", "Lock it with a passphrase: until it is unlocked it opens nothing (ssh-add -x does the same)", a.agentLock),
 		plain("unlock", "Unlock it with that passphrase (ssh-add -X does the same)", a.agentUnlock),
 		plain("refresh", "Have it fetch the list of servers now", a.agentRefresh),
@@ -83,33 +85,13 @@ func (a *app) agentStart(ctx context.Context) error {
 	return a.showAgent(s)
 }
 
-// agentStop returns when the agent is gone, so that another one can start.
 func (a *app) agentStop(ctx context.Context) error {
-	control := &agent.Control{Paths: a.paths}
-	err := control.Stop(ctx)
-	if errors.Is(err, agent.ErrNotRunning) {
+	if a.paths.Ended() {
 		a.say("The agent does not run.")
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, quick)
-	defer cancel()
-	for {
-		if _, ok := control.Running(ctx); !ok {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.New("the agent did not end; to see it type: cardea agent status")
-		case <-time.After(stopPoll):
-		}
-	}
+	return a.endAgent(ctx)
 }
-
-// stopPoll is how often an agent that is ending is looked at.
-const stopPoll = 10 * time.Millisecond
 
 func (a *app) agentStatus(ctx context.Context) error {
 	control := &agent.Control{Paths: a.paths}
@@ -178,8 +160,13 @@ func (a *app) agentRun(ctx context.Context, o agentOptions) error {
 	if o.debug {
 		level = slog.LevelDebug
 	}
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return fmt.Errorf("take the sockets of systemd: %w", err)
+	}
 	return agent.Run(ctx, agent.Options{
-		Account: a.acct, Paths: a.paths, Binary: program, UserAgent: a.env("SSH_AUTH_SOCK"), Idle: o.idle, Rotate: a.acct.Rotate,
+		Listeners: listeners,
+		Account:   a.acct, Paths: a.paths, Binary: program, UserAgent: a.env("SSH_AUTH_SOCK"), Idle: o.idle, Rotate: a.acct.Rotate,
 		Log: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})),
 	})
 }
