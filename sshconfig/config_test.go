@@ -263,7 +263,8 @@ func TestForwardingIsOfTheUsersAgentAndOnlyOnRequest(t *testing.T) {
 }
 
 // With the login of a stranger's URL and an ssh that lets shell characters through, %r
-// would be his command. So PassLogin follows what the installed ssh does.
+// would be his command, in whatever shell the user has. So PassLogin follows what the
+// installed ssh does.
 func TestALoginNeverReachesTheShellAsACommand(t *testing.T) {
 	dir := t.TempDir()
 	helper := filepath.Join(dir, "cardea")
@@ -278,11 +279,15 @@ func TestALoginNeverReachesTheShellAsACommand(t *testing.T) {
 		v.Binary, v.PassLogin = helper, pass
 		path := config(t, v)
 		touched := filepath.Join(dir, "touched")
-		for _, login := range []string{"$(touch T)", "`touch T`", "a;touch T", "a'touch T'", "a\ntouch T", "a|touch T", "a&touch T", "-oProxyCommand=touch T", "a\"$(touch T)\""} {
+		for _, login := range []string{"$(touch T)", "`touch T`", "a;touch T", "a'touch T'", "a\ntouch T", "a|touch T", "a&touch T", "-oProxyCommand=touch T", "a\"$(touch T)\"", "a(touch T)", "a; and touch T"} {
 			login = strings.ReplaceAll(login, "T", touched)
-			sshtest.Run(t, sshtest.Command(t, "ssh", "-F", path, "-o", "BatchMode=yes", "-l", login, "web-1", "true"))
-			if _, err := os.Stat(touched); err == nil {
-				t.Fatalf("login %q was run as a command (PassLogin %v)", login, pass)
+			for _, shell := range []string{"/bin/bash", "/bin/dash", "/usr/bin/zsh", "/usr/bin/fish"} {
+				cmd := sshtest.Command(t, "ssh", "-F", path, "-o", "BatchMode=yes", "-l", login, "web-1", "true")
+				cmd.Env = append(cmd.Environ(), "SHELL="+shell)
+				sshtest.Run(t, cmd)
+				if _, err := os.Stat(touched); err == nil {
+					t.Fatalf("login %q was run as a command by %s (PassLogin %v)", login, shell, pass)
+				}
 			}
 		}
 	}
