@@ -18,6 +18,9 @@ const (
 	SlowDown             = "slow_down"
 	// LockedOut refuses a device that was revoked (RFC 6749 section 5.2).
 	LockedOut = "unauthorized_client"
+	// NoSuchDevice sends the browser of a sign-in back that was to replace a device which the
+	// user has not (an error of our own, as RFC 6749 section 8.5 lets there be).
+	NoSuchDevice = "no_such_device"
 )
 
 // DeviceCode is the answer of POST /oauth/device (RFC 8628 section 3.2). There is no

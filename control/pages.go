@@ -154,7 +154,7 @@ func (p *pages) askPassword(w http.ResponseWriter, r *http.Request, id, name str
 	if err != nil {
 		return err
 	}
-	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name, Project: req.Project, Dashboard: req.Dashboard, Providers: providers}
+	v := web.SignIn{Team: p.team(r), Request: req.ID, Device: req.DeviceName, Code: req.Code, Name: name, Project: req.Project, Dashboard: req.Dashboard, Replaces: req.Replaces, Providers: providers}
 	status := http.StatusOK
 	if problem != nil {
 		v.Problem, status = sentence(problem), problem.StatusCode
@@ -222,10 +222,15 @@ func (p *pages) confirm(w http.ResponseWriter, r *http.Request) error {
 	if req.Dashboard {
 		return p.confirmDashboard(w, r, req, user)
 	}
+	old, missing, err := p.signin.InPlaceOf(r.Context(), req, user)
+	if err != nil {
+		return err
+	}
 	return p.show(w, http.StatusOK, req.Redirect, func(w io.Writer) error {
 		return p.web.Confirm(w, web.Confirm{
 			Team: p.team(r), Request: req.ID, User: user.Name, Login: user.Login,
 			Device: req.DeviceName, Source: req.Source, Code: req.Code, Project: req.Project,
+			Replaces: req.Replaces, InPlaceOf: old, Missing: capital(missing),
 			Origin: req.Origin, Elsewhere: req.Origin != "" && elsewhere(req.Origin, req.Source),
 		})
 	})

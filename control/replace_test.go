@@ -113,3 +113,72 @@ func TestADeviceIsReplacedByItsOwnUserAlone(t *testing.T) {
 		t.Errorf("%d replacements are on record", n)
 	}
 }
+
+// Alice reads in the browser what a yes does to her other device, and of a device that she has
+// not before she says it.
+func TestThePageSaysWhichDeviceIsReplaced(t *testing.T) {
+	s := newStack(t)
+	old := s.signIn("alice")
+	s.user("mallory")
+	ask := func(name, field, ref string) (*device, *browser, string, reply) {
+		t.Helper()
+		d, b := s.device("new laptop"), s.browser(0)
+		d.query.Set(field, ref)
+		page := b.open(d.link())
+		if !strings.Contains(page.body, "in the place of another one") {
+			t.Errorf("the sign-in does not say what for: %s", page.body)
+		}
+		id := request(t, page)
+		return d, b, id, b.post("/signin", url.Values{"request": {id}, "name": {name}, "password": {secret}})
+	}
+	for field, ref := range map[string]string{"replaces": "alice's laptop", "replaces_key": old.key.Thumbprint()} {
+		d, b, id, page := ask("alice", field, ref)
+		if !strings.Contains(page.body, "("+old.session.Device+") will be locked out for ever") {
+			t.Errorf("%s: %s", field, page.body)
+		}
+		code := sentBack(t, b.post("/confirm", url.Values{"request": {id}, "decision": {"approve"}})).Get("code")
+		// What the page said holds: no other device is replaced by that yes, and not none.
+		for _, other := range []string{"", "dev_other"} {
+			form := d.form(code)
+			form.Set("replaces", other)
+			if got := s.redeem(d, form); got.StatusCode != 400 || !strings.Contains(got.body, "the page named another device") {
+				t.Errorf("%s, redeemed for %q: %d %s", field, other, got.StatusCode, got.body)
+			}
+		}
+		if field == "replaces" {
+			continue // the other one does it
+		}
+		form := d.form(code)
+		form.Set(field, ref)
+		if got := s.redeem(d, form); got.StatusCode != 200 {
+			t.Errorf("%s: %d %s", field, got.StatusCode, got.body)
+		}
+		denied(t, old, api.SignIn, "GET", "/v1/session", nil)
+	}
+	// A name that she has not, and her device's id in the hands of another.
+	for name, ref := range map[string]string{"alice": "no-laptop", "mallory": old.session.Device} {
+		_, b, id, page := ask(name, "replaces", ref)
+		if !strings.Contains(page.body, "You have no device") || strings.Contains(page.body, `value="approve"`) || strings.Contains(page.body, "for ever") {
+			t.Errorf("%s: %s", name, page.body)
+		}
+		if got := b.post("/confirm", url.Values{"request": {id}, "decision": {"approve"}}); got.StatusCode != 400 && got.StatusCode != 422 {
+			t.Errorf("%s says yes all the same: %d %s", name, got.StatusCode, got.body)
+		}
+		back := sentBack(t, b.post("/confirm", url.Values{"request": {id}, "decision": {"cancel"}}))
+		if back.Get("error") != api.NoSuchDevice || !strings.Contains(back.Get("error_description"), "you have no device "+ref) {
+			t.Errorf("%s is sent back with %v", name, back)
+		}
+	}
+	for what, set := range map[string]url.Values{
+		"two": {"replaces": {"a", "b"}}, "both": {"replaces": {"a"}, "replaces_key": {old.key.Thumbprint()}}, "none": {"replaces": {""}},
+		"a long one": {"replaces": {strings.Repeat("a", 129)}}, "no key": {"replaces_key": {"x"}}, "for a project": {"replaces": {"a"}, "project": {"web"}},
+	} {
+		d := s.device("new laptop")
+		for k, v := range set {
+			d.query[k] = v
+		}
+		if back := sentBack(t, s.browser(0).open(d.link())); back.Get("error") != "invalid_request" {
+			t.Errorf("%s: %v", what, back)
+		}
+	}
+}

@@ -34,7 +34,7 @@ func (f Flow) RunByCode(ctx context.Context, show func(api.DeviceCode)) (Saved, 
 	if f.Before != "" {
 		form.Set("session", f.Before)
 	}
-	asked, err := client.AskDeviceCode(ctx, form)
+	asked, err := client.AskDeviceCode(ctx, f.replacing(form))
 	if err != nil {
 		return Saved{}, err
 	}

@@ -126,10 +126,20 @@ func (f Flow) enrolled(form url.Values) url.Values {
 	if text, err := json.Marshal(f.Report); err == nil && f.Report != (api.DeviceReport{}) {
 		form.Set("device_report", string(text))
 	}
-	for name, value := range map[string]string{"enrolment_token": f.Enrolment, "replaces": f.Replaces, "replaces_key": f.ReplacesKey} {
-		if value != "" {
-			form.Set(name, value)
-		}
+	if f.Enrolment != "" {
+		form.Set("enrolment_token", f.Enrolment)
+	}
+	return f.replacing(form)
+}
+
+// replacing adds which device this one comes in the place of, if it does: to what the page is
+// told, and to what makes the session.
+func (f Flow) replacing(form url.Values) url.Values {
+	if f.Replaces != "" {
+		form.Set("replaces", f.Replaces)
+	}
+	if f.ReplacesKey != "" {
+		form.Set("replaces_key", f.ReplacesKey)
 	}
 	return form
 }
@@ -194,6 +204,7 @@ func (f Flow) browse(ctx context.Context, client *api.Client) (team api.Team, b 
 	if f.Waiting != "" {
 		query.Set("device_request", f.Waiting)
 	}
+	f.replacing(query)
 	address := f.URL + "/oauth/authorize?" + query.Encode()
 	if f.Tell != nil {
 		f.Tell(address, api.ConfirmationCode(challenge, f.Key.Thumbprint()))
@@ -247,6 +258,9 @@ func (f Flow) visit(ctx context.Context, back *callback, address string) (string
 	stop(nil)
 	asking.Wait()
 	switch {
+	case err == nil && o.refused == api.NoSuchDevice:
+		detail, hint, _ := strings.Cut(o.reason, "; ")
+		return "", api.Errorf(api.Invalid, "%s", detail).WithHint("%s", hint)
 	case err == nil && o.refused != "" && o.refused != "access_denied":
 		return "", api.Errorf(api.Foreign, "the control plane refused the sign-in: %s", cmp.Or(o.reason, o.refused)).
 			WithHint("check that both are of one version: cardea version")

@@ -144,6 +144,15 @@ func TestRefusalInTheBrowser(t *testing.T) {
 	if _, err := flow(t, s).Run(t.Context()); api.KindOf(err) != api.Foreign || !strings.Contains(err.Error(), "device_name is too long") {
 		t.Errorf("error %v; want the reason", err)
 	}
+	s.Tamper = func(v url.Values) {
+		v.Del("code")
+		v.Set("error", api.NoSuchDevice)
+		v.Set("error_description", "you have no device old; type: cardea device replace ID")
+	}
+	var e *api.Error
+	if _, err := flow(t, s).Run(t.Context()); !errors.As(err, &e) || e.Kind != api.Invalid || e.Detail != "you have no device old" || e.Hint != "type: cardea device replace ID" {
+		t.Errorf("error %v; want the reason, and what to type", err)
+	}
 }
 
 func TestTheServerMustBeTheOneThatWasMeant(t *testing.T) {

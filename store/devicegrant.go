@@ -14,8 +14,10 @@ type DeviceGrant struct {
 	DeviceName   string
 	Source       string // address of the device
 	Wait         int    // seconds between two polls
-	CreatedAt    time.Time
-	ExpiresAt    time.Time
+	// Replaces and ReplacesKey are those of the AuthRequest that comes of it.
+	Replaces, ReplacesKey string
+	CreatedAt             time.Time
+	ExpiresAt             time.Time
 }
 
 // SlowDown is what a poll that comes too soon adds to the wait between two, in seconds

@@ -45,8 +45,12 @@ type AuthRequest struct {
 	Project     string // for which a person is asked again who he is, as the link names it; empty for a sign-in
 	Grant       string // the DeviceGrant that it decides; empty for a device with a browser of its own
 	Origin      string // address of the device of the grant
-	ExpiresAt   time.Time
-	CreatedAt   time.Time
+	// Replaces is the id or name of the device in whose place this one comes, or else
+	// ReplacesKey the thumbprint of its key: as the device says, for the page. Both empty
+	// for none.
+	Replaces, ReplacesKey string
+	ExpiresAt             time.Time
+	CreatedAt             time.Time
 }
 
 // BrowserSession is a person signed in to the pages.

@@ -75,6 +75,7 @@ func (s *Service) parse(q url.Values) (store.AuthRequest, *Refusal) {
 	r := store.AuthRequest{
 		RedirectURI: redirect, State: one("state"), Challenge: one("code_challenge"),
 		Thumbprint: one("dpop_jkt"), DeviceName: deviceName(one("device_name")), Project: one("project"),
+		Replaces: one("replaces"), ReplacesKey: one("replaces_key"),
 	}
 	if other := one("device_request"); other != "" {
 		r.Project = forDevice + other
@@ -96,10 +97,30 @@ func (s *Service) parse(q url.Values) (store.AuthRequest, *Refusal) {
 	case len(q["device_name"]) > 1 || len(one("device_name")) > maxDevice:
 		reason = "device_name is longer than " + strconv.Itoa(maxDevice) + " bytes"
 	}
+	if reason == "" {
+		reason = replacing(r, q)
+	}
 	if reason != "" {
 		return r, &Refusal{Code: code, Reason: reason, Redirect: s.back(r, url.Values{"error": {code}, "error_description": {reason}})}
 	}
 	return r, nil
+}
+
+// replacing is what is wrong with what a device says it comes in the place of; empty if nothing
+// is, and if it comes in no device's place.
+func replacing(r store.AuthRequest, q url.Values) string {
+	given := len(q["replaces"]) + len(q["replaces_key"])
+	switch {
+	case given == 0:
+		return ""
+	case given > 1 || r.Replaces == "" && r.ReplacesKey == "":
+		return "replaces and replaces_key name one device"
+	case len(r.Replaces) > maxDevice || r.ReplacesKey != "" && !digest.MatchString(r.ReplacesKey) || r.ReplacesKey == r.Thumbprint:
+		return "replaces is no id or name of a device, or replaces_key is not the thumbprint of another key"
+	case r.Project != "":
+		return "a device is replaced by a sign-in"
+	}
+	return ""
 }
 
 // deviceName makes what the device calls itself fit for a page and a log.
@@ -137,7 +158,10 @@ type Request struct {
 	Other string
 	// Dashboard tells that it is no device that waits, but a page of ours.
 	Dashboard bool
-	since     time.Time
+	// Replaces tells that it is to come in the place of another device; InPlaceOf says which.
+	Replaces bool
+	since    time.Time
+	row      store.AuthRequest
 }
 
 // Rests tells whether a yes to the request may rest on what the person showed at that
@@ -153,7 +177,9 @@ func (s *Service) Show(ctx context.Context, id string, b Browser) (Request, erro
 	if err != nil {
 		return Request{}, err
 	}
-	return s.other(ctx, asked(r))
+	shown := asked(r)
+	shown.row, shown.Replaces = r, replaces(r)
+	return s.other(ctx, shown)
 }
 
 func asked(r store.AuthRequest) Request {

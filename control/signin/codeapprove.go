@@ -120,6 +120,7 @@ func (s *Service) other(ctx context.Context, out Request) (Request, error) {
 		return out, gone(store.ErrUsed)
 	}
 	out.DeviceName, out.Origin = r.DeviceName, r.Origin
+	out.row, out.Replaces = r, replaces(r)
 	return out, nil
 }
 

@@ -92,6 +92,10 @@ func (s *Service) AskCode(ctx context.Context, by caller.Caller, form url.Values
 	case len(form["device_name"]) > 1 || len(form.Get("device_name")) > maxDevice:
 		return out, oauth("invalid_request", "device_name is there twice or too long")
 	}
+	r := store.AuthRequest{Thumbprint: by.Prover, Replaces: form.Get("replaces"), ReplacesKey: form.Get("replaces_key")}
+	if reason := replacing(r, form); reason != "" {
+		return out, oauth("invalid_request", reason)
+	}
 	now := s.now()
 	n, until, err := s.Store.Attempt(ctx, sourceTries("ask-code", from), TryWindow, now)
 	if err != nil {
@@ -106,7 +110,7 @@ func (s *Service) AskCode(ctx context.Context, by caller.Caller, form url.Values
 	code := NewSecret()
 	g := store.DeviceGrant{
 		CodeHash: hashOf(code), Thumbprint: by.Prover, DeviceName: deviceName(form.Get("device_name")),
-		Source: by.Source, Wait: pollWait, CreatedAt: now, ExpiresAt: now.Add(RequestLife),
+		Source: by.Source, Wait: pollWait, Replaces: r.Replaces, ReplacesKey: r.ReplacesKey, CreatedAt: now, ExpiresAt: now.Add(RequestLife),
 	}
 	m := by.Meta(now) // no audit row: any key may ask, and nothing is given yet
 	m.Idempotency = nil
@@ -201,7 +205,7 @@ func (s *Service) poll(ctx context.Context, by caller.Caller, form url.Values) (
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return api.SignedIn{}, err // of one that nobody typed yet, or that is unknown, the store says what it is
 	}
-	in, err := s.incoming(ctx, asked.User, by, form)
+	in, err := s.incoming(ctx, asked, by, form)
 	if err != nil {
 		return api.SignedIn{}, err
 	}

@@ -138,13 +138,20 @@ func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.U
 	if id := otherOf(r); id != "" {
 		e.Detail["for"] = id
 	}
+	_, missing, err := s.inPlaceOf(ctx, r, user)
+	switch {
+	case err != nil:
+		return "", err
+	case missing != nil: // the page has said so, and offered no yes
+		return "", api.Errorf(api.Invalid, "%s", missing.Description)
+	}
 	if r.Grant != "" {
 		e.Detail["way"], e.Detail["from"] = "typed code", r.Origin
 		if user.Admin {
 			return "", s.turnAway(ctx, r, hashOf(b.Token), user, b.Source)
 		}
 	}
-	r, err := s.Store.ApproveAuthRequest(ctx, store.Approval{
+	r, err = s.Store.ApproveAuthRequest(ctx, store.Approval{
 		Request: r.ID, BrowserHash: hashOf(b.Token), User: user.ID, LoginHash: hashOf(b.Login),
 		CodeHash: hashOf(code), CodeExpires: now.Add(CodeLife),
 	}, store.Meta{Now: now, Audit: audit.EncodeAll(e)})
@@ -163,14 +170,23 @@ func (s *Service) approve(ctx context.Context, r store.AuthRequest, user store.U
 func (s *Service) refuse(ctx context.Context, r store.AuthRequest, user store.User, b Browser) (string, error) {
 	now := s.now()
 	e := s.event(now, audit.SignInRefuse, audit.Denied, "the person said no", user, b, map[string]string{"request": r.ID, "device": r.DeviceName})
-	r, err := s.Store.RefuseAuthRequest(ctx, r.ID, hashOf(b.Token), store.Meta{Now: now, Audit: audit.EncodeAll(e)})
+	answer := url.Values{"error": {"access_denied"}, "error_description": {"the sign-in was cancelled"}}
+	_, missing, err := s.inPlaceOf(ctx, r, user)
+	if err != nil {
+		return "", err
+	}
+	if missing != nil {
+		e.Reason = "he has no such device to replace"
+		answer = url.Values{"error": {api.NoSuchDevice}, "error_description": {missing.Description}}
+	}
+	r, err = s.Store.RefuseAuthRequest(ctx, r.ID, hashOf(b.Token), store.Meta{Now: now, Audit: audit.EncodeAll(e)})
 	if err != nil {
 		return "", gone(err)
 	}
 	if r.Grant != "" {
 		return DoneNo, nil
 	}
-	return s.back(r, url.Values{"error": {"access_denied"}, "error_description": {"the sign-in was cancelled"}}), nil
+	return s.back(r, answer), nil
 }
 
 // event is one of this browser about this user, who may be nobody.

@@ -49,7 +49,7 @@ func (s *Service) Redeem(ctx context.Context, by caller.Caller, form url.Values)
 	}
 	now := s.now()
 	token := tokenPrefix + NewSecret()
-	in, err := s.incoming(ctx, asked.User, by, form)
+	in, err := s.incoming(ctx, asked, by, form)
 	if err != nil {
 		return api.SignedIn{}, err
 	}

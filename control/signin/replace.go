@@ -31,36 +31,79 @@ type incoming struct {
 // maxNamed is how many devices a refusal names, in a sentence that people read.
 const maxNamed = 8
 
-// incoming looks at what a form says of the devices of a user, who is nobody before he has
-// said yes.
-func (s *Service) incoming(ctx context.Context, user string, by caller.Caller, form url.Values) (incoming, error) {
-	in := incoming{id: ident.New(ident.Device)}
+// incoming looks at what a form says of the devices of the user of a request, who is nobody
+// before he has said yes. A client from before says it here alone; who said it to the page says
+// the same.
+func (s *Service) incoming(ctx context.Context, asked store.AuthRequest, by caller.Caller, form url.Values) (incoming, error) {
+	in, user := incoming{id: ident.New(ident.Device)}, asked.User
 	ref, key := form.Get("replaces"), form.Get("replaces_key")
 	switch {
 	case len(form["replaces"]) > 1 || len(form["replaces_key"]) > 1 || ref != "" && key != "":
 		return in, oauth("invalid_request", "replaces and replaces_key name one device")
+	case replaces(asked) && (ref != asked.Replaces || key != asked.ReplacesKey):
+		return in, oauth("invalid_request", "the page named another device to be replaced")
 	case ref == "" && key == "" || user == "":
 		return in, nil
 	case key == by.Prover:
 		return in, oauth("invalid_request", "a device that replaces another has a key of its own")
 	}
-	known, err := s.Store.DeviceByKey(ctx, user, by.Prover)
-	switch {
-	case err == nil:
-		in.id = known.ID
-	case !errors.Is(err, store.ErrNotFound):
+	known, err := s.knownDevice(ctx, user, by.Prover)
+	if err != nil {
 		return in, err
 	}
+	if known.ID != "" {
+		in.id = known.ID
+	}
 	if key != "" { // what this machine itself was: if it never was signed in there is nothing to replace
-		old, err := s.Store.DeviceByKey(ctx, user, key)
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
+		old, err := s.knownDevice(ctx, user, key)
 		in.replaces = old.ID
 		return in, err
 	}
 	in.replaces, in.missing, err = s.ownDevice(ctx, user, known.ID, ref)
 	return in, err
+}
+
+// knownDevice is the user's device with this key; an empty one if he has none.
+func (s *Service) knownDevice(ctx context.Context, user, thumbprint string) (store.Device, error) {
+	d, err := s.Store.DeviceByKey(ctx, user, thumbprint)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Device{}, nil
+	}
+	return d, err
+}
+
+func replaces(r store.AuthRequest) bool { return r.Replaces != "" || r.ReplacesKey != "" }
+
+// InPlaceOf is the device of the user that a yes to the request locks out, by name and id, or
+// else why there is none such: nobody should say yes to what is refused after it. Both are
+// empty for a sign-in that replaces nothing.
+func (s *Service) InPlaceOf(ctx context.Context, r Request, user store.User) (old, missing string, err error) {
+	old, why, err := s.inPlaceOf(ctx, r.row, user)
+	if why != nil {
+		missing = why.Description
+	}
+	return old, missing, err
+}
+
+func (s *Service) inPlaceOf(ctx context.Context, r store.AuthRequest, user store.User) (old string, missing *OAuthError, err error) {
+	var d store.Device
+	switch {
+	case r.ReplacesKey != "":
+		d, err = s.knownDevice(ctx, user.ID, r.ReplacesKey)
+	case r.Replaces != "":
+		var own store.Device
+		if own, err = s.knownDevice(ctx, user.ID, r.Thumbprint); err != nil {
+			return "", nil, err
+		}
+		var id string
+		if id, missing, err = s.ownDevice(ctx, user.ID, own.ID, r.Replaces); err == nil && missing == nil {
+			d, err = s.Store.Device(ctx, id)
+		}
+	}
+	if err != nil || missing != nil || d.ID == "" {
+		return "", missing, err
+	}
+	return ident.Text(d.Name) + " (" + d.ID + ")", nil, nil
 }
 
 // ownDevice resolves an id, or a name that only one of the user's devices has which is not

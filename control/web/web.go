@@ -32,6 +32,8 @@ type SignIn struct {
 	Project string
 	// Dashboard tells that it is for the dashboard; then there is no Device.
 	Dashboard bool
+	// Replaces tells that the Device comes in the place of another one.
+	Replaces bool
 	// Name is filled in already after a failed try.
 	Name string
 	// Problem is what went wrong before; empty at first.
@@ -54,6 +56,9 @@ type Confirm struct {
 	Project       string // what he has to show again who he is for; empty for a sign-in
 	Origin        string // address of a device that waits elsewhere; it has no Code
 	Elsewhere     bool   // in another network than the browser
+	Replaces      bool   // it is to come in the place of a device
+	InPlaceOf     string // which one that is, and is locked out; empty for none that is known here
+	Missing       string // why there is no such device; then there is nothing to say yes to
 }
 
 // Device asks for the code of a device without a browser.

@@ -30,13 +30,13 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 	field := Field{Name: s, Type: s, Doc: s, Ref: s, Needed: true}
 	return map[string]func(*Pages, *bytes.Buffer) error{
 		"signin": func(p *Pages, b *bytes.Buffer) error {
-			return p.SignIn(b, SignIn{s, s, s, s, s, false, s, s, []Provider{{s, s}}})
+			return p.SignIn(b, SignIn{s, s, s, s, s, false, true, s, s, []Provider{{s, s}}})
 		},
 		"confirm": func(p *Pages, b *bytes.Buffer) error {
-			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s, "", false})
+			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, s, "", false, true, s, ""})
 		},
 		"confirm-device": func(p *Pages, b *bytes.Buffer) error {
-			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, "", s, true})
+			return p.Confirm(b, Confirm{s, s, s, s + "2", s, s, s, "", s, true, true, "", s})
 		},
 		"device": func(p *Pages, b *bytes.Buffer) error { return p.Device(b, Device{s, s}) },
 		"factor": func(p *Pages, b *bytes.Buffer) error {
@@ -200,6 +200,12 @@ func TestPages(t *testing.T) {
 			return p.SignIn(b, SignIn{Team: "demo", Request: "req_1", Device: "build"})
 		},
 		"signin-account": func(b *bytes.Buffer) error { return p.SignIn(b, SignIn{Team: "demo", Request: "account"}) },
+		"confirm-replace": func(b *bytes.Buffer) error {
+			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "laptop", Source: "192.0.2.1", Code: "ABCD-2345", Replaces: true, InPlaceOf: "old (dev_1)"})
+		},
+		"confirm-missing": func(b *bytes.Buffer) error {
+			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "laptop", Source: "192.0.2.1", Code: "ABCD-2345", Replaces: true, Missing: "You have no device <old>"})
+		},
 		"confirm-project": func(b *bytes.Buffer) error {
 			return p.Confirm(b, Confirm{Team: "demo", Request: "req_1", User: "alice", Login: "alice", Device: "laptop", Source: "192.0.2.1", Code: "ABCD-2345", Project: "pay"})
 		},

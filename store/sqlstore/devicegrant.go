@@ -9,10 +9,10 @@ import (
 	"github.com/cardea-ssh/cardea/store"
 )
 
-const grantDeviceColumns = "g.id, g.code_hash, g.user_code_hash, g.thumbprint, g.device_name, g.source, g.wait_seconds, g.created_at, g.expires_at"
+const grantDeviceColumns = "g.id, g.code_hash, g.user_code_hash, g.thumbprint, g.device_name, g.source, g.wait_seconds, g.replaces, g.replaces_key, g.created_at, g.expires_at"
 
 func grantDeviceInto(g *store.DeviceGrant) []any {
-	return []any{&g.ID, &g.CodeHash, &g.UserCodeHash, &g.Thumbprint, &g.DeviceName, &g.Source, &g.Wait, &g.CreatedAt, &g.ExpiresAt}
+	return []any{&g.ID, &g.CodeHash, &g.UserCodeHash, &g.Thumbprint, &g.DeviceName, &g.Source, &g.Wait, &g.Replaces, &g.ReplacesKey, &g.CreatedAt, &g.ExpiresAt}
 }
 
 // byCode holds the team's word on devices without a browser until the commit.
@@ -33,9 +33,9 @@ func (s *Store) CreateDeviceGrant(ctx context.Context, g store.DeviceGrant, m st
 		if err := t.byCode(); err != nil {
 			return err
 		}
-		_, err := t.exec(`INSERT INTO device_grants (id, code_hash, user_code_hash, thumbprint, device_name, source, wait_seconds, polled_at, created_at, expires_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
-			g.ID, g.CodeHash, g.UserCodeHash, g.Thumbprint, g.DeviceName, g.Source, g.Wait, created(g.CreatedAt, t), g.ExpiresAt)
+		_, err := t.exec(`INSERT INTO device_grants (id, code_hash, user_code_hash, thumbprint, device_name, source, wait_seconds, replaces, replaces_key, polled_at, created_at, expires_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)`,
+			g.ID, g.CodeHash, g.UserCodeHash, g.Thumbprint, g.DeviceName, g.Source, g.Wait, g.Replaces, g.ReplacesKey, created(g.CreatedAt, t), g.ExpiresAt)
 		return err
 	})
 }
@@ -63,6 +63,7 @@ func (s *Store) TypeUserCode(ctx context.Context, userCodeHash []byte, r store.A
 		}
 		r.RedirectURI, r.State, r.Challenge, r.User, r.Project = "", "", "", "", ""
 		r.Thumbprint, r.DeviceName, r.Grant, r.Origin, r.ExpiresAt = g.Thumbprint, g.DeviceName, g.ID, g.Source, g.ExpiresAt
+		r.Replaces, r.ReplacesKey = g.Replaces, g.ReplacesKey
 		r.CreatedAt = created(r.CreatedAt, t)
 		return r, t.insertRequest(r)
 	})

@@ -18,10 +18,10 @@ const (
 	phaseUsed     = "used"
 )
 
-const requestColumns = "r.id, r.redirect_uri, r.state, r.challenge, r.thumbprint, r.device_name, r.browser_hash, r.user_id, r.source, r.project, r.grant_id, r.origin, r.expires_at, r.created_at"
+const requestColumns = "r.id, r.redirect_uri, r.state, r.challenge, r.thumbprint, r.device_name, r.browser_hash, r.user_id, r.source, r.project, r.grant_id, r.origin, r.replaces, r.replaces_key, r.expires_at, r.created_at"
 
 func requestInto(r *store.AuthRequest) []any {
-	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.Project, &r.Grant, &r.Origin, &r.ExpiresAt, &r.CreatedAt}
+	return []any{&r.ID, &r.RedirectURI, &r.State, &r.Challenge, &r.Thumbprint, &r.DeviceName, &r.BrowserHash, &r.User, &r.Source, &r.Project, &r.Grant, &r.Origin, &r.Replaces, &r.ReplacesKey, &r.ExpiresAt, &r.CreatedAt}
 }
 
 // Two statements, because one for people and machines together joins five
@@ -101,9 +101,9 @@ func (s *Store) CreateAuthRequest(ctx context.Context, r store.AuthRequest, m st
 
 func (t *tx) insertRequest(r store.AuthRequest) error {
 	_, err := t.exec(`INSERT INTO auth_requests (id, redirect_uri, state, challenge, thumbprint, device_name, browser_hash, user_id, source, project, grant_id, origin,
-		expires_at, created_at, phase, code_hash, code_expires_at, session_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '')`,
+		replaces, replaces_key, expires_at, created_at, phase, code_hash, code_expires_at, session_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '')`,
 		r.ID, r.RedirectURI, r.State, r.Challenge, r.Thumbprint, r.DeviceName, r.BrowserHash, r.User, r.Source, r.Project, r.Grant, r.Origin,
-		r.ExpiresAt, r.CreatedAt, phaseOpen)
+		r.Replaces, r.ReplacesKey, r.ExpiresAt, r.CreatedAt, phaseOpen)
 	return err
 }
 

@@ -15,7 +15,7 @@ func (w *world) waiting(name string) store.DeviceGrant {
 	must[store.TeamSettings](w)(w.s.UpdateTeam(w.ctx, store.TeamChange{DeviceCode: ptr(true)}, w.quiet()))
 	g := store.DeviceGrant{
 		ID: ident.New(ident.DeviceGrant), CodeHash: sum("code " + name), UserCodeHash: sum("typed " + name), Thumbprint: "key " + name, DeviceName: name,
-		Source: "192.0.2.7", Wait: 5, CreatedAt: w.now, ExpiresAt: w.now.Add(10 * time.Minute),
+		Source: "192.0.2.7", Wait: 5, Replaces: "old", ReplacesKey: "key old", CreatedAt: w.now, ExpiresAt: w.now.Add(10 * time.Minute),
 	}
 	w.ok(w.s.CreateDeviceGrant(w.ctx, g, w.quiet()))
 	return g
@@ -56,7 +56,7 @@ var deviceGrantCases = []testCase{
 		w.want(store.ErrPending, err)
 		r := w.typed(g)
 		w.equal(must[store.AuthRequest](w)(w.s.AuthRequest(w.ctx, r.ID)), r)
-		if r.Grant != g.ID || r.Origin != g.Source || r.DeviceName != g.DeviceName || r.Thumbprint != g.Thumbprint || !r.ExpiresAt.Equal(g.ExpiresAt) {
+		if r.Grant != g.ID || r.Origin != g.Source || r.DeviceName != g.DeviceName || r.Thumbprint != g.Thumbprint || r.Replaces != g.Replaces || r.ReplacesKey != g.ReplacesKey || !r.ExpiresAt.Equal(g.ExpiresAt) {
 			w.Errorf("the request is %+v", r)
 		}
 		_, err = w.poll(g)

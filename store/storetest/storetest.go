@@ -257,7 +257,7 @@ func (w *world) request(thumbprint string) store.AuthRequest {
 	w.Helper()
 	r := store.AuthRequest{
 		ID: ident.New(ident.AuthRequest), RedirectURI: "http://127.0.0.1:1/callback", State: "state", Challenge: "challenge", Thumbprint: thumbprint,
-		DeviceName: "laptop", BrowserHash: sum("browser"), Source: "192.0.2.9", ExpiresAt: w.now.Add(10 * time.Minute), CreatedAt: w.now,
+		DeviceName: "laptop", BrowserHash: sum("browser"), Source: "192.0.2.9", Replaces: "old", ReplacesKey: "key old", ExpiresAt: w.now.Add(10 * time.Minute), CreatedAt: w.now,
 	}
 	w.ok(w.s.CreateAuthRequest(w.ctx, r, w.quiet()))
 	return r
