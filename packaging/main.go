@@ -49,6 +49,8 @@ type maker struct {
 	// race builds the programs with the race detector instead of as a release: as the
 	// tests and their other programs are built, so that all is compiled once.
 	race bool
+	// program says where a program lies that has been built; nil means that none has.
+	program func(build) (string, error)
 }
 
 // make makes the named packages, or all, and returns their files.

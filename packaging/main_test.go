@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -23,8 +25,8 @@ const filesVariable = "CARDEA_TEST_FILES"
 // prepareVariable names an empty folder to build all that into, and do no more.
 const prepareVariable = "CARDEA_TEST_PREPARE"
 
-// The two versions that are installed one over the other.
-const oldVersion, newVersion = "1.0.0", "1.10.0"
+// The two versions that are installed one over the other, as long as each other.
+const oldVersion, newVersion = "1.2.10", "1.10.0"
 
 // files is the folder of what is installed, "" until TestMain has run. It is set
 // before the first test and never after.
@@ -61,21 +63,62 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// prepare makes the packages of the three services in two versions, and the programs
-// of the other side.
+// services are what the packages are made of here.
+var services = []string{"cardea-server-agent", "cardea-gateway", "cardea-control"}
+
+// prepare makes the packages of the three services in two versions, and of the other side
+// the programs and the beginning of a control plane. What costs seconds is not done again:
+// a program is linked once, and an apk, which is only looked into, has a short text in its
+// place.
 func prepare(dir string) error {
-	nfpm, err := buildNFPM(context.Background(), dir, buildtest.Raced())
+	ctx := context.Background()
+	nfpm, err := buildNFPM(ctx, dir, buildtest.Raced())
 	if err != nil {
 		return err
 	}
-	for folder, version := range map[string]string{"old": oldVersion, "new": newVersion} {
-		m := maker{root: "..", version: version, arch: runtime.GOARCH, out: filepath.Join(dir, folder), nfpm: nfpm, quick: true, race: buildtest.Raced()}
-		if folder == "old" {
-			m.formats = []string{"deb", "rpm"} // an apk is only looked into
-		}
-		if _, err := m.make(context.Background(), "cardea-server-agent", "cardea-gateway", "cardea-control"); err != nil {
+	work, err := os.MkdirTemp("", "cardea-programs")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	bin := filepath.Join(dir, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	for _, made := range []struct {
+		folder, version string
+		formats         []string
+		program         func(m *maker, b build) (string, error)
+	}{
+		{"new", newVersion, []string{"deb", "rpm"}, func(m *maker, b build) (string, error) { return m.compile(ctx, bin, b) }},
+		{"old", oldVersion, []string{"deb", "rpm"}, func(_ *maker, b build) (string, error) {
+			to := filepath.Join(work, b.Binary)
+			return to, another(filepath.Join(bin, b.Binary), to)
+		}},
+		{"new", newVersion, []string{"apk"}, func(*maker, build) (string, error) {
+			to := filepath.Join(work, "program")
+			return to, os.WriteFile(to, []byte("#!/bin/sh\n"), 0o755)
+		}},
+	} {
+		m := maker{root: "..", version: made.version, arch: runtime.GOARCH, out: filepath.Join(dir, made.folder), nfpm: nfpm,
+			formats: made.formats, quick: true, race: buildtest.Raced()}
+		m.program = func(b build) (string, error) { return made.program(&m, b) }
+		if _, err := m.make(ctx, services...); err != nil {
 			return err
 		}
 	}
-	return buildtest.Build(filepath.Join(dir, "bin"), "../cmd/cardea", "../cmd/cardea-control")
+	return errors.Join(buildtest.Build(bin, "../cmd/cardea"), begin(ctx, dir))
+}
+
+// another writes a program of the new version as one of the old.
+func another(from, to string) error {
+	program, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	changed := bytes.ReplaceAll(program, []byte("v"+newVersion), []byte("v"+oldVersion))
+	if len(changed) != len(program) || bytes.Equal(changed, program) {
+		return fmt.Errorf("%s has no version %s, or one that is not as long as %s", from, newVersion, oldVersion)
+	}
+	return os.WriteFile(to, changed, 0o755)
 }

@@ -36,7 +36,12 @@ func (m *maker) one(ctx context.Context, work string, rel release, p pack) (file
 		if err != nil {
 			return nil, err
 		}
-		if programs[b.Binary], err = m.compile(ctx, work, b); err != nil {
+		if m.program != nil {
+			programs[b.Binary], err = m.program(b)
+		} else {
+			programs[b.Binary], err = m.compile(ctx, work, b)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

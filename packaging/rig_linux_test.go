@@ -200,6 +200,15 @@ type team struct {
 	host  *host
 }
 
+// begin initialises a control plane, which each team gets a copy of.
+func begin(ctx context.Context, dir string) error {
+	begun := filepath.Join(dir, "begun")
+	if err := os.Mkdir(begun, 0o700); err != nil {
+		return err
+	}
+	return stage.Begin(ctx, stage.Options{Bin: filepath.Join(dir, "bin"), Dir: begun})
+}
+
 // newTeam makes them for a host on which port leads to the control plane.
 func newTeam(h *host, port int, enrol string) *team {
 	h.Helper()
@@ -214,7 +223,7 @@ func newTeam(h *host, port int, enrol string) *team {
 	}
 	ctx := h.Context()
 	s, err := stage.New(ctx, stage.Options{
-		Bin: filepath.Join(files, "bin"), Dir: dir, Port: port, Browser: self + " " + asBrowser, Servers: &servers{host: h, port: port, enrol: enrol},
+		Bin: filepath.Join(files, "bin"), Begun: filepath.Join(files, "begun"), Dir: dir, Port: port, Browser: self + " " + asBrowser, Servers: &servers{host: h, port: port, enrol: enrol},
 	})
 	if err != nil {
 		h.Fatal(err)

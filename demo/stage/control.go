@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/cardea-ssh/cardea/api"
 )
@@ -30,13 +31,48 @@ func (s *Stage) controlEnv() ([]string, error) {
 	}, s.opt.Control...), nil
 }
 
+// begunFiles are what `cardea-control init` leaves in the folder of a stage, with SQLite,
+// and what it was given.
+var begunFiles = []string{passwordFile, "control/cardea.db", "control/kek"}
+
+const passwordFile = "admin-password"
+
+// Begin initialises a control plane in opt.Dir and no more, for the Begun of other stages.
+func Begin(ctx context.Context, opt Options) error {
+	s := &Stage{opt: opt, URL: "http://127.0.0.1"}
+	return s.initControl(ctx)
+}
+
+// copyControl takes a control plane that was initialised before.
+func (s *Stage) copyControl() error {
+	if _, err := s.dir("control"); err != nil {
+		return err
+	}
+	for _, name := range begunFiles {
+		data, err := os.ReadFile(filepath.Join(s.opt.Begun, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.opt.Dir, name), data, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+		if name == passwordFile {
+			s.passwd = strings.TrimSpace(string(data))
+		}
+	}
+	return nil
+}
+
 func (s *Stage) initControl(ctx context.Context) error {
+	if s.opt.Begun != "" && s.opt.Database == "" {
+		return s.copyControl()
+	}
 	env, err := s.controlEnv()
 	if err != nil {
 		return err
 	}
 	s.passwd = rand.Text()
-	file := filepath.Join(s.opt.Dir, "admin-password")
+	file := filepath.Join(s.opt.Dir, passwordFile)
 	if err := os.WriteFile(file, []byte(s.passwd+"\n"), 0o600); err != nil {
 		return err
 	}

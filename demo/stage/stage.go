@@ -29,6 +29,10 @@ type Options struct {
 	Port int
 	// Database is a PostgreSQL URL; empty means SQLite in Dir.
 	Database string
+	// Begun is the folder of a stage that Begin began, whose control plane is copied: to
+	// initialise one, with all its tables, takes longer than to run it. Empty, or with a
+	// PostgreSQL, each initialises its own.
+	Begun string
 	// Control is more of the control plane's environment.
 	Control []string
 	// Gateways is how many there are, and Gateway more of their environment.
