@@ -7,14 +7,17 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/cardea-ssh/cardea/demo/stage"
 	"github.com/cardea-ssh/cardea/internal/browse"
 	"github.com/cardea-ssh/cardea/internal/buildtest"
 )
@@ -25,9 +28,10 @@ const asBrowser = "browser"
 // binVariable names a folder with the four programs, to build none.
 const binVariable = "CARDEA_E2E_BIN"
 
-// bin is the folder of the programs, and skip says why nothing can run: both
-// are set before the first test and never after.
-var bin, skip string
+// bin is the folder of the programs, begun that of a control plane that has been
+// initialised, and skip says why nothing can run: all are set before the first test and
+// never after.
+var bin, begun, skip string
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == asBrowser {
@@ -44,19 +48,31 @@ func run(m *testing.M) int {
 	}
 	name, value, _ := strings.Cut(buildtest.EndAtOnce, "=")
 	os.Setenv(name, value)
-	if bin = os.Getenv(binVariable); bin != "" {
-		return m.Run()
-	}
 	dir, err := os.MkdirTemp("", "cardea-bin")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		bin, err = dir, build(dir)
+		err = prepare(dir)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		fmt.Fprintln(os.Stderr, "prepare the programs:", err)
 		return 1
 	}
 	return m.Run()
+}
+
+// prepare builds the programs into dir unless they are there, and begins a control plane.
+func prepare(dir string) error {
+	if bin = os.Getenv(binVariable); bin == "" {
+		bin = dir
+		if err := build(dir); err != nil {
+			return err
+		}
+	}
+	begun = filepath.Join(dir, "begun")
+	if err := os.Mkdir(begun, 0o700); err != nil {
+		return err
+	}
+	return stage.Begin(context.Background(), stage.Options{Bin: bin, Dir: begun})
 }
 
 // missing says what the machine lacks.

@@ -74,7 +74,7 @@ func (w *world) raise(ctx context.Context, words ...string) {
 	self, err := os.Executable()
 	w.must(err)
 	w.local = &stage.Local{Agent: filepath.Join(bin, "cardea-server-agent"), SSHD: w.sshd}
-	opt := stage.Options{Bin: bin, Dir: dir, Gateways: 1, Servers: w.local, Browser: self + " " + asBrowser}
+	opt := stage.Options{Bin: bin, Dir: dir, Begun: begun, Gateways: 1, Servers: w.local, Browser: self + " " + asBrowser}
 	project := api.ProjectSettings{CertificateSeconds: 180, Gateway: "required"}
 	for _, word := range words {
 		switch key, value, _ := strings.Cut(word, "="); key {
