@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"time"
+
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 // Decide applies every rule in turn; the first that fails gives the reason. What would
@@ -105,9 +107,9 @@ func ownLogin(f Facts, login string) (Decision, bool) {
 func shownLately(f Facts) (Decision, bool) {
 	if age := f.Project.ReauthAge; age > 0 && !f.Now.Before(f.shownAt().Add(age)) {
 		if f.User.Program { // it shows that whenever it signs in, and has nobody to ask
-			return deny(Reauth, "sign in again, with the key or the token of the program: see cardea login --help", "project %s asks programs to sign in anew each %s", f.Project.Name, span(age))
+			return deny(Reauth, "sign in again, with the key or the token of the program: see cardea login --help", "project %s asks programs to sign in anew each %s", f.Project.Name, span.Text(age))
 		}
-		d, ok := deny(Reauth, "type: cardea login --project "+f.Project.Name, "project %s asks who you are each %s", f.Project.Name, span(age))
+		d, ok := deny(Reauth, "type: cardea login --project "+f.Project.Name, "project %s asks who you are each %s", f.Project.Name, span.Text(age))
 		d.Reauth = f.Project.Name
 		return d, ok
 	}
@@ -119,17 +121,6 @@ func (f Facts) shownAt() time.Time {
 		return f.ShownAt
 	}
 	return f.Session.AuthenticatedAt
-}
-
-// span is a duration as a sentence has it: 8h, 90m.
-func span(d time.Duration) string {
-	switch {
-	case d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	case d%time.Minute == 0:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	}
-	return d.String()
 }
 
 // granted looks for the strongest grant that is in force; of equals, the one that lasts

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 // DeviceRule is something that a project demands of the devices from which people enter.
@@ -70,7 +72,7 @@ func (p Posture) lacks(r DeviceRule, now time.Time) string {
 	case p.At.IsZero():
 		return "this one has said nothing of itself"
 	case !now.Before(p.At.Add(ReportAge)):
-		return "what this one said of itself is older than " + span(ReportAge)
+		return "what this one said of itself is older than " + span.Text(ReportAge)
 	case p.Words[r] == No:
 		return "this one says of itself that it is not so"
 	case p.Words[r] != Yes:

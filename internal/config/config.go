@@ -29,6 +29,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 // FileFlag is the name of the option that says which file to read.
@@ -272,9 +274,7 @@ func (o *option) parse(texts []string) (reflect.Value, error) {
 			err = fmt.Errorf("%q is neither true nor false", texts[0])
 		}
 	case *time.Duration:
-		if *p, err = time.ParseDuration(texts[0]); err != nil {
-			err = fmt.Errorf("%q is no duration such as 90s or 5m", texts[0])
-		}
+		*p, err = span.Parse(texts[0])
 	case *[]string:
 		*p = texts
 	case *map[string]string:

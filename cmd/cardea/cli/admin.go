@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func newAdmin(a *app) *cobra.Command {
@@ -228,7 +229,7 @@ func (u *untilFlag) String() string {
 }
 
 func (u *untilFlag) Set(s string) error {
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+	if d, err := span.Parse(s); err == nil && d > 0 {
 		u.time = u.now().Add(d).UTC().Truncate(time.Second)
 		return nil
 	}

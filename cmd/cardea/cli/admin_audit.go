@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 // recent is how many events a person sees who says nothing of how many: the
@@ -171,7 +172,7 @@ func (s *sinceFlag) String() string {
 }
 
 func (s *sinceFlag) Set(text string) error {
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+	if d, err := span.Parse(text); err == nil && d > 0 {
 		s.time = s.now().Add(-d).UTC().Truncate(time.Second)
 		return nil
 	}

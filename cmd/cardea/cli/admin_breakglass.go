@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 	"github.com/cardea-ssh/cardea/policy"
 )
 
@@ -86,7 +87,7 @@ time is over. Each connection says so in the audit log.`,
 		},
 	}
 	cmd.Flags().StringVar(&in.Group, "group", "", "the group that may enter, by name or id")
-	cmd.Flags().DurationVar(&life, "for", 0, "how long, 1m to 72h")
+	span.Var(cmd.Flags(), &life, "for", 0, "how long, 1m to 72h")
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, on one line; everybody concerned reads it")
 	oneOf(cmd, cmd.Flags(), &in.Role, "role", "", []string{string(policy.RoleUser), string(policy.RoleAdmin)}, "user, or admin, who may run everything by sudo")
 	for _, f := range []string{"group", "for", "reason"} {

@@ -9,12 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func projectColumns() []column[api.Project] {
 	return []column[api.Project]{
 		{"name", func(p api.Project) string { return p.Name }},
-		{"certificates", func(p api.Project) string { return (time.Duration(p.CertificateSeconds) * time.Second).String() }},
+		{"certificates", func(p api.Project) string { return span.Text(time.Duration(p.CertificateSeconds) * time.Second) }},
 		{"gateway", func(p api.Project) string { return p.Gateway }},
 		{"gateway selector", func(p api.Project) string { return p.GatewaySelector }},
 		{"port forwarding", func(p api.Project) string { return yesNo(p.PortForwarding) }},
@@ -50,8 +51,8 @@ func adminProjects(a *app) *cobra.Command {
 // projectFlags are the settings of a project, as flags with their defaults.
 func projectFlags(cmd *cobra.Command, s *api.ProjectSettings, life, reauth *time.Duration) {
 	f := cmd.Flags()
-	f.DurationVar(life, "certificate-life", 3*time.Minute, "life of a user certificate, 1m to 10m")
-	f.DurationVar(reauth, "reauth-after", 0, "ask a person again who he is after so long, 1m to 25h; 0s for never")
+	span.Var(f, life, "certificate-life", 3*time.Minute, "life of a user certificate, 1m to 10m")
+	span.Var(f, reauth, "reauth-after", 0, "ask a person again who he is after so long, 1m to 25h; 0s for never")
 	oneOf(cmd, f, &s.Gateway, "gateway", "", []string{"allowed", "none", "required"}, "whether connections go through one: none, allowed or required")
 	f.StringVar(&s.GatewaySelector, "gateway-selector", "", "labels of the gateways, for example region=eu (default all)")
 	f.StringSliceVar(&s.NameSuffixes, "name-suffix", nil, "domains of yours in which servers may have names, for example prod.example.com")

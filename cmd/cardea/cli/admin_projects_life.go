@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 // accountFlags are how the accounts of a project's servers come and go, as flags.
@@ -22,10 +23,10 @@ func (s *accountFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	oneOf(cmd, f, &s.Accounts, "accounts", "", []string{"create", "on-demand", "existing"},
 		"who makes accounts: create for everybody with a grant, on-demand with the first certificate, existing for none but those that the host has")
-	f.DurationVar(&s.life, "account-life", 24*time.Hour, "how long an account on demand lives after the last certificate")
+	span.Var(f, &s.life, "account-life", 24*time.Hour, "how long an account on demand lives after the last certificate")
 	oneOf(cmd, f, &s.Removal, "removal", "", []string{"lock", "remove"}, "what becomes of accounts whose people may not enter any more: lock or remove")
 	oneOf(cmd, f, &s.RemovalHome, "removal-home", "", []string{"archive", "delete", "keep"}, "what becomes of the home of a removed account: archive, delete or keep")
-	f.DurationVar(&s.removeAfter, "remove-after", 30*24*time.Hour, "how long after the end of access accounts are removed; they are locked at once")
+	span.Var(f, &s.removeAfter, "remove-after", 30*24*time.Hour, "how long after the end of access accounts are removed; they are locked at once")
 	f.StringVar(&s.SharedAccount, "shared-account", "", "one account for all who enter as user (default each has his own)")
 	f.StringVar(&s.SharedAdminAccount, "shared-admin-account", "", "one account for all who enter as administrator")
 }
@@ -79,4 +80,4 @@ func accountColumns() []column[api.Project] {
 	}
 }
 
-func seconds(n int) string { return (time.Duration(n) * time.Second).String() }
+func seconds(n int) string { return span.Text(time.Duration(n) * time.Second) }

@@ -9,13 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func requestRuleColumns() []column[api.RequestRule] {
 	return []column[api.RequestRule]{
 		{"project", func(r api.RequestRule) string { return r.ProjectName }},
 		{"group", func(r api.RequestRule) string { return r.GroupName }},
-		{"longest", func(r api.RequestRule) string { return span(r.Seconds) }},
+		{"longest", func(r api.RequestRule) string { return lasting(r.Seconds) }},
 		{"who may ask", func(r api.RequestRule) string {
 			switch {
 			case r.Askers == "":
@@ -76,7 +77,7 @@ and be made for this alone: who is let in gets all that its grants give.`,
 	cmd.Flags().StringVar(&in.Group, "group", "", "the group to be in, by name or id")
 	cmd.Flags().StringVar(&in.Askers, "askers", "", "the group whose members may ask (default everybody)")
 	cmd.Flags().StringVar(&in.Approvers, "approvers", "", "the group whose members may answer, beside administrators")
-	cmd.Flags().DurationVar(&longest, "longest", 8*time.Hour, "the longest time that may be asked for")
+	span.Var(cmd.Flags(), &longest, "longest", 8*time.Hour, "the longest time that may be asked for")
 	mustBeGiven(cmd, "group", "approvers")
 	return cmd
 }
@@ -103,7 +104,7 @@ func preauthorizationColumns() []column[api.Preauthorization] {
 		{"user", func(p api.Preauthorization) string { return p.UserName }},
 		{"project", func(p api.Preauthorization) string { return p.ProjectName }},
 		{"group", func(p api.Preauthorization) string { return p.GroupName }},
-		{"longest", func(p api.Preauthorization) string { return span(p.Seconds) }},
+		{"longest", func(p api.Preauthorization) string { return lasting(p.Seconds) }},
 		{"until", func(p api.Preauthorization) string { return stamp(p.Until) }},
 		{"given by", func(p api.Preauthorization) string { return p.ByName }},
 		{"id", func(p api.Preauthorization) string { return p.ID }},
@@ -152,7 +153,7 @@ func preauthorizationCreate(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&in.Rule, "rule", "", "the rule, by id: see requests rules")
-	cmd.Flags().DurationVar(&longest, "for", time.Hour, "the longest request that is approved at once")
+	span.Var(cmd.Flags(), &longest, "for", time.Hour, "the longest request that is approved at once")
 	cmd.Flags().Var(&until, "until", "when this ends: 8h, 2026-12-31, or a time, at most 90 days from now")
 	mustBeGiven(cmd, "rule", "until")
 	return cmd

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func ruleColumns() []column[api.EnrolmentRule] {
@@ -20,7 +21,7 @@ func ruleColumns() []column[api.EnrolmentRule] {
 			if r.Within == 0 {
 				return "any"
 			}
-			return (time.Duration(r.Within) * time.Second).String()
+			return span.Text(time.Duration(r.Within) * time.Second)
 		}},
 		{"project", func(r api.EnrolmentRule) string { return r.Project }},
 		{"name", func(r api.EnrolmentRule) string { return r.ServerName }},
@@ -71,7 +72,7 @@ func ruleCreate(a *app) *cobra.Command {
 	f.StringVar(&in.Account, "account", "", "AWS account, GCP project or Azure subscription")
 	f.StringArrayVar(&in.Regions, "region", nil, "a region or pattern such as eu-* (aws, gcp); once for each")
 	f.StringArrayVar(&in.Identities, "identity", nil, "a role (aws) or service account (gcp), or a pattern; once for each")
-	f.DurationVar(&within, "within", 0, "how long ago the instance was started at most (aws, gcp; default 1h)")
+	span.Var(f, &within, "within", 0, "how long ago the instance was started at most (aws, gcp; default 1h)")
 	f.StringVar(&in.Project, "project", "", "project of the servers")
 	f.StringVar(&in.ServerName, "name", "", "their names, with {instance_id}, {account}, {region}, {instance_name} (default {instance_id})")
 	pairsVar(f, &in.Labels, "label", "their labels; once for each")

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func serviceUserColumns() []column[api.ServiceUser] {
@@ -45,10 +46,7 @@ func (a *app) keyAge(k api.ServiceKey) string {
 }
 
 func keyLimit(u api.ServiceUser) string {
-	if u.KeySeconds == 0 {
-		return ""
-	}
-	return roughly(time.Duration(u.KeySeconds) * time.Second)
+	return lasting(u.KeySeconds)
 }
 
 func adminServiceUsers(a *app) *cobra.Command {
@@ -86,6 +84,10 @@ older than --than. Who has the key changes it by: cardea login --service-key FIL
 			}
 			old := a.oldKeys(users, than)
 			if len(old) == 0 && a.output != asJSON {
+				if than > 0 {
+					a.say("no key is older than %s; to see all of one service user type: cardea admin service-users show NAME", span.Text(than))
+					return nil
+				}
 				a.say("no key is old; to say when keys are type: cardea admin service-users set-key-age NAME AGE")
 				return nil
 			}
@@ -96,7 +98,7 @@ older than --than. Who has the key changes it by: cardea login --service-key FIL
 			return show(a, old, columns)
 		},
 	}
-	cmd.Flags().DurationVar(&than, "than", 0, "older than this, whatever was set: 2160h")
+	span.Var(cmd.Flags(), &than, "than", 0, "older than this, whatever was set: 90d")
 	return cmd
 }
 
@@ -115,14 +117,14 @@ func (a *app) oldKeys(users []api.ServiceUser, than time.Duration) (old []oldKey
 func serviceKeyAge(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "set-key-age SERVICE-USER AGE", Short: "Say after which time its keys are old", Args: cobra.ExactArgs(2),
-		Long: `Say after which time the keys of a service user are old: 2160h are 90 days, and 0 is never. An
+		Long: `Say after which time the keys of a service user are old: 90d for example, and 0 is never. An
 old key still signs in; it is listed by old-keys, until whoever has it changes it by:
 cardea login --service-key FILE --rotate. A key with an end (add-key --until) signs in no more after it.`,
-		Example: "  cardea admin service-users set-key-age deploy 2160h",
+		Example: "  cardea admin service-users set-key-age deploy 90d",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			age, err := time.ParseDuration(args[1])
+			age, err := span.Parse(args[1])
 			if err != nil {
-				return &usageError{fmt.Sprintf("%q is no time", args[1]), "write hours, as 2160h for 90 days, or 0 for never"}
+				return &usageError{fmt.Sprintf("%q is no time", args[1]), "give one such as 90d, or 0 for never"}
 			}
 			path, err := pathOf("service-users", args[0])
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func teamColumns() []column[api.TeamSettings] {
@@ -87,10 +88,10 @@ now on; how long one may go unused counts for all at once.`,
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&life, "session-life", 12*time.Hour, "how long a sign-in of a device lasts, 1h to 25h")
+	span.Var(f, &life, "session-life", 12*time.Hour, "how long a sign-in of a device lasts, 1h to 25h")
 	oneOf(cmd, f, &factor, "second-factor", "", []string{"nobody", "admins", "all"}, "which local accounts must have a second factor: nobody, admins or all")
 	f.BoolVar(&code, "device-code", false, "let devices without a browser be signed in by a typed code; never by administrators")
 	f.BoolVar(&approval, "device-approval", false, "have an administrator approve new devices")
-	f.DurationVar(&idle, "idle", 0, "how long it may go unused, 15m to 25h; 0s for no limit")
+	span.Var(f, &idle, "idle", 0, "how long it may go unused, 15m to 25h; 0s for no limit")
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func tokenColumns() []column[api.EnrolmentToken] {
@@ -70,7 +71,7 @@ func tokenCreate(a *app) *cobra.Command {
 	pairsVar(f, &in.Labels, "label", "labels of what enrols; once for each")
 	f.StringSliceVar(&in.Egress, "egress", nil, "addresses from which a gateway reaches servers")
 	f.IntVar(&in.Uses, "uses", 1, "how often it is good")
-	f.DurationVar(&life, "life", time.Hour, "how long it is good, 720h at most")
+	span.Var(f, &life, "life", time.Hour, "how long it is good, 720h at most")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print the secret alone")
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func workloadColumns() []column[api.WorkloadIssuer] {
@@ -32,7 +33,7 @@ func workloadRuleColumns() []column[api.WorkloadRule] {
 		{"rule", func(r api.WorkloadRule) string { return r.ID }},
 		{"service user", func(r api.WorkloadRule) string { return r.UserName }},
 		{"claims", func(r api.WorkloadRule) string { return labels(r.Claims) }},
-		{"session", func(r api.WorkloadRule) string { return (time.Duration(r.Seconds) * time.Second).String() }},
+		{"session", func(r api.WorkloadRule) string { return span.Text(time.Duration(r.Seconds) * time.Second) }},
 		{"created", func(r api.WorkloadRule) string { return stamp(r.CreatedAt) }},
 	}
 }
@@ -203,7 +204,7 @@ first star: repo:acme/web:** and never repo:**.`,
 	}
 	cmd.Flags().StringVar(&in.User, "user", "", "the service user that they are")
 	pairsVar(cmd.Flags(), &in.Claims, "claim", "a claim with its pattern, as claim=pattern; once for each")
-	cmd.Flags().DurationVar(&life, "session", time.Hour, "how long their sessions last: 1m to 1h")
+	span.Var(cmd.Flags(), &life, "session", time.Hour, "how long their sessions last: 1m to 1h")
 	for _, name := range []string{"user", "claim"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // the flags are a few lines above

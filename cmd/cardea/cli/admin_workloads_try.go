@@ -2,7 +2,6 @@ package cli
 
 import (
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -79,7 +78,7 @@ func (a *app) showTestTables(t api.WorkloadTest) error {
 	switch {
 	case err != nil:
 	case t.Allow:
-		a.say("This job would sign in as %s for %s, by rule %s.", t.UserName, time.Duration(t.Seconds)*time.Second, t.Rule)
+		a.say("This job would sign in as %s for %s, by rule %s.", t.UserName, lasting(t.Seconds), t.Rule)
 	default:
 		a.say("This job would not sign in: %s. It would be told: %s", t.Reason, t.Told)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 // localAgent is the agent of this user on this machine, as most verbs need it.
@@ -145,7 +146,7 @@ func agentRun(a *app) *cobra.Command {
 		Use: "run", Short: "Run it here, until Ctrl-C (for service managers)", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.agentRun(cmd.Context(), o) },
 	}
-	cmd.Flags().DurationVar(&o.idle, "idle", agent.DefaultIdle, "leave when nobody has asked for so long")
+	span.Var(cmd.Flags(), &o.idle, "idle", agent.DefaultIdle, "leave when nobody has asked for so long")
 	cmd.Flags().BoolVar(&o.debug, "debug", false, "log more")
 	return cmd
 }

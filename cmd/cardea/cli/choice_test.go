@@ -10,7 +10,7 @@ import (
 func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 	for _, tc := range []struct{ line, says string }{
 		{"admin tokens create --kind router", "give server, gateway or device; type: cardea admin tokens create --help"},
-		{"admin tokens create --life 1w", `--life is "1w"; give a duration such as 90s or 5m; type: `},
+		{"admin tokens create --life 1w", `--life is "1w"; give a duration such as 90s, 8h or 30d; type: `},
 		{"admin tokens create --life 1.5s", "no number of whole seconds; give a duration such as 90s or 24h"},
 		{"admin tokens create --kind server --label env", "env must be formatted as key=value"},
 		{"admin tokens create --uses many", `--uses is "many"; give a whole number; type: `},
@@ -19,7 +19,7 @@ func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 		{"admin groups members add ops bob --until -1h", "no time such as 8h"},
 		{"admin projects create web --gateway maybe", "give allowed, none or required; type: cardea admin projects create --help"},
 		{"admin projects update web --gateway Required", "give allowed, none or required"},
-		{"admin projects update web --certificate-life 3", `--certificate-life is "3"; give a duration such as 90s or 5m; `},
+		{"admin projects update web --certificate-life 3", `--certificate-life is "3"; give a duration such as 90s, 8h or 30d; `},
 		{"admin projects update web --port-forwarding=perhaps", `--port-forwarding is "perhaps"; give true or false; `},
 		{"ls -o xml", "give table or json"},
 		{"ls -l =", "for example: cardea ls -l env=prod"},

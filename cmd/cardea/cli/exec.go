@@ -18,6 +18,7 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/cmd/cardea/cli/fanout"
+	"github.com/cardea-ssh/cardea/internal/span"
 	"github.com/cardea-ssh/cardea/internal/term"
 )
 
@@ -82,7 +83,7 @@ session and 5 if you may enter none of them.`,
 	f.StringVar(&o.project, "project", "", "servers of this project alone")
 	f.StringVar(&o.login, "login", "", "the Unix account (default your own)")
 	f.IntVarP(&o.parallel, "parallel", "p", execParallel, fmt.Sprintf("how many at a time, up to %d", fanout.MaxParallel))
-	f.DurationVar(&o.timeout, "timeout", 0, "how long it may take on each server (default as long as it takes)")
+	span.Var(f, &o.timeout, "timeout", 0, "how long it may take on each server (default as long as it takes)")
 	f.StringVar(&o.dir, "out", "", "new folder for SERVER.out and SERVER.err, in place of lines here")
 	f.BoolVar(&o.stdin, "stdin", false, "read the input here, and give all of it to each")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no summary where all is well")

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 // defaultRequest is long enough for most work, and short enough to be given without thought.
@@ -53,7 +54,7 @@ your administrators. With --wait it ends when there is an answer: with code 0 if
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&life, "for", defaultRequest, "how long")
+	span.Var(cmd.Flags(), &life, "for", defaultRequest, "how long")
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, on one line, for who answers")
 	cmd.Flags().StringVar(&in.Group, "group", "", "the group to be in, where there is more than one way")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the answer")
@@ -86,22 +87,12 @@ func checkLine(reason string, needed bool) error {
 	return nil
 }
 
-// span is a number of seconds as people say it.
-func span(seconds int) string {
-	d := time.Duration(seconds) * time.Second
-	switch {
-	case seconds == 0:
+// lasting is a number of seconds as people say it.
+func lasting(seconds int) string {
+	if seconds == 0 {
 		return ""
-	case d%(24*time.Hour) == 0:
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
-	case d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	case d%time.Minute == 0 && d < time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d%time.Minute == 0:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
-	return d.String()
+	return span.Text(time.Duration(seconds) * time.Second)
 }
 
 // requestColumns show one request, all of it.
@@ -110,7 +101,7 @@ func requestColumns() []column[api.AccessRequest] {
 		{"id", func(r api.AccessRequest) string { return r.ID }},
 		{"state", func(r api.AccessRequest) string { return r.State }},
 		{"user", func(r api.AccessRequest) string { return r.UserName }},
-		{"for", func(r api.AccessRequest) string { return span(r.Seconds) }},
+		{"for", func(r api.AccessRequest) string { return lasting(r.Seconds) }},
 		{"access to", accessTo},
 		{"group", func(r api.AccessRequest) string { return r.GroupName }},
 		{"reason", func(r api.AccessRequest) string { return r.Reason }},
@@ -201,7 +192,7 @@ func requestListColumns(others bool) []column[api.AccessRequest] {
 		{"state", func(r api.AccessRequest) string { return r.State }},
 		{"access to", accessTo},
 		{"group", func(r api.AccessRequest) string { return r.GroupName }},
-		{"for", func(r api.AccessRequest) string { return span(r.Seconds) }},
+		{"for", func(r api.AccessRequest) string { return lasting(r.Seconds) }},
 		{"asked", func(r api.AccessRequest) string { return stamp(r.CreatedAt) }},
 		{"until", func(r api.AccessRequest) string { return stamp(r.Until) }},
 		{"answered by", func(r api.AccessRequest) string { return r.AnsweredByName }},
@@ -293,7 +284,7 @@ func requestApprove(a *app) *cobra.Command {
 			return a.answer(cmd.Context(), args[0], "approve", in)
 		},
 	}
-	cmd.Flags().DurationVar(&life, "for", 0, "how long, if shorter than what was asked for")
+	span.Var(cmd.Flags(), &life, "for", 0, "how long, if shorter than what was asked for")
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "a line for who asked")
 	return cmd
 }

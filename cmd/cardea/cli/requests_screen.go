@@ -98,17 +98,17 @@ func requestRow(r api.AccessRequest) tui.Request {
 		until = r.ExpiresAt
 	}
 	return tui.Request{
-		ID: r.ID, State: r.State, User: r.UserName, To: accessTo(r), Group: r.GroupName, Rule: r.Rule, For: span(r.Seconds), Reason: r.Reason,
+		ID: r.ID, State: r.State, User: r.UserName, To: accessTo(r), Group: r.GroupName, Rule: r.Rule, For: lasting(r.Seconds), Reason: r.Reason,
 		Asked: r.CreatedAt, Until: stamp(until), By: r.AnsweredByName, Answer: r.Answer,
 	}
 }
 
 // requestSpans are what was asked for, and the usual times that are shorter.
 func requestSpans(asked int) []tui.Span {
-	spans := []tui.Span{{Seconds: asked, Text: span(asked)}}
+	spans := []tui.Span{{Seconds: asked, Text: lasting(asked)}}
 	for _, d := range []time.Duration{168 * time.Hour, 72 * time.Hour, 24 * time.Hour, 12 * time.Hour, 8 * time.Hour, 4 * time.Hour, 2 * time.Hour, time.Hour, 30 * time.Minute, 15 * time.Minute, 5 * time.Minute} {
 		if s := int(d / time.Second); s < asked {
-			spans = append(spans, tui.Span{Seconds: s, Text: span(s)})
+			spans = append(spans, tui.Span{Seconds: s, Text: lasting(s)})
 		}
 	}
 	return spans

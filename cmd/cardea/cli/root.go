@@ -138,7 +138,7 @@ func wanted(f *pflag.Flag) string {
 	case "float64":
 		return "a number"
 	case "duration":
-		return "a duration such as 90s or 5m"
+		return "a duration such as 90s, 8h or 30d"
 	}
 	return ""
 }

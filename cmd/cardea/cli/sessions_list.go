@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/span"
 )
 
 func newSessionsLs(a *app) *cobra.Command {
@@ -53,7 +54,7 @@ func lengthOf(r api.Recording) string {
 	if r.State == api.RecordingRunning {
 		return ""
 	}
-	return (time.Duration(r.Seconds) * time.Second).String()
+	return span.Text(time.Duration(r.Seconds) * time.Second)
 }
 
 func newSessionsShow(a *app) *cobra.Command {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	xterm "golang.org/x/term"
 
+	"github.com/cardea-ssh/cardea/internal/span"
 	"github.com/cardea-ssh/cardea/internal/term"
 	"github.com/cardea-ssh/cardea/recording"
 )
@@ -46,7 +47,7 @@ func newSessionsPlay(a *app) *cobra.Command {
 	identityFlag(cmd, &o.identities)
 	cmd.Flags().Uint32Var(&o.channel, "channel", 0, "the channel to show; 0 is the first that shows something")
 	cmd.Flags().Float64Var(&o.speed, "speed", 1, "how many times as fast")
-	cmd.Flags().DurationVar(&o.idle, "idle-limit", 0, "let no pause take longer than this, for example 2s")
+	span.Var(cmd.Flags(), &o.idle, "idle-limit", 0, "let no pause take longer than this, for example 2s")
 	cmd.Flags().StringVar(&o.at, "at", "", "where to begin: 90s, 1h2m, 1:02:03, or a time such as 2026-11-21T09:30:00Z")
 	return cmd
 }
@@ -103,7 +104,7 @@ func instant(text string, started time.Time) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+	if d, err := span.Parse(text); err == nil && d >= 0 {
 		return d, nil
 	}
 	if t, err := time.Parse(time.RFC3339, text); err == nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
+	"github.com/cardea-ssh/cardea/internal/span"
 	"github.com/cardea-ssh/cardea/sshconfig"
 )
 
@@ -68,7 +69,7 @@ certificate, and removes the files when their time is over.`,
 	cmd.Flags().BoolVar(&uninstall, "uninstall", false, "take the Include line out")
 	cmd.Flags().BoolVar(&show, "print", false, "print what is included")
 	cmd.Flags().StringVar(&files, "files", "", "write key and certificate for HOST into this `folder`")
-	cmd.Flags().DurationVar(&lasting, "for", 10*time.Minute, "how long the files are kept good, at most 12h")
+	span.Var(cmd.Flags(), &lasting, "for", 10*time.Minute, "how long the files are kept good, at most 12h")
 	cmd.MarkFlagsMutuallyExclusive("install", "uninstall", "print", "files")
 	return cmd
 }
@@ -80,7 +81,7 @@ func (a *app) sshConfigFiles(ctx context.Context, dir, host string, lasting time
 		return err
 	}
 	if lasting < time.Minute || lasting > agent.MaxLoan {
-		return &usageError{text: fmt.Sprintf("--for is between 1m and %s", agent.MaxLoan)}
+		return &usageError{text: fmt.Sprintf("--for is between 1m and %s", span.Text(agent.MaxLoan))}
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
