@@ -175,6 +175,7 @@ func TestTokensThatAreNotMade(t *testing.T) {
 		"a host's label from a person":      {Kind: "server", Project: "web", Labels: map[string]string{"host/os": "x"}},
 		"an unknown kind":                   {Kind: "printer"},
 		"an address that cannot be dialled": {Kind: "server", Project: "web", Name: "web-5", Address: "0.0.0.0:22"},
+		"less than one use":                 {Kind: "server", Project: "web", Uses: -1},
 		"more uses than there may be":       {Kind: "server", Project: "web", Uses: 10001},
 		"a life of 31 days":                 {Kind: "server", Project: "web", Seconds: 31 * 24 * 3600},
 	} {

@@ -42,7 +42,7 @@ func (s *Server) public(ctx context.Context, by caller.Caller, err error) *api.E
 				level = slog.LevelWarn
 			}
 			log.Log(ctx, level, "call given up", "error", err)
-			return api.Errorf(api.Unavailable, "the call was given up").WithRetry(time.Second)
+			return api.Errorf(api.Unavailable, "the control plane ended this call before it had an answer: it stops, or was too slow").WithHint("try again in a moment").WithRetry(time.Second)
 		}
 		log.Error("internal error", "error", err)
 		known = api.Errorf(api.Internal, "internal error").

@@ -356,6 +356,9 @@ func TestARequestIsNobodyElsesBusiness(t *testing.T) {
 		}
 	}
 	denied(t, s.carol, api.Denied, "POST", "/v1/requests/"+r.ID+"/cancel", nil)
+	if e := denied(t, s.bob, api.Conflict, "POST", "/v1/requests/"+r.ID+"/end", nil); !strings.Contains(e.Hint, "cardea requests cancel "+r.ID) {
+		t.Errorf("ending what waits is answered with %q; %q", e.Detail, e.Hint)
+	}
 	if got := must[api.AccessRequest](t, s.bob, "POST", "/v1/requests/"+r.ID+"/cancel", nil); got.State != "cancelled" {
 		t.Errorf("cancelled: %+v", got)
 	}

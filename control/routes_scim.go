@@ -158,7 +158,7 @@ func (c *scimCalls) bulk(ctx context.Context, from provision.From, _ *http.Reque
 }
 
 // errUnknownToken is for who comes with none, or one that is none: nobody learns which.
-var errUnknownToken = &scim.Error{Status: http.StatusUnauthorized, Detail: "this needs the token of a SCIM client; an administrator of Cardea makes one"}
+var errUnknownToken = &scim.Error{Status: http.StatusUnauthorized, Detail: "this needs the token of a SCIM client; an administrator of Cardea makes one; type: cardea admin scim create --help"}
 
 // enter authenticates the client, and counts its calls. The body is read after that.
 func (c *scimCalls) enter(req *http.Request) (from provision.From, err error) {

@@ -275,11 +275,15 @@ func LookAtGateways(ctx context.Context, gateways []Gateway, dial Dial, proxies 
 	return gateways
 }
 
-// Gateways judges them: one that is down is no hindrance while another is there.
-func Gateways(gateways []Gateway) []Finding {
+// Gateways judges them: one that is down is no hindrance while another is there. They are
+// those to which connections from here were led; server is one that is looked at as well.
+func Gateways(gateways []Gateway, server string) []Finding {
 	const check = "gateway"
 	if len(gateways) == 0 {
-		return []Finding{Skip(check, "none is known yet; to look at a server's type: cardea doctor SERVER")}
+		if server != "" {
+			return []Finding{Skip(check, "no connection from here was led to one yet; the way to "+server+" is looked at by itself")}
+		}
+		return []Finding{Skip(check, "no connection from here was led to one yet; to look at a server's type: cardea doctor SERVER")}
 	}
 	reached := 0
 	for _, g := range gateways {

@@ -70,7 +70,7 @@ func TestOneGatewayIsEnough(t *testing.T) {
 		for _, a := range addresses {
 			ways = append(ways, Gateway{Address: a})
 		}
-		return Gateways(LookAtGateways(t.Context(), ways, dial, &httpproxy.Config{HTTPSProxy: "http://user:secret@proxy:3128", NoProxy: "up"}))
+		return Gateways(LookAtGateways(t.Context(), ways, dial, &httpproxy.Config{HTTPSProxy: "http://user:secret@proxy:3128", NoProxy: "up"}), "")
 	}
 	expect(t, "none is known", look(), "skipped gateway: cardea doctor SERVER")
 	expect(t, "one of two is down", look("up:7234", "down:7234"), "ok gateway: up:7234 took a connection", "warning gateway: down:7234 through proxy:3128: connection refused | another one")

@@ -62,7 +62,7 @@ func (w Workload) Token(ctx context.Context) (string, error) {
 	case w.File != "":
 		return readToken(w.File)
 	case w.env(IDTokenVariable) != "":
-		return checkToken(w.env(IDTokenVariable), "the variable "+IDTokenVariable)
+		return JobToken(w.env(IDTokenVariable), "the variable "+IDTokenVariable)
 	case w.env(githubURL) != "" && w.env(githubToken) != "":
 		return w.ask(ctx)
 	}
@@ -98,15 +98,16 @@ func readToken(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the token of this job: %w", err)
 	}
-	return checkToken(string(text), path)
+	return JobToken(string(text), path)
 }
 
-// checkToken wants three parts in base64url: what is something else must not be sent away.
-func checkToken(text, from string) (string, error) {
+// JobToken is what the text from a file or variable says, if it is a token. It wants three parts in base64url: what is something else must not be sent away.
+func JobToken(text, from string) (string, error) {
 	token := strings.TrimSpace(text)
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 	if token == "" || len(token) > maxIDToken || strings.Count(token, ".") != 2 || strings.Trim(token, letters) != "" {
-		return "", api.Errorf(api.Invalid, "%s holds no token such as platforms give to jobs", from)
+		return "", api.Errorf(api.Invalid, "%s holds no token such as platforms give to jobs, a JSON Web Token: three parts with dots between them", from).
+			WithHint("look whether it is empty, or another one")
 	}
 	return token, nil
 }
@@ -145,7 +146,7 @@ func (w Workload) ask(ctx context.Context) (string, error) {
 		return "", api.Errorf(api.Unavailable, "the platform at %s gave this job no token: HTTP %d", u.Host, res.StatusCode).
 			WithHint("check that the job has the permission id-token: write, and try again").WithCause(err)
 	}
-	return checkToken(answer.Value, "the platform's answer")
+	return JobToken(answer.Value, "the platform's answer")
 }
 
 // JobKey is the key of a job: made fresh for each token, because another job on this machine

@@ -93,7 +93,7 @@ func (s *Service) newToken(ctx context.Context, in api.NewEnrolmentToken) (store
 	now := s.now()
 	t := store.EnrolmentToken{
 		ID: ident.New(ident.Enrolment), Kind: in.Kind, Name: in.Name, Address: in.Address, Labels: in.Labels,
-		UsesLeft: max(in.Uses, 1), ExpiresAt: now.Add(defaultTokenLife), CreatedAt: now,
+		UsesLeft: cmp.Or(in.Uses, 1), ExpiresAt: now.Add(defaultTokenLife), CreatedAt: now,
 	}
 	if in.Seconds > 0 {
 		t.ExpiresAt = now.Add(time.Duration(in.Seconds) * time.Second)
@@ -139,6 +139,8 @@ func checkToken(t *store.EnrolmentToken) error {
 	switch {
 	case t.Kind != store.KindServer && t.Kind != store.KindGateway && t.Kind != store.KindDevice:
 		return fmt.Errorf("a token is for a %s, a %s or a %s", store.KindServer, store.KindGateway, store.KindDevice)
+	case t.UsesLeft < 1:
+		return errors.New("a token has at least one use")
 	case t.UsesLeft > maxTokenUses:
 		return fmt.Errorf("a token has at most %d uses", maxTokenUses)
 	case t.ExpiresAt.Sub(t.CreatedAt) > maxTokenLife:

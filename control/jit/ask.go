@@ -265,6 +265,12 @@ func (s *Service) End(ctx context.Context, by caller.Caller, id string) (*api.Ac
 	e := s.event(by, audit.RequestEnd, r)
 	done, err := s.Store.EndRequest(ctx, r.ID, by.User.ID, by.MetaFor(e.Time, r.ID, audit.Encode(e)))
 	switch {
+	case errors.Is(err, store.ErrUsed) && r.StateAt(e.Time) == store.RequestPending:
+		waits := api.Errorf(api.Conflict, "there is nothing to end: the request waits for an answer").WithCause(err)
+		if r.User != by.User.ID {
+			return nil, waits.WithHint("to refuse it type: cardea requests deny %s --reason …", r.ID)
+		}
+		return nil, waits.WithHint("to take it back type: cardea requests cancel %s", r.ID)
 	case errors.Is(err, store.ErrUsed):
 		return nil, api.Errorf(api.Conflict, "there is nothing to end: the request is %s, or the membership is not its own any more", r.StateAt(e.Time)).
 			WithHint("to see it type: cardea requests show %s", r.ID).WithCause(err)

@@ -213,7 +213,7 @@ func providerTest(a *app) *cobra.Command {
 				return err
 			}
 			if !t.Works || len(t.Problems) > 0 {
-				return fmt.Errorf("nobody can sign in at %s like this", args[0])
+				return fmt.Errorf("nobody can sign in at %s like this; correct it there, or here: type: cardea admin providers set %s --help", args[0], args[0])
 			}
 			return nil
 		},

@@ -31,7 +31,7 @@ func adminDevices(a *app) *cobra.Command {
 		ofUser(a, "/v1/devices", "List devices", []column[api.Device]{
 			{"name", func(d api.Device) string { return d.Name }},
 			{"user", func(d api.Device) string { return d.User }},
-			{"state", func(d api.Device) string { return d.State }},
+			{"state", func(d api.Device) string { return deviceState(d.State) }},
 			{"created", func(d api.Device) string { return stamp(d.CreatedAt) }},
 			{"approved", func(d api.Device) string { return stamp(d.ApprovedAt) }},
 			{"says of itself", saysOfItself},

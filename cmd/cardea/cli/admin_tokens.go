@@ -45,6 +45,9 @@ func tokenCreate(a *app) *cobra.Command {
   cardea admin tokens create --kind gateway --name gw-1 --address gw-1.example.com:7234
   cardea admin tokens create --kind device --uses 500 --life 720h -q >device-enrollment.token`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if in.Uses < 1 {
+				return usageErrorf(cmd, "--uses is %d; give 1 or more", in.Uses)
+			}
 			if in.Seconds, err = wholeSeconds(life); err != nil {
 				return err
 			}

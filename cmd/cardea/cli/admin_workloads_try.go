@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/login"
 )
 
 // maxTestToken bounds a token, in bytes: no platform makes larger ones.
@@ -26,6 +27,13 @@ sign in, and with 5 if not.`,
 			}
 			token, err := a.smallFile(args[0], maxTestToken, "token")
 			if err != nil {
+				return err
+			}
+			from := args[0]
+			if from == "-" {
+				from = "stdin"
+			}
+			if token, err = login.JobToken(token, from); err != nil { // what is something else is not sent
 				return err
 			}
 			t, err := call[api.WorkloadTest](cmd.Context(), a, "POST", "/v1/workload-tests", api.NewWorkloadTest{Token: token, User: who})

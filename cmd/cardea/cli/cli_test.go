@@ -83,6 +83,11 @@ func TestEveryErrorSaysWhatToDoNext(t *testing.T) {
 		}
 	}
 	stderr.Reset()
+	a.tell(api.Errorf(api.Unavailable, "the issuer does not answer; try again in a moment"))
+	if got := stderr.String(); got != "cardea: the issuer does not answer; try again in a moment\n" {
+		t.Errorf("told %q", got)
+	}
+	stderr.Reset()
 	a.tell(api.Errorf(api.Limited, "too many").WithRetry(7 * time.Second))
 	if !strings.Contains(stderr.String(), "wait 7 s") {
 		t.Errorf("told %q", stderr)

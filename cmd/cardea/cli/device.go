@@ -48,7 +48,7 @@ makes no key.`,
 		},
 		listVerb(a, "/v1/devices/mine", "List your devices", []column[api.Device]{
 			{"name", func(d api.Device) string { return d.Name }},
-			{"state", func(d api.Device) string { return d.State }},
+			{"state", func(d api.Device) string { return deviceState(d.State) }},
 			{"created", func(d api.Device) string { return stamp(d.CreatedAt) }},
 			{"key", func(d api.Device) string { return d.Thumbprint }},
 			{"id", func(d api.Device) string { return d.ID }},
@@ -101,7 +101,7 @@ func (a *app) showDevice(ctx context.Context) error {
 			return s.Name + " (" + s.ID + ")"
 		}},
 		{"State", func(s thisDevice) string {
-			return cmp.Or(s.State, "not known: not signed in, or the control plane does not answer")
+			return cmp.Or(deviceState(s.State), "not known: not signed in, or the control plane does not answer")
 		}},
 		{"System", func(s thisDevice) string {
 			return strings.TrimSpace(cmp.Or(s.Posture.System, s.Posture.OS) + " " + s.Posture.Version)
@@ -109,6 +109,14 @@ func (a *app) showDevice(ctx context.Context) error {
 		{"Disk encrypted", func(s thisDevice) string { return s.Posture.DiskEncryption }},
 		{"Screen locks", func(s thisDevice) string { return s.Posture.ScreenLock }},
 	})
+}
+
+// deviceState is a state in the words of the other screens; programs get the wire's.
+func deviceState(state string) string {
+	if state == devicePending {
+		return "waits for approval"
+	}
+	return state
 }
 
 // makesDevice is what to type where there is no key: a sign-in makes one, or, where there was

@@ -66,7 +66,7 @@ func (a *app) doctor(ctx context.Context, args []string) error {
 	checks := []doctor.Check{
 		{Name: "configuration", Run: p.config}, {Name: "ssh", Run: p.ssh}, {Name: "agent", Run: p.agent},
 		{Name: "session", Run: p.session}, {Name: "device-key", Run: p.key},
-		{Name: "control-plane", Run: p.control}, {Name: "gateway", Run: p.gateways},
+		{Name: "control-plane", Run: p.control}, {Name: "gateway", Run: func(ctx context.Context) []doctor.Finding { return p.gateways(ctx, server) }},
 	}
 	if server != "" {
 		checks = append(checks, doctor.Check{Name: "server", Run: func(ctx context.Context) []doctor.Finding { return p.server(ctx, server) }})

@@ -194,9 +194,9 @@ func (p *patient) control(ctx context.Context) []doctor.Finding {
 	return doctor.Control(doctor.LookAtControl(ctx, p.url(), client, doctor.Environment()))
 }
 
-func (p *patient) gateways(ctx context.Context) []doctor.Finding {
+func (p *patient) gateways(ctx context.Context, server string) []doctor.Finding {
 	s, _, _ := p.agentStatus(ctx)
-	return doctor.Gateways(doctor.LookAtGateways(ctx, known(s), proxycmd.Dial, doctor.Environment()))
+	return doctor.Gateways(doctor.LookAtGateways(ctx, known(s), proxycmd.Dial, doctor.Environment()), server)
 }
 
 // known are the gateways that the agent has been sent to.

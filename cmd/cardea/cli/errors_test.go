@@ -3,7 +3,16 @@
 package cli
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
 	"io/fs"
+	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/agent/agenttest"
@@ -58,13 +68,38 @@ func (tr trouble) typed(answer *api.Error, args ...string) ExitCode {
 
 // refused is `cardea ssh web-1` with that answer to /v1/connect, through a local agent.
 func (tr trouble) refused(answer *api.Error) ExitCode {
+	w := tr.world()
+	w.Control.Fail("POST", "/v1/connect", answer)
+	return tr.run(tr.Context(), []string{"ssh", "web-1"})
+}
+
+// world is a local agent that knows web-1, and whose control plane lets everybody in.
+func (tr trouble) world(change ...func(*agent.Options)) *agenttest.World {
 	tr.signedIn()
 	w := agenttest.New(tr, agenttest.Entry("web-1", "web"))
 	w.Paths = tr.paths
 	w.Ask = &agent.Control{Paths: tr.paths}
-	w.Start()
-	w.Control.Fail("POST", "/v1/connect", answer)
-	return tr.run(tr.Context(), []string{"ssh", "web-1"})
+	w.Start(change...)
+	return w
+}
+
+// overTLS is a control plane whose certificate is for 127.0.0.1, until then.
+func (tr trouble) overTLS(until time.Time) *httptest.Server {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tr.Fatal(err)
+	}
+	form := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, form, form, key.Public(), key)
+	if err != nil {
+		tr.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	tr.Cleanup(s.Close)
+	return s
 }
 
 // signIn is `cardea login` at a terminal whose browser shows nothing.
@@ -82,7 +117,8 @@ func (tr trouble) signIn(url string) ExitCode {
 // provoked are the rows that can be had in this process. The sentences of the control plane
 // are given to it as it gives them, and found in its code by the other test.
 var provoked = map[string]func(trouble) ExitCode{
-	"not signed in": func(tr trouble) ExitCode { return tr.run(tr.Context(), []string{"ls"}) },
+	"not signed in":                  func(tr trouble) ExitCode { return tr.run(tr.Context(), []string{"ls"}) },
+	"no control plane is known here": func(tr trouble) ExitCode { return tr.run(tr.Context(), []string{"login"}) },
 	"this session is over since …": func(tr trouble) ExitCode {
 		return tr.typed(api.Errorf(api.SignIn, "this session is over since 2026-11-22 08:00"), "ls")
 	},
@@ -115,7 +151,10 @@ var provoked = map[string]func(trouble) ExitCode{
 		return tr.run(tr.Context(), []string{"ls"})
 	},
 	"there is no server … that you may reach": func(tr trouble) ExitCode { return tr.pick("wbe-1") },
-	"… is the name of … servers: …":           func(tr trouble) ExitCode { return tr.pick("web-2") },
+	"you have no access to a server named …": func(tr trouble) ExitCode {
+		return tr.typed(api.Errorf(api.NotFound, `you have no access to a server named "web-9"`).WithHint("ask your administrator for a grant; to see what you may reach type: cardea ls"), "why", "web-9")
+	},
+	"… is the name of … servers: …": func(tr trouble) ExitCode { return tr.pick("web-2") },
 	"you have no grant for server …": func(tr trouble) ExitCode {
 		return tr.refused(api.Errorf(api.Denied, "you have no grant for server web-1").WithHint("ask your administrator for a grant in project web"))
 	},
@@ -142,6 +181,20 @@ var provoked = map[string]func(trouble) ExitCode{
 	},
 	"the TLS certificate of … is not one to trust": func(tr trouble) ExitCode {
 		return tr.signIn(apitest.NewTLS(tr).URL)
+	},
+	"the TLS certificate of … is for another name": func(tr trouble) ExitCode {
+		return tr.signIn(strings.Replace(tr.overTLS(time.Now().Add(time.Hour)).URL, "127.0.0.1", "localhost", 1))
+	},
+	"the TLS certificate of … is expired or not yet good": func(tr trouble) ExitCode {
+		return tr.signIn(tr.overTLS(time.Now().Add(-time.Hour)).URL)
+	},
+	"it is over already: is the clock of this machine right?": func(tr trouble) ExitCode {
+		tr.world(func(o *agent.Options) { o.Now = func() time.Time { return time.Now().Add(time.Hour) } })
+		return tr.run(tr.Context(), []string{"ssh", "web-1"})
+	},
+	"no way leads to the server: …": func(tr trouble) ExitCode {
+		tr.world() // its only route leads to a port at which nothing listens
+		return tr.run(tr.Context(), []string{"proxycommand", "web-1", "22"})
 	},
 	"… answered with status …, and not as a control plane of Cardea does": func(tr trouble) ExitCode {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -131,7 +131,7 @@ func sentence(err error) string {
 	if !errors.As(err, &e) {
 		return machineSentence(err)
 	}
-	if e.Hint != "" {
+	if e.Hint != "" || strings.Contains(e.Detail, "; try again") { // an OAuth error has one text for both
 		return err.Error()
 	}
 	hint := ""

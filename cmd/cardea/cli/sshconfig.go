@@ -53,7 +53,7 @@ certificate, and removes the files when their time is over.`,
 			case files != "":
 				return &usageError{text: "--files wants the name of one server; to see them type: cardea ls"}
 			case len(args) > 0 || cmd.Flags().Changed("for"):
-				return &usageError{text: "a HOST and --for go with --files DIR"}
+				return usageErrorf(cmd, "a HOST and --for go with --files DIR")
 			case install:
 				return a.sshConfigInstall(cmd.Context())
 			case uninstall:
