@@ -42,6 +42,8 @@ func factorRoutes(t *table, p *pages) {
 	add("POST", "/account/passkey", "Asks for a new passkey", p.form(p.beginPasskey))
 	add("POST", "/account/passkey/confirm", "Takes the new passkey", p.form(p.addPasskey))
 	add("POST", "/account/recovery", "Makes recovery codes", p.form(p.recovery))
+	add("GET", "/account/password", "Asks for the present password and another one", p.newPassword)
+	add("POST", "/account/password", "Takes a person's own new password", p.form(p.changePassword))
 	add("POST", "/account/remove", "Removes a second factor", p.form(p.removeFactor))
 }
 
@@ -160,22 +162,32 @@ func (p *pages) account(w http.ResponseWriter, r *http.Request) error {
 	return p.showAccount(w, r, id, nil)
 }
 
+// mayChange is who sits there, if he may change his own account now; onward is the page that he
+// has to go to first, empty for none.
+func (p *pages) mayChange(r *http.Request) (at signin.Sitting, onward string, err error) {
+	at, ok, err := p.signin.Sitting(r.Context(), p.browser(r))
+	switch {
+	case err != nil:
+		return at, "", err
+	case !ok, at.Needs != store.NeedsFactor && !p.signin.Fresh(at):
+		return at, "/signin", nil
+	case at.Needs == store.NeedsFactor:
+		return at, "/factor", nil
+	}
+	return at, "", signin.MayHaveFactors(at)
+}
+
 func (p *pages) showAccount(w http.ResponseWriter, r *http.Request, id string, problem *api.Error) error {
 	req, err := p.about(r, id)
 	if err != nil {
 		return err
 	}
-	at, ok, err := p.signin.Sitting(r.Context(), p.browser(r))
-	switch {
-	case err != nil:
+	at, onward, err := p.mayChange(r)
+	if err != nil {
 		return err
-	case !ok, at.Needs != store.NeedsFactor && !p.signin.Fresh(at):
-		return p.to(w, r, "/signin", req.ID)
-	case at.Needs == store.NeedsFactor:
-		return p.to(w, r, "/factor", req.ID)
 	}
-	if err := signin.MayHaveFactors(at); err != nil {
-		return err
+	if onward != "" {
+		return p.to(w, r, onward, req.ID)
 	}
 	factors, codes, err := p.signin.Factors(r.Context(), at)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"github.com/cardea-ssh/cardea/api"
-	"github.com/cardea-ssh/cardea/control/directory"
 	"github.com/cardea-ssh/cardea/control/web"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -76,11 +75,8 @@ func (p *pages) invited(r *http.Request) (store.User, error) {
 // setPassword takes the password, once the code was good: a stranger costs no hash.
 func (p *pages) setPassword(r *http.Request, u store.User) error {
 	form := r.PostForm
-	if form.Get("password") != form.Get("again") {
-		return api.Errorf(api.Invalid, "the two passwords differ").WithHint("type the same twice")
-	}
-	if err := directory.CheckPassword(form.Get("password"), u.Name); err != nil {
-		return api.Errorf(api.Invalid, "%s", err)
+	if err := chosen(form, u.Name); err != nil {
+		return err
 	}
 	return p.signin.Accept(r.Context(), form.Get("code"), form.Get("password"), u, p.browser(r))
 }

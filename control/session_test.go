@@ -318,6 +318,7 @@ var rights = map[string]Access{
 
 	"GET /factor": Public, "POST /factor": Public, "GET /account": Public, "POST /account/totp": Public, "POST /account/totp/confirm": Public,
 	"POST /account/passkey": Public, "POST /account/passkey/confirm": Public, "POST /account/recovery": Public, "POST /account/remove": Public,
+	"GET /account/password": Public, "POST /account/password": Public,
 	"POST /v1/users/{user}/reset-factors": Admin,
 	"GET /setup":                          Public, "POST /setup": Public,
 	"POST /v1/session/token": User, "POST /v1/touch": User, "GET /v1/touch/{project}": User, "GET /v1/team/settings": Admin, "PATCH /v1/team/settings": Admin,
@@ -383,7 +384,7 @@ var rights = map[string]Access{
 
 // pageForms take forms of our own pages alone, from whomever.
 var pageForms = []string{"/device", "/confirm", "/signin", "/signout", "/factor", "/setup", "/account/totp", "/account/totp/confirm",
-	"/account/passkey", "/account/passkey/confirm", "/account/recovery", "/account/remove"}
+	"/account/passkey", "/account/passkey/confirm", "/account/recovery", "/account/remove", "/account/password"}
 
 // may is the matrix in words: which role opens which door.
 var may = map[string][]Access{

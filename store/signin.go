@@ -95,6 +95,14 @@ type Redemption struct {
 	Replaces string
 }
 
+// PasswordChange is of a person's own password, at a browser.
+type PasswordChange struct {
+	Login    []byte         // the TokenHash of the browser session
+	Since    time.Time      // when he must have signed in there, or later
+	Old, New string         // hashes; Old is that of Credential
+	Session  BrowserSession // takes its place; ID and TokenHash are used
+}
+
 // Touch is when the user of a device last showed who he is, to go on in a project.
 type Touch struct {
 	Device, Project string // ids
@@ -183,6 +191,11 @@ type SignIn interface {
 	// password by now. It returns the session with what it needs: a factor if the user
 	// has one, or the enrolment of one if the team demands it.
 	CreateBrowserSession(ctx context.Context, b BrowserSession, passwordHash string, m Meta) (BrowserSession, error)
+	// ChangePassword gives the user of a browser session another password, as UpdateUser does:
+	// all that his sign-ins began ends, and one browser session with a new token takes the
+	// place of that from which it was done. ErrDenied if that is over, older than Since or
+	// needs a factor, or if his password is not Old (any more).
+	ChangePassword(ctx context.Context, c PasswordChange, m Meta) (BrowserSession, error)
 	// BrowserSession finds one that is not over, half or whole.
 	BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (BrowserSession, User, error)
 	DeleteBrowserSession(ctx context.Context, tokenHash []byte, m Meta) error

@@ -84,7 +84,7 @@ func (s *Service) whole(ctx context.Context, b Browser) (Sitting, error) {
 	return at, err
 }
 
-var errFederated = api.Errorf(api.Denied, "you sign in at an identity provider").WithHint("it has your second factors; see to them there")
+var errFederated = api.Errorf(api.Denied, "you sign in at an identity provider").WithHint("it has your password and your second factors; see to them there")
 
 // MayHaveFactors tells whether second factors of ours are for who sits there.
 func MayHaveFactors(at Sitting) error {

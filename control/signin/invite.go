@@ -41,7 +41,7 @@ func (s *Service) Invited(ctx context.Context, code string, b Browser) (store.Us
 func (s *Service) Accept(ctx context.Context, code, secret string, u store.User, b Browser) error {
 	hash, err := s.Passwords.Hash(ctx, secret)
 	if errors.Is(err, password.ErrBusy) {
-		return api.Errorf(api.Limited, "many people sign in right now").WithHint("try again in a moment").WithRetry(2 * time.Second)
+		return errBusy()
 	}
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func (s *Service) Password(ctx context.Context, name, secret string, b Browser, 
 	ok, err := s.Passwords.Verify(ctx, hash, secret)
 	switch {
 	case errors.Is(err, password.ErrBusy):
-		return "", "", api.Errorf(api.Limited, "many people sign in right now").WithHint("try again in a moment").WithRetry(2 * time.Second)
+		return "", "", errBusy()
 	case err != nil:
 		return "", "", err
 	case !ok:

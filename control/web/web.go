@@ -113,6 +113,9 @@ type Recovery struct {
 	Codes         []string
 }
 
+// Password asks for the present password and another one.
+type Password struct{ Team, Request, User, Problem string }
+
 // Setup asks for a set-up code and a new password.
 type Setup struct {
 	Team, Problem string
@@ -225,6 +228,9 @@ func (p *Pages) Device(w io.Writer, v Device) error { return p.render(w, "device
 
 // Factor writes the page that asks for a second factor.
 func (p *Pages) Factor(w io.Writer, v Factor) error { return p.render(w, "factor.html", v) }
+
+// Password writes the page on which a person changes his password.
+func (p *Pages) Password(w io.Writer, v Password) error { return p.render(w, "password.html", v) }
 
 // Account writes the page of a person's own second factors.
 func (p *Pages) Account(w io.Writer, v Account) error { return p.render(w, "account.html", v) }

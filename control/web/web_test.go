@@ -46,6 +46,7 @@ func hostile(s string) map[string]func(*Pages, *bytes.Buffer) error {
 			return p.Account(b, Account{s, s, s, s, false, []AccountFactor{{s, s, true, s, s}}, 3, true, s})
 		},
 		"totp":     func(p *Pages, b *bytes.Buffer) error { return p.TOTP(b, TOTP{s, s, s, s, s}) },
+		"password": func(p *Pages, b *bytes.Buffer) error { return p.Password(b, Password{s, s, s, s}) },
 		"passkey":  func(p *Pages, b *bytes.Buffer) error { return p.Passkey(b, Passkey{s, s, s}) },
 		"recovery": func(p *Pages, b *bytes.Buffer) error { return p.Recovery(b, Recovery{s, s, "/account", []string{s}}) },
 		"enter":    func(p *Pages, b *bytes.Buffer) error { return p.Enter(b, Enter{s, s, s}) },
@@ -245,7 +246,10 @@ func TestPages(t *testing.T) {
 				Until: "2026-11-22 12:00 UTC", By: "carol", Answer: "until noon", InAdvance: true}})
 		},
 		"passkey": func(b *bytes.Buffer) error { return p.Passkey(b, Passkey{"demo", "account", `{"challenge":"x"}`}) },
-		"setup":   func(b *bytes.Buffer) error { return p.Setup(b, Setup{Team: "demo"}) },
+		"password": func(b *bytes.Buffer) error {
+			return p.Password(b, Password{"demo", "account", "alice", "The present password is wrong."})
+		},
+		"setup": func(b *bytes.Buffer) error { return p.Setup(b, Setup{Team: "demo"}) },
 		"setup-named": func(b *bytes.Buffer) error {
 			return p.Setup(b, Setup{Team: "demo", Code: "x", User: "alice"})
 		},

@@ -57,6 +57,31 @@ func (t *tx) insertBrowserSession(b store.BrowserSession) error {
 	return err
 }
 
+// ChangePassword implements store.SignIn.
+func (s *Store) ChangePassword(ctx context.Context, c store.PasswordChange, m store.Meta) (store.BrowserSession, error) {
+	return get(ctx, s, m, true, func(t *tx) (store.BrowserSession, error) {
+		b, u, err := t.lockLogin(c.Login)
+		if err == nil && (b.Needs == store.NeedsFactor || b.AuthenticatedAt.Before(c.Since) || u.Issuer != localIssuer) {
+			err = store.ErrDenied
+		}
+		if err != nil {
+			return b, err
+		}
+		var now string
+		if err := one(t, []any{&now}, `SELECT password_hash FROM users WHERE id = ?`, u.ID); err != nil {
+			return b, err
+		}
+		if now == "" || now != c.Old {
+			return b, store.ErrDenied
+		}
+		if _, err := t.updateUser(u.ID, store.UserChange{PasswordHash: &c.New}); err != nil {
+			return b, err
+		}
+		b.ID, b.TokenHash, b.Challenge = c.Session.ID, c.Session.TokenHash, ""
+		return b, t.insertBrowserSession(b)
+	})
+}
+
 // BrowserSession implements store.SignIn. ErrNotFound for one that is over.
 func (s *Store) BrowserSession(ctx context.Context, tokenHash []byte, now time.Time) (store.BrowserSession, store.User, error) {
 	var b store.BrowserSession

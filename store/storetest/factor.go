@@ -45,6 +45,43 @@ func (w *world) factor(u store.User, kind string) store.Factor {
 }
 
 var factorCases = []testCase{
+	{"a person changes his password from a whole and young page, which alone is left", func(w *world) {
+		u := w.user("alice")
+		old := "hash of alice"
+		w.sitting(u, "other")
+		w.sitting(u, "page")
+		change := store.PasswordChange{Login: sum("page"), Since: w.now, Old: old, New: "new", Session: store.BrowserSession{ID: ident.New(ident.BrowserSession), TokenHash: sum("page+")}}
+		refused := func(with func(*store.PasswordChange)) {
+			w.Helper()
+			c := change
+			with(&c)
+			_, err := w.s.ChangePassword(w.ctx, c, w.meta("user.password"))
+			w.want(store.ErrDenied, err)
+		}
+		refused(func(c *store.PasswordChange) { c.Login = sum("none") })
+		refused(func(c *store.PasswordChange) { c.Since = w.now.Add(time.Second) })
+		refused(func(c *store.PasswordChange) { c.Old = "hash of bob" })
+		refused(func(c *store.PasswordChange) { c.Old = "" })
+		b := must[store.BrowserSession](w)(w.s.ChangePassword(w.ctx, change, w.meta("user.password")))
+		read, _, err := w.s.BrowserSession(w.ctx, sum("page+"), w.now)
+		w.ok(err)
+		w.equal(read, b)
+		for _, gone := range []string{"page", "other"} {
+			_, _, err := w.s.BrowserSession(w.ctx, sum(gone), w.now)
+			w.want(store.ErrNotFound, err)
+		}
+		_, hash, err := w.s.Credential(w.ctx, "alice")
+		w.ok(err)
+		w.equal(hash, "new")
+		refused(func(c *store.PasswordChange) { c.Login = sum("page+") }) // it has the one before
+	}},
+	{"who has yet to show a factor changes no password", func(w *world) {
+		u := w.user("alice")
+		w.factor(u, store.FactorTOTP)
+		w.sitting(u, "half")
+		_, err := w.s.ChangePassword(w.ctx, store.PasswordChange{Login: sum("half"), Since: w.now, Old: "hash of alice", New: "new", Session: store.BrowserSession{ID: ident.New(ident.BrowserSession), TokenHash: sum("half+")}}, w.meta("user.password"))
+		w.want(store.ErrDenied, err)
+	}},
 	{"a browser is known to one user, for its time, until a new password or his end", func(w *world) {
 		u, other := w.user("alice"), w.user("bob")
 		known := func(u store.User, token string) bool {

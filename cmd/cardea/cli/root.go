@@ -99,7 +99,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetVersionTemplate("cardea {{.Version}}\n")
 	a.bind(root)
 	root.AddCommand(
-		newLogin(a), newLogout(a), newSignIns(a), newDevice(a), newStatus(a), newServiceKey(a),
+		newLogin(a), newLogout(a), newSignIns(a), newPassword(a), newDevice(a), newStatus(a), newServiceKey(a),
 		newTUI(a), newSSH(a), newExec(a), newSCP(a), newSFTP(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
 		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a), newDoctor(a),
 		newVersion(a), newAdmin(a),
