@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,11 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	if err != nil {
 		return err
 	}
+	if !o.quiet && a.output != asJSON && a.seenLongAgo(c) {
+		if c, age, err = a.fresher(ctx, c, age); err != nil {
+			return err
+		}
+	}
 	a.noteAge(age)
 	rows, err := o.filter(c.Servers)
 	if err != nil {
@@ -66,6 +72,18 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	}
 	return show(a, rows, serverColumns(a, rows...))
 }
+
+// seenLongAgo tells whether the agent has its list for so long that it says nothing of how the
+// servers are by now: that a server was seen again is no news for which an agent is woken. Of a
+// crowd it is not asked for again, which would take longer than a list should.
+func (a *app) seenLongAgo(c api.Catalog) bool {
+	stored := a.paths.CatalogStored()
+	return !stored.IsZero() && a.now().Sub(stored) > seenFresh && anyServer(c) && len(c.Servers) <= crowd
+}
+
+// seenFresh is how old a list may be that tells when servers were seen: a server agent is heard
+// of each minute, and one that is not for that long is worth a word.
+const seenFresh = 5 * time.Minute
 
 // filter are the servers that fit, sorted by name.
 func (o lsOptions) filter(servers []api.CatalogEntry) ([]api.CatalogEntry, error) {
