@@ -49,7 +49,7 @@ type catalog struct {
 	mu      sync.Mutex
 	have    bool
 	current api.Catalog
-	encoded []byte    // current as JSON
+	encoded []byte    // current, see compact.go
 	seenAt  time.Time // when current was known to be current
 	ids     map[string]string
 	cas     []ssh.PublicKey
@@ -69,7 +69,7 @@ func (c *catalog) get() (*api.Catalog, time.Duration, error) {
 	return &current, c.now().Sub(c.seenAt), nil
 }
 
-// encodedForm is get with the catalog as JSON.
+// encodedForm is get with the catalog encoded.
 func (c *catalog) encodedForm() ([]byte, time.Duration, error) {
 	if _, _, err := c.get(); err != nil {
 		return nil, 0, err
@@ -121,9 +121,9 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 	}
 	cas, between := keysOf(cat.HostCAs), keysOf(cat.GatewayCAs)
 	ids := resolvable(cat.Servers)
-	encoded, err := json.Marshal(cat)
+	encoded, err := encodeCatalog(cat)
 	if err != nil {
-		return // strings and times that were JSON before: it cannot be
+		return // strings and times that came as JSON: it cannot be
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

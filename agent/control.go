@@ -16,7 +16,8 @@ import (
 	"github.com/cardea-ssh/cardea/sshcert"
 )
 
-// The control protocol is one line of JSON each way, then the connection is closed.
+// The control protocol is one line of JSON each way, then the connection is closed. A catalog
+// may be answered in another form, see compact.go.
 
 const (
 	// maxRequest bounds a request, bytes. A real one has a few hundred.
@@ -61,6 +62,8 @@ type request struct {
 	Address string `json:"address,omitempty"`
 	// Passphrase locks or unlocks.
 	Passphrase string `json:"passphrase,omitempty"`
+	// Compact takes a catalog in a form that is read faster. An older agent gives JSON.
+	Compact bool `json:"compact,omitempty"`
 	// Trace asks for the steps of a connection. An older agent gives none.
 	Trace bool `json:"trace,omitempty"`
 }
@@ -84,9 +87,7 @@ func (a answer) encode() ([]byte, error) {
 		text, err := json.Marshal(a)
 		return append(text, '\n'), err
 	}
-	out := append(make([]byte, 0, len(a.encodedCatalog)+64), `{"catalog":`...)
-	out = append(out, a.encodedCatalog...)
-	return fmt.Appendf(out, ",\"age\":%d}\n", a.Age), nil
+	return compactAnswer(a.encodedCatalog, a.Age), nil
 }
 
 // Connected is a connection that may begin: the identity waits in the agent.
@@ -187,7 +188,11 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		s := a.status()
 		out.Status = &s
 	case verbCatalog:
-		out.encodedCatalog, out.Age, err = a.catalog.encodedForm()
+		if req.Compact {
+			out.encodedCatalog, out.Age, err = a.catalog.encodedForm()
+		} else { // an older program asks
+			out.Catalog, out.Age, err = a.catalog.get()
+		}
 	case verbFiles:
 		out.Lent, err = a.lend(ctx, req)
 	case verbRefresh:
@@ -342,7 +347,7 @@ func (c *Control) Running(ctx context.Context) (pid int, ok bool) {
 
 // Catalog is the one that the agent keeps, and how long ago it was known to be current.
 func (c *Control) Catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
-	out, err := c.ask(ctx, request{Verb: verbCatalog})
+	out, err := c.ask(ctx, request{Verb: verbCatalog, Compact: true})
 	if err == nil && out.Catalog == nil {
 		err = errors.New("the agent gave no catalog")
 	}
@@ -408,7 +413,7 @@ func (c *Control) askOnce(ctx context.Context, req request) (answer, error) {
 	if _, err = conn.Write(append(line, '\n')); err == nil {
 		var text []byte
 		if text, err = io.ReadAll(io.LimitReader(conn, maxAnswer)); err == nil {
-			err = json.Unmarshal(text, &out)
+			out, err = decodeAnswer(text)
 		}
 	}
 	if err != nil {

@@ -25,9 +25,11 @@ func (a *app) completeServers(cmd *cobra.Command, args []string, typed string) (
 }
 
 // completeManyServers offers the names of servers that were not typed yet.
-func (a *app) completeManyServers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completeManyServers(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	names := namesFor(a.completable(cmd))
-	return slices.DeleteFunc(names, func(n string) bool { return slices.Contains(args, n) }), cobra.ShellCompDirectiveNoFileComp
+	return slices.DeleteFunc(names, func(n string) bool {
+		return !strings.HasPrefix(n, typed) || slices.Contains(args, n) // shells take long to read thousands that are of no use
+	}), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completable are the servers that a Tab may offer; none where nothing is known.
