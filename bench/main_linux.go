@@ -44,11 +44,12 @@ type options struct {
 	held     int           // sessions that do nothing, whose memory is measured
 	keys     int           // of echo
 	people   int           // of accounts
+	servers  int           // of many
 	rest     time.Duration // of the server agent, of accounts
 }
 
 // parts in their order: memory is read before there is load.
-var parts = []string{"start", "wall", "bulk", "storm", "idle", "record", "connect", "identity", "accounts"}
+var parts = []string{"start", "wall", "bulk", "storm", "idle", "record", "connect", "identity", "accounts", "many"}
 
 func main() { os.Exit(run(os.Args[1:])) }
 
@@ -91,11 +92,11 @@ func fromFlags(ctx context.Context, args []string) (err error) {
 	if err := f.Parse(args); err != nil {
 		return usageError{err}
 	}
-	o := options{bin: *bin, only: strings.Split(*only, ","), rounds: *rounds, mib: *mib, storms: []int{50, 200}, load: 10 * time.Second, idle: 3 * time.Second, held: 100, keys: 1000, people: *people, rest: *rest}
+	o := options{bin: *bin, only: strings.Split(*only, ","), rounds: *rounds, mib: *mib, storms: []int{50, 200}, load: 10 * time.Second, idle: 3 * time.Second, held: 100, keys: 1000, people: *people, servers: 9999, rest: *rest}
 	if *quick {
 		o.rounds, o.mib, o.storms, o.load, o.idle = min(o.rounds, 2), min(o.mib, 8), []int{4}, time.Second, 0
 		o.held, o.keys = 3, 10
-		o.people, o.rest = min(o.people, 30), min(o.rest, time.Second)
+		o.people, o.servers, o.rest = min(o.people, 30), 20, min(o.rest, time.Second)
 	}
 	for _, name := range o.only {
 		if !slices.Contains(parts, name) {
@@ -162,7 +163,7 @@ func measure(ctx context.Context, o options, talk io.Writer) (r *report, err err
 	defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
 	b := &bench{opt: o, talk: talk, result: &report{Machine: describe(), Tables: []*table{}}}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	part := map[string]func(context.Context) error{"start": b.start, "wall": b.wall, "bulk": b.bulk, "storm": b.storm, "idle": b.idleSessions, "record": b.record, "connect": b.connect, "identity": b.identity, "accounts": b.accounts}
+	part := map[string]func(context.Context) error{"start": b.start, "wall": b.wall, "bulk": b.bulk, "storm": b.storm, "idle": b.idleSessions, "record": b.record, "connect": b.connect, "identity": b.identity, "accounts": b.accounts, "many": b.many}
 	for _, name := range parts {
 		if !slices.Contains(o.only, name) {
 			continue

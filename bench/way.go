@@ -22,6 +22,12 @@ const (
 	startHelper  = "cardea proxycommand"
 	startList    = "cardea ls"
 
+	manyList     = "cardea ls"
+	manyJSON     = "cardea ls -o json"
+	manyComplete = "completion of a name"
+	manyPaint    = "picker, first servers"
+	manyKey      = "picker, key to frame"
+
 	crowdPlain = "people"
 	crowdSudo  = "people with sudo commands"
 	grantRow   = "grant"
