@@ -103,6 +103,7 @@ var floors = map[string]int{
 	"internal/buildtest":   0,
 	"internal/commandline": 0,
 	"internal/daemon":      0,
+	"internal/disktest":    0,
 	"internal/faulttest":   0,
 	"internal/hostkey":     0,
 	"internal/ident":       0,

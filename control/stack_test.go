@@ -23,6 +23,7 @@ import (
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/ca"
 	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/internal/disktest"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
 	"github.com/cardea-ssh/cardea/store/sqlstore"
@@ -58,7 +59,7 @@ func newStack(t testing.TB) *stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := filepath.Join(t.TempDir(), "cardea.db")
+	at := filepath.Join(disktest.Forgetful(t), "cardea.db")
 	if err := os.WriteFile(at, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,9 @@ import (
 
 // With full durability: every call's record has reached the disk.
 
-func BenchmarkSQLite(b *testing.B) { storetest.Bench(b, sqliteDatabases(b)) }
+func BenchmarkSQLite(b *testing.B) {
+	storetest.Bench(b, func(b testing.TB) storetest.Database { return storetest.Database{Open: opener(file(b, b.TempDir()))} })
+}
 
 func BenchmarkPostgreSQL(b *testing.B) {
 	storetest.Bench(b, postgresDatabase(b, pgtest.Start(b, true)))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/cardea-ssh/cardea/internal/pgtest"
@@ -52,7 +51,7 @@ func opener(url string) func(t testing.TB, instance string) store.Store {
 
 func TestKilledWriterLosesNothingThatItAcknowledged(t *testing.T) {
 	for range 3 {
-		url := filepath.Join(t.TempDir(), "cardea.db")
+		url := file(t, t.TempDir())
 		storetest.Crash(t, storetest.Database{Open: opener(url)}, crashChild(t, url), nil)
 	}
 }

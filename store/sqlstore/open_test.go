@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cardea-ssh/cardea/internal/disktest"
 	"github.com/cardea-ssh/cardea/internal/pgtest"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -116,7 +117,7 @@ func TestSQLiteCommitsReachTheDisk(t *testing.T) {
 }
 
 func TestReadersCannotWrite(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	if _, err := s.eng.reads.Exec("DELETE FROM counters"); err == nil {
 		t.Error("a reader has written")
 	}
@@ -124,7 +125,7 @@ func TestReadersCannotWrite(t *testing.T) {
 
 // Both engines refuse to change or remove audit rows, whoever asks.
 func TestAuditRowsOfSQLiteCannotBeChanged(t *testing.T) {
-	auditRowsCannotBeChanged(t, filepath.Join(t.TempDir(), "cardea.db"))
+	auditRowsCannotBeChanged(t, file(t, disktest.Forgetful(t)))
 }
 
 func auditRowsCannotBeChanged(t *testing.T, url string) {
@@ -157,7 +158,7 @@ func TestTablesOfAnotherProgramAreRefused(t *testing.T) {
 		"without a step that came later": {"DELETE FROM schema_versions WHERE version_id = 12", "12"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "cardea.db")
+			path := file(t, disktest.Forgetful(t))
 			s := mustOpen(t, path, "a")
 			err := s.do(t.Context(), store.Meta{}, func(t *tx) error {
 				_, err := t.exec(c.change)

@@ -2,15 +2,15 @@ package sqlstore
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 
+	"github.com/cardea-ssh/cardea/internal/disktest"
 	"github.com/cardea-ssh/cardea/store"
 )
 
 // A cursor comes back from strangers.
 func FuzzCursor(f *testing.F) {
-	s := mustOpen(f, filepath.Join(f.TempDir(), "cardea.db"), "a")
+	s := mustOpen(f, file(f, disktest.Forgetful(f)), "a")
 	for _, c := range []string{"", "x", "WyJhIiwiYiJd", "WzEsImEiXQ", "W251bGwsbnVsbF0", "WzFlMzAsIiJd", "bnVsbA"} {
 		f.Add(c)
 	}

@@ -1,15 +1,16 @@
 package sqlstore
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cardea-ssh/cardea/internal/disktest"
 )
 
 // What runs for every connection must find its rows by an index: a scan that
 // nobody notices with ten servers takes seconds with ten thousand.
 func TestStatementsOfEveryConnectionScanNoTable(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	for name, q := range map[string]string{
 		"Authenticate":           authenticateUser,
 		"Authenticate (machine)": authenticateMachine,

@@ -38,12 +38,20 @@ func postgresDatabase(t testing.TB, server *pgtest.Server) func(testing.TB) stor
 }
 
 func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, false)
+	database := server.Copies(t, func(url string) error {
+		s, err := Open(t.Context(), Options{URL: url, Instance: "first"})
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	})
 	t.Run("keeps the contract", func(t *testing.T) { storetest.Run(t, postgresDatabase(t, server)) })
 	t.Run("instances that start at once make the tables once", func(t *testing.T) { startAtOnce(t, server.Database(t)) })
-	t.Run("audit rows cannot be changed", func(t *testing.T) { auditRowsCannotBeChanged(t, server.Database(t)) })
-	t.Run("a hanging instance is thrown out", func(t *testing.T) { hangingInstanceIsThrownOut(t, server.Database(t)) })
+	t.Run("audit rows cannot be changed", func(t *testing.T) { auditRowsCannotBeChanged(t, database(t)) })
+	t.Run("a hanging instance is thrown out", func(t *testing.T) { hangingInstanceIsThrownOut(t, database(t)) })
 	t.Run("a commit waits for the disk whatever the default is", func(t *testing.T) { waitsForTheDisk(t, server) })
-	t.Run("a batch that is spoiled is done again with care", func(t *testing.T) { spoiledBatches(t, mustOpen(t, server.Database(t), "a")) })
+	t.Run("a batch that is spoiled is done again with care", func(t *testing.T) { spoiledBatches(t, mustOpen(t, database(t), "a")) })
 	t.Run("it comes back, and the instances go on", func(t *testing.T) { comesBack(t, server) })
 }

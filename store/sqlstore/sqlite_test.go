@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,33 +12,54 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/disktest"
 	"github.com/cardea-ssh/cardea/store"
 	"github.com/cardea-ssh/cardea/store/storetest"
 )
 
-// sqliteDatabases gives copies of one file that has its tables: making them
-// takes longer than most cases.
-func sqliteDatabases(t testing.TB) func(testing.TB) storetest.Database {
-	first := filepath.Join(t.TempDir(), "first.db")
-	opener(first)(t, "first").Close()
-	made, err := os.ReadFile(first)
+// tables is a file that has its tables and nothing in them: to make them takes longer than
+// most of what is tested with them.
+var tables = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "cardea-tables")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "cardea.db")
+	s, err := Open(context.Background(), Options{URL: path, Instance: "first"})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+// file is a new copy of it in a folder.
+func file(t testing.TB, dir string) string {
+	t.Helper()
+	made, err := tables()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(t testing.TB) storetest.Database {
-		path := filepath.Join(t.TempDir(), "cardea.db")
-		if err := os.WriteFile(path, made, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return storetest.Database{Open: opener(path)}
+	path := filepath.Join(dir, "cardea.db")
+	if err := os.WriteFile(path, made, 0o600); err != nil {
+		t.Fatal(err)
 	}
+	return path
 }
 
-func TestSQLite(t *testing.T) { storetest.Run(t, sqliteDatabases(t)) }
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t testing.TB) storetest.Database {
+		return storetest.Database{Open: opener(file(t, disktest.Forgetful(t)))}
+	})
+}
 
 // Each snapshot holds a connection and prepares its statements on another one.
 func TestManySnapshotsOfStatementsThatNobodyHasPreparedEnd(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	defer s.Close()
 	var done sync.WaitGroup
 	for i := range 4 * maxReaders {
@@ -57,8 +79,8 @@ func TestManySnapshotsOfStatementsThatNobodyHasPreparedEnd(t *testing.T) {
 
 // A retired key's private part is gone from the file, and not only from its row.
 func TestARetiredKeyLeavesNothingInTheFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "cardea.db")
-	s := mustOpen(t, file, "a")
+	path := file(t, t.TempDir())
+	s := mustOpen(t, path, "a")
 	sealed := []byte("sealed bytes that must not stay anywhere in the file")
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	admin := store.User{ID: "usr_a", Issuer: "local", Subject: "a", Name: "a", Login: "a", Status: store.Active, Admin: true}
@@ -69,11 +91,11 @@ func TestARetiredKeyLeavesNothingInTheFile(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		raw, err := os.ReadFile(file)
+		raw, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s = mustOpen(t, file, "a")
+		s = mustOpen(t, path, "a")
 		return bytes.Contains(raw, sealed)
 	}
 	if err != nil || !holds() {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/disktest"
 	"github.com/cardea-ssh/cardea/internal/pgtest"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -39,7 +39,7 @@ func holdIn(t *testing.T, s *Store, step func(*tx) error) (release func()) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	release := hold(t, s)
 	results := make(chan error, maxQueue+1)
 	for range maxQueue + 1 {
@@ -61,7 +61,7 @@ func TestQueueIsBounded(t *testing.T) {
 }
 
 func TestCallerWhoGivesUpDoesNotWait(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	release := hold(t, s)
 	defer release()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -72,7 +72,7 @@ func TestCallerWhoGivesUpDoesNotWait(t *testing.T) {
 }
 
 func TestCloseLetsWaitingCommandsFinish(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	release := hold(t, s)
 	result := make(chan error)
 	go func() { result <- s.AppendAudit(context.Background(), store.Meta{}) }()
@@ -90,7 +90,7 @@ func TestCloseLetsWaitingCommandsFinish(t *testing.T) {
 }
 
 func TestWaitingCommandsShareOneCommit(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	release := hold(t, s)
 	before := s.write.head.batch
 	var wg sync.WaitGroup
@@ -110,7 +110,7 @@ func TestWaitingCommandsShareOneCommit(t *testing.T) {
 
 // Ten thousand polling agents must not write all the time.
 func TestPollsOfServersHardlyWrite(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	err := s.do(t.Context(), store.Meta{Now: now}, func(t *tx) error {
 		if _, err := t.exec(`INSERT INTO projects (id, name, certificate_seconds, gateway, gateway_selector, port_forwarding, agent_forwarding, revision, created_at) VALUES ('prj_a', 'a', 60, 'none', '', false, false, 1, 0)`); err != nil {
@@ -135,7 +135,7 @@ func TestPollsOfServersHardlyWrite(t *testing.T) {
 }
 
 func TestFullDiskFailsCommandsAndNothingElse(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a")
+	s := mustOpen(t, file(t, disktest.Forgetful(t)), "a")
 	limit := func(pages int) {
 		t.Helper()
 		var n int
@@ -275,7 +275,7 @@ func TestPayloadsOfNotifications(t *testing.T) {
 // A batch goes quickly first, with its answers counted at the end. What fails in
 // it must fail alone and for its own reason, and leave nothing.
 func TestABatchThatIsSpoiledIsDoneAgainWithCare(t *testing.T) {
-	spoiledBatches(t, mustOpen(t, filepath.Join(t.TempDir(), "cardea.db"), "a"))
+	spoiledBatches(t, mustOpen(t, file(t, disktest.Forgetful(t)), "a"))
 }
 
 // put inserts a row.

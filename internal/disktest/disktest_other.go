@@ -1,0 +1,7 @@
+//go:build !linux
+
+package disktest
+
+import "testing"
+
+func memory(testing.TB) (string, bool) { return "", false }
