@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -24,12 +25,14 @@ func postgresDatabase(t testing.TB, server *pgtest.Server) func(testing.TB) stor
 	url := server.Database(t)
 	open := opener(url)
 	open(t, "first").Close() // makes the tables
+	// One connection for all: another would have to learn of every table again, which takes
+	// longer than to empty them.
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(context.Background()) })
 	return func(t testing.TB) storetest.Database {
-		c, err := pgx.Connect(t.Context(), url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close(t.Context())
 		if _, err := c.Exec(t.Context(), wipe); err != nil {
 			t.Fatal(err)
 		}
