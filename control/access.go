@@ -35,6 +35,9 @@ func (s *Server) allow(a Access, who store.Subject, now time.Time) *api.Error {
 }
 
 func (s *Server) allowUser(a Access, who store.Subject, now time.Time) *api.Error {
+	if refused := s.lockedOut(who); refused != nil {
+		return refused
+	}
 	if refused := s.allowSession(who, now); refused != nil {
 		return refused
 	}
@@ -42,11 +45,29 @@ func (s *Server) allowUser(a Access, who store.Subject, now time.Time) *api.Erro
 	case who.Device.State == store.Pending:
 		return api.Errorf(api.Denied, "this device waits for approval").WithHint("ask an administrator to type: cardea admin devices approve %s", who.Device.ID)
 	case who.Device.State != store.Active:
-		return api.Errorf(api.Denied, "this device was revoked").WithHint("ask your administrator")
+		return api.Errorf(api.Denied, "this device is %s", who.Device.State).WithHint("ask your administrator")
 	case a == Admin && !who.User.Admin:
 		return api.Errorf(api.Denied, "this needs an administrator of the team")
 	}
 	return nil
+}
+
+// lockedOut says that the device was revoked before it is said that its session ended with it:
+// the sign-in that cures the one is refused to such a device. While the session lasts, which
+// is a moment, it is the device alone that is refused. A program has no other device.
+func (s *Server) lockedOut(who store.Subject) *api.Error {
+	kind := api.Denied
+	if !who.Session.RevokedAt.IsZero() {
+		kind = api.SignIn
+	}
+	switch {
+	case who.Device.State != store.Revoked:
+		return nil
+	case who.User.Issuer == store.ServiceIssuer:
+		return api.Errorf(kind, "the key of this program was revoked").WithHint("ask your administrator for another one")
+	}
+	return api.Errorf(kind, "this device was revoked or replaced, by you or by an administrator").
+		WithHint("to come back as a new device type: cardea device replace")
 }
 
 // allowSession decides whether a person's session, of a device or of the dashboard, and his
@@ -55,11 +76,11 @@ func (s *Server) allowSession(who store.Subject, now time.Time) *api.Error {
 	since, unused := idle(who, now)
 	switch {
 	case !who.Session.RevokedAt.IsZero():
-		return s.signIn("this session was ended at %s", stamp(who.Session.RevokedAt))
+		return s.signInAgain(who, "this session was ended at %s", stamp(who.Session.RevokedAt))
 	case !now.Before(who.Session.ExpiresAt):
 		return s.over(who, who.Session.ExpiresAt)
 	case unused:
-		return s.signIn("this session was not used since %s, which is longer than the team allows", stamp(since))
+		return s.signInAgain(who, "this session was not used since %s, which is longer than the team allows", stamp(since))
 	case who.User.Status != store.Active:
 		return api.Errorf(api.Denied, "your account is %s", who.User.Status).WithHint("ask your administrator")
 	}
@@ -79,12 +100,22 @@ func (s *Server) over(who store.Subject, at time.Time) *api.Error {
 		return api.Errorf(api.SignIn, "the credential of this %s is over since %s", who.Kind, stamp(at)).
 			WithHint("enrol it again with a new token")
 	}
-	return s.signIn("this session is over since %s", stamp(at))
+	return s.signInAgain(who, "this session is over since %s", stamp(at))
 }
 
 // signIn is a refusal that a new sign-in cures.
 func (s *Server) signIn(format string, args ...any) *api.Error {
 	return api.Errorf(api.SignIn, format, args...).WithHint("type: cardea login %s", s.options.PublicURL)
+}
+
+// signInAgain is signIn for who is known: a program signs in by what it has, and a browser would
+// sign in somebody else.
+func (s *Server) signInAgain(who store.Subject, format string, args ...any) *api.Error {
+	e := s.signIn(format, args...)
+	if who.User.Issuer == store.ServiceIssuer {
+		e = e.WithHint("as it signed in before, type: cardea login %s --service-key FILE, or in a job: cardea login %s --workload", s.options.PublicURL, s.options.PublicURL)
+	}
+	return e
 }
 
 // stamp is a time as a person reads it in a sentence.

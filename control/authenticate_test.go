@@ -81,6 +81,13 @@ func TestWhoIsRefused(t *testing.T) {
 		{"a user of no status", store.KindUser, func(s *store.Subject) { s.User.Status = "" }, "/v1/user", 403, "account"},
 		{"a pending device", store.KindUser, func(s *store.Subject) { s.Device.State = store.Pending }, "/v1/user", 403, "approval"},
 		{"a revoked device", store.KindUser, func(s *store.Subject) { s.Device.State = store.Revoked }, "/v1/user", 403, "revoked"},
+		{"a revoked device, whose session ended with it", store.KindUser, func(s *store.Subject) {
+			s.Device.State, s.Session.RevokedAt = store.Revoked, w.now.Add(-time.Minute)
+		}, "/v1/user", 401, "type: cardea device replace"},
+		{"a program's revoked key", store.KindUser, func(s *store.Subject) { s.Device.State, s.User.Issuer = store.Revoked, store.ServiceIssuer }, "/v1/user", 403, "key of this program was revoked"},
+		{"a program's session that was ended", store.KindUser, func(s *store.Subject) {
+			s.Session.RevokedAt, s.User.Issuer = w.now.Add(-time.Minute), store.ServiceIssuer
+		}, "/v1/user", 401, "--service-key FILE, or in a job: cardea login"},
 		{"a device of no state", store.KindUser, func(s *store.Subject) { s.Device.State = "" }, "/v1/user", 403, "device"},
 		{"a user at an administrator's door", store.KindUser, nil, "/v1/admin", 403, "administrator"},
 		{"a user at an agent's door", store.KindUser, nil, "/v1/agent", 403, "server agents"},
@@ -98,7 +105,7 @@ func TestWhoIsRefused(t *testing.T) {
 			if got.StatusCode != c.status || !strings.Contains(got.body, c.say) {
 				t.Errorf("got %d %s, want %d with %q", got.StatusCode, got.body, c.status, c.say)
 			}
-			if c.status == 401 && !strings.Contains(got.body, "cardea login "+publicURL) && !strings.Contains(got.body, "enrol") {
+			if c.status == 401 && !strings.Contains(got.body, "cardea login "+publicURL) && !strings.Contains(got.body, "enrol") && !strings.Contains(got.body, "cardea device replace") {
 				t.Errorf("the answer does not say what to type: %s", got.body)
 			}
 		})

@@ -34,7 +34,9 @@ func TestANewDeviceComesInThePlaceOfALostOne(t *testing.T) {
 	}
 	// Nothing that the old one was trusted with goes over.
 	denied(t, d, api.Denied, "GET", "/v1/catalog?wait=0", nil)
-	denied(t, old, api.SignIn, "GET", "/v1/session", nil)
+	if e := denied(t, old, api.SignIn, "GET", "/v1/session", nil); !strings.Contains(e.Detail, "revoked or replaced") || e.Hint != "to come back as a new device type: cardea device replace" {
+		t.Errorf("the old one hears %q; %q", e.Detail, e.Hint)
+	}
 	must[api.Session](t, stays, "GET", "/v1/session", nil)
 	if got := s.redeem(old, old.form(old.approve(s.browser(0), "alice").Get("code"))); !strings.Contains(got.body, api.LockedOut) || !strings.Contains(got.body, "replaced") {
 		t.Errorf("the old key signs in: %d %s", got.StatusCode, got.body)
