@@ -297,12 +297,15 @@ func (a *Agent) leave(ctx context.Context) error {
 	}
 }
 
-// signInChanged forgets what belonged to the old session and fetches anew.
-func (a *Agent) signInChanged() {
-	a.lock.load() // who signs out takes the lock away
-	a.ids.clear()
-	a.prepared.clear()
-	a.endLoans()
+// signInChanged forgets what belonged to the old session and fetches anew. Of the same user
+// nothing is forgotten.
+func (a *Agent) signInChanged(same bool) {
+	if !same {
+		a.lock.load() // who signs out takes the lock away
+		a.ids.clear()
+		a.prepared.clear()
+		a.endLoans()
+	}
 	a.changed.Store(true)
 	select {
 	case a.wake <- make(chan error, 1):

@@ -100,7 +100,7 @@ func TestTheCatalogFollowsTheControlPlaneAndSurvivesAStart(t *testing.T) {
 		return strings.Contains(string(text), "Host web-2")
 	})
 	first.Set(nil)
-	w.Ask.SignInChanged(t.Context())
+	w.Ask.SignInChanged(t.Context(), false)
 	if err := w.Ask.Refresh(t.Context()); api.KindOf(err) != api.SignIn {
 		t.Errorf("refresh after signing out: got %v, want a request to sign in", err)
 	}

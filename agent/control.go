@@ -60,6 +60,8 @@ type request struct {
 	Until time.Time `json:"until,omitzero"`
 	// Address is where a connection inside TLS has worked.
 	Address string `json:"address,omitempty"`
+	// Same says that who signed in is who was signed in before.
+	Same bool `json:"same,omitempty"`
 	// Passphrase locks or unlocks.
 	Passphrase string `json:"passphrase,omitempty"`
 	// Compact takes a catalog in a form that is read faster. An older agent gives JSON.
@@ -198,7 +200,7 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 	case verbRefresh:
 		err = a.refresh(ctx)
 	case verbSignInChanged:
-		a.signInChanged()
+		a.signInChanged(req.Same)
 	case verbLock:
 		err = a.lockUp(req.Passphrase)
 	case verbUnlock:
@@ -363,9 +365,10 @@ func (c *Control) Refresh(ctx context.Context) error {
 	return err
 }
 
-// SignInChanged has a running agent read the session again. It starts none.
-func (c *Control) SignInChanged(ctx context.Context) {
-	(&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbSignInChanged}) // without an agent there is nothing to tell
+// SignInChanged has a running agent read the session again. It starts none. Where the user is
+// the same as before his keys and files stay: what begins at this moment goes on.
+func (c *Control) SignInChanged(ctx context.Context, same bool) {
+	(&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbSignInChanged, Same: same}) // without an agent there is nothing to tell
 }
 
 // Stop ends a running agent; ErrNotRunning if there is none.

@@ -120,7 +120,7 @@ func TestFilesEndWithTheSignIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	account.Set(nil)
-	w.Ask.SignInChanged(t.Context())
+	w.Ask.SignInChanged(t.Context(), false)
 	if left := files(t, dir); left != nil {
 		t.Errorf("after the sign-out there are %q", left)
 	}

@@ -104,7 +104,7 @@ func TestALockedAgentSignsNothingLendsNothingAndOpensNoConnection(t *testing.T) 
 	if err := w.Paths.Unlock(); err != nil {
 		t.Fatal(err)
 	}
-	w.Ask.SignInChanged(t.Context())
+	w.Ask.SignInChanged(t.Context(), false)
 	account.Set(client)
 	w.Connect("web-1", 0)
 }
@@ -149,5 +149,25 @@ func TestAnAgentIsNotLockedByNothing(t *testing.T) {
 	}
 	if s, err := w.Ask.Status(t.Context()); err != nil || s.Locked {
 		t.Errorf("it is locked, %v", err)
+	}
+}
+
+// "cardea login" before the end of a session: what begins at this moment goes on.
+func TestTheSameUserWhoSignsInAgainKeepsKeysAndFiles(t *testing.T) {
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start()
+	w.Until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(t.Context()); return err == nil })
+	w.Connect("web-1", 0)
+	files := filepath.Join(w.TempDir(), "files")
+	if _, err := w.Ask.Lend(t.Context(), "web-1", "", files, time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for _, same := range []bool{true, false} {
+		w.Ask.SignInChanged(t.Context(), same)
+		s, err := w.Ask.Status(t.Context())
+		_, missing := os.Stat(filepath.Join(files, "id"))
+		if err != nil || (s.Identities == 1) != same || (missing == nil) != same {
+			t.Errorf("the same user is %t, and there are %d keys and %v, %v", same, s.Identities, missing, err)
+		}
 	}
 }

@@ -30,8 +30,10 @@ func signinRoutes(t *table) {
 	handle(t, route{Method: "GET", Path: "/v1/session", Access: User, Doc: "The caller's own session"},
 		func(ctx context.Context, by caller.Caller, _ *none) (*api.Session, error) { return s.Session(ctx, by) })
 	handle(t, route{Method: "POST", Path: "/v1/logout", Access: User, Doc: "End the caller's own session"},
-		func(ctx context.Context, by caller.Caller, _ *none) (*api.Named, error) {
-			return nil, s.Logout(ctx, by)
+		func(ctx context.Context, by caller.Caller, in *struct {
+			Next string `query:"next" doc:"the session that has come in its place on the same device; its connections go on with that one"`
+		}) (*api.Named, error) {
+			return nil, s.Logout(ctx, by, in.Next)
 		})
 	handle(t, route{Method: "GET", Path: "/v1/sessions", Access: Admin, Doc: "Sessions of a user, or of all"},
 		func(ctx context.Context, _ caller.Caller, in *ofUser) (*api.List[api.Session], error) {

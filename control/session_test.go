@@ -104,6 +104,9 @@ func endSessions(t *testing.T, s *stack) {
 		say  string
 	}{
 		{"by its owner's logout", func(d *device) error { return d.api(0).Send(t.Context(), "POST", "/v1/logout", nil, nil) }, "ended"},
+		{"by a renewal with a session of another device", func(d *device) error {
+			return d.api(0).Send(t.Context(), "POST", "/v1/logout?next="+s.signIn("alice").session.ID, nil, nil)
+		}, "ended"},
 		{"by its owner from another device", func(d *device) error {
 			return s.signIn("alice").api(1).Send(t.Context(), "POST", "/v1/sessions/"+d.session.ID+"/revoke", nil, nil)
 		}, "ended"},
@@ -475,6 +478,29 @@ func TestRevokingWhatThereIsNotSaysWhereToLook(t *testing.T) {
 		err := s.admin().api(0).Send(t.Context(), "POST", "/v1/"+kind+"/nope/revoke", nil, nil)
 		if api.KindOf(err) != api.NotFound || !strings.Contains(err.Error(), "type: cardea admin "+kind+" list") {
 			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// Who signs in again before the end keeps what is open, and the sign-in before is over.
+func TestASessionThatWasRenewedIsOverAndTheNextOneStays(t *testing.T) {
+	s := newStack(t)
+	alice := s.signIn("alice")
+	next := *alice
+	in, err := next.api(0).Redeem(t.Context(), next.form(next.approve(s.browser(0), "alice").Get("code")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.token, next.session = in.AccessToken, in.Session
+	if err := alice.api(0).Send(t.Context(), "POST", "/v1/logout?next="+next.session.ID, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range s.instances {
+		if got := s.send(i, alice.request(i, "GET", "/v1/session", "")); got.StatusCode != 401 || !strings.Contains(got.body, "ended") {
+			t.Errorf("instance %d: the one before: %d %s", i, got.StatusCode, got.body)
+		}
+		if got := s.send(i, next.request(i, "GET", "/v1/session", "")); got.StatusCode != 200 {
+			t.Errorf("instance %d: the next one: %d %s", i, got.StatusCode, got.body)
 		}
 	}
 }

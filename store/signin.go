@@ -213,6 +213,11 @@ type SignIn interface {
 	// RevokeSession also orders the end of the gateway sessions that it began, and
 	// revokes its certificates that are not over.
 	RevokeSession(ctx context.Context, id string, m Meta) error
+	// RenewSession ends a session in whose place next has come, of the same user, device and
+	// key. The gateway sessions that it began go on, and belong to next from then on: they end
+	// with that one. ErrDenied where next is none such or one of both is over; then nothing
+	// has changed.
+	RenewSession(ctx context.Context, id, next string, m Meta) error
 	Devices(ctx context.Context, user string, p Page) ([]Device, string, error)
 	Device(ctx context.Context, id string) (Device, error)
 	// DeviceByKey finds the device of a user by the thumbprint of its key.

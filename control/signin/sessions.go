@@ -27,8 +27,18 @@ func (s *Service) Session(_ context.Context, by caller.Caller) (*api.Session, er
 	return &out, nil
 }
 
-// Logout ends the caller's own session.
-func (s *Service) Logout(ctx context.Context, by caller.Caller) error {
+// Logout ends the caller's own session. Where next is another one of his on the same device,
+// which has come in its place, the connections that it began go on and belong to that one;
+// where it is not, they end.
+func (s *Service) Logout(ctx context.Context, by caller.Caller, next string) error {
+	if ident.Check(next, ident.Session) == nil {
+		e := s.about(by, audit.SignOut, by.User.ID)
+		e.Detail = map[string]string{"session": by.Session.ID, "next": next}
+		err := s.Store.RenewSession(ctx, by.Session.ID, next, by.MetaFor(e.Time, by.Session.ID, audit.Encode(e)))
+		if !errors.Is(err, store.ErrDenied) {
+			return repeated(caller.Explain(err, "session"))
+		}
+	}
 	return s.end(ctx, by, by.Session, audit.SignOut)
 }
 

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cardea-ssh/cardea/store"
@@ -161,6 +162,29 @@ func (t *tx) revokeSession(id string) error {
 		return err
 	}
 	return t.orderEnd(endSession, `user_session = ?`, id)
+}
+
+// RenewSession implements store.SignIn. The row of next is held until the commit: who ends that
+// one at the same time finds what it has been given.
+func (s *Store) RenewSession(ctx context.Context, id, next string, m store.Meta) error {
+	return s.doDirectory(ctx, m, func(t *tx) error {
+		var user, device, thumbprint string
+		err := one(t, []any{&user, &device, &thumbprint}, `UPDATE sessions SET revoked_at = revoked_at WHERE id = ? AND id <> ? AND revoked_at = 0 AND expires_at > ?
+			RETURNING user_id, device_id, thumbprint`, next, id, t.now)
+		if err == nil {
+			err = one(t, []any{&user}, `UPDATE sessions SET revoked_at = ? WHERE id = ? AND user_id = ? AND device_id = ? AND thumbprint = ? AND revoked_at = 0 AND expires_at > ?
+				RETURNING user_id`, t.now, id, user, device, thumbprint, t.now)
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return store.ErrDenied
+		}
+		if err != nil {
+			return err
+		}
+		t.touch(store.UserTopic(user))
+		_, err = t.exec(`UPDATE gateway_sessions SET user_session = ? WHERE user_session = ? AND ended_at = 0`, next, id)
+		return err
+	})
 }
 
 // Devices implements store.SignIn: oldest first.

@@ -287,6 +287,39 @@ var sessionCases = []testCase{
 		w.equal(must[store.Session](w)(w.s.Session(w.ctx, p.subject.Session.ID)).RevokedAt, w.now.Add(-time.Hour))
 		w.want(store.ErrNotFound, w.s.RevokeSession(w.ctx, "ses_none", w.quiet()))
 	}},
+	{"RenewSession ends a session, and what it began goes on and ends with the next one", func(w *world) {
+		p := w.path()
+		h := w.session(p)
+		key := p.subject.Session.Thumbprint
+		next := w.signInWith(p.user, key)
+		user := w.s.Watch(w.ctx, store.UserTopic(p.user.ID))
+		w.ok(w.s.RenewSession(w.ctx, p.subject.Session.ID, next.Session.ID, w.meta("session.renew")))
+		w.awake(user)
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, p.subject.Session.ID)).RevokedAt, w.now)
+		ids, _, err := w.orders(p.gateway.ID, 0)
+		w.ok(err)
+		w.equal(len(ids), 0)
+		w.equal(w.live(p), 1)
+		w.ok(w.s.RevokeSession(w.ctx, next.Session.ID, w.quiet()))
+		ids, _, err = w.orders(p.gateway.ID, 0)
+		w.ok(err)
+		w.equal(ids, []string{h.ID})
+	}},
+	{"RenewSession takes no session of another user or key, none that is over, and not itself", func(w *world) {
+		p := w.path()
+		w.session(p)
+		id, key := p.subject.Session.ID, p.subject.Session.Thumbprint
+		over := w.signInWith(p.user, key).Session.ID
+		w.ok(w.s.RevokeSession(w.ctx, over, w.quiet()))
+		for _, next := range []string{w.signIn(w.user("mallory")).Session.ID, w.signIn(p.user).Session.ID, over, id, "ses_none"} {
+			w.want(store.ErrDenied, w.s.RenewSession(w.ctx, id, next, w.quiet()))
+		}
+		w.equal(must[store.Session](w)(w.s.Session(w.ctx, id)).RevokedAt, time.Time{})
+		good := w.signInWith(p.user, key).Session.ID
+		w.want(store.ErrDenied, w.s.RenewSession(w.ctx, over, good, w.quiet()))
+		w.now = w.now.Add(30 * time.Hour)
+		w.want(store.ErrDenied, w.s.RenewSession(w.ctx, id, good, w.quiet()))
+	}},
 	{"revoking a device revokes its sessions as RevokeSession does", func(w *world) {
 		p := w.path()
 		h := w.session(p)

@@ -23,8 +23,9 @@ type localAgent interface {
 	Catalog(ctx context.Context) (api.Catalog, time.Duration, error)
 	// Running reports whether an agent answers, and its process id.
 	Running(ctx context.Context) (pid int, ok bool)
-	// SignInChanged has a running agent read the session again.
-	SignInChanged(ctx context.Context)
+	// SignInChanged has a running agent read the session again. same says that the user is who
+	// he was.
+	SignInChanged(ctx context.Context, same bool)
 	// Refresh has it fetch the catalog and write ssh's files, and waits for that.
 	Refresh(ctx context.Context) error
 }

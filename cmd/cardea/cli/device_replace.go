@@ -101,7 +101,7 @@ func (a *app) replaceDevice(ctx context.Context, o loginOptions, ref string) err
 	if err != nil {
 		revoking, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
 		defer cancel()
-		revokeBy(revoking, r.Key, saved)
+		revokeBy(revoking, r.Key, saved, "")
 		return fmt.Errorf("%w; to go on from here type: %s", err, o.begun)
 	}
 	old.Token = "" // that session ended with the device

@@ -140,7 +140,7 @@ func (a *app) login(ctx context.Context, o loginOptions) error {
 // enter puts a new session in place of the old one.
 func (a *app) enter(ctx context.Context, old, saved login.Saved) error {
 	if err := a.home.Save(saved); err != nil {
-		a.revoke(ctx, saved, quick)
+		a.revoke(ctx, saved, "", quick)
 		return err
 	}
 	return a.entered(ctx, old, saved)
@@ -158,13 +158,18 @@ func forPeople(old login.Saved, typed string) error {
 
 // entered follows on a session that was put in place of the old one.
 func (a *app) entered(ctx context.Context, old, saved login.Saved) error {
+	again := old.URL == saved.URL && old.Session.User == saved.Session.User
 	if old.Token != "" && old.Token != saved.Token && !renews(old, saved) {
-		a.revoke(ctx, old, brief) // if that can be: it dies by itself
+		next := ""
+		if again {
+			next = saved.Session.ID // what is open goes on
+		}
+		a.revoke(ctx, old, next, brief) // if that can be: it dies by itself
 	}
 	if err := a.home.Outlived(old, saved); err != nil {
 		a.say("note: the key of the job before could not be removed: %v", err)
 	}
-	a.local.SignInChanged(ctx)
+	a.local.SignInChanged(ctx, again)
 	if saved.Session.DeviceState != devicePending {
 		a.settle(ctx)
 	}
@@ -389,24 +394,29 @@ func (a *app) where(o loginOptions, old login.Saved) (url, caFile string, err er
 	return url, caFile, nil
 }
 
-// revoke ends a session at its control plane, if that can be reached.
-func (a *app) revoke(ctx context.Context, s login.Saved, patience time.Duration) error {
+// revoke ends a session at its control plane, if that can be reached. next is the one that has
+// come in its place, and with which its connections go on; empty if they are to end.
+func (a *app) revoke(ctx context.Context, s login.Saved, next string, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	key, err := a.home.KeyOf(s)
 	if err != nil {
 		return err
 	}
-	return revokeBy(ctx, key, s)
+	return revokeBy(ctx, key, s, next)
 }
 
-func revokeBy(ctx context.Context, key *dpop.Key, s login.Saved) error {
+func revokeBy(ctx context.Context, key *dpop.Key, s login.Saved, next string) error {
 	hc, err := login.HTTP(s.CAFile)
 	if err != nil {
 		return err
 	}
 	c := &api.Client{URL: s.URL, Prover: key, Token: s.Token, HTTP: hc, UserAgent: version.UserAgent("cardea")}
-	err = c.Send(ctx, "POST", "/v1/logout", nil, nil)
+	path := "/v1/logout"
+	if next != "" {
+		path += "?next=" + next
+	}
+	err = c.Send(ctx, "POST", path, nil, nil)
 	if api.KindOf(err) == api.SignIn {
 		return nil // it was over already
 	}

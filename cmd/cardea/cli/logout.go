@@ -29,7 +29,7 @@ func (a *app) logout(ctx context.Context) error {
 	case err != nil && api.KindOf(err) != api.SignIn:
 		return err
 	}
-	told := a.revoke(ctx, saved, quick)
+	told := a.revoke(ctx, saved, "", quick)
 	if err := a.home.Forget(); err != nil {
 		return err
 	}
@@ -52,6 +52,6 @@ func (a *app) logout(ctx context.Context) error {
 // forgotten the passphrase begins anew.
 func (a *app) unlockAgent(ctx context.Context) error {
 	err := a.paths.Unlock()
-	a.local.SignInChanged(ctx)
+	a.local.SignInChanged(ctx, false)
 	return err
 }
