@@ -104,6 +104,7 @@ var floors = map[string]int{
 	"internal/commandline": 0,
 	"internal/daemon":      0,
 	"internal/disktest":    0,
+	"internal/desktop":     0,
 	"internal/faulttest":   0,
 	"internal/hostkey":     0,
 	"internal/ident":       0,

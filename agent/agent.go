@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,9 +53,19 @@ type Options struct {
 	// Listeners are sockets of Paths that a service manager has opened; it keeps them, and
 	// starts the next agent when somebody asks there.
 	Listeners []net.Listener
-	Idle      time.Duration // zero means DefaultIdle
-	Log       *slog.Logger  // nil means no log
-	Now       func() time.Time
+	// Desktop is where the person is told and asked something; nil for nowhere.
+	Desktop Desktop
+	// Confirm has the person asked before each use of a key.
+	Confirm bool
+	// Tick is how often is looked whether to leave, and whether the session ends; zero means each
+	// minute.
+	Tick time.Duration
+	// Ends is when the session of the person who is signed in ends; zero if nobody needs to
+	// hear of it. nil for never.
+	Ends func(context.Context) (time.Time, error)
+	Idle time.Duration // zero means DefaultIdle
+	Log  *slog.Logger  // nil means no log
+	Now  func() time.Time
 }
 
 // Agent is one running agent.
@@ -76,6 +87,12 @@ type Agent struct {
 	ways     ways
 	gateways gateways
 	loans    loans
+	notices  notices
+	desktop  Desktop
+	confirm  bool
+	ends     func(context.Context) (time.Time, error)
+	tick     time.Duration
+	asking   chan struct{} // held while a question is on the screen
 	lock     lock
 	pulse    pulse
 	wake     chan chan error // asks watch to fetch
@@ -164,7 +181,7 @@ func (p Paths) Ended() bool {
 func newAgent(o Options) *Agent {
 	now := defaultNow(o.Now)
 	a := &Agent{
-		account: o.Account, rotate: o.Rotate, paths: o.Paths, binary: o.Binary, ssh: o.SSH,
+		account: o.Account, rotate: o.Rotate, desktop: o.Desktop, confirm: o.Confirm, ends: o.Ends, tick: cmp.Or(o.Tick, time.Minute), asking: make(chan struct{}, 1), paths: o.Paths, binary: o.Binary, ssh: o.SSH,
 		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), lent: make(chan struct{}, 1), stop: func() {},
 	}
 	a.ids.now, a.catalog.now, a.lock.now = now, now, now
@@ -172,6 +189,9 @@ func newAgent(o Options) *Agent {
 	a.userAgent.Store(o.UserAgent)
 	if a.idle == 0 {
 		a.idle = DefaultIdle
+	}
+	if a.desktop == nil {
+		a.desktop = noDesktop{}
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -199,7 +219,7 @@ func (a *Agent) run(ctx context.Context) error {
 	defer control.Close()
 	a.log.Info("agent started", "version", version.Get().Version, "socket", a.paths.SSHSocket())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.accept(ctx, agent, a.serveSSH) })
+	g.Go(func() error { return a.accept(ctx, agent, func(conn net.Conn, p peer) { a.serveSSH(ctx, conn, p) }) })
 	g.Go(func() error { return a.accept(ctx, control, func(conn net.Conn, _ peer) { a.serveControl(ctx, conn) }) })
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { return a.leave(ctx) })
@@ -268,9 +288,9 @@ func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(net.Conn,
 	}
 }
 
-func (a *Agent) serveSSH(conn net.Conn, p peer) {
+func (a *Agent) serveSSH(ctx context.Context, conn net.Conn, p peer) {
 	a.touch()
-	s := &session{ids: &a.ids, pid: p.pid, guard: a, hostCAs: a.catalog.hostCAs, gatewayCAs: a.catalog.gatewayCAs, now: a.now, report: func(why string) {
+	s := &session{ids: &a.ids, pid: p.pid, guard: a, mayUse: func(id *identity) bool { return a.mayUse(ctx, id, p.pid) }, hostCAs: a.catalog.hostCAs, gatewayCAs: a.catalog.gatewayCAs, now: a.now, report: func(why string) {
 		a.log.Warn("agent request refused", "why", why, "pid", p.pid)
 	}}
 	if err := s.serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -280,15 +300,17 @@ func (a *Agent) serveSSH(conn net.Conn, p peer) {
 
 func (a *Agent) touch() { a.lastUse.Store(a.now().UnixNano()) }
 
-// leave ends the agent when nobody has asked for long.
+// leave ends the agent when nobody has asked for long, and tells of the session's end before: a
+// laptop is woken by one clock.
 func (a *Agent) leave(ctx context.Context) error {
-	tick := time.NewTicker(min(a.idle, time.Minute))
+	tick := time.NewTicker(min(a.idle, a.tick))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			a.remind(ctx)
 			if a.now().Sub(time.Unix(0, a.lastUse.Load())) >= a.idle && a.ids.count() == 0 && a.loans.count() == 0 {
 				a.log.Info("nobody asked for long, so the agent leaves")
 				a.stop()
@@ -306,6 +328,7 @@ func (a *Agent) signInChanged(same bool) {
 		a.prepared.clear()
 		a.endLoans()
 	}
+	a.notices.forget()
 	a.changed.Store(true)
 	select {
 	case a.wake <- make(chan error, 1):

@@ -66,6 +66,8 @@ type request struct {
 	Passphrase string `json:"passphrase,omitempty"`
 	// Compact takes a catalog in a form that is read faster. An older agent gives JSON.
 	Compact bool `json:"compact,omitempty"`
+	// Unseen says that nobody reads what the helper writes.
+	Unseen bool `json:"unseen,omitempty"`
 	// Trace asks for the steps of a connection. An older agent gives none.
 	Trace bool `json:"trace,omitempty"`
 }
@@ -173,6 +175,8 @@ func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
 	switch req.Verb {
 	case verbStop:
 		a.stop()
+	case verbConnect:
+		a.tellUnseen(ctx, req, out)
 	case verbImpostor, verbHostKey:
 		a.warn(ctx, req.Impostor) // ssh waits for who asked, who need not wait for this
 	}
@@ -181,6 +185,12 @@ func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
 func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 	a.touch()
 	var err error
+	switch req.Verb {
+	case verbConnect, verbPrepare, verbFiles:
+		if err = a.canConfirm(req); err != nil {
+			return answer{Error: asError(err)}
+		}
+	}
 	switch req.Verb {
 	case verbConnect:
 		out.Connected, err = a.connect(ctx, req)
@@ -255,6 +265,9 @@ type Control struct {
 	Paths Paths
 	// Start starts an agent in the background, see Background; nil asks a running one only.
 	Start func() error
+	// Unseen says that nobody reads what this process says: an editor or a job started it. If
+	// a connection needs a sign-in the person gets a notification.
+	Unseen bool
 	// Trace is told of each step of a connection; nil to be told nothing.
 	Trace func(Step)
 }
@@ -295,7 +308,7 @@ func (c *Control) ConnectLent(ctx context.Context, host, login, dir string) (Con
 
 func (c *Control) connected(ctx context.Context, req request) (Connected, error) {
 	began := time.Now()
-	req.Trace = c.Trace != nil
+	req.Trace, req.Unseen = c.Trace != nil, c.Unseen
 	out, err := c.ask(ctx, req)
 	if err == nil && out.Connected == nil {
 		err = errors.New("the agent gave no connection")

@@ -51,6 +51,8 @@ type session struct {
 	gatewayCAs func() []ssh.PublicKey
 	now        func() time.Time
 	guard      guard
+	// mayUse asks the person, where he wants to be asked; nil asks nobody.
+	mayUse func(*identity) bool
 	// report tells the log why something was refused; it never gets key material.
 	report func(why string)
 
@@ -175,6 +177,13 @@ func (s *session) signature(msg []byte) []byte {
 	}
 	if why := s.mayNotSign(id, req.Blob, req.Data); why != "" {
 		s.report(why)
+		return []byte{msgFailure}
+	}
+	if s.mayUse != nil && !s.mayUse(id) {
+		s.report("the use of a key was not confirmed")
+		return []byte{msgFailure}
+	}
+	if s.guard.locked() { // while the person was asked
 		return []byte{msgFailure}
 	}
 	sig, err := id.sign(req.Data)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/desktop"
 	"github.com/cardea-ssh/cardea/internal/span"
 )
 
@@ -46,6 +47,9 @@ func (a *app) agent() (*agent.Control, error) {
 	var flags []string
 	if a.opt.NoKeyring {
 		flags = append(flags, "--no-keyring")
+	}
+	if a.opt.ConfirmUse {
+		flags = append(flags, "--confirm-use")
 	}
 	return started(a.paths, flags...)
 }
@@ -167,8 +171,17 @@ func (a *app) agentRun(ctx context.Context, o agentOptions) error {
 		return fmt.Errorf("take the sockets of systemd: %w", err)
 	}
 	return agent.Run(ctx, agent.Options{
-		Listeners: listeners,
-		Account:   a.acct, Paths: a.paths, Binary: program, UserAgent: a.env("SSH_AUTH_SOCK"), Idle: o.idle, Rotate: a.acct.Rotate,
+		Listeners: listeners, Desktop: desktop.System{}, Confirm: a.opt.ConfirmUse, Ends: a.sessionEnds,
+		Account: a.acct, Paths: a.paths, Binary: program, UserAgent: a.env("SSH_AUTH_SOCK"), Idle: o.idle, Rotate: a.acct.Rotate,
 		Log: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})),
 	})
+}
+
+// sessionEnds is when the session of a person ends; a program signs in again by itself.
+func (a *app) sessionEnds(ctx context.Context) (time.Time, error) {
+	saved, err := a.acct.Saved(ctx)
+	if err != nil || saved.KeyFile != "" {
+		return time.Time{}, err
+	}
+	return saved.Session.ExpiresAt, nil
 }

@@ -79,7 +79,7 @@ func (a *app) service() (service.Agent, error) {
 	}
 	// What says where the session is kept, and how: a service manager has not read the
 	// user's profile.
-	for _, name := range []string{"XDG_CONFIG_HOME", "XDG_STATE_HOME", "CARDEA_NO_KEYRING", "CARDEA_CONFIG", "CARDEA_TPM", "HTTPS_PROXY", "NO_PROXY"} {
+	for _, name := range []string{"XDG_CONFIG_HOME", "XDG_STATE_HOME", "CARDEA_NO_KEYRING", "CARDEA_CONFIRM_USE", "CARDEA_CONFIG", "CARDEA_TPM", "HTTPS_PROXY", "NO_PROXY"} {
 		if value := a.env(name); value != "" {
 			s.Environment = append(s.Environment, name+"="+value)
 		}

@@ -25,10 +25,11 @@ import (
 // options are what a flag, a CARDEA_… variable or a line of config.yaml may
 // say, in that order of precedence.
 type options struct {
-	URL       string `name:"url" help:"the control plane, for example https://access.example.com"`
-	CAFile    string `name:"ca-file" help:"PEM file with the only TLS root that the control plane may have"`
-	NoKeyring bool   `name:"no-keyring" help:"keep the session in a 0600 file even where there is a keyring"`
-	DeviceKey string `name:"device-key" help:"where a new device key is kept: tpm, enclave, keyring or file (default the best that there is)"`
+	URL        string `name:"url" help:"the control plane, for example https://access.example.com"`
+	CAFile     string `name:"ca-file" help:"PEM file with the only TLS root that the control plane may have"`
+	NoKeyring  bool   `name:"no-keyring" help:"keep the session in a 0600 file even where there is a keyring"`
+	ConfirmUse bool   `name:"confirm-use" help:"have the local agent ask on the desktop before each use of a key, as ssh-add -c does"`
+	DeviceKey  string `name:"device-key" help:"where a new device key is kept: tpm, enclave, keyring or file (default the best that there is)"`
 	// EnrolmentFile is put on the machines of a fleet by who sets them up.
 	EnrolmentFile string `name:"device-enrolment-file" help:"file with the token that spares this device the approval (default /etc/cardea/device-enrollment.token)"`
 	TPM           string `name:"tpm" help:"the TPM, or the socket of a software TPM (default the system's)"`

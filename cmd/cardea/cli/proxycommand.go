@@ -104,7 +104,7 @@ func (a *app) proxyCommand(ctx context.Context, r ride) error {
 	if err != nil {
 		return err
 	}
-	control.Trace = a.tracer()
+	control.Trace, control.Unseen = a.tracer(), !a.person
 	self, err := os.Executable()
 	if err != nil {
 		return err
