@@ -50,11 +50,13 @@ TESTFLAGS := '-gcflags=all=-l -dwarf=false' -gcflags=std=-dwarf=false \
 test: export GOFLAGS += $(TESTFLAGS)
 # What tests run as real processes (internal/buildtest); they look at no file below bin/.
 BUILT := $(CURDIR)/bin/tested
+# Those that run for minutes begin first, or the last of them has one processor wait.
+LONGEST := ./e2e ./control ./store/sqlstore ./packaging ./server-agent
 test: ## install what the tests need, then run them all with the race detector
 	RACE=yes packaging/install-test-needs
 	@mkdir -p $(BUILT)
 	$(GO) build -race -o $(BUILT)/ ./cmd/... ./bench ./bench/nodelay
-	CARDEA_TEST_BUILT=$(BUILT) $(GO) test -race -vet=off -timeout 10m ./...
+	CARDEA_TEST_BUILT=$(BUILT) $(GO) test -race -vet=off -timeout 10m $(LONGEST) ./...
 
 # All of them take hours: SOAK=500 tries as many, of those that SEED says;
 # SOAK=writes kills, fills and breaks at each write and rename, in half an hour.
