@@ -27,6 +27,8 @@ type promise struct {
 var promises = []promise{
 	{what: "ssh through a gateway, against plain ssh", table: "wall", name: wayPipe, key: "ratio", most: 0.90},
 	{what: "cardea ssh, against plain ssh", table: "wall", name: wayPass, key: "ratio", most: 0.90},
+	{what: "50 ms away: added round trips", table: "far", name: wayPipe, key: "trips", most: 1},
+	{what: "50 ms away: added round trips, cardea ssh", table: "far", name: wayPass, key: "trips", most: 1},
 	{what: "added to a bare ProxyCommand, wall ms", table: "wall", name: wayPipe, key: "wall_ms", minus: wayCopy, most: 10},
 	{what: "added to a bare ProxyCommand, CPU ms", table: "wall", name: wayPipe, key: "cpu_ms", minus: wayCopy, most: 10},
 	{what: "bulk up, descriptor passed, against plain ssh", table: "bulk", name: wayPass, key: "up_ratio", least: 1},

@@ -41,7 +41,7 @@ type ground struct {
 
 // raise builds a team with one server in a fresh folder below dir. An empty
 // database is SQLite.
-func raise(ctx context.Context, bin, dir, database string) (g *ground, err error) {
+func raise(ctx context.Context, bin, dir, database string, change ...func(*stage.Options)) (g *ground, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -50,9 +50,11 @@ func raise(ctx context.Context, bin, dir, database string) (g *ground, err error
 		return nil, err
 	}
 	g = &ground{dir: dir, bin: bin, hosts: &stage.Local{Agent: filepath.Join(bin, "cardea-server-agent")}}
-	g.Stage, err = stage.New(ctx, stage.Options{
-		Bin: bin, Dir: dir, Database: database, Gateways: 1, Servers: g.hosts, Browser: self + " " + asBrowser,
-	})
+	opt := stage.Options{Bin: bin, Dir: dir, Database: database, Gateways: 1, Servers: g.hosts, Browser: self + " " + asBrowser}
+	for _, c := range change {
+		c(&opt)
+	}
+	g.Stage, err = stage.New(ctx, opt)
 	if err != nil {
 		return nil, err
 	}

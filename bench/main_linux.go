@@ -49,7 +49,7 @@ type options struct {
 }
 
 // parts in their order: memory is read before there is load.
-var parts = []string{"start", "wall", "bulk", "storm", "idle", "record", "connect", "identity", "accounts", "many"}
+var parts = []string{"start", "wall", "bulk", "storm", "idle", "record", "connect", "identity", "accounts", "many", "far"}
 
 func main() { os.Exit(run(os.Args[1:])) }
 
@@ -163,7 +163,7 @@ func measure(ctx context.Context, o options, talk io.Writer) (r *report, err err
 	defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
 	b := &bench{opt: o, talk: talk, result: &report{Machine: describe(), Tables: []*table{}}}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	part := map[string]func(context.Context) error{"start": b.start, "wall": b.wall, "bulk": b.bulk, "storm": b.storm, "idle": b.idleSessions, "record": b.record, "connect": b.connect, "identity": b.identity, "accounts": b.accounts, "many": b.many}
+	part := map[string]func(context.Context) error{"start": b.start, "wall": b.wall, "bulk": b.bulk, "storm": b.storm, "idle": b.idleSessions, "record": b.record, "connect": b.connect, "identity": b.identity, "accounts": b.accounts, "many": b.many, "far": b.far}
 	for _, name := range parts {
 		if !slices.Contains(o.only, name) {
 			continue

@@ -26,7 +26,7 @@ const (
 var tablesOf = map[string]string{
 	"start": "memory start", "wall": "wall wall-curve25519", "bulk": "bulk bulk-aes", "storm": "storm-4", "idle": "idle",
 	"record":  "record-wall record-wall-curve25519 record-bulk record-bulk-aes record-storm-4 record-echo record-idle",
-	"connect": "connect", "identity": "identity", "accounts": "accounts grant", "many": "many",
+	"connect": "connect", "identity": "identity", "accounts": "accounts grant", "many": "many", "far": "far",
 }
 
 // drawParts returns parts in their order.
