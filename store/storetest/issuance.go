@@ -95,8 +95,10 @@ var issuanceCases = []testCase{
 		}
 		report("ssh-ed25519 AAAA")
 		w.equal(len(gateways()), 0)
-		required := store.RecordingRequired
-		must[store.Project](w)(w.s.UpdateProject(w.ctx, p.project.ID, store.ProjectChange{RecordRulesChange: store.RecordRulesChange{Recording: &required}}, w.quiet()))
+		through, recorded, recipients := store.GatewayRequired, store.RecordingRequired, []string{"age1auditor"}
+		must[store.Project](w)(w.s.UpdateProject(w.ctx, p.project.ID, store.ProjectChange{
+			Gateway: &through, RecordRulesChange: store.RecordRulesChange{Recording: &recorded, Recipients: &recipients},
+		}, w.quiet()))
 		w.equal(gateways()[0].HostKey, "ssh-ed25519 AAAA")
 		waiting := w.s.Watch(w.ctx, store.ProjectTopic(p.project.ID))
 		report("ssh-ed25519 AAAA")
