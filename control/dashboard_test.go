@@ -400,9 +400,10 @@ func TestFormsOfOtherSitesChangeNothing(t *testing.T) {
 		}
 		b.post("/dashboard/signout", nil, spoil)
 	}
-	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE"} {
+	// Who opens the address of a form again is led to its page.
+	for method, want := range map[string]int{"GET": 303, "PUT": 405, "PATCH": 405, "DELETE": 405} {
 		req, _ := http.NewRequest(method, publicURL+"/requests/"+r.ID+"/approve", nil)
-		if got := b.do(req); got.StatusCode != 405 {
+		if got := b.do(req); got.StatusCode != want {
 			t.Errorf("%s: %d", method, got.StatusCode)
 		}
 	}

@@ -133,7 +133,8 @@ func TestThePageSaysWhichDeviceIsReplaced(t *testing.T) {
 		id := request(t, page)
 		return d, b, id, b.post("/signin", url.Values{"request": {id}, "name": {name}, "password": {secret}})
 	}
-	for field, ref := range map[string]string{"replaces": "alice's laptop", "replaces_key": old.key.Thumbprint()} {
+	for _, by := range [][2]string{{"replaces", "alice's laptop"}, {"replaces_key", old.key.Thumbprint()}} {
+		field, ref := by[0], by[1]
 		d, b, id, page := ask("alice", field, ref)
 		if !strings.Contains(page.body, "("+old.session.Device+") will be locked out for ever") {
 			t.Errorf("%s: %s", field, page.body)
