@@ -218,7 +218,8 @@ func (s Step) do(ctx context.Context) error {
 		if err := os.MkdirAll(filepath.Dir(s.Write), 0o755); err != nil {
 			return err
 		}
-		_, err := atomicfile.Write(s.Write, s.Text, atomicfile.Options{Mode: 0o644})
+		// The environment may have the password of a proxy.
+		_, err := atomicfile.Write(s.Write, s.Text, atomicfile.Options{Mode: 0o600})
 		return err
 	case s.Remove != "":
 		if err := ours(s.Remove); err != nil {

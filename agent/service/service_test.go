@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +117,36 @@ func TestWhatIsDoneOnEachSystem(t *testing.T) {
 		}
 		if text := strings.Join(got, ", "); text != c.want {
 			t.Errorf("%s: %s; want %s", name, text, c.want)
+		}
+	}
+}
+
+// A proxy's address has its password in it, and homes are often open to all who sign in there.
+func TestWhatIsWrittenNobodyElseReads(t *testing.T) {
+	a := odd(t)
+	a.Environment = append(a.Environment, "HTTPS_PROXY=http://alice:secret@proxy.example.com:3128")
+	for _, goos := range []string{"linux", "darwin"} {
+		steps, err := a.Install(goos)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range steps {
+			if s.Write == "" {
+				continue
+			}
+			// One that an older version wrote was open.
+			if err := os.MkdirAll(filepath.Dir(s.Write), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(s.Write, []byte("# "+mark), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := Do(t.Context(), []Step{s}); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(s.Write); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", s.Write, info.Mode(), err)
+			}
 		}
 	}
 }
