@@ -14,8 +14,8 @@ type Invitation struct {
 
 // Invitations keeps them.
 type Invitations interface {
-	// Invite makes one, in place of any that the user has. ErrDenied unless he is an
-	// active local user.
+	// Invite makes one, in place of any that the user has; whatever gives him a password takes
+	// it away. ErrDenied unless he is an active local user.
 	Invite(ctx context.Context, v Invitation, m Meta) error
 	// Invited finds whose it is; ErrNotFound for an unknown, used or over one.
 	Invited(ctx context.Context, tokenHash []byte, now time.Time) (User, error)

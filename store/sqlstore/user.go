@@ -191,6 +191,10 @@ func (t *tx) afterUser(before, after store.User, passwordHash *string) error {
 		if _, err := t.exec(`DELETE FROM attempts WHERE name = ?`, store.FactorAttempts(after.ID)); err != nil {
 			return err
 		}
+		// A code that is out would undo it.
+		if _, err := t.exec(`DELETE FROM invitations WHERE user_id = ?`, after.ID); err != nil {
+			return err
+		}
 	}
 	if after.Status != store.Active && before.Status == store.Active {
 		if err := t.leave(leaveByUser, after.ID); err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -33,6 +34,30 @@ var invitationCases = []testCase{
 		w.equal(must[store.Session](w)(w.s.Session(w.ctx, v.Session.ID)).RevokedAt, w.now) // as with any new password
 		_, err = w.s.AcceptInvitation(w.ctx, sum("second"), "other", w.quiet())
 		w.want(store.ErrUsed, err)
+	}},
+	{"a new password takes away the invitation that was out", func(w *world) {
+		// Mallory reads a set-up code over alice's shoulder; alice does not use it, for she knows
+		// her password, and chooses another one because of mallory.
+		u := w.user("alice")
+		w.sitting(u, "page")
+		for i, change := range []func() error{
+			func() error {
+				_, err := w.s.ChangePassword(w.ctx, store.PasswordChange{Login: sum("page"), Since: w.now, Old: "hash of alice", New: "new",
+					Session: store.BrowserSession{ID: ident.New(ident.BrowserSession), TokenHash: sum("page+")}}, w.quiet())
+				return err
+			},
+			func() error {
+				_, err := w.s.UpdateUser(w.ctx, u.ID, store.UserChange{PasswordHash: ptr("newer")}, w.quiet())
+				return err
+			},
+		} {
+			code := sum(fmt.Sprint("code", i))
+			w.ok(w.s.Invite(w.ctx, store.Invitation{TokenHash: code, User: u.ID, ExpiresAt: w.now.Add(time.Hour)}, w.quiet()))
+			w.equal(must[store.User](w)(w.s.Invited(w.ctx, code, w.now)).ID, u.ID)
+			w.ok(change())
+			_, err := w.s.AcceptInvitation(w.ctx, code, "mallory's", w.quiet())
+			w.want(store.ErrUsed, err)
+		}
 	}},
 	{"of many who accept an invitation at once one succeeds", func(w *world) {
 		u := w.user("alice")
