@@ -211,12 +211,13 @@ type SignIn interface {
 	Sessions(ctx context.Context, user string, p Page) ([]Session, string, error)
 	Session(ctx context.Context, id string) (Session, error)
 	// RevokeSession also orders the end of the gateway sessions that it began, and
-	// revokes its certificates that are not over.
+	// revokes its certificates that are not over, with those of the sessions on its device in
+	// whose place it may have come.
 	RevokeSession(ctx context.Context, id string, m Meta) error
 	// RenewSession ends a session in whose place next has come, of the same user, device and
-	// key. The gateway sessions that it began go on, and belong to next from then on: they end
-	// with that one. ErrDenied where next is none such or one of both is over; then nothing
-	// has changed.
+	// key, and by the same rule if a rule brought it. The gateway sessions that it began go on, and
+	// belong to next from then on: they end with that one, as do its certificates. ErrDenied
+	// where next is none such or one of both is over; then nothing has changed.
 	RenewSession(ctx context.Context, id, next string, m Meta) error
 	Devices(ctx context.Context, user string, p Page) ([]Device, string, error)
 	Device(ctx context.Context, id string) (Device, error)

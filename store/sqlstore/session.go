@@ -158,7 +158,10 @@ func (t *tx) revokeSession(id string) error {
 		return err
 	}
 	t.touch(store.UserTopic(user))
-	if err := t.revokeLive(`i.session_id = ?`, id); err != nil {
+	// One in whose place this came by RenewSession is over and on the same device; its
+	// certificates were left.
+	const came = `SELECT o.id FROM sessions x JOIN sessions o ON o.user_id = x.user_id AND o.device_id = x.device_id WHERE x.id = ? AND o.revoked_at <> 0`
+	if err := t.revokeLive(`i.session_id IN (`+came+`)`, id); err != nil {
 		return err
 	}
 	return t.orderEnd(endSession, `user_session = ?`, id)
@@ -168,12 +171,12 @@ func (t *tx) revokeSession(id string) error {
 // one at the same time finds what it has been given.
 func (s *Store) RenewSession(ctx context.Context, id, next string, m store.Meta) error {
 	return s.doDirectory(ctx, m, func(t *tx) error {
-		var user, device, thumbprint string
-		err := one(t, []any{&user, &device, &thumbprint}, `UPDATE sessions SET revoked_at = revoked_at WHERE id = ? AND id <> ? AND revoked_at = 0 AND expires_at > ?
-			RETURNING user_id, device_id, thumbprint`, next, id, t.now)
+		var user, device, thumbprint, rule string
+		err := one(t, []any{&user, &device, &thumbprint, &rule}, `UPDATE sessions SET revoked_at = revoked_at WHERE id = ? AND id <> ? AND revoked_at = 0 AND expires_at > ?
+			RETURNING user_id, device_id, thumbprint, rule_id`, next, id, t.now)
 		if err == nil {
-			err = one(t, []any{&user}, `UPDATE sessions SET revoked_at = ? WHERE id = ? AND user_id = ? AND device_id = ? AND thumbprint = ? AND revoked_at = 0 AND expires_at > ?
-				RETURNING user_id`, t.now, id, user, device, thumbprint, t.now)
+			err = one(t, []any{&user}, `UPDATE sessions SET revoked_at = ? WHERE id = ? AND user_id = ? AND device_id = ? AND thumbprint = ? AND rule_id = ? AND revoked_at = 0 AND expires_at > ?
+				RETURNING user_id`, t.now, id, user, device, thumbprint, rule, t.now)
 		}
 		if errors.Is(err, store.ErrNotFound) {
 			return store.ErrDenied

@@ -300,10 +300,28 @@ var sessionCases = []testCase{
 		w.ok(err)
 		w.equal(len(ids), 0)
 		w.equal(w.live(p), 1)
-		w.ok(w.s.RevokeSession(w.ctx, next.Session.ID, w.quiet()))
+		// A stolen device renews again and again: what it was given before must not outlive it.
+		last := w.signInWith(p.user, key)
+		w.ok(w.s.RenewSession(w.ctx, next.Session.ID, last.Session.ID, w.quiet()))
+		revoked := func() int {
+			return len(must[store.ProjectFacts](w)(w.s.ProjectFacts(w.ctx, p.project.ID)).Revoked.Serials)
+		}
+		w.equal(revoked(), 0)
+		w.ok(w.s.RevokeSession(w.ctx, last.Session.ID, w.quiet()))
 		ids, _, err = w.orders(p.gateway.ID, 0)
 		w.ok(err)
 		w.equal(ids, []string{h.ID})
+		w.equal(revoked(), 1)
+	}},
+	{"RenewSession takes no session of another rule, whose end would not be its own", func(w *world) {
+		i, u := w.workloadIssuer("github"), w.service("deploy")
+		first, second := w.workloadRule(i, u), w.workloadRule(i, u)
+		a, b, c := w.job(first, "1", "key"), w.job(second, "2", "key"), w.job(first, "3", "key")
+		for _, v := range []store.WorkloadSignIn{a, b, c} {
+			must[store.Subject](w)(w.s.SignInWorkload(w.ctx, v, w.quiet()))
+		}
+		w.want(store.ErrDenied, w.s.RenewSession(w.ctx, a.Session.ID, b.Session.ID, w.quiet()))
+		w.ok(w.s.RenewSession(w.ctx, a.Session.ID, c.Session.ID, w.quiet()))
 	}},
 	{"RenewSession takes no session of another user or key, none that is over, and not itself", func(w *world) {
 		p := w.path()
