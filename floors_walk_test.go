@@ -40,8 +40,8 @@ func (r *room) documented() bool {
 	return strings.HasPrefix(r.doc, "Package "+r.name+" ")
 }
 
-// largestText is how much of a file is searched for secrets; larger ones are
-// data.
+// largestText is how large a file is that people wrote; larger ones were built, and none is
+// searched for secrets.
 const largestText = 1 << 20
 
 var moduleLine = regexp.MustCompile(`(?m)^module (\S+)$`)
@@ -84,8 +84,14 @@ func skipped(root, name string) bool {
 
 func (h *house) file(root, name string, d fs.DirEntry) error {
 	info, err := d.Info()
-	if err != nil || !info.Mode().IsRegular() || info.Size() > largestText {
+	if err != nil || !info.Mode().IsRegular() {
 		return err
+	}
+	if info.Size() > largestText {
+		if ext := path.Ext(name); ext != ".test" && ext != ".out" { // which .gitignore has
+			h.findings = append(h.findings, name+" is larger than any text: what was built belongs into no commit; remove it")
+		}
+		return nil
 	}
 	text, err := os.ReadFile(filepath.Join(root, name))
 	if err != nil {
@@ -246,6 +252,10 @@ func TestTheCheckerFindsWhatItShould(t *testing.T) {
 			map[string]string{"agent/a.go": source("agent") + "var f = ssh.InsecureIgnoreHostKey()\n"}, "InsecureIgnoreHostKey"},
 		{"switching off TLS verification is found",
 			map[string]string{"agent/a.go": source("agent") + "var f = tls.Config{InsecureSkipVerify: true}\n"}, "InsecureSkipVerify"},
+		{"a program that was built and is committed by mistake is found",
+			map[string]string{"api/a.go": source("api"), "cardea.exe": "MZ" + strings.Repeat("\x00", largestText)}, "cardea.exe is larger than any text"},
+		{"what go test leaves is in no commit",
+			map[string]string{"api/a.go": source("api"), "api.test": strings.Repeat("\x00", largestText+1)}, ""},
 		{"where there is a reason for it one file may, and no other of its package",
 			map[string]string{"hello/tls.go": source("hello") + "var f = tls.Config{InsecureSkipVerify: true}\n", "hello/other.go": source("hello") + "var f = tls.Config{InsecureSkipVerify: true}\n"}, "hello/other.go:"},
 		{"the reason is good for one name alone",
