@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +21,8 @@ import (
 const (
 	// lockFileName holds the hash of the passphrase for as long as the agent is locked: an
 	// agent that ends, for an upgrade or because nobody asked for long, is followed by one
-	// that is locked.
+	// that is locked. After wrong passphrases a second line has their number, and until when
+	// none is looked at (Unix milliseconds): who ends the agent guesses no faster.
 	lockFileName = "locked"
 	// maxLockFile bounds what is read back, bytes. A hash has about 100.
 	maxLockFile = 4 << 10
@@ -45,10 +48,36 @@ type lock struct {
 
 // load reads what the file says. One that cannot be read locks, and no passphrase opens that.
 func (l *lock) load() {
+	l.turning.Lock() // a lock that is being shut has no file yet
+	defer l.turning.Unlock()
 	text, err := readUpTo(l.file, maxLockFile)
+	hash, tries, tried := strings.Cut(string(text), "\n")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.shut, l.hash = !errors.Is(err, fs.ErrNotExist), string(text)
+	l.shut, l.hash, l.wrong, l.next = !errors.Is(err, fs.ErrNotExist), hash, 0, time.Time{}
+	if !tried {
+		return
+	}
+	var next int64
+	if _, err := fmt.Sscanf(tries, "%d %d\n", &l.wrong, &next); err != nil || l.wrong < 0 {
+		l.hash = ""
+		return
+	}
+	l.next = time.UnixMilli(next)
+	if latest := l.now().Add(maxPause); l.next.After(latest) { // the clock was set back
+		l.next = latest
+	}
+}
+
+// write has the file say it; the caller holds turning. After a first wrong passphrase it is more
+// than a hash.
+func (l *lock) write(hash string, wrong int, next time.Time) error {
+	text := hash
+	if wrong > 0 {
+		text = fmt.Sprintf("%s\n%d %d\n", hash, wrong, next.UnixMilli())
+	}
+	_, err := atomicfile.Write(l.file, []byte(text), atomicfile.Options{Mode: 0o600})
+	return err
 }
 
 func (l *lock) locked() bool {
@@ -75,7 +104,7 @@ func (l *lock) close(passphrase string) error {
 	if err != nil {
 		return api.Errorf(api.Invalid, "%s", err).WithHint("give a shorter one")
 	}
-	if _, err := atomicfile.Write(l.file, []byte(hash), atomicfile.Options{Mode: 0o600}); err != nil {
+	if err := l.write(hash, 0, time.Time{}); err != nil {
 		return api.Errorf(api.Internal, "the agent is not locked, for that cannot be written down: %s", err).WithHint("make room, then try again")
 	}
 	l.mu.Lock()
@@ -105,24 +134,33 @@ func (l *lock) open(passphrase string) error {
 	if err != nil || hash == "" {
 		return api.Errorf(api.Conflict, "what the agent is locked with cannot be read").WithHint("to begin anew type: cardea logout")
 	}
-	if right {
-		err = os.Remove(l.file)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+	if !right {
+		return l.refuse(hash)
+	}
+	if err := os.Remove(l.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !right {
-		l.next = l.now().Add(min(maxPause, firstPause<<min(l.wrong, 10)))
-		l.wrong++
-		return api.Errorf(api.Denied, "that is not the passphrase which the agent is locked with").WithHint("try again, or to begin anew type: cardea logout")
-	}
-	if err != nil {
-		return err
-	}
 	l.shut, l.hash, l.wrong, l.next = false, "", 0, time.Time{}
 	return nil
+}
+
+// refuse counts a wrong passphrase; the caller holds turning.
+func (l *lock) refuse(hash string) error {
+	l.mu.Lock()
+	l.next = l.now().Add(min(maxPause, firstPause<<min(l.wrong, 10)))
+	l.wrong++
+	wrong, next := l.wrong, l.next
+	l.mu.Unlock()
+	_, err := os.Lstat(l.file)
+	if !errors.Is(err, fs.ErrNotExist) { // who signs out has removed it, and it stays away
+		err = l.write(hash, wrong, next)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return api.Errorf(api.Internal, "that passphrase is wrong, and the try cannot be written down: %s", err).WithHint("make room, then try again")
+	}
+	return api.Errorf(api.Denied, "that is not the passphrase which the agent is locked with").WithHint("try again, or to begin anew type: cardea logout")
 }
 
 // Unlock removes the lock of an agent, whatever its passphrase: for who signs out, and leaves
