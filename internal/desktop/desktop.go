@@ -42,7 +42,11 @@ func (s System) filled() System {
 }
 
 // command is a program with its arguments, and what it has in its environment beside ours.
-type command struct{ argv, env []string }
+type command struct {
+	argv, env []string
+	// says means that the answer is also what it prints, as OpenSSH has it: nothing or yes.
+	says bool
+}
 
 // Notify shows a notification.
 func (s System) Notify(ctx context.Context, title, text string) error {
@@ -52,9 +56,9 @@ func (s System) Notify(ctx context.Context, title, text string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, notifyTime)
 	defer cancel()
-	out, err := c.run(ctx)
+	out, err := c.prepared(ctx).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: %w: %.200s", c.argv[0], err, strings.TrimSpace(out))
+		return fmt.Errorf("%s: %w: %.200s", c.argv[0], err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -65,12 +69,14 @@ func (s System) Confirm(ctx context.Context, question string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = c.run(ctx)
+	out, err := c.prepared(ctx).Output()
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {
 		return false, ctx.Err()
 	}
-	return err == nil, err
+	// One that prints a passphrase whatever it is asked has asked nobody.
+	answer := strings.TrimSpace(string(out))
+	return err == nil && (!c.says || answer == "" || strings.EqualFold(answer, "yes")), err
 }
 
 // CanConfirm tells whether a question could be asked, without asking one.
@@ -79,13 +85,12 @@ func (s System) CanConfirm() error {
 	return err
 }
 
-func (c command) run(ctx context.Context) (string, error) {
+func (c command) prepared(ctx context.Context) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	cmd.Env = append(os.Environ(), c.env...)
 	// A child of a script that was ended keeps what we read open.
 	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return cmd
 }
 
 func (s System) notification(title, text string) (command, error) {
@@ -121,7 +126,7 @@ func (s System) question(text string) (command, error) {
 	const asked = "SSH_ASKPASS_PROMPT=confirm"
 	own := s.Env("SSH_ASKPASS")
 	if s.Env("SSH_ASKPASS_REQUIRE") == "force" && own != "" {
-		return command{[]string{own, text}, []string{asked}}, nil
+		return command{[]string{own, text}, []string{asked}, true}, nil
 	}
 	switch s.GOOS {
 	case "darwin":
@@ -133,11 +138,11 @@ func (s System) question(text string) (command, error) {
 		return command{}, ErrNone
 	}
 	if own != "" {
-		return command{[]string{own, text}, []string{asked}}, nil
+		return command{[]string{own, text}, []string{asked}, true}, nil
 	}
 	for _, d := range dialogs {
 		if path, err := s.Look(d.program); err == nil {
-			return command{append(append([]string{path}, d.options...), text), []string{asked}}, nil
+			return command{append(append([]string{path}, d.options...), text), []string{asked}, true}, nil
 		}
 	}
 	return command{}, ErrNone
@@ -156,7 +161,7 @@ func (s System) powerShell(script string, env ...string) (command, error) {
 	if err != nil {
 		return command{}, ErrNone
 	}
-	return command{[]string{path, "-NoProfile", "-NonInteractive", "-Command", script}, env}, nil
+	return command{argv: []string{path, "-NoProfile", "-NonInteractive", "-Command", script}, env: env}, nil
 }
 
 // toast shows one in PowerShell's name: a program without an installer has none of its own.

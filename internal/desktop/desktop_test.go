@@ -101,6 +101,12 @@ func TestTheAnswerIsYesOnlyIfTheProgramSaysSo(t *testing.T) {
 	if ok, err := ask(script(t, "exit 1")).Confirm(t.Context(), "really?"); ok || err != nil {
 		t.Errorf("no: %v, %v", ok, err)
 	}
+	// Many have a program there that prints a passphrase and asks nobody; it ends with 0.
+	for text, want := range map[string]bool{"echo hunter2": false, "echo no": false, "echo yes": true, "echo Yes; echo a warning >&2": true, "echo": true} {
+		if ok, err := ask(script(t, text)).Confirm(t.Context(), "really?"); ok != want || err != nil {
+			t.Errorf("%s: %v, %v", text, ok, err)
+		}
+	}
 	if ok, err := ask("/nonexistent/program").Confirm(t.Context(), "really?"); ok || err == nil {
 		t.Errorf("a program that is not there: %v, %v", ok, err)
 	}
