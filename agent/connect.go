@@ -129,9 +129,6 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 	if err != nil {
 		return nil, err
 	}
-	if err := a.whileUnlocked(); err != nil { // it may have been locked meanwhile
-		return nil, err
-	}
 	if !a.catalog.trusts(got) {
 		// This machine slept while a CA was rotated, or recording switched on: ssh must
 		// not meet a host certificate with the trust of before. Without, ssh says what is
@@ -139,6 +136,9 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 		if err := a.refresh(ctx); err != nil {
 			a.log.Warn("other CAs sign for hosts, and the catalog could not be fetched", "error", err)
 		}
+	}
+	if err := a.whileUnlocked(); err != nil { // it may have been locked in all that time
+		return nil, err
 	}
 	s.done("the answer was read")
 	cert, err := checkConnection(got, signer.PublicKey(), a.now())

@@ -109,6 +109,29 @@ func TestALockedAgentSignsNothingLendsNothingAndOpensNoConnection(t *testing.T) 
 	w.Connect("web-1", 0)
 }
 
+// A connection that waits for new trust, up to half a minute, is none that was open before.
+func TestAConnectionThatIsBeingMadeEndsWithTheLock(t *testing.T) {
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start()
+	if err := w.Ask.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.RotateHostCA(t)
+	w.Control.On("GET", "/v1/catalog", func(agenttest.Call) (any, error) {
+		err := w.Ask.Lock(w.Context(), "open sesame")
+		if api.KindOf(err) == api.Conflict { // it was asked again
+			err = nil
+		}
+		return nil, err
+	})
+	if got, err := w.Ask.Connect(t.Context(), "web-1", "", 0); api.KindOf(err) != api.Denied || !strings.Contains(err.Error(), "cardea agent unlock") {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if s, err := w.Ask.Status(t.Context()); err != nil || !s.Locked || s.Identities != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestALockThatCannotBeReadStaysShut(t *testing.T) {
 	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
 	if err := os.MkdirAll(filepath.Join(w.Paths.State, "locked"), 0o700); err != nil {
