@@ -128,7 +128,7 @@ const (
 	GatewayUpdate       = "gateway.update"
 	GatewayDelete       = "gateway.delete"
 	GatewayHandOver     = "gateway.hand-over" // which other one may tell of its recordings
-	GatewayReport       = "gateway.report"    // only where its fitness changes
+	GatewayReport       = "gateway.report"    // only where its fitness or its host key changes
 	GatewayClaim        = "gateway.claim"     // a hello was claimed: a session begins
 	GatewaySessionEnd   = "gateway.session.end"
 	GatewaySessionOrder = "gateway.session.order" // its end was ordered

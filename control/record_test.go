@@ -247,6 +247,12 @@ func TestAliceIsRecorded(t *testing.T) {
 	if got := must[api.Catalog](t, s.alice, "GET", "/v1/catalog", nil); !slices.Equal(got.GatewayHostKeys[s.project.ID], []string{line}) || got.Version == catalog.Version {
 		t.Errorf("catalog %+v", got)
 	}
+	// Whose key people's programs trust, and since when, is in the log.
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+	told := s.events(audit.GatewayReport)
+	if err != nil || len(told) == 0 || told[len(told)-1].Detail["host_key"] != ssh.FingerprintSHA256(key) {
+		t.Errorf("audited: %+v, %v", told, err)
+	}
 	for _, bad := range []string{"ssh-ed25519", "* " + line, line + "\n" + line, c.Certificate} {
 		report.HostKey = bad
 		denied(t, s.gateway.device, api.Invalid, "POST", "/v1/gateway/report", report)

@@ -86,16 +86,20 @@ func gatewayHostKey(line string) (string, error) {
 	return sshcert.Line(key), nil
 }
 
-// healthEvents tells when a gateway's fitness changes, and not with each report.
+// healthEvents tells when a gateway's fitness changes, or the key that people's programs trust
+// for it, and not with each report.
 func (s *Service) healthEvents(by caller.Caller, r store.GatewayReport) [][]byte {
 	was := by.Gateway
-	if was.Healthy == r.Healthy && was.Draining == r.Draining && was.Records == r.Records {
+	if was.Healthy == r.Healthy && was.Draining == r.Draining && was.Records == r.Records && was.HostKey == r.HostKey {
 		return nil
 	}
 	e := by.Event(s.now(), audit.GatewayReport)
 	e.Detail = map[string]string{"healthy": fmt.Sprint(r.Healthy), "draining": fmt.Sprint(r.Draining)}
 	if was.Records != r.Records {
 		e.Detail["records"] = fmt.Sprint(r.Records)
+	}
+	if key, err := sshcert.ParseLine(r.HostKey); err == nil && was.HostKey != r.HostKey {
+		e.Detail["host_key"] = ssh.FingerprintSHA256(key)
 	}
 	if !r.Healthy {
 		e.Outcome, e.Reason = audit.Failed, r.Health
