@@ -86,6 +86,7 @@ type Agent struct {
 	catalog  catalog
 	ways     ways
 	gateways gateways
+	guesses  likely
 	loans    loans
 	notices  notices
 	desktop  Desktop

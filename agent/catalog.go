@@ -87,6 +87,17 @@ func (c *catalog) resolve(name string) (id string, ok bool) {
 	return id, ok
 }
 
+// projectOf is the project of a server of the catalog; empty for any other.
+func (c *catalog) projectOf(server string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.current.Servers, func(e api.CatalogEntry) bool { return e.ID == server })
+	if i < 0 {
+		return ""
+	}
+	return c.current.Servers[i].Project
+}
+
 func (c *catalog) hostCAs() []ssh.PublicKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()

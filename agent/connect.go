@@ -152,6 +152,7 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 	if err := a.gateways.note(routes); err != nil {
 		a.log.Warn("store the gateways", "error", err) // they are for who wants to know where they are
 	}
+	a.guesses.note(a.catalog.projectOf(got.ServerID), routes, here())
 	s.done("the certificate is good, and the ways are ready: %d", len(routes))
 	return &prepared{
 		identity: &identity{
@@ -289,6 +290,13 @@ func (p *preparations) take(server, login string, now time.Time) (*prepared, boo
 		}
 	}
 	return nil, false
+}
+
+// waits reports whether there is one for this server.
+func (p *preparations) waits(server string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.wait, func(c *prepared) bool { return server == c.connected.ServerID || server == c.asked })
 }
 
 func (p *preparations) prune(now time.Time) {

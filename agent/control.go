@@ -43,6 +43,7 @@ const (
 	verbHostKey       = "host-key" // an older agent does not know it, and takes no harm
 	verbWorked        = "worked"   // nor this
 	verbFiles         = "files"    // nor this
+	verbLikely        = "likely"   // nor this
 	verbLock          = "lock"     // nor this
 	verbUnlock        = "unlock"   // nor this
 	verbStop          = "stop"
@@ -78,6 +79,7 @@ type answer struct {
 	Status    *Status      `json:"status,omitempty"`
 	Catalog   *api.Catalog `json:"catalog,omitempty"`
 	Lent      *Lent        `json:"lent,omitempty"`
+	Likely    string       `json:"likely,omitempty"`
 	// Age is that of Catalog.
 	Age time.Duration `json:"age,omitempty"`
 
@@ -205,6 +207,8 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		} else { // an older program asks
 			out.Catalog, out.Age, err = a.catalog.get()
 		}
+	case verbLikely:
+		out.Likely = a.likely(req.Host)
 	case verbFiles:
 		out.Lent, err = a.lend(ctx, req)
 	case verbRefresh:

@@ -109,6 +109,11 @@ func (g *gateway) route() api.Route {
 // through has the control plane name these routes, with a ticket for their gateways.
 func through(w *agenttest.World, address string, routes ...api.Route) {
 	w.Helper()
+	w.OnConnect(naming(w, address, routes...))
+}
+
+func naming(w *agenttest.World, address string, routes ...api.Route) func(out *api.Connection, key ssh.PublicKey) {
+	w.Helper()
 	_, ticketKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		w.Fatal(err)
@@ -119,7 +124,7 @@ func through(w *agenttest.World, address string, routes ...api.Route) {
 			ids = append(ids, g.Gateway)
 		}
 	}
-	w.OnConnect(func(out *api.Connection, key ssh.PublicKey) {
+	return func(out *api.Connection, key ssh.PublicKey) {
 		out.Routes = routes
 		if len(ids) == 0 {
 			return
@@ -131,7 +136,7 @@ func through(w *agenttest.World, address string, routes ...api.Route) {
 		if err != nil {
 			w.Errorf("sign the ticket: %v", err)
 		}
-	})
+	}
 }
 
 // home is alice's laptop with the agent running, and web-1.

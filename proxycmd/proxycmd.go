@@ -34,6 +34,8 @@ type Agent interface {
 	// Impostor is told what answered at a gateway's address, or what a server showed; it must
 	// return at once.
 	Impostor(ctx context.Context, met api.Impostor) error
+	// Likely is the address of a gateway to which host is probably led, or empty.
+	Likely(ctx context.Context, host string) string
 	// Worked is told of an address where the hello inside TLS was what led somewhere.
 	Worked(ctx context.Context, address string) error
 }
@@ -151,6 +153,8 @@ const maxTries = 5
 // in between; a control plane is restarted within a second; a gateway that stops is no
 // candidate the next time. Where it just hung up, it does both up to maxTries times.
 func connect(ctx context.Context, o Options) (conn net.Conn, server string, way agent.Route, err error) {
+	early := o.dialAhead(ctx)
+	defer early.close()
 	for try := 1; ; try++ {
 		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
 		if err != nil {
@@ -159,6 +163,9 @@ func connect(ctx context.Context, o Options) (conn net.Conn, server string, way 
 		routes, dial, err := o.through(c)
 		if err != nil {
 			return nil, "", way, err
+		}
+		if try == 1 {
+			routes, dial = early.first(routes), early.or(dial)
 		}
 		conn, way, err := dialRoutes(ctx, routes, dial, func(met *impostor) {
 			o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected})

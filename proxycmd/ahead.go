@@ -1,0 +1,90 @@
+package proxycmd
+
+import (
+	"context"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/cardea-ssh/cardea/agent"
+)
+
+// guessTime is how long our own agent may take to guess. It takes a third of a millisecond.
+const guessTime = 100 * time.Millisecond
+
+// ahead is a connection that is opened to a gateway while the control plane is still asked
+// which it shall be: where it was guessed well, that spares a round trip. Not one byte passes
+// before the answer, and what was guessed wrongly is closed.
+type ahead struct {
+	address string // empty if nothing was guessed
+	cancel  context.CancelFunc
+	dialled chan dialled
+	taken   bool // by the one attempt at its route, or none
+}
+
+type dialled struct {
+	conn net.Conn
+	err  error
+}
+
+// dialAhead begins one. Through a proxy there is none: it would be asked for a way that may
+// not be wanted.
+func (o Options) dialAhead(ctx context.Context) *ahead {
+	ctx, cancel := context.WithCancel(ctx)
+	a := &ahead{cancel: cancel, dialled: make(chan dialled, 1)}
+	short, over := context.WithTimeout(ctx, guessTime)
+	defer over()
+	address := o.Agent.Likely(short, o.Host)
+	if proxy, err := proxyFor(address); address == "" || err != nil || proxy != nil {
+		return a
+	}
+	a.address = address
+	go func() {
+		conn, err := o.Dial(ctx, address)
+		a.dialled <- dialled{conn, err}
+	}()
+	return a
+}
+
+// first puts the route that was guessed before the others, if it is among them: all are as
+// good, and the control plane has put them in order by chance.
+func (a *ahead) first(routes []agent.Route) []agent.Route {
+	i := slices.IndexFunc(routes, a.leadsTo)
+	if i <= 0 || routes[0].TLS {
+		return routes
+	}
+	return slices.Concat(routes[i:i+1], routes[:i], routes[i+1:])
+}
+
+func (a *ahead) leadsTo(r agent.Route) bool {
+	return a.address != "" && r.Address == a.address && !r.Direct() && !r.TLS
+}
+
+// or is dial, but for the route that was guessed, which has been dialled.
+func (a *ahead) or(dial dialFunc) dialFunc {
+	return func(ctx context.Context, r agent.Route) (net.Conn, error) {
+		if !a.leadsTo(r) || a.taken {
+			return dial(ctx, r)
+		}
+		select {
+		case d := <-a.dialled:
+			a.taken = true
+			return d.conn, d.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// close ends what nobody took.
+func (a *ahead) close() {
+	a.cancel()
+	if a.address == "" || a.taken {
+		return
+	}
+	go func() {
+		if d := <-a.dialled; d.err == nil {
+			d.conn.Close()
+		}
+	}()
+}

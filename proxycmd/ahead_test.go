@@ -1,0 +1,66 @@
+package proxycmd
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/cardea-ssh/cardea/api"
+	"golang.org/x/crypto/ssh"
+)
+
+// Where a connection of this project led last, the next one is dialled while the control
+// plane still thinks, and that very connection is used.
+func TestTheGatewayIsDialledWhileTheControlPlaneIsAsked(t *testing.T) {
+	w, s := home(t)
+	g, other := newGateway(t, relayTo(s.Addr)), newGateway(t, relayTo(s.Addr))
+	through(w, s.Addr, g.route())
+	if r := realSSH(w); r.Exit != 0 || g.Hits.Load() != 1 {
+		t.Fatalf("exit %d, stderr %q, %d connections", r.Exit, r.Stderr, g.Hits.Load())
+	}
+	early := false
+	slow := func(then func(out *api.Connection, key ssh.PublicKey)) func(out *api.Connection, key ssh.PublicKey) {
+		return func(out *api.Connection, key ssh.PublicKey) {
+			for end := time.Now().Add(5 * time.Second); g.Hits.Load() < 2 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			}
+			early = g.Hits.Load() == 2
+			then(out, key)
+		}
+	}
+	w.OnConnect(slow(naming(w, s.Addr, other.route(), g.route())))
+	if r := realSSH(w); r.Exit != 0 || !early || g.Hits.Load() != 2 || other.Hits.Load() != 0 {
+		t.Errorf("exit %d, stderr %q; dialled while the control plane was asked: %v; %d and %d connections", r.Exit, r.Stderr, early, g.Hits.Load(), other.Hits.Load())
+	}
+}
+
+// What was guessed wrongly is closed, without a word.
+func TestAWrongGuessIsClosedWithoutAWord(t *testing.T) {
+	w, s := home(t)
+	said := make(chan int, 16)
+	l := listen(t)
+	go acceptAll(l, func(c net.Conn) {
+		n, _ := c.Read(make([]byte, 1))
+		said <- n
+	})
+	gone, good := newGateway(t, nil).route(), newGateway(t, relayTo(s.Addr))
+	gone.Address = l.Addr().String()
+	through(w, s.Addr, gone)
+	if r := realSSH(w); r.Exit != 255 {
+		t.Fatalf("exit %d", r.Exit)
+	}
+	for len(said) > 0 {
+		<-said
+	}
+	through(w, s.Addr, good.route())
+	if r := realSSH(w); r.Exit != 0 || r.Stdout != "hello alice\n" {
+		t.Errorf("exit %d, stdout %q, stderr %q", r.Exit, r.Stdout, r.Stderr)
+	}
+	select {
+	case n := <-said:
+		if n != 0 {
+			t.Error("something was said to a gateway that no ticket names")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("nobody came, or he did not leave")
+	}
+}
