@@ -68,7 +68,7 @@ func TestWrongCommandLinesSayWhatToType(t *testing.T) {
 		{"a port that there is not", []string{"serve", "--listen=:72345"}, 2, "is not an address and a port"},
 		{"a control plane without TLS", []string{"serve", "--control-url=http://10.0.0.1"}, 2, "control-url: \"http://10.0.0.1\" has no TLS"},
 		{"a control plane that is no URL", []string{"serve", "--control-url=access.example.com"}, 2, "is not the URL of a control plane"},
-		{"a time that is none", []string{"serve", "--drain-time=soon"}, 2, "no duration such as 90s or 5m"},
+		{"a time that is none", []string{"serve", "--drain-time=soon"}, 2, "no duration such as 90s, 8h or 30d"},
 		{"a peer that is given no time", []string{"serve", "--peer-timeout=9s"}, 2, "peer-timeout: 9s is not between 10s and 4h0m0s"},
 		{"a peer that is given all the time", []string{"serve", "--peer-timeout=4h1s"}, 2, "peer-timeout: 4h0m1s is not between"},
 		{"a level that there is not", []string{"serve", "--log-level=loud"}, 2, "log-level"},
