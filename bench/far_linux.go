@@ -63,6 +63,10 @@ func (b *bench) far(ctx context.Context) (err error) {
 	for _, l := range []*link{control, gateway, sshd} {
 		l.delay.Store(int64(roundTrip / 2))
 	}
+	// Here, since what a measured command starts ends with it.
+	if _, err := g.alice.Must(ctx, "cardea", "ls"); err != nil {
+		return err
+	}
 	if err := g.warm(ctx, some); err != nil {
 		return err
 	}
