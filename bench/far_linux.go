@@ -64,7 +64,7 @@ func (b *bench) far(ctx context.Context) (err error) {
 		l.delay.Store(int64(roundTrip / 2))
 	}
 	// Here, since what a measured command starts ends with it.
-	if _, err := g.alice.Must(ctx, "cardea", "ls"); err != nil {
+	if _, err := g.alice.Must(ctx, "cardea", "ssh", server, "true"); err != nil {
 		return err
 	}
 	if err := g.warm(ctx, some); err != nil {
