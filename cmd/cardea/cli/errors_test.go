@@ -142,8 +142,9 @@ var provoked = map[string]func(trouble) ExitCode{
 	"this device waits for approval": func(tr trouble) ExitCode {
 		return tr.refused(api.Errorf(api.Denied, "this device waits for approval").WithHint("ask your administrator to approve it"))
 	},
-	"this device is revoked": func(tr trouble) ExitCode {
-		return tr.refused(api.Errorf(api.Denied, "this device is revoked").WithHint("ask your administrator"))
+	"this device was revoked or replaced, …": func(tr trouble) ExitCode {
+		return tr.typed(api.Errorf(api.SignIn, "this device was revoked or replaced, by you or by an administrator").
+			WithHint("to come back as a new device type: cardea device replace"), "ls")
 	},
 	"the device key (…) cannot be used: …": func(tr trouble) ExitCode {
 		tr.signedIn()
