@@ -21,7 +21,11 @@ const roundTrip = 50 * time.Millisecond
 // far measures one command where server, gateway and control plane are a long way from the
 // person, and near each other: what counts there is how often somebody waits for an answer.
 func (b *bench) far(ctx context.Context) (err error) {
-	control, err := newLink(freeAddress())
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	control, err := newLink(fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return err
 	}
@@ -33,12 +37,12 @@ func (b *bench) far(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
-	gateway, err := newLink(g.Gateways[0].Listen, nil)
+	gateway, err := newLink(g.Gateways[0].Listen)
 	if err != nil {
 		return err
 	}
 	defer gateway.Close()
-	sshd, err := newLink(g.hosts.Addr(server).String()+":22", nil)
+	sshd, err := newLink(g.hosts.Addr(server).String() + ":22")
 	if err != nil {
 		return err
 	}
@@ -103,15 +107,6 @@ func farTable(ctx context.Context, g *ground, some []*way, rounds int) (*table, 
 	return t, nil
 }
 
-// freeAddress is one where nobody listens yet.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 // link is a long way to an address: what passes arrives later, in order and as fast as before.
 type link struct {
 	net.Listener
@@ -119,14 +114,12 @@ type link struct {
 	delay atomic.Int64 // of connections that begin from now on, one way
 }
 
-func newLink(to string, err error) (*link, error) {
+func newLink(to string) (*link, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	l := &link{to: to}
-	if l.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return nil, err
-	}
+	l := &link{Listener: listener, to: to}
 	go func() {
 		for {
 			c, err := l.Accept()
