@@ -42,11 +42,7 @@ func TestAnsibleRunsOverAllServersTwice(t *testing.T) {
 	}
 	w.raise(ctx, words...)
 	alice := w.people["alice"]
-	for _, args := range [][]string{{"login", w.stage.URL}, {"ssh-config", "--install"}} {
-		if out, err := w.command(ctx, alice, alice.Home, "cardea", args...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", args, err, out)
-		}
-	}
+	w.signIn(ctx, alice)
 	for name, text := range map[string]string{
 		"hosts":         strings.Join(w.servers, "\n") + "\n",
 		"playbook.yaml": playbook,

@@ -265,13 +265,7 @@ func newMatrix(t *testing.T, w *world) *matrix {
 func (m *matrix) enter(n int) column {
 	m.t.Helper()
 	alice := m.people["alice"]
-	for _, argv := range [][]string{{"cardea", "login", m.stage.URL}, {"cardea", "ssh-config", "--install"}} {
-		cmd := m.command(m.t.Context(), alice, alice.Home, argv[0], argv[1:]...)
-		cmd.Env = append(cmd.Env, "SSH_AUTH_SOCK="+m.agent)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			m.t.Fatalf("%v: %v %s", argv, err, out)
-		}
-	}
+	m.signIn(m.t.Context(), alice, "SSH_AUTH_SOCK="+m.agent)
 	m.come()
 	return column{person: alice, port: firstPort() + 50*n}
 }

@@ -58,12 +58,7 @@ func TestAPoolBehindHAProxyLosesMembers(t *testing.T) {
 	alice := w.people["alice"]
 	w.must(w.stage.Access(ctx, "web", "watchers", "user", "bob"))
 	for _, name := range []string{"alice", "bob"} {
-		p := w.people[name]
-		for _, args := range [][]string{{"login", w.stage.URL}, {"ssh-config", "--install"}} {
-			if out, err := w.command(ctx, p, p.Home, "cardea", args...).CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v: %s", args, err, out)
-			}
-		}
+		w.signIn(ctx, w.people[name])
 	}
 	var stay []*live
 	for range 6 {

@@ -121,11 +121,7 @@ func TestWhoIsDisabledByHisProviderIsOut(t *testing.T) {
 	w.instances.second(ctx, w, w.database.URL("test1"))
 	bob := w.people["bob"]
 	w.must(w.stage.Access(ctx, "web", "watchers", "user", "bob"))
-	for _, args := range [][]string{{"login", w.stage.URL}, {"ssh-config", "--install"}} {
-		if out, err := w.command(ctx, bob, bob.Home, "cardea", args...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", args, err, out)
-		}
-	}
+	w.signIn(ctx, bob)
 	// There is no identity provider on this stage: bob signs in with a password, and is put
 	// into the provider's keeping by hand.
 	var client api.ScimToken

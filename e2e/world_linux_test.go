@@ -290,6 +290,18 @@ func (w *world) command(ctx context.Context, p *stage.Person, dir, name string, 
 	return cmd
 }
 
+// signIn signs a person in, whose ssh knows all servers from then on.
+func (w *world) signIn(ctx context.Context, p *stage.Person, env ...string) {
+	w.t.Helper()
+	for _, args := range [][]string{{"login", w.stage.URL}, {"ssh-config", "--install"}} {
+		cmd := w.command(ctx, p, p.Home, "cardea", args...)
+		cmd.Env = append(cmd.Env, env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			w.t.Fatalf("%s: %v: %s", args, err, out)
+		}
+	}
+}
+
 // host is a virtual host.
 func (w *world) host(name string) (*vhost.Host, error) {
 	if h := w.local.Host(name); h != nil {
