@@ -84,6 +84,9 @@ type Member struct {
 	Revision    int64
 }
 
+// InForce tells whether it lasts at now. The end itself is outside.
+func (m Member) InForce(now time.Time) bool { return m.Until.IsZero() || now.Before(m.Until) }
+
 // Words of Project.Gateway: whether the way to its servers leads through one.
 const (
 	GatewayNone     = "none"
@@ -144,6 +147,9 @@ type Grant struct {
 	Revision     int64
 	CreatedAt    time.Time
 }
+
+// InForce tells whether it lasts at now. The end itself is outside.
+func (g Grant) InForce(now time.Time) bool { return g.Until.IsZero() || now.Before(g.Until) }
 
 // GrantChange puts these entitlements in place of all that the grant has. Their
 // names need not be filled in.

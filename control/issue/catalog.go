@@ -104,14 +104,13 @@ func topicsOf(f store.CatalogFacts) []string {
 // granted are the projects in which a grant is in force: also where there is no server yet
 // that it selects, so that whoever was just given one sees that he was.
 func granted(f store.CatalogFacts, now time.Time) []api.CatalogProject {
-	lasts := func(until time.Time) bool { return until.IsZero() || now.Before(until) }
 	in := map[string]bool{}
 	for _, m := range f.Memberships {
-		in[m.Group] = lasts(m.Until)
+		in[m.Group] = m.InForce(now)
 	}
 	var out []api.CatalogProject
 	for _, p := range f.Projects {
-		if slices.ContainsFunc(f.Grants, func(g store.Grant) bool { return g.Project == p.ID && in[g.Group] && lasts(g.Until) }) {
+		if slices.ContainsFunc(f.Grants, func(g store.Grant) bool { return g.Project == p.ID && in[g.Group] && g.InForce(now) }) {
 			out = append(out, api.CatalogProject{ID: p.ID, Name: p.Name})
 		}
 	}

@@ -86,7 +86,7 @@ func (s *Service) memberships(ctx context.Context, user string, now time.Time) (
 	}
 	mine := map[string]bool{}
 	for _, m := range f.Memberships {
-		if m.Until.IsZero() || now.Before(m.Until) {
+		if m.InForce(now) {
 			mine[m.Group] = true
 		}
 	}
