@@ -131,12 +131,6 @@ func TestClientReadsAnswers(t *testing.T) {
 func TestClientSaysWhyThereIsNoAnswer(t *testing.T) {
 	secure := apitest.NewTLS(t)
 	plain := apitest.New(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := "http://" + l.Addr().String()
-	l.Close()
 	ssh := greeter(t, "SSH-2.0-OpenSSH_10.0\r\n")
 	for _, tc := range []struct {
 		name, url string
@@ -144,7 +138,7 @@ func TestClientSaysWhyThereIsNoAnswer(t *testing.T) {
 		kind      api.Kind
 		says      string
 	}{
-		{"nobody listens", closed, nil, api.Unavailable, "nothing listens there; check the URL and its port"},
+		{"nobody listens", "http://127.0.0.1:1", nil, api.Unavailable, "nothing listens there; check the URL and its port"},
 		{"no such host", "https://acess.example.com", &net.DNSError{Name: "acess.example.com", IsNotFound: true}, api.Unavailable, "there is no host acess.example.com; check the URL; to see whether the name is known type: nslookup acess.example.com"},
 		{"no answer about the host", "https://access.example.com", &net.DNSError{Name: "access.example.com", IsTimeout: true}, api.Unavailable, "cannot be looked up now; check the network"},
 		{"no way there", "https://access.example.com", syscall.ENETUNREACH, api.Unavailable, "cannot be reached; check the network"},

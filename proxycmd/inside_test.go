@@ -41,13 +41,6 @@ func (g *gateway) inside(t testing.TB) (string, api.Route, *atomic.Int32) {
 	return l.Addr().String(), r, hits
 }
 
-// nobody is an address at which nobody listens.
-func nobody(t testing.TB) string {
-	l := listen(t)
-	l.Close()
-	return l.Addr().String()
-}
-
 // passing are the two ways in which ssh gets its connection.
 func passing(t testing.TB) map[string][]string {
 	binary, err := os.Executable()
@@ -74,7 +67,7 @@ func TestWhereThePlainWayIsClosedTheOneInsideTLSIsTakenAndRemembered(t *testing.
 			g := newGateway(t, relayTo(s.Addr))
 			_, route, inside := g.inside(t)
 			open := route.Address
-			route.Address = nobody(t)
+			route.Address = nobody
 			through(w, s.Addr, route)
 			greeted(t, "the first", realSSH(w, options...))
 			// Now that it has worked it comes first, though the other would do again: but for a

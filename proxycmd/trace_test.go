@@ -43,7 +43,7 @@ func TestAProbeTellsEachStepUntilTheServerSpeaks(t *testing.T) {
 	w, s := home(t)
 	g := newGateway(t, relayTo(s.Addr))
 	dead := newGateway(t, nil).route()
-	dead.Address = closedPort(t)
+	dead.Address = nobody
 	through(w, s.Addr, dead, g.route())
 	var h heardSteps
 	r, err := Probe(t.Context(), Options{Agent: &agent.Control{Paths: w.Paths, Trace: h.tell}, Host: "web-1", Trace: h.tell})
@@ -65,12 +65,6 @@ func TestAProbeTellsEachStepUntilTheServerSpeaks(t *testing.T) {
 	if _, err := Probe(t.Context(), Options{Agent: &agent.Control{Paths: w.Paths}, Host: "web-1"}); err == nil || !strings.Contains(err.Error(), "does not speak SSH") {
 		t.Errorf("a web server in the place of sshd: %v", err)
 	}
-}
-
-func closedPort(t *testing.T) string {
-	l := listen(t)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Who asks for steps and who does not get the same bytes, copied or passed.
