@@ -61,6 +61,7 @@ var floors = map[string]int{
 	"gateway/spool":         2,
 	"gateway/upload":        2,
 	"agent":                 2,
+	"agent/offer":           2,
 	"agent/service":         1,
 	"login":                 2,
 	"login/enclave":         1,

@@ -46,7 +46,8 @@ type catalog struct {
 	mu      sync.Mutex
 	have    bool
 	current api.Catalog
-	encoded []byte    // current, see compact.go
+	encoded []byte // current, see compact.go
+	names   sortedNames
 	seenAt  time.Time // when current was known to be current
 	ids     map[string]string
 	cas     []ssh.PublicKey
@@ -74,6 +75,13 @@ func (c *catalog) encodedForm() ([]byte, time.Duration, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.encoded, c.now().Sub(c.seenAt), nil
+}
+
+// sorted are the names of the servers.
+func (c *catalog) sorted() sortedNames {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.names
 }
 
 // resolve finds the one server that a name means.
@@ -129,13 +137,14 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 	}
 	cas, between := keysOf(cat.HostCAs), keysOf(cat.GatewayCAs)
 	ids := resolvable(cat.Servers)
+	names := namesOf(cat.Servers)
 	encoded, err := encodeCatalog(cat)
 	if err != nil {
 		return // strings and times that came as JSON: it cannot be
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.encoded = encoded
+	c.encoded, c.names = encoded, names
 	c.have, c.current, c.seenAt, c.cas, c.between, c.ids = true, cat, seen, cas, between, ids
 }
 

@@ -46,6 +46,8 @@ const (
 	verbLikely        = "likely"   // nor this
 	verbLock          = "lock"     // nor this
 	verbUnlock        = "unlock"   // nor this
+	verbNames         = "names"    // nor this
+	verbLabels        = "labels"   // nor this
 	verbStop          = "stop"
 )
 
@@ -67,6 +69,11 @@ type request struct {
 	Passphrase string `json:"passphrase,omitempty"`
 	// Compact takes a catalog in a form that is read faster. An older agent gives JSON.
 	Compact bool `json:"compact,omitempty"`
+	// Typed is what stands behind a Tab, Most how many words are wanted, and Dotted in which
+	// form.
+	Typed  string `json:"typed,omitempty"`
+	Most   int    `json:"most,omitempty"`
+	Dotted bool   `json:"dotted,omitempty"`
 	// Unseen says that nobody reads what the helper writes.
 	Unseen bool `json:"unseen,omitempty"`
 	// Trace asks for the steps of a connection. An older agent gives none.
@@ -80,6 +87,7 @@ type answer struct {
 	Catalog   *api.Catalog `json:"catalog,omitempty"`
 	Lent      *Lent        `json:"lent,omitempty"`
 	Likely    string       `json:"likely,omitempty"`
+	Words     *Words       `json:"words,omitempty"`
 	// Age is that of Catalog.
 	Age time.Duration `json:"age,omitempty"`
 
@@ -207,6 +215,8 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		} else { // an older program asks
 			out.Catalog, out.Age, err = a.catalog.get()
 		}
+	case verbNames, verbLabels:
+		out.Words, err = a.words(req)
 	case verbLikely:
 		out.Likely = a.likely(req.Host)
 	case verbFiles:
@@ -269,6 +279,11 @@ type Control struct {
 	Paths Paths
 	// Start starts an agent in the background, see Background; nil asks a running one only.
 	Start func() error
+	// Typed is what stands behind a Tab, Most how many words are wanted, and Dotted in which
+	// form.
+	Typed  string `json:"typed,omitempty"`
+	Most   int    `json:"most,omitempty"`
+	Dotted bool   `json:"dotted,omitempty"`
 	// Unseen says that nobody reads what this process says: an editor or a job started it. If
 	// a connection needs a sign-in the person gets a notification.
 	Unseen bool

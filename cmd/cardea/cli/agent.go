@@ -22,6 +22,9 @@ type localAgent interface {
 	// Catalog is the one that the agent keeps, and its age. The error says that
 	// no agent runs, or that it has none.
 	Catalog(ctx context.Context) (api.Catalog, time.Duration, error)
+	// Names and Selectors are what a Tab offers.
+	Names(ctx context.Context, typed string, dotted bool, most int) (agent.Words, error)
+	Selectors(ctx context.Context, typed string, most int) (agent.Words, error)
 	// Running reports whether an agent answers, and its process id.
 	Running(ctx context.Context) (pid int, ok bool)
 	// SignInChanged has a running agent read the session again. same says that the user is who

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,13 +248,6 @@ func TestPathOfKeepsANameInOneSegment(t *testing.T) {
 		if _, err := pathOf("servers", bad); exitOf(err) != ExitUsage {
 			t.Errorf("%q gives %v", bad, err)
 		}
-	}
-}
-
-func TestNamesForSSHMeanOneServerEach(t *testing.T) {
-	rows := []api.CatalogEntry{{Name: "a", ProjectName: "x"}, {Name: "a", ProjectName: "y"}, {Name: "b", ProjectName: "x"}}
-	if got := namesFor(rows); !slices.Equal(got, []string{"x/a", "y/a", "b"}) {
-		t.Errorf("got %q", got)
 	}
 }
 

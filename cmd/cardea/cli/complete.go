@@ -2,18 +2,24 @@ package cli
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/agent/offer"
 	"github.com/cardea-ssh/cardea/api"
 )
 
-// completePatience is how long a shell's Tab may take.
-const completePatience = 2 * time.Second
+const (
+	// completePatience is how long a shell's Tab may take.
+	completePatience = 2 * time.Second
+	// maxNames bounds how many names a Tab offers, and maxOffered how many values of a label.
+	// Nobody reads more, and a shell needs long for each thousand.
+	maxNames   = 2000
+	maxOffered = 200
+)
 
 // completeServers offers the names of servers as the first argument. It never
 // fails: a Tab must not print errors into the command line.
@@ -26,50 +32,59 @@ func (a *app) completeServers(cmd *cobra.Command, args []string, typed string) (
 
 // completeManyServers offers the names of servers that were not typed yet.
 func (a *app) completeManyServers(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	names := namesFor(a.completable(cmd))
-	return slices.DeleteFunc(names, func(n string) bool {
-		return !strings.HasPrefix(n, typed) || slices.Contains(args, n) // shells take long to read thousands that are of no use
-	}), cobra.ShellCompDirectiveNoFileComp
+	names := a.offerNames(cmd, typed, false)
+	return slices.DeleteFunc(names, func(n string) bool { return slices.Contains(args, n) }), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completable are the servers that a Tab may offer; none where nothing is known.
-func (a *app) completable(cmd *cobra.Command) []api.CatalogEntry {
+// completeFiles offers servers to copy from or to. Files here are offered beside them.
+func (a *app) completeFiles(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	names := a.offerNames(cmd, typed, true)
+	for i := range names {
+		names[i] += ":"
+	}
+	return names, cobra.ShellCompDirectiveNoSpace
+}
+
+// completeSelector offers the keys of labels, and once one is typed its values.
+func (a *app) completeSelector(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	words := a.offered(cmd, func(ctx context.Context) (agent.Words, error) { return a.local.Selectors(ctx, typed, maxOffered) },
+		func(servers []api.CatalogEntry) []string { return offer.Selectors(servers, typed, maxOffered) })
+	return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
+
+// offerNames are names that begin with what was typed; dotted as of agent.Control.Names.
+func (a *app) offerNames(cmd *cobra.Command, typed string, dotted bool) []string {
+	return a.offered(cmd, func(ctx context.Context) (agent.Words, error) { return a.local.Names(ctx, typed, dotted, maxNames) },
+		func(servers []api.CatalogEntry) []string {
+			names := offer.Names(slices.DeleteFunc(slices.Clone(servers), func(s api.CatalogEntry) bool { return checkEntry(s) != nil }))
+			if dotted {
+				for i := range names {
+					names[i] = offer.Dotted(names[i])
+				}
+			}
+			slices.Sort(names)
+			return slices.Clone(offer.Beginning(names, typed, maxNames))
+		})
+}
+
+// offered are the words that the agent has ready, which takes a tenth of the time in which all
+// servers are read. Where it has none, is older, or could not renew its list for a while, they
+// are made of what the list verbs would show. Who has signed out is offered nothing.
+func (a *app) offered(cmd *cobra.Command, ready func(context.Context) (agent.Words, error), from func([]api.CatalogEntry) []string) []string {
 	if a.configure() != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completePatience)
 	defer cancel()
+	if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" {
+		w, err := ready(ctx)
+		if err == nil && w.User == saved.Session.User && w.Device == saved.Session.Device && w.Age <= staleAfter {
+			return w.Words
+		}
+	}
 	c, _, err := a.catalog(ctx)
 	if err != nil {
 		return nil
 	}
-	return c.Servers
-}
-
-// maxOffered bounds how many values of a label a Tab offers: more are no help.
-const maxOffered = 200
-
-// completeSelector offers the keys of labels, and once one is typed its values. What stands
-// before the last comma is kept.
-func (a *app) completeSelector(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	before, last, several := cutLast(typed, ",")
-	if !several {
-		before, last = "", typed
-	} else {
-		before += ","
-	}
-	key, _, values := strings.Cut(last, "=")
-	offered := map[string]bool{}
-	for _, s := range a.completable(cmd) {
-		for k, v := range s.Labels {
-			switch {
-			case !values:
-				offered[before+k+"="] = true
-			case k == strings.TrimSuffix(key, "!"):
-				offered[before+key+"="+v] = true
-			}
-		}
-	}
-	list := slices.Sorted(maps.Keys(offered))
-	return list[:min(len(list), maxOffered)], cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	return from(c.Servers)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/agent/offer"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/cmd/cardea/cli/fanout"
 	"github.com/cardea-ssh/cardea/internal/span"
@@ -145,10 +146,10 @@ func (a *app) exec(cmd *cobra.Command, o execOptions) error {
 			return err
 		}
 	}
-	names := namesFor(servers)
+	names := offer.Names(servers)
 	var targets []fanout.Target
 	for i, s := range servers {
-		targets = append(targets, fanout.Target{Name: fileName(names[i]), Command: a.execOn(control, program, s, o)})
+		targets = append(targets, fanout.Target{Name: offer.Dotted(names[i]), Command: a.execOn(control, program, s, o)})
 	}
 	results := a.fanOut(ctx, targets, how, o)
 	if ctx.Err() != nil {
@@ -194,14 +195,6 @@ func (a *app) chosen(ctx context.Context, o execOptions) ([]api.CatalogEntry, er
 		}
 	}
 	return found, nil
-}
-
-// fileName is a name that is one in a folder, too.
-func fileName(server string) string {
-	if project, name, two := strings.Cut(server, "/"); two {
-		return name + "." + project
-	}
-	return server
 }
 
 // execOn is how the command comes to one server. The agent is asked first, so that a refusal

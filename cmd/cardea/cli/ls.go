@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardea-ssh/cardea/agent/offer"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/policy"
 )
@@ -59,7 +60,7 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	}
 	a.noteBreakGlass(rows)
 	if o.quiet {
-		return printLines(a.out, namesFor(rows))
+		return printLines(a.out, offer.Names(rows))
 	}
 	switch {
 	case len(rows) > 0 || a.output == asJSON:
@@ -104,21 +105,4 @@ func (o lsOptions) filter(servers []api.CatalogEntry) ([]api.CatalogEntry, error
 // mentions reports whether a word that a person typed is in what names a server.
 func mentions(s api.CatalogEntry, word string) bool {
 	return word == "" || strings.Contains(strings.ToLower(strings.Join(s.Names(), " ")+" "+labels(s.Labels)), strings.ToLower(word))
-}
-
-// namesFor are the shortest names that mean one server each.
-func namesFor(rows []api.CatalogEntry) []string {
-	count := map[string]int{}
-	for _, s := range rows {
-		count[s.Name]++
-	}
-	var names []string
-	for _, s := range rows {
-		if count[s.Name] == 1 {
-			names = append(names, s.Name)
-		} else {
-			names = append(names, fullName(s))
-		}
-	}
-	return names
 }

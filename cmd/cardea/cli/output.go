@@ -122,12 +122,12 @@ func printJSON(w io.Writer, v any) error {
 
 // printLines is for programs that read names one by one.
 func printLines(w io.Writer, lines []string) error {
+	b := bufio.NewWriterSize(w, 64<<10)
 	for _, l := range lines {
-		if _, err := fmt.Fprintln(w, ident.Text(l)); err != nil {
-			return err
-		}
+		b.WriteString(ident.Text(l))
+		b.WriteByte('\n')
 	}
-	return nil
+	return b.Flush()
 }
 
 // labels are written as they are typed.

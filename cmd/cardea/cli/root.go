@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -202,6 +203,11 @@ func (a *app) run(ctx context.Context, args []string) ExitCode {
 	root := newRoot(a)
 	// nil would make cobra read the process's own arguments.
 	root.SetArgs(slices.Clip(append([]string{}, args...)))
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		out := bufio.NewWriterSize(a.out, 16<<10) // cobra writes each of a thousand words by itself
+		root.SetOut(out)
+		defer out.Flush()
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage *usageError
 	switch {

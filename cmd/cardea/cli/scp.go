@@ -46,13 +46,7 @@ is no session and 5 if you may not.`,
 // newCopier makes the verb. Its options are not ours to parse: only servers are looked for.
 func newCopier(a *app, c copier, cmd *cobra.Command) *cobra.Command {
 	cmd.GroupID, cmd.DisableFlagParsing = groupAccess, true
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		names := namesFor(a.completable(cmd))
-		for i := range names {
-			names[i] = fileName(names[i]) + ":"
-		}
-		return names, cobra.ShellCompDirectiveNoSpace // and files, which are not forbidden
-	}
+	cmd.ValidArgsFunction = a.completeFiles
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || args[0] == "--help" || args[0] == "-h" {
 			return cmd.Help()
