@@ -17,9 +17,7 @@ import (
 )
 
 const (
-	// nextAfter is how long an address may take to connect before the next one is tried
-	// beside it (RFC 8305, section 5, recommends 250 ms).
-	nextAfter = 250 * time.Millisecond
+	nextAfter = agent.NextAfter
 	// answerAfter is how long a gateway that connected may take to answer before the next one
 	// is tried beside it. A good one needs two round trips to the control plane and server.
 	answerAfter = 3 * time.Second

@@ -159,18 +159,22 @@ const maxTries = 5
 // candidate the next time. Where it just hung up, it does both up to maxTries times.
 func connect(ctx context.Context, o Options) (conn open, server string, err error) {
 	early := o.dialAhead(ctx)
-	defer early.close()
+	defer func() { early.close() }()
 	for try := 1; ; try++ {
 		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
 		if err != nil {
 			return open{}, "", err
 		}
+		if c.Conn != nil {
+			early.close()
+			early = handed(c)
+		}
 		routes, dial, err := o.through(c)
 		if err != nil {
 			return open{}, "", err
 		}
-		if try == 1 {
-			routes, dial = early.first(routes), early.or(dial)
+		if !early.taken {
+			routes, dial = agent.First(routes, early.address), early.or(dial)
 		}
 		met := func(met *impostor) { o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected}) }
 		conn, err := race{dial, o.opening, met, o.note}.run(ctx, routes)

@@ -1,0 +1,91 @@
+//go:build linux || darwin
+
+package agent
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// canPass says that a connection can be handed over the control socket here.
+const canPass = true
+
+// maxPiece is how much of an answer comes with a descriptor, bytes; the rest follows it.
+const maxPiece = 64 << 10
+
+// writeWith writes text, with the descriptor of a connection beside its first bytes.
+func writeWith(conn net.Conn, text []byte, handed net.Conn) error {
+	to, local := conn.(*net.UnixConn)
+	tcp, plain := handed.(*net.TCPConn)
+	if !local || !plain {
+		return errors.New("only TCP goes over a Unix socket")
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var n int
+	var sent error
+	if err := raw.Control(func(fd uintptr) { n, _, sent = to.WriteMsgUnix(text, unix.UnixRights(int(fd)), nil) }); err != nil || sent != nil {
+		return errors.Join(err, sent)
+	}
+	_, err = conn.Write(text[n:])
+	return err
+}
+
+// readWith reads an answer to its end, and the connection that came with it, if one did.
+func readWith(conn net.Conn) (text []byte, handed net.Conn, err error) {
+	from, local := conn.(*net.UnixConn)
+	if !local {
+		text, err = io.ReadAll(io.LimitReader(conn, maxAnswer))
+		return text, nil, err
+	}
+	text, rights := make([]byte, maxPiece), make([]byte, unix.CmsgSpace(4))
+	n, control, _, _, err := from.ReadMsgUnix(text, rights)
+	if errors.Is(err, io.EOF) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	handed = received(rights[:control])
+	rest, err := io.ReadAll(io.LimitReader(conn, maxAnswer))
+	if err != nil && handed != nil {
+		handed.Close()
+		handed = nil
+	}
+	return append(text[:n], rest...), handed, err
+}
+
+// received is the TCP connection among what came; whatever else it is, is closed.
+func received(rights []byte) net.Conn {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil
+	}
+	var handed net.Conn
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			file := os.NewFile(uintptr(fd), "a connection")
+			conn, err := net.FileConn(file)
+			file.Close()
+			tcp, plain := conn.(*net.TCPConn)
+			switch {
+			case plain && handed == nil:
+				handed = tcp
+			case err == nil:
+				conn.Close()
+			}
+		}
+	}
+	return handed
+}
