@@ -74,7 +74,7 @@ func TestWhatWasDialledWhileItWasPreparedIsUsed(t *testing.T) {
 		for _, dies := range []bool{false, true} {
 			g := newGateway(t, relayTo(s.Addr))
 			if dies {
-				g.hangsUp = 1
+				g.hangsUp.Store(1)
 			}
 			through(w, s.Addr, g.route())
 			before := len(w.Control.Calls("POST", "/v1/connect"))

@@ -29,7 +29,7 @@ type gateway struct {
 	Hits atomic.Int32
 	key  *hello.SealingKey
 	// hangsUp is how many of the first connections are closed before a hello.
-	hangsUp int32
+	hangsUp atomic.Int32
 	serve   func(conn net.Conn, o *hello.Opened)
 }
 
@@ -71,7 +71,7 @@ func newGateway(t testing.TB, serve func(conn net.Conn, o *hello.Opened)) *gatew
 }
 
 func (g *gateway) meet(conn net.Conn) {
-	if g.Hits.Add(1) <= g.hangsUp {
+	if g.Hits.Add(1) <= g.hangsUp.Load() {
 		return
 	}
 	message, err := hello.ReadMessage(conn)
