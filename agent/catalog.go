@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,6 +136,10 @@ func (c *catalog) set(cat api.Catalog, seen time.Time) {
 	for i, e := range cat.Servers {
 		cat.Servers[i].AltNames = slices.DeleteFunc(slices.Clone(e.AltNames), func(n string) bool { return ident.ServerName(n) != nil })
 	}
+	// In the order in which they are shown: so nobody who asks has to move ten thousand of them.
+	slices.SortStableFunc(cat.Servers, func(x, y api.CatalogEntry) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ProjectName, y.ProjectName))
+	})
 	cas, between := keysOf(cat.HostCAs), keysOf(cat.GatewayCAs)
 	ids := resolvable(cat.Servers)
 	names := namesOf(cat.Servers)

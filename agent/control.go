@@ -67,8 +67,8 @@ type request struct {
 	Same bool `json:"same,omitempty"`
 	// Passphrase locks or unlocks.
 	Passphrase string `json:"passphrase,omitempty"`
-	// Compact takes a catalog in a form that is read faster. An older agent gives JSON.
-	Compact bool `json:"compact,omitempty"`
+	// Columns takes a catalog in a form that is read faster. An older agent gives JSON.
+	Columns bool `json:"columns,omitempty"`
 	// Typed is what stands behind a Tab, Most how many words are wanted, and Dotted in which
 	// form.
 	Typed  string `json:"typed,omitempty"`
@@ -78,10 +78,6 @@ type request struct {
 	Unseen bool `json:"unseen,omitempty"`
 	// Trace asks for the steps of a connection. An older agent gives none.
 	Trace bool `json:"trace,omitempty"`
-	// Ahead has what is prepared dialled as well, and Descriptor takes such a connection. An
-	// older agent dials nothing.
-	Ahead      bool `json:"ahead,omitempty"`
-	Descriptor bool `json:"descriptor,omitempty"`
 }
 
 type answer struct {
@@ -105,17 +101,7 @@ func (a answer) encode() ([]byte, error) {
 		text, err := json.Marshal(a)
 		return append(text, '\n'), err
 	}
-	return compactAnswer(a.encodedCatalog, a.Age), nil
-}
-
-// send writes the answer's text, and hands over what belongs to it.
-func (a answer) send(conn net.Conn, text []byte) {
-	if a.Connected == nil || a.Connected.Conn == nil {
-		conn.Write(text)
-		return
-	}
-	defer a.Connected.Conn.Close()
-	writeWith(conn, text, a.Connected.Conn)
+	return columnsAnswer(a.encodedCatalog, a.Age), nil
 }
 
 // Connected is a connection that may begin: the identity waits in the agent.
@@ -128,10 +114,6 @@ type Connected struct {
 	Notice string `json:"notice,omitempty"`
 	// Steps are what was done for it, in order, if that was asked for.
 	Steps []Step `json:"steps,omitempty"`
-	// Dialled is the address to which Conn leads, for the route to it: a connection on which
-	// nothing was said yet. Whoever asked has to close it. Most connections have none.
-	Dialled string   `json:"dialled,omitempty"`
-	Conn    net.Conn `json:"-"`
 }
 
 // Route is one address to dial.
@@ -198,7 +180,7 @@ func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
 		return
 	}
 	if conn.SetWriteDeadline(time.Now().Add(answerTime)) == nil {
-		out.send(conn, text) // who asked may have gone, and then nobody is to be told
+		conn.Write(text) // who asked may have gone, and then nobody is to be told
 	}
 	switch req.Verb {
 	case verbStop:
@@ -228,7 +210,7 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		s := a.status()
 		out.Status = &s
 	case verbCatalog:
-		if req.Compact {
+		if req.Columns {
 			out.encodedCatalog, out.Age, err = a.catalog.encodedForm()
 		} else { // an older program asks
 			out.Catalog, out.Age, err = a.catalog.get()
@@ -307,9 +289,6 @@ type Control struct {
 	Unseen bool
 	// Trace is told of each step of a connection; nil to be told nothing.
 	Trace func(Step)
-	// Ahead has the agent dial the gateway of what it prepares, for the ssh that is started
-	// next. The agent dials directly: leave it off where a proxy leads there.
-	Ahead bool
 }
 
 // ErrNotRunning means that no agent answers and none was to be started.
@@ -319,13 +298,13 @@ var ErrNotRunning = errors.New("the local agent does not run")
 // for the user's own). parent is the process that will ask the agent's other socket for a
 // signature: ssh, the parent of its ProxyCommand.
 func (c *Control) Connect(ctx context.Context, host, login string, parent int) (Connected, error) {
-	return c.connected(ctx, request{Verb: verbConnect, Host: host, Login: login, Parent: parent, Descriptor: canPass})
+	return c.connected(ctx, request{Verb: verbConnect, Host: host, Login: login, Parent: parent})
 }
 
 // Prepare does what Connect will do and keeps the result for it, for a few seconds: so that
 // whoever starts ssh learns about a refusal before, with its reason.
 func (c *Control) Prepare(ctx context.Context, host, login string) (Connected, error) {
-	return c.connected(ctx, request{Verb: verbPrepare, Host: host, Login: login, Ahead: c.Ahead && canPass})
+	return c.connected(ctx, request{Verb: verbPrepare, Host: host, Login: login})
 }
 
 // Lend has the agent write key and certificate for host into files below the folder dir, and
@@ -402,7 +381,7 @@ func (c *Control) Running(ctx context.Context) (pid int, ok bool) {
 
 // Catalog is the one that the agent keeps, and how long ago it was known to be current.
 func (c *Control) Catalog(ctx context.Context) (api.Catalog, time.Duration, error) {
-	out, err := c.ask(ctx, request{Verb: verbCatalog, Compact: true})
+	out, err := c.ask(ctx, request{Verb: verbCatalog, Columns: true})
 	if err == nil && out.Catalog == nil {
 		err = errors.New("the agent gave no catalog")
 	}
@@ -448,23 +427,6 @@ func (c *Control) ask(ctx context.Context, req request) (answer, error) {
 	return out, nil
 }
 
-// readAnswer reads an answer, with what was handed over beside it.
-func readAnswer(conn net.Conn) (answer, error) {
-	text, handed, err := readWith(conn)
-	if err != nil {
-		return answer{}, err
-	}
-	out, err := decodeAnswer(text)
-	switch {
-	case handed == nil:
-	case err != nil || out.Connected == nil:
-		handed.Close()
-	default:
-		out.Connected.Conn = handed
-	}
-	return out, err
-}
-
 var errNoAnswer = errors.New("the local agent gave no answer")
 
 func (c *Control) askOnce(ctx context.Context, req request) (answer, error) {
@@ -484,7 +446,7 @@ func (c *Control) askOnce(ctx context.Context, req request) (answer, error) {
 	}
 	var out answer
 	if _, err = conn.Write(append(line, '\n')); err == nil {
-		out, err = readAnswer(conn)
+		out, err = readAnswer(io.LimitReader(conn, maxAnswer))
 	}
 	if err != nil {
 		return answer{}, fmt.Errorf("%w: %w; type: cardea agent status", errNoAnswer, err)
