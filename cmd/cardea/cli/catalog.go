@@ -210,25 +210,25 @@ func (a *app) noteAge(age time.Duration) {
 }
 
 // serverColumns has a column for other names only where somebody has one.
-func serverColumns(a *app, rows ...api.CatalogEntry) []column[api.CatalogEntry] {
-	columns := []column[api.CatalogEntry]{
-		{"name", func(s api.CatalogEntry) string { return s.Name }},
-		{"project", func(s api.CatalogEntry) string { return s.ProjectName }},
-		{"login", func(s api.CatalogEntry) string { return s.Login }},
-		{"role", func(s api.CatalogEntry) string { return s.Role }},
-		{"gateway", func(s api.CatalogEntry) string { return s.Gateway }},
-		{"seen", func(s api.CatalogEntry) string { return a.ago(s.LastSeen) }},
-		{"labels", func(s api.CatalogEntry) string { return labels(s.Labels) }},
-		{"id", func(s api.CatalogEntry) string { return s.ID }},
+func serverColumns(a *app, rows ...*api.CatalogEntry) []column[*api.CatalogEntry] {
+	columns := []column[*api.CatalogEntry]{
+		{"name", func(s *api.CatalogEntry) string { return s.Name }},
+		{"project", func(s *api.CatalogEntry) string { return s.ProjectName }},
+		{"login", func(s *api.CatalogEntry) string { return s.Login }},
+		{"role", func(s *api.CatalogEntry) string { return s.Role }},
+		{"gateway", func(s *api.CatalogEntry) string { return s.Gateway }},
+		{"seen", func(s *api.CatalogEntry) string { return a.ago(s.LastSeen) }},
+		{"labels", func(s *api.CatalogEntry) string { return labels(s.Labels) }},
+		{"id", func(s *api.CatalogEntry) string { return s.ID }},
 	}
-	if slices.ContainsFunc(rows, func(s api.CatalogEntry) bool { return s.Recorded }) {
-		recorded := column[api.CatalogEntry]{"recorded", func(s api.CatalogEntry) string { return yesNo(s.Recorded) }}
+	if slices.ContainsFunc(rows, func(s *api.CatalogEntry) bool { return s.Recorded }) {
+		recorded := column[*api.CatalogEntry]{"recorded", func(s *api.CatalogEntry) string { return yesNo(s.Recorded) }}
 		columns = slices.Insert(columns, 5, recorded) // behind the gateway, which does it
 	}
-	if !slices.ContainsFunc(rows, func(s api.CatalogEntry) bool { return len(s.AltNames) > 0 }) {
+	if !slices.ContainsFunc(rows, func(s *api.CatalogEntry) bool { return len(s.AltNames) > 0 }) {
 		return columns
 	}
-	also := column[api.CatalogEntry]{"also", func(s api.CatalogEntry) string { return strings.Join(s.AltNames, " ") }}
+	also := column[*api.CatalogEntry]{"also", func(s *api.CatalogEntry) string { return strings.Join(s.AltNames, " ") }}
 	return slices.Insert(columns, 1, also)
 }
 

@@ -71,7 +71,11 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 		a.say("no server; %s", a.toGetAccess(c.Session))
 		return nil
 	}
-	return show(a, rows, serverColumns(a, rows...))
+	each := make([]*api.CatalogEntry, len(rows)) // one is large to hand from column to column
+	for i := range rows {
+		each[i] = &rows[i]
+	}
+	return show(a, each, serverColumns(a, each...))
 }
 
 // seenLongAgo tells whether the agent has its list for so long that it says nothing of how the

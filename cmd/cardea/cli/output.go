@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,13 +40,13 @@ func show[T any](a *app, rows []T, columns []column[T]) error {
 	for i, c := range columns {
 		heads[i] = strings.ToUpper(c.name)
 	}
-	table := [][]string{heads}
+	table := append(make([][]string, 0, 1+len(rows)), heads)
+	cells := make([]string, len(rows)*len(columns)) // of all rows: one allocation, not ten thousand
 	for _, r := range rows {
-		cells := make([]string, len(columns))
 		for i, c := range columns {
 			cells[i] = cell(c.text(r))
 		}
-		table = append(table, cells)
+		table, cells = append(table, cells[:len(columns):len(columns)]), cells[len(columns):]
 	}
 	return writeTable(a.out, table)
 }
@@ -132,14 +131,21 @@ func printLines(w io.Writer, lines []string) error {
 
 // labels are written as they are typed.
 func labels(m map[string]string) string {
-	keys := slices.AppendSeq(make([]string, 0, len(m)), maps.Keys(m))
+	var few [8]string // on the stack
+	keys, size := few[:0], 0
+	for k, v := range m {
+		keys, size = append(keys, k), size+len(k)+len(v)+2
+	}
 	slices.Sort(keys)
 	var b strings.Builder
+	b.Grow(size)
 	for i, k := range keys {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(k + "=" + m[k])
+		b.WriteString(k)
+		b.WriteByte('=')
+		b.WriteString(m[k])
 	}
 	return b.String()
 }

@@ -32,5 +32,5 @@ func (a *app) resolve(ctx context.Context, name string, quiet bool) error {
 		_, err = fmt.Fprintln(a.out, ident.Text(s.ID))
 		return err
 	}
-	return showOne(a, s, serverColumns(a, s))
+	return showOne(a, &s, serverColumns(a, &s))
 }
