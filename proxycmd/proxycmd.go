@@ -71,8 +71,6 @@ type Options struct {
 	// Trace is told of each step between the agent's answer and ssh's first byte; nil to be
 	// told nothing. agent.Control has one of its own. Several goroutines call it.
 	Trace func(agent.Step)
-
-	opening *opening // what ssh says first, where it is copied
 }
 
 // noteFunc is told what has happened since a time.
@@ -96,34 +94,31 @@ func Run(ctx context.Context, o Options) error {
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
 	}
-	if !o.Fdpass {
-		o.opening = hear(o.Stdin)
-	}
-	conn, server, err := connect(ctx, o)
+	conn, server, way, err := connect(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	if o.Fdpass {
 		if o.Trace != nil {
-			o.awaitFirst(ctx, conn.Conn)
+			o.awaitFirst(ctx, conn)
 		}
-		if err := passDescriptor(o.Stdout, conn.Conn); err != nil {
+		if err := passDescriptor(o.Stdout, conn); err != nil {
 			return fmt.Errorf("pass the connection to ssh: %w", err)
 		}
 		return nil
 	}
 	var down io.Reader = conn
-	if conn.route.Direct() {
+	if way.Direct() {
 		down = &lookout{from: conn, tell: func(met api.Impostor) {
-			met.Server, met.Address = server, conn.route.Address
+			met.Server, met.Address = server, way.Address
 			o.tell(ctx, met)
 		}}
 	}
 	if o.Trace != nil {
 		down = &firstRead{Reader: down, began: time.Now(), note: o.note}
 	}
-	return copyBoth(ctx, o.opening.after(conn.said), o.Stdout, conn.Conn, down)
+	return copyBoth(ctx, o.Stdin, o.Stdout, conn, down)
 }
 
 // filled has the defaults of what both Run and Probe need.
@@ -157,27 +152,24 @@ const maxTries = 5
 // reason of the failure passes: a ticket lives for a minute and is over when the machine slept
 // in between; a control plane is restarted within a second; a gateway that stops is no
 // candidate the next time. Where it just hung up, it does both up to maxTries times.
-func connect(ctx context.Context, o Options) (conn open, server string, err error) {
+func connect(ctx context.Context, o Options) (conn net.Conn, server string, way agent.Route, err error) {
 	early := o.dialAhead(ctx)
-	defer func() { early.close() }()
+	defer early.close()
 	for try := 1; ; try++ {
 		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
 		if err != nil {
-			return open{}, "", err
-		}
-		if c.Conn != nil {
-			early.close()
-			early = handed(c)
+			return nil, "", way, err
 		}
 		routes, dial, err := o.through(c)
 		if err != nil {
-			return open{}, "", err
+			return nil, "", way, err
 		}
-		if !early.taken {
-			routes, dial = agent.First(routes, early.address), early.or(dial)
+		if try == 1 {
+			routes, dial = early.first(routes), early.or(dial)
 		}
-		met := func(met *impostor) { o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected}) }
-		conn, err := race{dial, o.opening, met, o.note}.run(ctx, routes)
+		conn, way, err := dialRoutes(ctx, routes, dial, func(met *impostor) {
+			o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
+		}, o.note)
 		if errors.Is(err, errTicket) && try == 1 {
 			continue
 		}
@@ -186,15 +178,15 @@ func connect(ctx context.Context, o Options) (conn open, server string, err erro
 			continue
 		}
 		if err != nil {
-			return open{}, "", err
+			return nil, "", way, err
 		}
 		if c.Notice != "" && o.Stderr != nil {
 			fmt.Fprintf(o.Stderr, "cardea: %s\n", ident.Text(c.Notice))
 		}
-		if conn.route.TLS && !routes[0].TLS {
-			o.worked(ctx, conn.route.Address)
+		if way.TLS && !routes[0].TLS {
+			o.worked(ctx, way.Address)
 		}
-		return conn, c.ServerID, nil
+		return conn, c.ServerID, way, nil
 	}
 }
 

@@ -86,6 +86,9 @@ type Wires struct {
 	// Every is how often Load is called while somebody is here; 0 is only by a key. Settle
 	// is how long a host is chosen before it is explained.
 	Every, Settle time.Duration
+	// Paint is how long the first picture has for itself, if there is something to show on it,
+	// before Known is called: reading a long list beside it would have both wait.
+	Paint time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -193,13 +196,22 @@ type (
 		err   error
 	}
 	settledMsg struct{ n int }
+	paintedMsg struct{}
 	tickMsg    struct{}
 	keptMsg    struct{ err error }
 )
 
 // Init implements tea.Model.
 func (m *Model) Init() tea.Cmd {
-	return tea.Batch(tea.RequestBackgroundColor, m.begin(), m.tick(), m.settle())
+	return tea.Batch(tea.RequestBackgroundColor, m.painted(), m.tick(), m.settle())
+}
+
+// painted begins when the first picture is on the screen.
+func (m *Model) painted() tea.Cmd {
+	if m.wires.Paint <= 0 || len(m.hosts) == 0 {
+		return m.begin()
+	}
+	return tea.Tick(m.wires.Paint, func(time.Time) tea.Msg { return paintedMsg{} })
 }
 
 // begin takes what is known here, and then what is newest.
@@ -272,6 +284,8 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.took(msg)
 	case doneMsg:
 		return m, m.done(msg)
+	case paintedMsg:
+		return m, m.begin()
 	case settledMsg:
 		if msg.n == m.wanted {
 			return m, m.explain()

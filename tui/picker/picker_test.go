@@ -77,7 +77,7 @@ func (d *driver) run(cmd tea.Cmd) {
 		for _, c := range msg {
 			d.run(c)
 		}
-	case loadedMsg, doneMsg, explainedMsg, settledMsg, tickMsg, keptMsg:
+	case loadedMsg, doneMsg, explainedMsg, settledMsg, paintedMsg, tickMsg, keptMsg:
 		d.send(msg)
 	default: // for the terminal
 		d.other = append(d.other, msg)
@@ -381,6 +381,26 @@ func TestWhatIsKnownIsPaintedBeforeAnybodyIsAsked(t *testing.T) {
 	got := ansi.Strip(m.View().Content)
 	if asked != 0 || !strings.Contains(got, "web-1") || !strings.Contains(got, "5 servers") || !strings.Contains(got, "as of 1h ago") {
 		t.Errorf("%d asked\n%s", asked, got)
+	}
+}
+
+// The first picture does not wait for the whole list, and where there is none nothing waits
+// for a picture.
+func TestTheFirstPictureHasAMomentForItself(t *testing.T) {
+	for name, first := range map[string]List{"what was shown last": team(), "nothing": {}} {
+		known := false
+		m := New(t.Context(), Wires{First: first, Paint: time.Millisecond, Known: func(context.Context) (List, error) { known = true; return team(), nil }})
+		msg := m.painted()()
+		if _, waits := msg.(paintedMsg); waits != (len(first.Hosts) > 0) || known == waits {
+			t.Errorf("%s: first comes %T, and all was asked for: %v", name, msg, known)
+		}
+		_, cmd := m.Update(msg)
+		if loaded := cmd == nil; !loaded {
+			m.Update(cmd())
+		}
+		if !known || !m.loaded {
+			t.Errorf("%s: all is asked for: %v, and shown: %v", name, known, m.loaded)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ const (
 	// server is chosen before it asks about that: who moves on has not waited so long.
 	pickerEvery  = time.Minute
 	pickerSettle = 150 * time.Millisecond
+	// pickerPaint is what painting the first picture takes, with two frames to wait for.
+	pickerPaint = 30 * time.Millisecond
 	// crowd is from how many servers on it asks less often: the list then has megabytes.
 	crowd      = 2000
 	crowdEvery = 5 * time.Minute
@@ -80,7 +82,7 @@ func (a *app) pickerScreen(cmd *cobra.Command, in, out *os.File) error {
 	defer stop()
 	s := &pickerSource{app: a}
 	w := picker.Wires{
-		Known: s.known, Load: s.load, Explain: s.explain, Favour: s.favour, Now: a.now, Every: pickerEvery, Settle: pickerSettle,
+		Known: s.known, Load: s.load, Explain: s.explain, Favour: s.favour, Now: a.now, Every: pickerEvery, Settle: pickerSettle, Paint: pickerPaint,
 		Can: a.pickerCan(cmd.Root()),
 		Do:  (&visits{program: os.Executable, flags: givenFlags(cmd), now: a.now}).do,
 	}

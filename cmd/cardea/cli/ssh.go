@@ -15,7 +15,6 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
-	"github.com/cardea-ssh/cardea/proxycmd"
 	"github.com/cardea-ssh/cardea/sshcert"
 	"github.com/cardea-ssh/cardea/sshconfig"
 )
@@ -214,7 +213,7 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 	if err != nil {
 		return err
 	}
-	control.Trace, control.Ahead = a.tracer(), o.via == "" && !proxycmd.Proxied()
+	control.Trace = a.tracer()
 	c, err := a.prepare(ctx, control, o)
 	if api.KindOf(err) == api.Ambiguous {
 		c, err = a.prepareOne(ctx, control, &o, err)
