@@ -226,6 +226,7 @@ func (a *Agent) run(ctx context.Context) error {
 	g.Go(func() error { return a.leave(ctx) })
 	g.Go(func() error { return a.keepLoans(ctx) })
 	err = g.Wait()
+	a.prepared.clear()
 	a.log.Info("agent ended", "error", err)
 	return err
 }

@@ -106,8 +106,8 @@ func columnsAnswer(encoded []byte, age time.Duration) []byte {
 	return append(fmt.Appendf(out, "%s%d\n", columnsMark, age), encoded...)
 }
 
-// readAnswer reads an answer in either form: an older agent gives JSON alone.
-func readAnswer(from io.Reader) (out answer, err error) {
+// decodeAnswer reads an answer in either form: an older agent gives JSON alone.
+func decodeAnswer(from io.Reader) (out answer, err error) {
 	r := bufio.NewReaderSize(from, 64<<10)
 	if mark, _ := r.Peek(len(columnsMark)); string(mark) != columnsMark {
 		err = json.NewDecoder(r).Decode(&out)

@@ -32,7 +32,7 @@ func TestACatalogIsTheSameInBothForms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			compact, err := readAnswer(bytes.NewReader(columnsAnswer(encoded, time.Minute)))
+			compact, err := decodeAnswer(bytes.NewReader(columnsAnswer(encoded, time.Minute)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -40,7 +40,7 @@ func TestACatalogIsTheSameInBothForms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			plain, err := readAnswer(bytes.NewReader(line))
+			plain, err := decodeAnswer(bytes.NewReader(line))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func TestEveryFieldOfAServerComesThrough(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := readAnswer(bytes.NewReader(columnsAnswer(encoded, 0)))
+	got, err := decodeAnswer(bytes.NewReader(columnsAnswer(encoded, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestColumnsThatDoNotFitAreAnError(t *testing.T) {
 
 func TestWhatIsNoAnswerIsAnError(t *testing.T) {
 	for _, bad := range []string{"", "{", columnsMark, columnsMark + "x\n", columnsMark + "1\n", columnsMark + "1\ngarbage"} {
-		if out, err := readAnswer(strings.NewReader(bad)); err == nil {
+		if out, err := decodeAnswer(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q became %+v", bad, out)
 		}
 	}

@@ -45,7 +45,14 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 	a.noteUserAgent(req.Parent)
 	a.ids.add(p.identity)
 	a.log.Info("connect", "server", p.connected.ServerID, "login", p.connected.Login, "serial", p.identity.cert.Serial)
-	return p.connected.with(s), nil
+	told := *p.connected
+	if !req.Descriptor {
+		p.ahead.drop()
+	} else if told.Conn = p.ahead.take(); told.Conn != nil {
+		told.Dialled = p.ahead.address
+		s.done("a connection to %s was open already", told.Dialled)
+	}
+	return told.with(s), nil
 }
 
 // prepare is connect for somebody who has yet to start ssh.
@@ -55,9 +62,18 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 	if err != nil {
 		return nil, err
 	}
+	var early *ahead
+	if req.Ahead {
+		early = dialAhead(a.guess(server))
+	}
 	p, err := a.requestFresh(ctx, server, req.Login, s)
 	if err != nil {
+		early.drop()
 		return nil, byName(err, server, req.Host)
+	}
+	if req.Ahead {
+		p.ahead, p.connected.Routes = early.towards(p.connected.Routes)
+		p.ahead.expire()
 	}
 	p.asked, p.until = server, a.now().Add(preparedTime)
 	a.prepared.put(p)
@@ -261,6 +277,7 @@ type prepared struct {
 	asked     string // for which name, where the catalog did not know it
 	identity  *identity
 	connected *Connected
+	ahead     *ahead // or nil
 	until     time.Time
 }
 
@@ -300,11 +317,14 @@ func (p *preparations) waits(server string) bool {
 }
 
 func (p *preparations) prune(now time.Time) {
-	p.wait = slices.DeleteFunc(p.wait, func(c *prepared) bool { return !now.Before(c.until) })
+	p.wait = slices.DeleteFunc(p.wait, func(c *prepared) bool { return !now.Before(c.until) }) // what they dialled has expired long ago
 }
 
 func (p *preparations) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, c := range p.wait {
+		c.ahead.drop()
+	}
 	p.wait = nil
 }

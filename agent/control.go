@@ -78,6 +78,10 @@ type request struct {
 	Unseen bool `json:"unseen,omitempty"`
 	// Trace asks for the steps of a connection. An older agent gives none.
 	Trace bool `json:"trace,omitempty"`
+	// Ahead has what is prepared dialled as well, and Descriptor takes such a connection. An
+	// older agent dials nothing.
+	Ahead      bool `json:"ahead,omitempty"`
+	Descriptor bool `json:"descriptor,omitempty"`
 }
 
 type answer struct {
@@ -104,6 +108,16 @@ func (a answer) encode() ([]byte, error) {
 	return columnsAnswer(a.encodedCatalog, a.Age), nil
 }
 
+// send writes the answer's text, and hands over what belongs to it.
+func (a answer) send(conn net.Conn, text []byte) {
+	if a.Connected == nil || a.Connected.Conn == nil {
+		conn.Write(text)
+		return
+	}
+	defer a.Connected.Conn.Close()
+	writeWith(conn, text, a.Connected.Conn)
+}
+
 // Connected is a connection that may begin: the identity waits in the agent.
 type Connected struct {
 	ServerID   string  `json:"server_id"`
@@ -114,6 +128,10 @@ type Connected struct {
 	Notice string `json:"notice,omitempty"`
 	// Steps are what was done for it, in order, if that was asked for.
 	Steps []Step `json:"steps,omitempty"`
+	// Dialled is the address to which Conn leads, for the route to it: a connection on which
+	// nothing was said yet. Whoever asked has to close it. Most connections have none.
+	Dialled string   `json:"dialled,omitempty"`
+	Conn    net.Conn `json:"-"`
 }
 
 // Route is one address to dial.
@@ -180,7 +198,7 @@ func (a *Agent) serveControl(ctx context.Context, conn net.Conn) {
 		return
 	}
 	if conn.SetWriteDeadline(time.Now().Add(answerTime)) == nil {
-		conn.Write(text) // who asked may have gone, and then nobody is to be told
+		out.send(conn, text) // who asked may have gone, and then nobody is to be told
 	}
 	switch req.Verb {
 	case verbStop:
@@ -289,6 +307,9 @@ type Control struct {
 	Unseen bool
 	// Trace is told of each step of a connection; nil to be told nothing.
 	Trace func(Step)
+	// Ahead has the agent dial the gateway of what it prepares, for the ssh that is started
+	// next. The agent dials directly: leave it off where a proxy leads there.
+	Ahead bool
 }
 
 // ErrNotRunning means that no agent answers and none was to be started.
@@ -298,13 +319,13 @@ var ErrNotRunning = errors.New("the local agent does not run")
 // for the user's own). parent is the process that will ask the agent's other socket for a
 // signature: ssh, the parent of its ProxyCommand.
 func (c *Control) Connect(ctx context.Context, host, login string, parent int) (Connected, error) {
-	return c.connected(ctx, request{Verb: verbConnect, Host: host, Login: login, Parent: parent})
+	return c.connected(ctx, request{Verb: verbConnect, Host: host, Login: login, Parent: parent, Descriptor: canPass})
 }
 
 // Prepare does what Connect will do and keeps the result for it, for a few seconds: so that
 // whoever starts ssh learns about a refusal before, with its reason.
 func (c *Control) Prepare(ctx context.Context, host, login string) (Connected, error) {
-	return c.connected(ctx, request{Verb: verbPrepare, Host: host, Login: login})
+	return c.connected(ctx, request{Verb: verbPrepare, Host: host, Login: login, Ahead: c.Ahead && canPass})
 }
 
 // Lend has the agent write key and certificate for host into files below the folder dir, and
@@ -427,6 +448,23 @@ func (c *Control) ask(ctx context.Context, req request) (answer, error) {
 	return out, nil
 }
 
+// readAnswer reads an answer, with what was handed over beside it.
+func readAnswer(conn net.Conn) (answer, error) {
+	text, handed, err := readWith(conn)
+	if err != nil {
+		return answer{}, err
+	}
+	out, err := decodeAnswer(text)
+	switch {
+	case handed == nil:
+	case err != nil || out.Connected == nil:
+		handed.Close()
+	default:
+		out.Connected.Conn = handed
+	}
+	return out, err
+}
+
 var errNoAnswer = errors.New("the local agent gave no answer")
 
 func (c *Control) askOnce(ctx context.Context, req request) (answer, error) {
@@ -446,7 +484,7 @@ func (c *Control) askOnce(ctx context.Context, req request) (answer, error) {
 	}
 	var out answer
 	if _, err = conn.Write(append(line, '\n')); err == nil {
-		out, err = readAnswer(io.LimitReader(conn, maxAnswer))
+		out, err = readAnswer(conn)
 	}
 	if err != nil {
 		return answer{}, fmt.Errorf("%w: %w; type: cardea agent status", errNoAnswer, err)

@@ -63,7 +63,15 @@ func (l *likely) guess(project string, at network) string {
 // has been prepared and will be there at once, or all is locked.
 func (a *Agent) likely(host string) string {
 	server, err := a.serverOf(request{Host: host})
-	if err != nil || a.whileUnlocked() != nil || a.prepared.waits(server) {
+	if err != nil || a.prepared.waits(server) {
+		return ""
+	}
+	return a.guess(server)
+}
+
+// guess is the address of a gateway to which a connection to the server will probably be led.
+func (a *Agent) guess(server string) string {
+	if a.whileUnlocked() != nil {
 		return ""
 	}
 	return a.guesses.guess(a.catalog.projectOf(server), here())

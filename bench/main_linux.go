@@ -46,6 +46,7 @@ type options struct {
 	people   int           // of accounts
 	servers  int           // of many
 	rest     time.Duration // of the server agent, of accounts
+	away     time.Duration // a round trip of far
 }
 
 // parts in their order: memory is read before there is load.
@@ -86,13 +87,14 @@ func fromFlags(ctx context.Context, args []string) (err error) {
 	mib := f.Int("mib", 1024, "MiB of one bulk transfer")
 	people := f.Int("people", 5000, "accounts that one server gets at once")
 	rest := f.Duration("rest", time.Minute, "how long the server agent is looked at while nothing happens")
+	away := f.Duration("away", roundTrip, "the round trip of part far")
 	bin := f.String("bin", "bin", "folder of the programs")
 	out := f.String("out", filepath.Join("bench/results", time.Now().UTC().Format("20060102T150405")+".json"), "file of the JSON report; empty for none")
 	toStdout := f.Bool("json", false, "print the JSON report on stdout and the tables on stderr")
 	if err := f.Parse(args); err != nil {
 		return usageError{err}
 	}
-	o := options{bin: *bin, only: strings.Split(*only, ","), rounds: *rounds, mib: *mib, storms: []int{50, 200}, load: 10 * time.Second, idle: 3 * time.Second, held: 100, keys: 1000, people: *people, servers: 9999, rest: *rest}
+	o := options{bin: *bin, only: strings.Split(*only, ","), rounds: *rounds, mib: *mib, storms: []int{50, 200}, load: 10 * time.Second, idle: 3 * time.Second, held: 100, keys: 1000, people: *people, servers: 9999, rest: *rest, away: *away}
 	if *quick {
 		o.rounds, o.mib, o.storms, o.load, o.idle = min(o.rounds, 2), min(o.mib, 8), []int{4}, time.Second, 0
 		o.held, o.keys = 3, 10

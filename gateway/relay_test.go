@@ -185,6 +185,37 @@ func TestNotOneBytePassesBeforeTheClaim(t *testing.T) {
 	hearEnd(t, remote)
 }
 
+// hasty is a client that sends ssh's version with the hello.
+type hasty struct {
+	client
+	ahead io.Reader
+}
+
+func (*hasty) SetDeadline(time.Time) error  { return nil }
+func (*hasty) Write(p []byte) (int, error)  { return len(p), nil }
+func (*hasty) CloseWrite() error            { return nil }
+func (h *hasty) Read(p []byte) (int, error) { return h.ahead.Read(p) }
+
+// Closing with unread bytes would send a reset, which could overtake the refusal.
+func TestWhatWasSentAheadIsReadBeforeARefusedClientIsLeft(t *testing.T) {
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, nil)
+	message, _ := newCaller(t, p, server.addr, g).seal()
+	opened, err := g.opener.Open(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := strings.NewReader("SSH-2.0-" + strings.Repeat("x", 245) + "\r\n")
+	g.refuse(&hasty{ahead: version}, opened, &refusal{kind: kindBusy})
+	if version.Len() > 0 {
+		t.Errorf("%d bytes were left unread", version.Len())
+	}
+	flood := strings.NewReader(strings.Repeat("x", 2*maxUnread))
+	if g.refuse(&hasty{ahead: flood}, opened, &refusal{kind: kindBusy}); flood.Len() != maxUnread {
+		t.Errorf("of a flood all but %d bytes were read", flood.Len())
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	closed := newSSHD(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"runtime/debug"
@@ -277,8 +278,12 @@ func isTimeout(err error) bool {
 	return errors.As(err, &n) && n.Timeout()
 }
 
-// refuse answers and closes. It waits for the client to have taken the answer:
-// closing with unread bytes would send a reset, which could overtake it.
+// maxUnread is what a refused client may have sent behind its hello, bytes: an honest one the
+// line with ssh's version (255 at most), if it did not wait for the answer.
+const maxUnread = 4 << 10
+
+// refuse answers and closes. It waits for the client to have taken the answer, and reads
+// what he sent ahead: closing with unread bytes would send a reset, which could overtake it.
 func (g *Gateway) refuse(conn client, opened *hello.Opened, no *refusal, log ...any) {
 	g.complain("refused", append(log, "kind", no.kind, "reason", no.sentence, "error", no.cause)...)
 	conn.SetDeadline(time.Now().Add(answerTimeout))
@@ -286,8 +291,7 @@ func (g *Gateway) refuse(conn client, opened *hello.Opened, no *refusal, log ...
 		return
 	}
 	conn.CloseWrite()
-	var rest [1]byte
-	conn.Read(rest[:]) // an honest client sends nothing more and closes
+	io.Copy(io.Discard, io.LimitReader(conn, maxUnread)) // an honest client closes
 }
 
 // misuse reports whether an honest client never gets this refusal: somebody

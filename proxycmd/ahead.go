@@ -3,7 +3,6 @@ package proxycmd
 import (
 	"context"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/cardea-ssh/cardea/agent"
@@ -13,8 +12,8 @@ import (
 const guessTime = 100 * time.Millisecond
 
 // ahead is a connection that is opened to a gateway while the control plane is still asked
-// which it shall be: where it was guessed well, that spares a round trip. Not one byte passes
-// before the answer, and what was guessed wrongly is closed.
+// which it shall be, or while "cardea ssh" prepares it: where it was guessed well, that spares a
+// round trip. Not one byte passes before the answer, and what was guessed wrongly is closed.
 type ahead struct {
 	address string // empty if nothing was guessed
 	cancel  context.CancelFunc
@@ -46,21 +45,20 @@ func (o Options) dialAhead(ctx context.Context) *ahead {
 	return a
 }
 
-// first puts the route that was guessed before the others, if it is among them: all are as
-// good, and the control plane has put them in order by chance.
-func (a *ahead) first(routes []agent.Route) []agent.Route {
-	i := slices.IndexFunc(routes, a.leadsTo)
-	if i <= 0 || routes[0].TLS {
-		return routes
+// handed is a connection that the agent has opened while this one was prepared.
+func handed(c agent.Connected) *ahead {
+	a := &ahead{address: c.Dialled, cancel: func() {}, dialled: make(chan dialled, 1)}
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		tcp.SetKeepAlivePeriod(keepAlive)
 	}
-	return slices.Concat(routes[i:i+1], routes[:i], routes[i+1:])
+	a.dialled <- dialled{c.Conn, nil}
+	return a
 }
 
-func (a *ahead) leadsTo(r agent.Route) bool {
-	return a.address != "" && r.Address == a.address && !r.Direct() && !r.TLS
-}
+func (a *ahead) leadsTo(r agent.Route) bool { return r.PlainTo(a.address) }
 
-// or is dial, but for the route that was guessed, which has been dialled.
+// or is dial, but for the route that was guessed, which has been dialled. What has ended
+// since is dialled anew: nothing was said there.
 func (a *ahead) or(dial dialFunc) dialFunc {
 	return func(ctx context.Context, r agent.Route) (net.Conn, error) {
 		if !a.leadsTo(r) || a.taken {
@@ -69,6 +67,10 @@ func (a *ahead) or(dial dialFunc) dialFunc {
 		select {
 		case d := <-a.dialled:
 			a.taken = true
+			if d.err == nil && !silent(d.conn) {
+				d.conn.Close()
+				return dial(ctx, r)
+			}
 			return d.conn, d.err
 		case <-ctx.Done():
 			return nil, ctx.Err()

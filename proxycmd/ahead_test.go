@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"golang.org/x/crypto/ssh"
 )
@@ -62,5 +63,33 @@ func TestAWrongGuessIsClosedWithoutAWord(t *testing.T) {
 		}
 	case <-time.After(5 * time.Second):
 		t.Error("nobody came, or he did not leave")
+	}
+}
+
+// "cardea ssh" prepares the way; what the agent has dialled for it is what its ssh uses.
+func TestWhatWasDialledWhileItWasPreparedIsUsed(t *testing.T) {
+	w, s := home(t)
+	prepare := &agent.Control{Paths: w.Paths, Ahead: true}
+	for name, options := range passing(t) {
+		for _, dies := range []bool{false, true} {
+			g := newGateway(t, relayTo(s.Addr))
+			if dies {
+				g.hangsUp.Store(1)
+			}
+			through(w, s.Addr, g.route())
+			before := len(w.Control.Calls("POST", "/v1/connect"))
+			if _, err := prepare.Prepare(t.Context(), "web-1", ""); err != nil {
+				t.Fatal(err)
+			}
+			w.Until("it is dialled", func() bool { return g.Hits.Load() == 1 })
+			greeted(t, name, realSSH(w, options...))
+			want := int32(1)
+			if dies {
+				want = 2
+			}
+			if n, asked := g.Hits.Load(), len(w.Control.Calls("POST", "/v1/connect"))-before; n != want || asked != 1 {
+				t.Errorf("%s, it has died: %v: dialled %d times, want %d; the control plane was asked %d times", name, dies, n, want, asked)
+			}
+		}
 	}
 }

@@ -23,7 +23,7 @@ type halfCloser interface {
 // copyBoth copies until both directions are over or ssh is gone. Each end of stream is
 // passed on as one: that of stdin ends our sending side, that of the connection ends stdout,
 // and what the other direction still has to say arrives. down is where conn is read.
-func copyBoth(ctx context.Context, stdin, stdout *os.File, conn net.Conn, down io.Reader) error {
+func copyBoth(ctx context.Context, stdin io.Reader, stdout *os.File, conn net.Conn, down io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -60,7 +60,7 @@ func watch(ctx context.Context, stdout *os.File, gone func()) (stop func()) {
 	return func() { cancel(); watcher.Wait() }
 }
 
-func upload(stdin *os.File, conn net.Conn) error {
+func upload(stdin io.Reader, conn net.Conn) error {
 	_, err := io.CopyBuffer(writerOnly{conn}, readerOnly{stdin}, make([]byte, bufferSize))
 	if c, ok := conn.(halfCloser); ok && err == nil {
 		return c.CloseWrite()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,9 +17,7 @@ import (
 )
 
 const (
-	// nextAfter is how long an address may take to connect before the next one is tried
-	// beside it (RFC 8305, section 5, recommends 250 ms).
-	nextAfter = 250 * time.Millisecond
+	nextAfter = agent.NextAfter
 	// answerAfter is how long a gateway that connected may take to answer before the next one
 	// is tried beside it. A good one needs two round trips to the control plane and server.
 	answerAfter = 3 * time.Second
@@ -71,18 +70,31 @@ func (i *impostor) Error() string {
 
 type dialFunc func(ctx context.Context, route agent.Route) (net.Conn, error)
 
+// open is a connection on which ssh may begin.
+type open struct {
+	net.Conn
+	route agent.Route
+	said  int // so many bytes of ssh's went ahead on it
+}
+
 // event is what an attempt tells: first that it is connected, then how it ended.
 type event struct {
 	connected bool
-	conn      net.Conn
-	route     agent.Route
+	open      open
 	err       error
 }
 
-// dialRoutes tries the routes in order, the next one as soon as the last one fails or is
-// slow, and returns the first connection on which ssh may begin, with its route. The others
-// are closed. met is told of each impostor on the way, and note of each step.
-func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met func(*impostor), note noteFunc) (net.Conn, agent.Route, error) {
+// race tries routes, and is told by fields what it needs for that.
+type race struct {
+	dial    dialFunc
+	opening *opening        // what ssh says first; nil where nobody listens to it
+	met     func(*impostor) // is told of each on the way
+	note    noteFunc        // is told of each step
+}
+
+// run tries the routes in order, the next one as soon as the last one fails or is slow, and
+// returns the first connection on which ssh may begin. The others are closed.
+func (r race) run(ctx context.Context, routes []agent.Route) (open, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events := make(chan event, 2*len(routes))
@@ -90,14 +102,13 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met fu
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var tried []error
-	var winner net.Conn
-	var way agent.Route
+	var winner open
 	var last error
 	for {
 		select {
 		case <-timer.C:
 			if started < len(routes) {
-				go attempt(ctx, routes[started], dial, events, note)
+				go r.attempt(ctx, routes[started], events)
 				started, running = started+1, running+1
 				timer.Reset(nextAfter)
 			}
@@ -110,15 +121,15 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met fu
 			var no *refusal
 			var other *impostor
 			if errors.As(e.err, &other) {
-				met(other)
+				r.met(other)
 			}
 			switch {
-			case e.err == nil && winner == nil && last == nil:
-				winner, way = e.conn, e.route
+			case e.err == nil && winner.Conn == nil && last == nil:
+				winner = e.open
 				cancel()
 			case e.err == nil:
-				e.conn.Close()
-			case errors.As(e.err, &no) && no.final() && winner == nil && last == nil:
+				e.open.Close()
+			case errors.As(e.err, &no) && no.final() && winner.Conn == nil && last == nil:
 				last = deny(no)
 				cancel()
 			default:
@@ -126,22 +137,22 @@ func dialRoutes(ctx context.Context, routes []agent.Route, dial dialFunc, met fu
 				timer.Reset(0)
 			}
 		}
-		if over := winner != nil || last != nil || started == len(routes); over && running == 0 {
+		if over := winner.Conn != nil || last != nil || started == len(routes); over && running == 0 {
 			break
 		}
-		if winner != nil || last != nil {
+		if winner.Conn != nil || last != nil {
 			started = len(routes) // start no more
 		}
 	}
 	switch {
-	case winner != nil:
-		return winner, way, nil
+	case winner.Conn != nil:
+		return winner, nil
 	case last != nil:
-		return nil, way, last
+		return open{}, last
 	case ctx.Err() != nil:
-		return nil, way, context.Cause(ctx)
+		return open{}, context.Cause(ctx)
 	}
-	return nil, way, unreachable(tried)
+	return open{}, unreachable(tried)
 }
 
 // deny makes the final refusal an error for the person; a bad ticket stays what it is.
@@ -154,31 +165,32 @@ func deny(no *refusal) error {
 }
 
 // attempt dials one route and, if it leads through a gateway, says hello.
-func attempt(ctx context.Context, route agent.Route, dial dialFunc, events chan<- event, note noteFunc) {
+func (r race) attempt(ctx context.Context, route agent.Route, events chan<- event) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	conn, err := dial(ctx, route)
+	conn, err := r.dial(ctx, route)
 	if err != nil {
-		note(began, "not connected to %v", plain(route.Address, err))
+		r.note(began, "not connected to %v", plain(route.Address, err))
 		events <- event{err: plain(route.Address, err)}
 		return
 	}
-	note(began, "connected to %s, %s", route.Address, kindOf(route))
+	r.note(began, "connected to %s, %s", route.Address, kindOf(route))
 	if route.Direct() {
-		events <- event{conn: conn, route: route}
+		events <- event{open: open{Conn: conn, route: route}}
 		return
 	}
 	events <- event{connected: true}
 	began = time.Now()
-	if err := greet(ctx, conn, route); err != nil {
-		note(began, "hello not accepted by %v", err)
+	ahead := r.opening.version()
+	if err := greet(ctx, conn, route, ahead); err != nil {
+		r.note(began, "hello not accepted by %v", err)
 		conn.Close()
 		events <- event{err: err}
 		return
 	}
-	note(began, "hello accepted by %s", route.Address)
-	events <- event{conn: conn, route: route}
+	r.note(began, "hello accepted by %s", route.Address)
+	events <- event{open: open{conn, route, len(ahead)}}
 }
 
 // kindOf is what stands at the end of a route, for who reads a trace.
@@ -194,16 +206,17 @@ func kindOf(route agent.Route) string {
 	return "a gateway"
 }
 
-// greet sends the hello and reads exactly its answer. The deadline, and the end of ctx, cut
-// both short; after a good answer neither is left on the connection.
-func greet(ctx context.Context, conn net.Conn, route agent.Route) error {
+// greet sends the hello, with what goes ahead of ssh's behind it, and reads exactly its
+// answer. The deadline, and the end of ctx, cut both short; after a good answer neither is left
+// on the connection.
+func greet(ctx context.Context, conn net.Conn, route agent.Route, ahead []byte) error {
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
 		return plain(route.Address, err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := conn.Write(route.Hello); err != nil {
+	if _, err := conn.Write(slices.Concat(route.Hello, ahead)); err != nil {
 		return maybeDropped(route.Address, err)
 	}
 	answer, err := hello.ReadAnswer(conn, route.Keys)
@@ -221,8 +234,13 @@ func greet(ctx context.Context, conn net.Conn, route agent.Route) error {
 	return conn.SetDeadline(time.Time{})
 }
 
+// maybeDropped tells a connection that was closed from others. With ssh's version unread in it
+// that is a reset.
 func maybeDropped(address string, err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	switch {
+	case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
+		return dropped{fmt.Errorf("%s: %w without an answer", address, errDropped)}
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return dropped{plain(address, err)}
 	}
 	return plain(address, err)

@@ -24,11 +24,13 @@ import (
 
 // gateway opens hellos and does with the connection what the test wants.
 type gateway struct {
-	ID    string
-	Addr  string
-	Hits  atomic.Int32
-	key   *hello.SealingKey
-	serve func(conn net.Conn, o *hello.Opened)
+	ID   string
+	Addr string
+	Hits atomic.Int32
+	key  *hello.SealingKey
+	// hangsUp is how many of the first connections are closed before a hello.
+	hangsUp atomic.Int32
+	serve   func(conn net.Conn, o *hello.Opened)
 }
 
 // nobody is an address at which nobody listens. Of a port that was listened at the next
@@ -69,7 +71,9 @@ func newGateway(t testing.TB, serve func(conn net.Conn, o *hello.Opened)) *gatew
 }
 
 func (g *gateway) meet(conn net.Conn) {
-	g.Hits.Add(1)
+	if g.Hits.Add(1) <= g.hangsUp.Load() {
+		return
+	}
 	message, err := hello.ReadMessage(conn)
 	if err != nil {
 		return

@@ -101,7 +101,7 @@ func TestTheWayInsideTLSBeginsBesideOneThatHangs(t *testing.T) {
 	routes := []agent.Route{{Address: "gw:7234", Hello: []byte("x")}, {Address: "gw:443", Hello: []byte("x"), TLS: true}}
 	began := make(chan time.Time, 2)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := dialRoutes(ctx, routes, func(ctx context.Context, r agent.Route) (net.Conn, error) {
+	_, err := race{note: Options{}.note, dial: func(ctx context.Context, r agent.Route) (net.Conn, error) {
 		began <- time.Now()
 		if !r.TLS {
 			<-ctx.Done()
@@ -109,7 +109,7 @@ func TestTheWayInsideTLSBeginsBesideOneThatHangs(t *testing.T) {
 		}
 		cancel()
 		return nil, ctx.Err()
-	}, nil, Options{}.note)
+	}}.run(ctx, routes)
 	if err == nil {
 		t.Fatal("nobody answered, and there is a connection")
 	}

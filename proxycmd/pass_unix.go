@@ -62,6 +62,20 @@ func peek(conn net.Conn) error {
 	return errors.Join(err, peekErr)
 }
 
+// silent reports whether nothing has come on a connection, not its end either: a gateway says
+// nothing before it is spoken to.
+func silent(conn net.Conn) bool {
+	raw, err := descriptor(conn)
+	if err != nil {
+		return true // nobody can look
+	}
+	var peekErr error
+	err = raw.Control(func(fd uintptr) {
+		_, _, peekErr = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	return err == nil && errors.Is(peekErr, unix.EAGAIN)
+}
+
 // waitGone returns true when nobody can read any more what is written to f: poll(2) reports
 // the closed other end of a pipe (POLLERR) or socket (POLLHUP) without being asked for it.
 // A pipe of our own ends the wait with ctx.

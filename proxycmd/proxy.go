@@ -37,6 +37,9 @@ func proxyFor(address string) (*url.URL, error) {
 	return proxy, nil
 }
 
+// Proxied reports whether this environment names a proxy, whatever it is for.
+func Proxied() bool { return httpproxy.FromEnvironment().HTTPSProxy != "" }
+
 // Dial opens a connection as Run does: to look whether a gateway can be reached.
 func Dial(ctx context.Context, address string) (net.Conn, error) { return dialTCP(ctx, address) }
 

@@ -71,6 +71,8 @@ type Options struct {
 	// Trace is told of each step between the agent's answer and ssh's first byte; nil to be
 	// told nothing. agent.Control has one of its own. Several goroutines call it.
 	Trace func(agent.Step)
+
+	opening *opening // what ssh says first, where it is copied
 }
 
 // noteFunc is told what has happened since a time.
@@ -94,31 +96,34 @@ func Run(ctx context.Context, o Options) error {
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
 	}
-	conn, server, way, err := connect(ctx, o)
+	if !o.Fdpass {
+		o.opening = hear(o.Stdin)
+	}
+	conn, server, err := connect(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	if o.Fdpass {
 		if o.Trace != nil {
-			o.awaitFirst(ctx, conn)
+			o.awaitFirst(ctx, conn.Conn)
 		}
-		if err := passDescriptor(o.Stdout, conn); err != nil {
+		if err := passDescriptor(o.Stdout, conn.Conn); err != nil {
 			return fmt.Errorf("pass the connection to ssh: %w", err)
 		}
 		return nil
 	}
 	var down io.Reader = conn
-	if way.Direct() {
+	if conn.route.Direct() {
 		down = &lookout{from: conn, tell: func(met api.Impostor) {
-			met.Server, met.Address = server, way.Address
+			met.Server, met.Address = server, conn.route.Address
 			o.tell(ctx, met)
 		}}
 	}
 	if o.Trace != nil {
 		down = &firstRead{Reader: down, began: time.Now(), note: o.note}
 	}
-	return copyBoth(ctx, o.Stdin, o.Stdout, conn, down)
+	return copyBoth(ctx, o.opening.after(conn.said), o.Stdout, conn.Conn, down)
 }
 
 // filled has the defaults of what both Run and Probe need.
@@ -152,24 +157,27 @@ const maxTries = 5
 // reason of the failure passes: a ticket lives for a minute and is over when the machine slept
 // in between; a control plane is restarted within a second; a gateway that stops is no
 // candidate the next time. Where it just hung up, it does both up to maxTries times.
-func connect(ctx context.Context, o Options) (conn net.Conn, server string, way agent.Route, err error) {
+func connect(ctx context.Context, o Options) (conn open, server string, err error) {
 	early := o.dialAhead(ctx)
-	defer early.close()
+	defer func() { early.close() }()
 	for try := 1; ; try++ {
 		c, err := o.Agent.Connect(ctx, o.Host, o.Login, o.Parent)
 		if err != nil {
-			return nil, "", way, err
+			return open{}, "", err
+		}
+		if c.Conn != nil {
+			early.close()
+			early = handed(c)
 		}
 		routes, dial, err := o.through(c)
 		if err != nil {
-			return nil, "", way, err
+			return open{}, "", err
 		}
-		if try == 1 {
-			routes, dial = early.first(routes), early.or(dial)
+		if !early.taken {
+			routes, dial = agent.First(routes, early.address), early.or(dial)
 		}
-		conn, way, err := dialRoutes(ctx, routes, dial, func(met *impostor) {
-			o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected})
-		}, o.note)
+		met := func(met *impostor) { o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected}) }
+		conn, err := race{dial, o.opening, met, o.note}.run(ctx, routes)
 		if errors.Is(err, errTicket) && try == 1 {
 			continue
 		}
@@ -178,15 +186,15 @@ func connect(ctx context.Context, o Options) (conn net.Conn, server string, way 
 			continue
 		}
 		if err != nil {
-			return nil, "", way, err
+			return open{}, "", err
 		}
 		if c.Notice != "" && o.Stderr != nil {
 			fmt.Fprintf(o.Stderr, "cardea: %s\n", ident.Text(c.Notice))
 		}
-		if way.TLS && !routes[0].TLS {
-			o.worked(ctx, way.Address)
+		if conn.route.TLS && !routes[0].TLS {
+			o.worked(ctx, conn.route.Address)
 		}
-		return conn, c.ServerID, way, nil
+		return conn, c.ServerID, nil
 	}
 }
 

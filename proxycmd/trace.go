@@ -75,11 +75,12 @@ func Probe(ctx context.Context, o Options) (Reached, error) {
 	o = o.filled()
 	var name string
 	o.Agent = named{o.Agent, &name}
-	conn, server, way, err := connect(ctx, o)
+	conn, server, err := connect(ctx, o)
 	if err != nil {
 		return Reached{Name: name}, err
 	}
 	defer conn.Close()
+	way := conn.route
 	r := Reached{Server: server, Name: name, Address: way.Address, Gateway: !way.Direct(), Bastion: way.Bastion}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if err := conn.SetReadDeadline(time.Now().Add(firstTime)); err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/cardea-ssh/cardea/cmd/cardea/cli/fanout"
 	"github.com/cardea-ssh/cardea/internal/span"
 	"github.com/cardea-ssh/cardea/internal/term"
+	"github.com/cardea-ssh/cardea/proxycmd"
 )
 
 const (
@@ -132,6 +133,7 @@ func (a *app) exec(cmd *cobra.Command, o execOptions) error {
 	if _, err := a.prepare(ctx, control, sshOptions{host: fullName(servers[0]), login: o.login}); api.KindOf(err) == api.SignIn || errors.Is(err, context.Canceled) {
 		return err
 	}
+	control.Ahead = !proxycmd.Proxied()
 	if err := a.trusted(ctx, control); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/proxycmd"
 	"github.com/cardea-ssh/cardea/sshcert"
 	"github.com/cardea-ssh/cardea/sshconfig"
 )
@@ -213,7 +214,7 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 	if err != nil {
 		return err
 	}
-	control.Trace = a.tracer()
+	control.Trace, control.Ahead = a.tracer(), o.via == "" && !proxycmd.Proxied()
 	c, err := a.prepare(ctx, control, o)
 	if api.KindOf(err) == api.Ambiguous {
 		c, err = a.prepareOne(ctx, control, &o, err)
