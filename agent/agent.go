@@ -87,6 +87,7 @@ type Agent struct {
 	ways     ways
 	gateways gateways
 	guesses  likely
+	measures measures
 	loans    loans
 	notices  notices
 	desktop  Desktop
@@ -344,6 +345,6 @@ func (a *Agent) status() Status {
 	return Status{
 		PID: os.Getpid(), Version: version.Get().Version, Since: a.since, SSHSocket: a.paths.SSHSocket(), SSHConfig: a.paths.SSHConfig(), Identities: a.ids.count(),
 		SeenAt: a.catalog.seenAt, Servers: len(a.catalog.current.Servers), Skipped: a.catalog.skipped, Problem: a.catalog.problem,
-		Gateways: a.gateways.list(), Locked: a.locked(),
+		Gateways: a.gateways.list(), Measures: a.measures.list(here(), a.now()), Locked: a.locked(),
 	}
 }

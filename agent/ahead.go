@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,35 +24,53 @@ const (
 type ahead struct {
 	address string
 	began   time.Time
+	until   time.Time // so long is waited for it
 	cancel  context.CancelFunc
+	tell    func(Attempt)
+	failed  atomic.Bool
 	dialled chan net.Conn // has the connection until somebody takes it; closed when there is no more to come
 }
 
-func dialAhead(address string) *ahead {
-	if address == "" {
-		return nil
-	}
+// dialAhead begins one that may take as long as patience; tell is told how it went.
+func dialAhead(address string, patience time.Duration, tell func(Attempt)) *ahead {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-	h := &ahead{address, time.Now(), cancel, make(chan net.Conn, 1)}
+	began := time.Now()
+	h := &ahead{address: address, began: began, until: began.Add(patience), cancel: cancel, tell: tell, dialled: make(chan net.Conn, 1)}
 	go func() {
 		defer close(h.dialled)
-		if conn, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		switch {
+		case err == nil:
+			tell(Attempt{Address: address, Dialled: time.Since(h.began)})
 			h.dialled <- conn
+		case ctx.Err() == nil:
+			tell(Attempt{Address: address, Failed: FailedUnreachable})
+			h.failed.Store(true)
 		}
 	}()
 	return h
 }
 
+// dialAhead begins one, if there is an address.
+func (a *Agent) dialAhead(address string) *ahead {
+	if address == "" {
+		return nil
+	}
+	at := here()
+	usual := a.measures.from(at, a.now())(Route{Address: address}).Dialled
+	return dialAhead(address, max(NextAfter, 2*usual), func(one Attempt) { a.measures.note([]Attempt{one}, at, a.now()) })
+}
+
 // towards returns the connection that goes with routes, the first of which it leads along: it
-// stays where it was guessed well, and else there is another one to the first of them, while
-// ssh starts.
-func (h *ahead) towards(routes []Route) (*ahead, []Route) {
-	if h != nil && slices.ContainsFunc(routes, func(r Route) bool { return r.PlainTo(h.address) }) && !routes[0].TLS {
+// stays where it was guessed well and may yet come about, and else there is another one to the
+// first of them, while ssh starts.
+func (h *ahead) towards(routes []Route, dial func(string) *ahead) (*ahead, []Route) {
+	if h != nil && !h.failed.Load() && slices.ContainsFunc(routes, func(r Route) bool { return r.PlainTo(h.address) }) && !routes[0].TLS {
 		return h, First(routes, h.address)
 	}
 	h.drop()
 	if r := routes[0]; r.PlainTo(r.Address) {
-		return dialAhead(r.Address), routes
+		return dial(r.Address), routes
 	}
 	return nil, routes
 }
@@ -68,7 +87,7 @@ func (h *ahead) take() net.Conn {
 	if h == nil {
 		return nil
 	}
-	late := time.NewTimer(time.Until(h.began.Add(NextAfter)))
+	late := time.NewTimer(time.Until(h.until))
 	defer late.Stop()
 	select {
 	case conn := <-h.dialled:
@@ -79,6 +98,7 @@ func (h *ahead) take() net.Conn {
 	case conn := <-h.dialled:
 		return conn
 	case <-late.C:
+		h.tell(Attempt{Address: h.address, Failed: FailedSilent})
 		h.drop()
 		return nil
 	}

@@ -190,6 +190,15 @@ func TestAGatewayThatCannotBeDialledAheadIsTheHelpersToDial(t *testing.T) {
 	if got := w.Connect("web-1", 0); got.Conn != nil || got.Dialled != "" || len(got.Routes) != 1 {
 		t.Errorf("got %+v", got)
 	}
+	// Beside another one it comes later, now that this is known.
+	other := newDoor(t)
+	lead(w, d, other)
+	prepare(w, c)
+	if got := w.Connect("web-1", 0); got.Dialled != other.Address || len(got.Routes) != 2 || got.Routes[0].Address != other.Address {
+		t.Errorf("dialled %q, the first is %s", got.Dialled, got.Routes[0].Address)
+	} else {
+		got.Conn.Close()
+	}
 }
 
 // An older helper cannot take it, an ssh that finds a master never comes, and a lock leaves

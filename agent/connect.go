@@ -51,6 +51,8 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 	} else if told.Conn = p.ahead.take(); told.Conn != nil {
 		told.Dialled = p.ahead.address
 		s.done("a connection to %s was open already", told.Dialled)
+	} else if p.ahead != nil {
+		told.Routes = a.inOrder(told.Routes, here(), s) // it has failed by now, or is slow
 	}
 	return told.with(s), nil
 }
@@ -64,7 +66,7 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 	}
 	var early *ahead
 	if req.Ahead {
-		early = dialAhead(a.guess(server))
+		early = a.dialAhead(a.guess(server))
 	}
 	p, err := a.requestFresh(ctx, server, req.Login, s)
 	if err != nil {
@@ -72,7 +74,7 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 		return nil, byName(err, server, req.Host)
 	}
 	if req.Ahead {
-		p.ahead, p.connected.Routes = early.towards(p.connected.Routes)
+		p.ahead, p.connected.Routes = early.towards(p.connected.Routes, a.dialAhead)
 		p.ahead.expire()
 	}
 	p.asked, p.until = server, a.now().Add(preparedTime)
@@ -161,14 +163,16 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")
 	}
-	routes, err := seal(got, private, a.now(), func(address string) bool { return a.ways.first(address, here(), a.now()) })
+	at := here()
+	routes, err := seal(got, private, a.now(), func(address string) bool { return a.ways.first(address, at, a.now()) })
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")
 	}
 	if err := a.gateways.note(routes); err != nil {
 		a.log.Warn("store the gateways", "error", err) // they are for who wants to know where they are
 	}
-	a.guesses.note(a.catalog.projectOf(got.ServerID), routes, here())
+	a.guesses.note(a.catalog.projectOf(got.ServerID), routes, at)
+	routes = a.inOrder(routes, at, s)
 	s.done("the certificate is good, and the ways are ready: %d", len(routes))
 	return &prepared{
 		identity: &identity{
@@ -231,7 +235,7 @@ func gatewaysOf(got api.Connection) (ids []string) {
 // first tells which of the ways inside TLS comes before the plain one.
 func seal(got api.Connection, fresh ed25519.PrivateKey, now time.Time, first func(address string) bool) ([]Route, error) {
 	var routes []Route
-	for _, r := range got.Routes {
+	for i, r := range got.Routes {
 		if r.Bastion != "" && (ident.Check(r.Bastion, ident.Server) != nil || len(r.Recipients) > 0) {
 			return nil, errors.New("its bastion is no server")
 		}
@@ -246,6 +250,7 @@ func seal(got api.Connection, fresh ed25519.PrivateKey, now time.Time, first fun
 		if err != nil {
 			return nil, err
 		}
+		plain.gateway = i + 1
 		if r.TLS == nil {
 			routes = append(routes, plain)
 			continue
@@ -254,7 +259,7 @@ func seal(got api.Connection, fresh ed25519.PrivateKey, now time.Time, first fun
 		if err != nil {
 			return nil, err
 		}
-		inside.TLS = true
+		inside.TLS, inside.gateway = true, i+1
 		if first(inside.Address) {
 			plain, inside = inside, plain
 		}

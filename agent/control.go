@@ -44,6 +44,7 @@ const (
 	verbWorked        = "worked"   // nor this
 	verbFiles         = "files"    // nor this
 	verbLikely        = "likely"   // nor this
+	verbWent          = "went"     // nor this
 	verbLock          = "lock"     // nor this
 	verbUnlock        = "unlock"   // nor this
 	verbNames         = "names"    // nor this
@@ -63,6 +64,8 @@ type request struct {
 	Until time.Time `json:"until,omitzero"`
 	// Address is where a connection inside TLS has worked.
 	Address string `json:"address,omitempty"`
+	// Attempts are how it went at gateways.
+	Attempts []Attempt `json:"attempts,omitempty"`
 	// Same says that who signed in is who was signed in before.
 	Same bool `json:"same,omitempty"`
 	// Passphrase locks or unlocks.
@@ -145,6 +148,8 @@ type Route struct {
 	Keys hello.AnswerKeys `json:"keys,omitzero"`
 	// TLS says that all of it is spoken inside TLS.
 	TLS bool `json:"tls,omitempty"`
+
+	gateway int // which of those that were named it leads to, from 1; zero is none
 }
 
 // Direct reports whether the route leads to sshd without a gateway.
@@ -172,6 +177,8 @@ type Status struct {
 	Problem string `json:"problem,omitempty"`
 	// Gateways are those to which the last connections were led, the newest first.
 	Gateways []Gateway `json:"gateways,omitempty"`
+	// Measures are how it went at gateways in the last minutes, from this network.
+	Measures []Measure `json:"measures,omitempty"`
 }
 
 // serveControl answers one request on conn.
@@ -249,6 +256,8 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		err = a.unlock(req.Passphrase)
 	case verbWorked:
 		a.ways.worked(req.Address, here(), a.now())
+	case verbWent:
+		a.measures.note(req.Attempts, here(), a.now())
 	case verbImpostor, verbHostKey, verbStop:
 	default:
 		err = api.Errorf(api.Foreign, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 )
 
@@ -47,16 +48,18 @@ func (l *likely) note(project string, routes []Route, at network) {
 	l.of[project] = led{at, to}
 }
 
-// guess is one of them, each as often as the others: the control plane spreads people
-// over its gateways by chance, and so does this. It is empty where nothing is known.
-func (l *likely) guess(project string, at network) string {
+// guess is all of them in an order of chance: the control plane spreads people over its
+// gateways so, and so does this. There is none where nothing is known.
+func (l *likely) guess(project string, at network) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known := l.of[project]
-	if len(known.to) == 0 || known.network != at {
-		return ""
+	if known.network != at {
+		return nil
 	}
-	return known.to[rand.IntN(len(known.to))]
+	to := slices.Clone(known.to)
+	rand.Shuffle(len(to), func(i, j int) { to[i], to[j] = to[j], to[i] })
+	return to
 }
 
 // likely answers who is about to ask for a connection to host; it is empty also where that
@@ -74,7 +77,15 @@ func (a *Agent) guess(server string) string {
 	if a.whileUnlocked() != nil {
 		return ""
 	}
-	return a.guesses.guess(a.catalog.projectOf(server), here())
+	at := here()
+	var routes []Route
+	for i, address := range a.guesses.guess(a.catalog.projectOf(server), at) {
+		routes = append(routes, Route{Address: address, Hello: []byte{0}, gateway: i + 1})
+	}
+	if len(routes) == 0 {
+		return ""
+	}
+	return a.inOrder(routes, at, nil)[0].Address
 }
 
 // Likely is the address of a gateway to which a connection to host will probably be led;

@@ -18,12 +18,14 @@ type ahead struct {
 	address string // empty if nothing was guessed
 	cancel  context.CancelFunc
 	dialled chan dialled
-	taken   bool // by the one attempt at its route, or none
+	taken   bool          // by the one attempt at its route, or none
+	took    time.Duration // to connect, once it was taken; zero is not known
 }
 
 type dialled struct {
 	conn net.Conn
 	err  error
+	took time.Duration
 }
 
 // dialAhead begins one. Through a proxy there is none: it would be asked for a way that may
@@ -39,8 +41,9 @@ func (o Options) dialAhead(ctx context.Context) *ahead {
 	}
 	a.address = address
 	go func() {
+		began := time.Now()
 		conn, err := o.Dial(ctx, address)
-		a.dialled <- dialled{conn, err}
+		a.dialled <- dialled{conn, err, time.Since(began)}
 	}()
 	return a
 }
@@ -51,8 +54,18 @@ func handed(c agent.Connected) *ahead {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		tcp.SetKeepAlivePeriod(keepAlive)
 	}
-	a.dialled <- dialled{c.Conn, nil}
+	a.dialled <- dialled{conn: c.Conn} // the agent knows how long it took
 	return a
+}
+
+// corrected are attempts with the time that it really took to connect.
+func (a *ahead) corrected(all []agent.Attempt) []agent.Attempt {
+	for i := range all {
+		if one := &all[i]; a.taken && one.Address == a.address && !one.TLS {
+			one.Dialled = a.took
+		}
+	}
+	return all
 }
 
 func (a *ahead) leadsTo(r agent.Route) bool { return r.PlainTo(a.address) }
@@ -66,7 +79,7 @@ func (a *ahead) or(dial dialFunc) dialFunc {
 		}
 		select {
 		case d := <-a.dialled:
-			a.taken = true
+			a.taken, a.took = true, d.took
 			if d.err == nil && !silent(d.conn) {
 				d.conn.Close()
 				return dial(ctx, r)

@@ -79,7 +79,9 @@ type open struct {
 
 // event is what an attempt tells: first that it is connected, then how it ended.
 type event struct {
+	of        int // which route
 	connected bool
+	took      time.Duration // to connect, or until the hello was accepted
 	open      open
 	err       error
 }
@@ -90,6 +92,7 @@ type race struct {
 	opening *opening        // what ssh says first; nil where nobody listens to it
 	met     func(*impostor) // is told of each on the way
 	note    noteFunc        // is told of each step
+	journal *journal        // how it went
 }
 
 // run tries the routes in order, the next one as soon as the last one fails or is slow, and
@@ -108,11 +111,13 @@ func (r race) run(ctx context.Context, routes []agent.Route) (open, error) {
 		select {
 		case <-timer.C:
 			if started < len(routes) {
-				go r.attempt(ctx, routes[started], events)
+				r.journal.begin(routes[started])
+				go r.attempt(ctx, started, routes[started], events)
 				started, running = started+1, running+1
 				timer.Reset(nextAfter)
 			}
 		case e := <-events:
+			r.journal.note(e, ctx.Err() != nil)
 			if e.connected {
 				timer.Reset(answerAfter)
 				continue
@@ -126,6 +131,7 @@ func (r race) run(ctx context.Context, routes []agent.Route) (open, error) {
 			switch {
 			case e.err == nil && winner.Conn == nil && last == nil:
 				winner = e.open
+				r.journal.decide()
 				cancel()
 			case e.err == nil:
 				e.open.Close()
@@ -165,32 +171,32 @@ func deny(no *refusal) error {
 }
 
 // attempt dials one route and, if it leads through a gateway, says hello.
-func (r race) attempt(ctx context.Context, route agent.Route, events chan<- event) {
+func (r race) attempt(ctx context.Context, of int, route agent.Route, events chan<- event) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	conn, err := r.dial(ctx, route)
 	if err != nil {
 		r.note(began, "not connected to %v", plain(route.Address, err))
-		events <- event{err: plain(route.Address, err)}
+		events <- event{of: of, err: plain(route.Address, err)}
 		return
 	}
 	r.note(began, "connected to %s, %s", route.Address, kindOf(route))
 	if route.Direct() {
-		events <- event{open: open{Conn: conn, route: route}}
+		events <- event{of: of, open: open{Conn: conn, route: route}}
 		return
 	}
-	events <- event{connected: true}
+	events <- event{of: of, connected: true, took: time.Since(began)}
 	began = time.Now()
 	ahead := r.opening.version()
 	if err := greet(ctx, conn, route, ahead); err != nil {
 		r.note(began, "hello not accepted by %v", err)
 		conn.Close()
-		events <- event{err: err}
+		events <- event{of: of, err: err}
 		return
 	}
 	r.note(began, "hello accepted by %s", route.Address)
-	events <- event{open: open{conn, route, len(ahead)}}
+	events <- event{of: of, took: time.Since(began), open: open{conn, route, len(ahead)}}
 }
 
 // kindOf is what stands at the end of a route, for who reads a trace.
@@ -254,12 +260,14 @@ func expected(route agent.Route) []string {
 	return names
 }
 
+var errNoAnswer = errors.New("no answer")
+
 // plain says what a person needs of a network error: the address he knows and the reason.
 func plain(address string, err error) error {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
-		return fmt.Errorf("%s: no answer", address)
+		return fmt.Errorf("%s: %w", address, errNoAnswer)
 	case errors.As(err, &op):
 		return fmt.Errorf("%s: %w", address, op.Err)
 	}

@@ -101,7 +101,7 @@ func TestTheWayInsideTLSBeginsBesideOneThatHangs(t *testing.T) {
 	routes := []agent.Route{{Address: "gw:7234", Hello: []byte("x")}, {Address: "gw:443", Hello: []byte("x"), TLS: true}}
 	began := make(chan time.Time, 2)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := race{note: Options{}.note, dial: func(ctx context.Context, r agent.Route) (net.Conn, error) {
+	_, err := race{note: Options{}.note, journal: new(journal), dial: func(ctx context.Context, r agent.Route) (net.Conn, error) {
 		began <- time.Now()
 		if !r.TLS {
 			<-ctx.Done()

@@ -38,6 +38,8 @@ type Agent interface {
 	Likely(ctx context.Context, host string) string
 	// Worked is told of an address where the hello inside TLS was what led somewhere.
 	Worked(ctx context.Context, address string) error
+	// Went is told how attempts at gateways went; it must return at once.
+	Went(ctx context.Context, all []agent.Attempt) error
 }
 
 // Options are one run. Host and Agent are needed.
@@ -177,7 +179,9 @@ func connect(ctx context.Context, o Options) (conn open, server string, err erro
 			routes, dial = agent.First(routes, early.address), early.or(dial)
 		}
 		met := func(met *impostor) { o.tell(ctx, api.Impostor{Address: met.address, Gateways: met.expected}) }
-		conn, err := race{dial, o.opening, met, o.note}.run(ctx, routes)
+		var went journal
+		conn, err := race{dial, o.opening, met, o.note, &went}.run(ctx, routes)
+		o.went(ctx, early.corrected(went.attempts()))
 		if errors.Is(err, errTicket) && try == 1 {
 			continue
 		}
@@ -196,6 +200,16 @@ func connect(ctx context.Context, o Options) (conn open, server string, err erro
 		}
 		return conn, c.ServerID, nil
 	}
+}
+
+// went has the agent hear how it went at gateways. Without it the next connection may try a dead one first.
+func (o Options) went(ctx context.Context, all []agent.Attempt) {
+	if len(all) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	o.Agent.Went(ctx, all)
 }
 
 // worked has the agent begin with this way for a while. ssh waits for it, so not for long.

@@ -138,9 +138,31 @@ func (a *app) showAgent(s agent.Status) error {
 			}
 			return fmt.Sprintf("%d, seen %s", s.Servers, a.ago(s.SeenAt))
 		}},
+		{"Gateways", func(s agent.Status) string {
+			var ways []string
+			for _, m := range s.Measures {
+				ways = append(ways, a.measured(m))
+			}
+			return commas(ways)
+		}},
 		{"Skipped", func(s agent.Status) string { return commas(s.Skipped) }},
 		{"Problem", func(s agent.Status) string { return s.Problem }},
 	})
+}
+
+// measured is how it went at one gateway in the last minutes.
+func (a *app) measured(m agent.Measure) string {
+	name := m.Address
+	if m.TLS {
+		name += " inside TLS"
+	}
+	switch {
+	case m.Failed != "":
+		return fmt.Sprintf("%s (%s %s)", name, m.Failed, a.ago(m.FailedAt))
+	case m.Answered == 0:
+		return fmt.Sprintf("%s (connected within %s)", name, took(m.Dialled))
+	}
+	return fmt.Sprintf("%s (connected within %s, let in after %s)", name, took(m.Dialled), took(m.Answered))
 }
 
 type agentOptions struct {
