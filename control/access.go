@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/control/caller"
 	"github.com/cardea-ssh/cardea/control/fleet"
 	"github.com/cardea-ssh/cardea/store"
 )
@@ -53,21 +54,12 @@ func (s *Server) allowUser(a Access, who store.Subject, now time.Time) *api.Erro
 }
 
 // lockedOut says that the device was revoked before it is said that its session ended with it:
-// the sign-in that cures the one is refused to such a device. While the session lasts, which
-// is a moment, it is the device alone that is refused. A program has no other device.
+// the sign-in that cures the one is refused to such a device.
 func (s *Server) lockedOut(who store.Subject) *api.Error {
-	kind := api.Denied
-	if !who.Session.RevokedAt.IsZero() {
-		kind = api.SignIn
-	}
-	switch {
-	case who.Device.State != store.Revoked:
+	if who.Device.State != store.Revoked {
 		return nil
-	case who.User.Issuer == store.ServiceIssuer:
-		return api.Errorf(kind, "the key of this program was revoked").WithHint("ask your administrator for another one")
 	}
-	return api.Errorf(kind, "this device was revoked or replaced, by you or by an administrator").
-		WithHint("to come back as a new device type: cardea device replace")
+	return caller.DeviceRevoked(who.User)
 }
 
 // allowSession decides whether a person's session, of a device or of the dashboard, and his
@@ -108,14 +100,9 @@ func (s *Server) signIn(format string, args ...any) *api.Error {
 	return api.Errorf(api.SignIn, format, args...).WithHint("type: cardea login %s", s.options.PublicURL)
 }
 
-// signInAgain is signIn for who is known: a program signs in by what it has, and a browser would
-// sign in somebody else.
+// signInAgain is signIn for who is known.
 func (s *Server) signInAgain(who store.Subject, format string, args ...any) *api.Error {
-	e := s.signIn(format, args...)
-	if who.User.Issuer == store.ServiceIssuer {
-		e = e.WithHint("as it signed in before, type: cardea login %s --service-key FILE, or in a job: cardea login %s --workload", s.options.PublicURL, s.options.PublicURL)
-	}
-	return e
+	return api.Errorf(api.SignIn, format, args...).WithHint("%s", caller.SignInHint(who.User, s.options.PublicURL))
 }
 
 // stamp is a time as a person reads it in a sentence.

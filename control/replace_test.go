@@ -34,7 +34,7 @@ func TestANewDeviceComesInThePlaceOfALostOne(t *testing.T) {
 	}
 	// Nothing that the old one was trusted with goes over.
 	denied(t, d, api.Denied, "GET", "/v1/catalog?wait=0", nil)
-	if e := denied(t, old, api.SignIn, "GET", "/v1/session", nil); !strings.Contains(e.Detail, "revoked or replaced") || e.Hint != "to come back as a new device type: cardea device replace" {
+	if e := denied(t, old, api.Denied, "GET", "/v1/session", nil); !strings.Contains(e.Detail, "revoked or replaced") || e.Hint != "to come back as a new device type: cardea device replace" {
 		t.Errorf("the old one hears %q; %q", e.Detail, e.Hint)
 	}
 	must[api.Session](t, stays, "GET", "/v1/session", nil)
@@ -55,11 +55,11 @@ func TestANewDeviceComesInThePlaceOfALostOne(t *testing.T) {
 	if _, err := s.replaces("alice", "replaces", "new laptop"); err != nil {
 		t.Error(err)
 	}
-	denied(t, d, api.SignIn, "GET", "/v1/session", nil)
+	denied(t, d, api.Denied, "GET", "/v1/session", nil)
 	if _, err := s.replaces("alice", "replaces_key", stays.key.Thumbprint()); err != nil {
 		t.Error(err)
 	}
-	denied(t, stays, api.SignIn, "GET", "/v1/session", nil)
+	denied(t, stays, api.Denied, "GET", "/v1/session", nil)
 	// What was lost before, and a key that never signed in, are no obstacle.
 	for field, ref := range map[string]string{"replaces": old.session.Device, "replaces_key": newKey(t).Thumbprint()} {
 		if _, err := s.replaces("alice", field, ref); err != nil {
@@ -156,7 +156,7 @@ func TestThePageSaysWhichDeviceIsReplaced(t *testing.T) {
 		if got := s.redeem(d, form); got.StatusCode != 200 {
 			t.Errorf("%s: %d %s", field, got.StatusCode, got.body)
 		}
-		denied(t, old, api.SignIn, "GET", "/v1/session", nil)
+		denied(t, old, api.Denied, "GET", "/v1/session", nil)
 	}
 	// A name that she has not, and her device's id in the hands of another.
 	for name, ref := range map[string]string{"alice": "no-laptop", "mallory": old.session.Device} {

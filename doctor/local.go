@@ -312,7 +312,7 @@ func Session(f SessionFacts) []Finding {
 	case s.DeviceState == "pending":
 		return append(out, failed("device", "ask an administrator to type: cardea admin devices approve "+s.Device, "%s waits for approval", s.DeviceTag))
 	case s.DeviceState == "revoked":
-		return append(out, failed("device", "ask your administrator", "%s is revoked", s.DeviceTag))
+		return append(out, failed("device", "to come back as a new device type: cardea device replace", "%s is revoked", s.DeviceTag))
 	}
 	return append(out, ok("device", "%s, %s", cmp.Or(s.DeviceTag, s.Device), cmp.Or(s.DeviceState, "known")))
 }

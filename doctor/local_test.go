@@ -133,7 +133,7 @@ func TestSessionAndDeviceAreJudged(t *testing.T) {
 		}, []string{"failed session: not been used for 1h | cardea login"}},
 		"nobody could be asked": {func(f *SessionFacts) { f.Err = api.Errorf(api.Unavailable, "down") }, []string{"ok session: ", "skipped device: could not be asked"}},
 		"a device that waits":   {func(f *SessionFacts) { f.Live.DeviceState = "pending" }, []string{"ok session: ", "failed device: waits for approval | cardea admin devices approve dev_a"}},
-		"a device that is out":  {func(f *SessionFacts) { f.Live.DeviceState = "revoked" }, []string{"ok session: ", "failed device: revoked | administrator"}},
+		"a device that is out":  {func(f *SessionFacts) { f.Live.DeviceState = "revoked" }, []string{"ok session: ", "failed device: revoked | cardea device replace"}},
 		"denied, as when locked": {func(f *SessionFacts) {
 			f.Err = api.Errorf(api.Denied, "this device is revoked").WithHint("ask your administrator")
 		}, []string{"failed session: this device is revoked | ask your administrator"}},

@@ -66,12 +66,22 @@ func deviceActive(f Facts) (Decision, bool) {
 		return deny(DevicePendingNo, f.tell("ask your administrator to approve it", "to approve it type: cardea admin devices approve "+f.Device.ID),
 			"%s", f.tell("this device waits for approval", "the device waits for approval"))
 	default: // revoked, and any state that this code does not know
-		return deny(DeviceRevokedNo, f.tell("ask your administrator", "he signs in on another one"), "%s", f.tell("this device is revoked", "the device is revoked"))
+		hint := "to come back as a new device type: cardea device replace"
+		if f.User.Program {
+			hint = "ask your administrator for another key"
+		}
+		return deny(DeviceRevokedNo, f.tell(hint, "he signs in on another one"), "%s", f.tell("this device is revoked", "the device is revoked"))
 	}
 }
 
+// programSignsIn is what to do where a program has to: a browser would sign in somebody else.
+const programSignsIn = "sign in again, with the key or the token of the program: see cardea login --help"
+
 func sessionValid(f Facts) (Decision, bool) {
-	const hint = "type: cardea login"
+	hint := "type: cardea login"
+	if f.User.Program {
+		hint = programSignsIn
+	}
 	if !f.Session.RevokedAt.IsZero() {
 		return deny(SessionRevoked, hint, "your session was ended")
 	}
@@ -107,7 +117,7 @@ func ownLogin(f Facts, login string) (Decision, bool) {
 func shownLately(f Facts) (Decision, bool) {
 	if age := f.Project.ReauthAge; age > 0 && !f.Now.Before(f.shownAt().Add(age)) {
 		if f.User.Program { // it shows that whenever it signs in, and has nobody to ask
-			return deny(Reauth, "sign in again, with the key or the token of the program: see cardea login --help", "project %s asks programs to sign in anew each %s", f.Project.Name, span.Text(age))
+			return deny(Reauth, programSignsIn, "project %s asks programs to sign in anew each %s", f.Project.Name, span.Text(age))
 		}
 		d, ok := deny(Reauth, "type: cardea login --project "+f.Project.Name, "project %s asks who you are each %s", f.Project.Name, span.Text(age))
 		d.Reauth = f.Project.Name

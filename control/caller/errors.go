@@ -3,6 +3,7 @@ package caller
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -11,6 +12,28 @@ import (
 
 // retryBusy is when to come again after the store was busy.
 const retryBusy = 2 * time.Second
+
+// DeviceRevoked refuses a device that was revoked. It is no lack of a session, whether that has
+// ended with it or not: the sign-in that would cure that is refused to such a device. A
+// program has no other device.
+func DeviceRevoked(u store.User) *api.Error {
+	if u.Issuer == store.ServiceIssuer {
+		return api.Errorf(api.Denied, "the key of this program was revoked").WithHint("ask your administrator for another one")
+	}
+	return api.Errorf(api.Denied, "this device was revoked or replaced, by you or by an administrator").
+		WithHint("to come back as a new device type: cardea device replace")
+}
+
+// SignInHint is what to type where a session is over. A program signs in by what it has: a
+// browser would sign in somebody else. url is the control plane's; empty where the client's
+// own will do, which it has from its last sign-in.
+func SignInHint(u store.User, url string) string {
+	again := strings.TrimSpace("cardea login " + url)
+	if u.Issuer == store.ServiceIssuer {
+		return "as it signed in before, type: " + again + " --service-key FILE, or in a job: " + again + " --workload"
+	}
+	return "type: " + again
+}
 
 // Explain turns a sentinel of the store into an error that the caller may read;
 // what names the thing concerned, for example "user alice". An error that is

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -42,7 +43,7 @@ func (s *Service) catalog(ctx context.Context, by caller.Caller) (*api.Catalog, 
 		return nil, nil, caller.Explain(err, "user")
 	}
 	now := s.now()
-	if err := ended(f.User, session, now); err != nil {
+	if err := s.ended(ctx, f.User, session, now); err != nil {
 		return nil, nil, err
 	}
 	q := policy.Facts{
@@ -81,10 +82,19 @@ func gatewayHostKeys(f store.CatalogFacts, listed []api.CatalogEntry) map[string
 
 // ended tells whoever lost his session while he waited. An empty list instead
 // would have his ssh forget all servers, and nobody say that he has to sign in.
-func ended(u store.User, session store.Session, now time.Time) error {
+func (s *Service) ended(ctx context.Context, u store.User, session store.Session, now time.Time) error {
+	if !session.RevokedAt.IsZero() { // with its device, perhaps
+		d, err := s.Store.Device(ctx, session.Device)
+		if err != nil && !errors.Is(err, store.ErrNotFound) { // that of a browser has none
+			return caller.Explain(err, "device")
+		}
+		if d.State == store.Revoked {
+			return caller.DeviceRevoked(u)
+		}
+	}
 	switch {
 	case !session.RevokedAt.IsZero() || !now.Before(session.ExpiresAt):
-		return api.Errorf(api.SignIn, "this session is over").WithHint("type: cardea login")
+		return api.Errorf(api.SignIn, "this session is over").WithHint("%s", caller.SignInHint(u, ""))
 	case u.Status != store.Active:
 		return api.Errorf(api.Denied, "your account is %s", u.Status).WithHint("ask your administrator")
 	}

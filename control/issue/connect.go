@@ -173,7 +173,7 @@ func (s *Service) issueUser(ctx context.Context, by caller.Caller, w way, key ss
 	life := min(time.Duration(f.Project.CertificateSeconds)*time.Second, d.Expires.Sub(now)).Truncate(time.Second)
 	if life < time.Second {
 		return nil, store.Issued{}, s.refuse(ctx, e, "access-ends", api.Errorf(api.Denied, "your access to server %s ends this very second", f.Server.Name).
-			WithHint("ask your administrator to prolong it, or type: cardea login"))
+			WithHint("ask your administrator to prolong it, or %s", caller.SignInHint(f.User, "")))
 	}
 	profile := sshcert.User{
 		Login: d.Login, ServerID: f.Server.ID, UserID: f.User.ID, SessionID: f.Session.ID, DeviceID: f.Device.ID,
