@@ -305,7 +305,7 @@ func asError(err error) *api.Error {
 type Control struct {
 	Paths Paths
 	// Start starts an agent in the background, see Background; nil asks a running one only.
-	Start func() error
+	Start func() (ended <-chan struct{}, err error)
 	// Typed is what stands behind a Tab, Most how many words are wanted, and Dotted in which
 	// form.
 	Typed  string `json:"typed,omitempty"`

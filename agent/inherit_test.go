@@ -20,7 +20,7 @@ func TestTheAgentHoldsNoDescriptorThatItWasNotGiven(t *testing.T) {
 	if err := syscall.Pipe(ends[:]); err != nil { // without CLOEXEC, as one that was inherited
 		t.Fatal(err)
 	}
-	if err := Background(p, "/bin/sleep", "3"); err != nil {
+	if _, err := Background(p, "/bin/sleep", "3"); err != nil {
 		t.Fatal(err)
 	}
 	if flags, err := unix.FcntlInt(uintptr(ends[1]), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {

@@ -39,18 +39,21 @@ func (c *Control) dial(ctx context.Context) (net.Conn, error) {
 	if conn, err := c.connect(); err == nil {
 		return conn, nil // somebody else started it while we waited
 	}
-	if err := c.Start(); err != nil {
+	ended, err := c.Start()
+	if err != nil {
 		return nil, fmt.Errorf("start the local agent: %w", err)
 	}
-	for end := time.Now().Add(startTime); time.Now().Before(end); {
-		if conn, err := c.connect(); err == nil {
-			c.note(began, "the agent was started")
-			return conn, nil
-		}
+	for end, over := time.Now().Add(startTime), false; time.Now().Before(end) && !over; {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-ended:
+			over = true // another one may answer, because of which it has
 		case <-time.After(startPoll):
+		}
+		if conn, err := c.connect(); err == nil {
+			c.note(began, "the agent was started")
+			return conn, nil
 		}
 	}
 	return nil, fmt.Errorf("the local agent did not start; its log may say why: %s", c.Paths.Log())
@@ -70,14 +73,15 @@ func (c *Control) connect() (net.Conn, error) {
 }
 
 // Background starts program with args as a process that outlives this one: no terminal, no
-// standard streams but the log file. It does not wait until the agent answers.
-func Background(p Paths, program string, args ...string) error {
+// standard streams but the log file. It does not wait until the agent answers; ended is closed
+// when it has ended before this process.
+func Background(p Paths, program string, args ...string) (ended <-chan struct{}, err error) {
 	if err := p.prepare(); err != nil {
-		return err
+		return nil, err
 	}
 	log, err := openLog(p.Log())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(program, args...)
@@ -86,9 +90,14 @@ func Background(p Paths, program string, args ...string) error {
 	cmd.SysProcAttr = detached()
 	defer keepDescriptors()()
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	return cmd.Process.Release()
+	over := make(chan struct{})
+	go func() { // it ends with this process, which waits for nobody
+		defer close(over)
+		cmd.Wait()
+	}()
+	return over, nil
 }
 
 // maxLog is where the log begins anew: it tells about today, not about the year.

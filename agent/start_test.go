@@ -45,7 +45,7 @@ func starter(t *testing.T, w *agenttest.World) *agent.Control {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &agent.Control{Paths: w.Paths, Start: func() error { return agent.Background(w.Paths, binary, "agent", string(paths)) }}
+	c := &agent.Control{Paths: w.Paths, Start: func() (<-chan struct{}, error) { return agent.Background(w.Paths, binary, "agent", string(paths)) }}
 	t.Cleanup(func() {
 		c.Stop(context.Background())
 		w.Until("the agent has gone", func() bool { _, ok := w.Ask.Running(context.Background()); return !ok })
@@ -109,7 +109,7 @@ func TestAKilledAgentIsReplaced(t *testing.T) {
 
 func TestAnAgentThatDoesNotStartIsReportedWithItsLog(t *testing.T) {
 	w := agenttest.New(t)
-	c := &agent.Control{Paths: w.Paths, Start: func() error { return agent.Background(w.Paths, "/nonexistent/cardea") }}
+	c := &agent.Control{Paths: w.Paths, Start: func() (<-chan struct{}, error) { return agent.Background(w.Paths, "/nonexistent/cardea") }}
 	if _, err := c.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "start the local agent") {
 		t.Errorf("got %v", err)
 	}

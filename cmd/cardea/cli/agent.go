@@ -40,7 +40,7 @@ func started(paths agent.Paths, flags ...string) (*agent.Control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return &agent.Control{Paths: paths, Start: func() error {
+	return &agent.Control{Paths: paths, Start: func() (<-chan struct{}, error) {
 		return agent.Background(paths, program, append([]string{"agent", "run"}, flags...)...)
 	}}, nil
 }
