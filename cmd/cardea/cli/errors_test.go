@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -23,10 +24,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/agent/agenttest"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/login"
 )
 
@@ -143,7 +148,7 @@ var provoked = map[string]func(trouble) ExitCode{
 		return tr.refused(api.Errorf(api.Denied, "this device waits for approval").WithHint("ask your administrator to approve it"))
 	},
 	"this device was revoked or replaced, …": func(tr trouble) ExitCode {
-		return tr.typed(api.Errorf(api.SignIn, "this device was revoked or replaced, by you or by an administrator").
+		return tr.typed(api.Errorf(api.Denied, "this device was revoked or replaced, by you or by an administrator").
 			WithHint("to come back as a new device type: cardea device replace"), "ls")
 	},
 	"the device key (…) cannot be used: …": func(tr trouble) ExitCode {
@@ -245,8 +250,91 @@ var provoked = map[string]func(trouble) ExitCode{
 	"the local agent is locked": func(tr trouble) ExitCode {
 		return tr.refused(api.Errorf(api.Denied, "the local agent is locked").WithHint("type: cardea agent unlock"))
 	},
+	"the control plane at … cannot be reached: there is no host …": func(tr trouble) ExitCode {
+		return tr.signIn("https://" + strings.Repeat("a", 64) + ".example.com") // no name has so long a part, so nobody is asked
+	},
+	"the control plane at … cannot be reached: the proxy does not answer": func(tr trouble) ExitCode {
+		// Of its proxies a process asks its environment once.
+		return tr.process([]string{"HTTPS_PROXY=http://127.0.0.1:1", login.BrowserVariable + "=true"}, "login", "https://access.example.com")
+	},
+	"the gateway refused: …": func(tr trouble) ExitCode {
+		return tr.through(func(conn net.Conn, o *hello.Opened) {
+			conn.Write(o.Refuse("claim", "your access to server web-1 is over"))
+		})
+	},
+	"…: something else than the expected gateways (…) answers there": func(tr trouble) ExitCode {
+		return tr.through(func(conn net.Conn, _ *hello.Opened) {
+			io.WriteString(conn, strings.Repeat("SSH-2.0-OpenSSH_10.0\r\n", 100))
+		})
+	},
+	"each use of a key is to be confirmed (confirm-use), and there is no desktop to ask on": func(tr trouble) ExitCode {
+		tr.world(func(o *agent.Options) { o.Confirm = true })
+		return tr.run(tr.Context(), []string{"ssh", "web-1"})
+	},
+	"the agent that runs (process …) was started with another HOME and writes …": func(tr trouble) ExitCode {
+		tr.world()
+		tr.Setenv("HOME", tr.TempDir())
+		return tr.run(tr.Context(), []string{"ssh-config", "--install"})
+	},
 	"the local agent does not run": func(tr trouble) ExitCode { return tr.run(tr.Context(), []string{"agent", "status"}) },
 	"… is not a verb of …":         func(tr trouble) ExitCode { return tr.run(tr.Context(), []string{"lss"}) },
+}
+
+// scripted are the rows that need a terminal, an sshd or time: a script provokes them.
+var scripted = map[string]string{
+	"that is not the passphrase which the agent is locked with": "testdata/locked.txtar",
+	"the control plane at … does not answer":                    "testdata/silent.txtar",
+	"the local agent did not start; its log may say why: …":     "testdata/silent.txtar",
+	"Host key verification failed":                              "../../../e2e/testdata/alone/mallory_hostkey.txtar",
+}
+
+// process is a process of its own, with more in its environment.
+func (tr trouble) process(environment []string, args ...string) ExitCode {
+	cmd := exec.CommandContext(tr.Context(), "cardea", args...)
+	cmd.Env = append(append(os.Environ(), "CARDEA_NO_KEYRING=1"), environment...)
+	cmd.Stdout, cmd.Stderr = tr.app.out, tr.app.err
+	return exitOf(cmd.Run())
+}
+
+// through is `cardea proxycommand web-1 22` by a gateway that does this when it has read what
+// comes first.
+func (tr trouble) through(serve func(net.Conn, *hello.Opened)) ExitCode {
+	key, err := hello.NewSealingKey()
+	if err != nil {
+		tr.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tr.Fatal(err)
+	}
+	tr.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				message, err := hello.ReadMessage(conn)
+				if err != nil {
+					return
+				}
+				var opener hello.Opener
+				opener.SetKeys(key)
+				if opened, err := opener.Open(message); err == nil {
+					serve(conn, opened)
+				}
+			}()
+		}
+	}()
+	id := key.ID()
+	route := api.Route{Address: l.Addr().String(), Recipients: []api.Recipient{{Gateway: ident.New(ident.Gateway), SealingKey: api.SealingKey{ID: id[:], Public: key.Public()}}}}
+	w := tr.world()
+	w.OnConnect(func(out *api.Connection, _ ssh.PublicKey) {
+		out.Routes, out.Ticket = []api.Route{route}, []byte("ticket")
+	})
+	return tr.run(tr.Context(), []string{"proxycommand", "web-1", "22"})
 }
 
 func (tr trouble) write(path, text string, mode fs.FileMode) {
@@ -296,8 +384,13 @@ func TestErrorsAreSaidAsDocumented(t *testing.T) {
 	for _, r := range rowsOf(t) {
 		documented[r.said] = true
 		provoke := provoked[r.said]
+		if script := scripted[r.said]; provoke == nil && script != "" {
+			checkScript(t, script, r)
+			continue
+		}
 		if provoke == nil {
-			continue // the other test finds it in the code
+			t.Errorf("nothing provokes %q: give it a line in provoked, or a script and a line in scripted", r.said)
+			continue
 		}
 		t.Run(r.said, func(t *testing.T) {
 			a, _, stderr := testApp(t)
@@ -320,10 +413,38 @@ func TestErrorsAreSaidAsDocumented(t *testing.T) {
 		})
 	}
 	for said := range provoked {
+		if !documented[said] || scripted[said] != "" {
+			t.Errorf("docs/errors.md does not have %q, or a script provokes it as well", said)
+		}
+	}
+	for said := range scripted {
 		if !documented[said] {
 			t.Errorf("docs/errors.md does not have %q", said)
 		}
 	}
+}
+
+// checkScript sees to it that a script expects a row, and its code with it.
+func checkScript(t *testing.T, script string, r row) {
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	want := regexp.MustCompile(`(?m)\bcode ` + r.code + ` .*\n(?:(?:#|!|stdout|wait).*\n)*stderr .*` + regexp.QuoteMeta(longest(r.said)))
+	if !want.Match(text) {
+		t.Errorf("%s does not expect %q with code %s", script, r.said, r.code)
+	}
+}
+
+// longest is the longest part of a sentence that stands as it is, with nothing for …
+func longest(said string) (longest string) {
+	for _, part := range strings.Split(strings.ReplaceAll(said, ": ", "…"), "…") {
+		if part = strings.Trim(part, " :(),"); len(part) > len(longest) {
+			longest = part
+		}
+	}
+	return longest
 }
 
 // The document tells of no line that the code has lost. ssh's own are in the tests that have
@@ -331,13 +452,7 @@ func TestErrorsAreSaidAsDocumented(t *testing.T) {
 func TestEverySentenceOfTheDocumentStandsInTheCode(t *testing.T) {
 	missing := map[string]string{}
 	for _, r := range rowsOf(t) {
-		longest := ""
-		for _, part := range strings.Split(strings.ReplaceAll(r.said, ": ", "…"), "…") {
-			if part = strings.Trim(part, " :(),"); len(part) > len(longest) {
-				longest = part
-			}
-		}
-		missing[longest] = r.code
+		missing[longest(r.said)] = r.code
 	}
 	err := filepath.WalkDir("../../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || filepath.Base(path) == "errors_test.go" {

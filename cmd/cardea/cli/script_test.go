@@ -84,7 +84,8 @@ func browse(url string) int {
 //	reply METHOD PATH FILE      answer with the JSON in FILE ($CONTROL is filled in)
 //	fail METHOD PATH KIND TEXT  answer with an error
 //	calls METHOD PATH           print the bodies (or queries) of the calls so far
-//	control stop|revoke         take the control plane away; end all sessions
+//	control stop|revoke|silent  take the control plane away; end all sessions; let nobody who
+//	                            wants to connect hear anything
 //	ask-again PROJECT           refuse connections until somebody has shown who he is for it
 //	code N COMMAND ...          run a command that must end with code N
 func TestScripts(t *testing.T) {
@@ -266,8 +267,12 @@ func controlCmd(ts *testscript.TestScript, _ bool, args []string) {
 		controlOf(ts).Stop()
 	case "revoke":
 		controlOf(ts).RevokeAll()
+	case "silent":
+		over := make(chan struct{})
+		ts.Defer(func() { close(over) })
+		controlOf(ts).On("POST", "/v1/connect", func(apitest.Call) (any, error) { <-over; return nil, nil })
 	default:
-		ts.Fatalf("usage: control stop|revoke")
+		ts.Fatalf("usage: control stop|revoke|silent")
 	}
 }
 
