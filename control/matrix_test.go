@@ -347,6 +347,7 @@ var mentions = []struct {
 	{"GET", "/v1/why", "?server={server}", "", yes},
 	{"GET", "/v1/why", "?server=web-1&user={user}", "", 403},
 	{"GET", "/v1/recordings", "?user={user}", "", 403},
+	{"GET", "/v1/recordings", "?server={server}", "", yes}, // her own there, of which there are none
 	{"POST", "/v1/connect", "", `{"server":"{server}","public_key":"{key}"}`, 404},
 	{"POST", "/v1/requests", "", `{"target":"{server}","seconds":600,"reason":"x"}`, 404},
 	{"POST", "/v1/requests", "", `{"target":"{project}","seconds":600,"reason":"x"}`, 404},

@@ -74,6 +74,7 @@ func TestARecordingIsToldListedAndFetched(t *testing.T) {
 	}
 	for name, got := range map[string]api.Recording{
 		"the list": s.recordings(s.admin, "")[0], "of a user": s.recordings(s.admin, "?user=alice")[0], "her own": s.recordings(s.alice, "?mine=true")[0],
+		"of a server": s.recordings(s.admin, "?server="+s.server.id)[0], "her own on a server": s.recordings(s.alice, "?server="+s.server.id)[0],
 		"one": must[api.Recording](t, s.admin, "GET", "/v1/recordings/"+session, nil), "her own one": must[api.Recording](t, s.alice, "GET", "/v1/recordings/"+session, nil),
 	} {
 		got.StartedAt, got.ChangedAt, got.Source = time.Time{}, time.Time{}, ""
@@ -138,9 +139,15 @@ func TestARecordingIsToldListedAndFetched(t *testing.T) {
 		t.Errorf("bob can tell %q from %q", hidden, none)
 	}
 	denied(t, s.bob, api.Denied, "GET", "/v1/recordings?user=alice", nil)
-	if rows := append(s.recordings(s.bob, "?mine=true"), s.recordings(s.bob, "")...); len(rows) != 0 {
-		t.Errorf("bob sees %+v", rows)
+	for _, query := range []string{"", "?mine=true", "?server=" + s.server.id} {
+		if rows := s.recordings(s.bob, query); len(rows) != 0 {
+			t.Errorf("bob sees %+v with %q", rows, query)
+		}
 	}
+	if rows := s.recordings(s.admin, "?server=srv_aaaaaaaaaaaaaaaaaaaa"); len(rows) != 0 {
+		t.Errorf("of a server that there is not: %+v", rows)
+	}
+	denied(t, s.admin, api.Invalid, "GET", "/v1/recordings?server=web-1", nil)
 }
 
 // What a gateway says of a recording is bounded by what the control plane knows itself.

@@ -28,9 +28,11 @@ func recordingRoutes(t *table, s *recordings.Service) {
 		func(ctx context.Context, by caller.Caller, in *struct {
 			Mine bool   `query:"mine" doc:"only those of one's own sessions"`
 			User string `query:"user" doc:"id or name; all if empty"`
+			// Older ones do not know it, and list those of all servers.
+			Server string `query:"server" doc:"id; those on all servers if empty"`
 			api.Page
 		}) (*api.List[api.Recording], error) {
-			return s.List(ctx, by, in.Mine, in.User, in.Page)
+			return s.List(ctx, by, in.Mine, in.User, in.Server, in.Page)
 		})
 	handle(t, route{Method: "GET", Path: "/v1/recordings/{session}", Access: User, Doc: "What is known of the recording of a session"},
 		func(ctx context.Context, by caller.Caller, in *SessionRef) (*api.Recording, error) {

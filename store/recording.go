@@ -55,6 +55,9 @@ type Recording struct {
 	OverdueAt time.Time // when it was noticed that nobody finishes it
 }
 
+// RecordingsOf are those of a user and of a server, by their ids; "" is for all.
+type RecordingsOf struct{ User, Server string }
+
 // Recordings keeps what is known of recorded sessions. Nothing of it is ever removed.
 type Recordings interface {
 	// RecordingKeys lists all keys, those of gateways that are gone too, oldest first.
@@ -78,8 +81,8 @@ type Recordings interface {
 	Heir(ctx context.Context, gateway string, now time.Time) (string, error)
 	// Recording: ErrNotFound for a session that is not recorded.
 	Recording(ctx context.Context, session string) (Recording, error)
-	// Recordings lists those of a user ("" for all), newest session first.
-	Recordings(ctx context.Context, user string, p Page) ([]Recording, string, error)
+	// Recordings lists them, newest session first.
+	Recordings(ctx context.Context, of RecordingsOf, p Page) ([]Recording, string, error)
 	// LateRecordings are at most limit recordings that nobody has stored, of sessions that
 	// ended before, or whose gateway was last heard of before, and of which it is not
 	// noted yet.

@@ -20,9 +20,11 @@ import (
 )
 
 // List lists what is known of recordings, newest session first: all to administrators,
-// of one user if they name one, and to others their own alone.
-func (s *Service) List(ctx context.Context, by caller.Caller, mine bool, user string, p api.Page) (*api.List[api.Recording], error) {
+// of one user if they name one, and to others their own alone; of one server if its id is named.
+func (s *Service) List(ctx context.Context, by caller.Caller, mine bool, user, server string, p api.Page) (*api.List[api.Recording], error) {
 	switch {
+	case server != "" && ident.Check(server, ident.Server) != nil:
+		return nil, api.Errorf(api.Invalid, "%.80q is no id of a server", server).WithHint("give one, which begins with srv_")
 	case mine && user != "":
 		return nil, api.Errorf(api.Invalid, "mine and user exclude each other").WithHint("give one of them")
 	case mine, !by.IsAdmin() && user == "":
@@ -36,7 +38,7 @@ func (s *Service) List(ctx context.Context, by caller.Caller, mine bool, user st
 		}
 		user = u.ID
 	}
-	rows, next, err := s.Store.Recordings(ctx, user, lookup.Page(p))
+	rows, next, err := s.Store.Recordings(ctx, store.RecordingsOf{User: user, Server: server}, lookup.Page(p))
 	if err != nil {
 		return nil, caller.Explain(err, "such page of recordings")
 	}

@@ -171,16 +171,21 @@ func (s *Store) Recording(ctx context.Context, session string) (store.Recording,
 }
 
 // Recordings implements store.Recordings.
-func (s *Store) Recordings(ctx context.Context, user string, p store.Page) ([]store.Recording, string, error) {
+func (s *Store) Recordings(ctx context.Context, of store.RecordingsOf, p store.Page) ([]store.Recording, string, error) {
 	l := list[store.Recording]{
 		query: recordingRows + `true`, order: "h.started_at", id: "h.id", newest: true, into: recordingInto,
 		key: func(r *store.Recording) (any, string) { return r.StartedAt, r.ID },
 	}
-	if user == "" {
-		return l.page(ctx, s, p)
+	var args []any
+	if of.User != "" {
+		l.query += ` AND h.user_id = ?`
+		args = append(args, of.User)
 	}
-	l.query += ` AND h.user_id = ?`
-	return l.page(ctx, s, p, user)
+	if of.Server != "" {
+		l.query += ` AND h.server_id = ?`
+		args = append(args, of.Server)
+	}
+	return l.page(ctx, s, p, args...)
 }
 
 // LateRecordings implements store.Recordings.

@@ -199,12 +199,16 @@ var recordingCases = []testCase{
 		whole := stored
 		whole.Head = "cc"
 		w.ok(report(whole, "mended"))
-		rows, _, err := w.s.Recordings(w.ctx, p.user.ID, store.Page{Limit: 10})
-		w.ok(err)
-		w.equal([]any{len(rows), rows[0].ID == h.ID || rows[1].ID == h.ID}, []any{2, true})
-		none, _, err := w.s.Recordings(w.ctx, p.subject.Session.ID, store.Page{Limit: 10})
-		w.ok(err)
-		w.equal(len(none), 0)
+		for _, of := range []store.RecordingsOf{{}, {User: p.user.ID}, {Server: p.server.ID}, {User: p.user.ID, Server: p.server.ID}} {
+			rows, _, err := w.s.Recordings(w.ctx, of, store.Page{Limit: 10})
+			w.ok(err)
+			w.equal([]any{len(rows), rows[0].ID == h.ID || rows[1].ID == h.ID}, []any{2, true})
+		}
+		for _, of := range []store.RecordingsOf{{User: p.subject.Session.ID}, {Server: p.user.ID}, {User: p.user.ID, Server: p.user.ID}, {User: p.server.ID, Server: p.server.ID}} {
+			none, _, err := w.s.Recordings(w.ctx, of, store.Page{Limit: 10})
+			w.ok(err)
+			w.equal(len(none), 0)
+		}
 	}},
 	{"another gateway speaks for one that is gone only while it is its heir", func(w *world) {
 		p, heir, third := w.path(), w.gateway("gw-2"), w.gateway("gw-3")
