@@ -26,13 +26,15 @@ type playOptions struct {
 	speed      float64
 	idle       time.Duration
 	at         string
+	hold       bool
 }
 
 func newSessionsPlay(a *app) *cobra.Command {
 	var o playOptions
 	cmd := &cobra.Command{
 		Use: "play " + recordingArg, Short: "Show what a recorded session showed",
-		Long: "Show what a recorded session showed, in its own time. Space pauses, + and - change the speed, q ends.\n" +
+		Long: "Show what a recorded session showed, in its own time. Space pauses, + and - change the speed, ← and → go 10 s\n" +
+			"back and on, Home to its beginning; q ends.\n" +
 			"Where stdout is no terminal nothing waits. Codes by which a program could do more to your terminal than draw are left out.\n" + recordingHelp,
 		Example: "  cardea sessions play -i auditor.key gse_abc --idle-limit 2s\n  cardea sessions play -i auditor.key gse_abc/ --at 1h2m --speed 4",
 		Args:    cobra.ExactArgs(1),
@@ -48,6 +50,7 @@ func newSessionsPlay(a *app) *cobra.Command {
 	cmd.Flags().Uint32Var(&o.channel, "channel", 0, "the channel to show; 0 is the first that shows something")
 	cmd.Flags().Float64Var(&o.speed, "speed", 1, "how many times as fast")
 	span.Var(cmd.Flags(), &o.idle, "idle-limit", 0, "let no pause take longer than this, for example 2s")
+	cmd.Flags().BoolVar(&o.hold, "hold", false, "play on a cleared screen, and at its end wait for a key")
 	cmd.Flags().StringVar(&o.at, "at", "", "where to begin: 90s, 1h2m, 1:02:03, or a time such as 2026-11-21T09:30:00Z")
 	return cmd
 }
@@ -58,6 +61,8 @@ const (
 	// drawn at once: what stands on a screen is rarely older.
 	backlog      = 10 * time.Minute
 	backlogBytes = 1 << 20
+	// stride is how far a key goes back or on.
+	stride = 10 * time.Second
 )
 
 func (a *app) sessionsPlay(ctx context.Context, o playOptions) error {
@@ -73,7 +78,7 @@ func (a *app) sessionsPlay(ctx context.Context, o playOptions) error {
 		return err
 	}
 	p := &player{
-		app: a, reader: r, out: &screen{out: a.out}, pace: recording.Pace{Speed: o.speed, Idle: o.idle},
+		app: a, reader: r, out: &screen{out: a.out}, pace: recording.Pace{Speed: o.speed, Idle: o.idle}, hold: o.hold,
 		terminal: recording.Terminal{Channel: o.channel},
 	}
 	if err := p.peek(); err != nil {
@@ -93,7 +98,7 @@ func (p *player) begin(ctx context.Context, at time.Duration) error {
 		return p.play(ctx, at)
 	}
 	p.waits = true
-	if w, h, err := xterm.GetSize(int(out.Fd())); err == nil && p.terminal.Pty && (w < int(p.terminal.Size.Columns) || h < int(p.terminal.Size.Rows)) {
+	if w, h, err := xterm.GetSize(int(out.Fd())); err == nil && p.terminal.Pty && !p.hold && (w < int(p.terminal.Size.Columns) || h < int(p.terminal.Size.Rows)) {
 		p.say("note: this was recorded at %d by %d characters; this terminal has %d by %d", p.terminal.Size.Columns, p.terminal.Size.Rows, w, h)
 	}
 	return p.atTerminal(ctx, out, at)
@@ -130,6 +135,8 @@ type player struct {
 	terminal recording.Terminal
 	waits    bool
 	keys     <-chan byte
+	hold     bool              // begin on a cleared screen, and wait at the end
+	at       time.Duration     // what is shown
 	raw      bool              // the terminal makes no line ends of its own
 	shown    bool              // something was put out
 	ended    bool              // the recording came to its end
@@ -139,24 +146,32 @@ type player struct {
 // errQuit ends the play by a key.
 var errQuit = errors.New("quit")
 
-// catchUp goes to a time and draws what was put out shortly before.
-func (p *player) catchUp(at time.Duration) error {
+// seek ends the play at one time, to go on at another.
+type seek struct{ to time.Duration }
+
+func (seek) Error() string { return "seek" }
+
+// catchUp goes to a time and draws what was put out shortly before. there is false if the
+// recording ends before that time.
+func (p *player) catchUp(at time.Duration) (there bool, err error) {
 	p.queue = nil
 	if err := p.reader.Seek(max(at-backlog, 0)); err != nil {
-		return err
+		return false, err
 	}
 	var before []byte
+	p.at = 0
 	for {
 		e, err := p.reader.Next()
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("the recording ends before %v; give an earlier --at", at)
+			break
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		shows := p.terminal.Shows(e)
-		if e.At >= at {
+		if p.at = min(e.At, at); e.At >= at {
 			p.keep(e)
+			there = true
 			break
 		}
 		if shows && (e.Kind == recording.Output || e.Kind == recording.Errput) {
@@ -165,9 +180,10 @@ func (p *player) catchUp(at time.Duration) error {
 			}
 		}
 	}
-	p.pace.From(at)
-	_, err := p.out.Write(before[max(len(before)-backlogBytes, 0):])
-	return err
+	p.pace.From(p.at)
+	p.shown = p.shown || len(before) > 0
+	_, err = p.out.Write(before[max(len(before)-backlogBytes, 0):])
+	return there, err
 }
 
 // peek reads how the session began: which channel, and how large its terminal.
@@ -208,11 +224,74 @@ func (p *player) lines(b []byte) []byte {
 // play shows all from a time on.
 func (p *player) play(ctx context.Context, at time.Duration) error {
 	if at > 0 {
-		if err := p.catchUp(at); err != nil {
+		there, err := p.catchUp(at)
+		if err == nil && !there {
+			err = fmt.Errorf("the recording ends before %v; give an earlier --at", at)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return p.run(ctx)
+	for {
+		err := p.run(ctx)
+		if err == nil {
+			err = p.atEnd(ctx)
+		}
+		var to seek
+		if !errors.As(err, &to) {
+			return err
+		}
+		if err := p.jump(to.to); err != nil {
+			return err
+		}
+	}
+}
+
+// jump goes to a time by a key: what is there is wiped away, and drawn anew.
+func (p *player) jump(to time.Duration) error {
+	if _, err := fmt.Fprint(p.out.out, p.out.undo()+wiped); err != nil {
+		return err
+	}
+	p.out = &screen{out: p.out.out}
+	p.ended = false
+	_, err := p.catchUp(max(to, 0))
+	return err
+}
+
+// wiped is an empty screen with the cursor at its top.
+const wiped = "\x1b[H\x1b[2J"
+
+// atEnd waits for a key where that is wanted and something was shown.
+func (p *player) atEnd(ctx context.Context) error {
+	if !p.hold || !p.shown || p.keys == nil {
+		return nil
+	}
+	fmt.Fprint(p.out.out, p.out.undo()+"\x1b7\x1b[999;1H\x1b[7m This is the end: q goes back, ← 10 s, Home to the beginning \x1b[0m\x1b8")
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case key := <-p.keys:
+			if err := p.turn(key, p.at); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// turn is what the keys do that end the play or take it elsewhere; nil for others.
+func (p *player) turn(key byte, at time.Duration) error {
+	switch key {
+	case 'q', 3: // Ctrl-C, of which a raw terminal makes no signal
+		return errQuit
+	case keyBack:
+		return seek{at - stride}
+	case keyOn:
+		return seek{at + stride}
+	case keyBegin:
+		return seek{0}
+	}
+	return nil
 }
 
 // run shows events until they end, or a key or a signal ends it.
@@ -246,6 +325,7 @@ func (p *player) next() (recording.Event, error) {
 
 func (p *player) show(e recording.Event) error {
 	p.noteGap(e)
+	p.at = max(p.at, e.At)
 	if !p.terminal.Shows(e) || e.Kind != recording.Output && e.Kind != recording.Errput {
 		return nil
 	}
@@ -265,6 +345,7 @@ func (p *player) wait(ctx context.Context, e recording.Event) error {
 	if err := ctx.Err(); err != nil || !p.waits {
 		return err
 	}
+	began := time.Now()
 	timer := time.NewTimer(p.pace.Until(e.At))
 	defer timer.Stop()
 	paused := false
@@ -279,9 +360,11 @@ func (p *player) wait(ctx context.Context, e recording.Event) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case key := <-p.keys:
+			passed := time.Duration(float64(time.Since(began)) * p.pace.Speed)
+			if err := p.turn(key, min(p.at+passed, max(e.At, p.at))); err != nil {
+				return err
+			}
 			switch key {
-			case 'q', 3: // Ctrl-C, of which a raw terminal makes no signal
-				return errQuit
 			case ' ':
 				paused = !paused
 				if !paused {
@@ -310,6 +393,9 @@ func (p *player) atTerminal(ctx context.Context, out *os.File, at time.Duration)
 		return fmt.Errorf("make the terminal raw: %w", err)
 	}
 	p.raw = true
+	if _, h, err := xterm.GetSize(int(out.Fd())); err == nil && p.hold {
+		fmt.Fprint(out, strings.Repeat("\r\n", h)+wiped) // what stands there is scrolled away, not lost
+	}
 	defer func() {
 		fmt.Fprint(out, p.out.undo()+"\r\n")
 		xterm.Restore(int(in.Fd()), state)
@@ -322,12 +408,17 @@ func (p *player) atTerminal(ctx context.Context, out *os.File, at time.Duration)
 	// about to end when the play does.
 	go func() {
 		b := make([]byte, 1)
+		var code keyCode
 		for {
 			if n, err := in.Read(b); err != nil || n == 0 {
 				return
 			}
+			key, whole := code.take(b[0])
+			if !whole {
+				continue
+			}
 			select {
-			case keys <- b[0]:
+			case keys <- key:
 			case <-over.Done():
 				return
 			}

@@ -17,8 +17,9 @@ import (
 
 // shownOn is what a terminal was given so far.
 type shownOn struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	seen int // how much of it next has passed
 }
 
 func (s *shownOn) follow(r io.Reader) {
@@ -37,11 +38,19 @@ func (s *shownOn) follow(r io.Reader) {
 // await waits until text is there.
 func (s *shownOn) await(t *testing.T, text string) {
 	t.Helper()
+	s.seen = 0
+	s.next(t, text)
+}
+
+// next waits until text is there behind what it waited for last.
+func (s *shownOn) next(t *testing.T, text string) {
+	t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s.mu.Lock()
-		got := s.b.String()
+		got := s.b.String()[s.seen:]
 		s.mu.Unlock()
-		if strings.Contains(got, text) {
+		if i := strings.Index(got, text); i >= 0 {
+			s.seen += i + len(text)
 			return
 		}
 		if time.Now().After(end) {
@@ -50,19 +59,25 @@ func (s *shownOn) await(t *testing.T, text string) {
 	}
 }
 
+// What some keys send.
+const right, left, home = "\x1b[C", "\x1bOD", "\x1b[1~"
+
 func TestPlayAtATerminalTakesItsTimeAndObeysKeys(t *testing.T) {
 	r := record(t) // an event each hour
 	for _, tc := range []struct {
-		name, keys string
-		args       []string
-		see        []string // keys are pressed one after the other, each when this was seen
+		name string
+		keys []string
+		args []string
+		see  []string // keys are pressed one after the other, each when this was seen
 	}{
-		{"with no more than a moment between two events", "", []string{"--idle-limit", "1ms"}, []string{"hello", "bär", undo}},
-		{"until q", "q", []string{"--at", "1h"}, []string{"hello", undo}},
-		{"until Ctrl-C", "\x03", []string{"--at", "1h"}, []string{"hello", undo}},
-		{"a pause that ends goes on at once", "  q", []string{"--at", "1h"}, []string{"hello", "", "?6n", undo}},
-		{"lines of a program without a terminal", "q", []string{"--channel", "2", "--idle-limit", "1ms"}, []string{"of another channel\r\n", undo}},
-		{"faster", "++-q", []string{"--at", "1h"}, []string{"hello", "?6n", "bär", "", undo}},
+		{"with no more than a moment between two events", nil, []string{"--idle-limit", "1ms"}, []string{"hello", "bär", undo}},
+		{"until q", []string{"q"}, []string{"--at", "1h"}, []string{"hello", undo}},
+		{"until Ctrl-C", []string{"\x03"}, []string{"--at", "1h"}, []string{"hello", undo}},
+		{"a pause that ends goes on at once", []string{" ", " ", "q"}, []string{"--at", "1h"}, []string{"hello", "", "?6n", undo}},
+		{"lines of a program without a terminal", []string{"q"}, []string{"--channel", "2", "--idle-limit", "1ms"}, []string{"of another channel\r\n", undo}},
+		{"faster", []string{"+", "+", "-", "q"}, []string{"--at", "1h"}, []string{"hello", "?6n", "bär", "", undo}},
+		{"back to before something was shown, and on again", []string{right, left, home, "q"}, []string{"--at", "1h"}, []string{"hello", wiped + "\x1b[1mhello", wiped + "\x1b[1mhello", wiped, undo}},
+		{"on a screen of its own, which waits at the end", []string{left, home, "x", "q"}, []string{"--hold", "--idle-limit", "1ms"}, []string{wiped + "\x1b[1mhello", "This is the end", wiped, "This is the end", "", undo}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			master, tty, err := pty.Open()
@@ -84,9 +99,9 @@ func TestPlayAtATerminalTakesItsTimeAndObeysKeys(t *testing.T) {
 				over <- a.run(context.Background(), append([]string{"sessions", "play", "-i", r.identity, r.dir}, tc.args...))
 			}()
 			for i, see := range tc.see {
-				screen.await(t, see)
+				screen.next(t, see)
 				if i < len(tc.keys) {
-					if _, err := master.WriteString(tc.keys[i : i+1]); err != nil {
+					if _, err := master.WriteString(tc.keys[i]); err != nil {
 						t.Fatal(err)
 					}
 				}
