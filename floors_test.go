@@ -73,6 +73,7 @@ var floors = map[string]int{
 	"tui/find":              1,
 	"tui/habit":             1,
 	"tui/picker":            2,
+	"tui/recordings":        2,
 	"ca":                    2,
 	"store/sqlstore":        2,
 	"store/storetest":       2,

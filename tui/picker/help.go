@@ -58,7 +58,7 @@ func (m *Model) help(width, room int) []string {
 		{"t", "open all that are marked in panes of tmux", Panes},
 		{"r", "ask for access to something", Request},
 		{"a", "requests: your own, and those that wait for your answer", ""},
-		{"R", "your recorded sessions", ""},
+		{"R", "recorded sessions: yours, and those on this server; from there they are played", ""},
 		{"ctrl+r", "load anew", ""},
 		{"mouse", "a click chooses, a second one connects; the wheel moves", ""},
 	}

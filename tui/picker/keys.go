@@ -104,7 +104,11 @@ func (m *Model) pressVerb(key string) tea.Cmd {
 	case key == "r":
 		return m.ask(Choice{Verb: Request, To: m.target()})
 	case key == "R":
-		return m.do(Choice{Verb: Recordings})
+		c := Choice{Verb: Recordings}
+		if ok {
+			c.Hosts = []Host{h}
+		}
+		return m.do(c)
 	case !ok:
 	case key == "c":
 		m.said = "copied: " + ident.Text(sshLine(h))

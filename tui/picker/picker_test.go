@@ -320,7 +320,8 @@ func TestChoices(t *testing.T) {
 		{"access to the chosen one", "rINC-1<enter>", "request INC-1 to db-1"},
 		{"access to what is not there", "/pay<tab>rINC-1<enter>", "request INC-1 to pay"},
 		{"requests", "a", "requests"},
-		{"recordings", "R", "recordings"},
+		{"recordings", "R", "recordings db-1"},
+		{"recordings where nothing is chosen", "/zzz<tab>R", "recordings"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := drive(t, team())

@@ -66,7 +66,11 @@ func verbOf(c picker.Choice) ([]string, error) {
 	case picker.Requests:
 		return []string{"requests"}, nil
 	case picker.Recordings:
-		return []string{"sessions", "ls", "--mine"}, nil
+		args := []string{"sessions"}
+		for _, call := range calls {
+			args = append(args, "--server="+call)
+		}
+		return args, nil
 	case picker.SignIn:
 		return []string{"login"}, nil
 	}
@@ -125,9 +129,9 @@ func (v *visit) Run() error {
 // not get it. A shell that ends with the code of its last command says nothing.
 func (v *visit) toBeRead(err error, lasted time.Duration) bool {
 	switch v.choice.Verb {
-	case picker.Run, picker.Request, picker.Recordings:
+	case picker.Run, picker.Request:
 		return true
-	case picker.Requests:
+	case picker.Requests, picker.Recordings:
 		return err != nil
 	case picker.Connect, picker.Forward:
 		return err != nil && lasted < briefVisit || codeOf(err) == sshFailed && v.choice.Verb == picker.Connect

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
@@ -183,7 +184,11 @@ func newRequests(a *app) *cobra.Command {
 		requestRulesVerb(a, "rules", "List what you may ask for, and by which rules you may answer"),
 		pendingVerb(a), requestApprove(a), requestDeny(a), preauthorizations(a))
 	cmd.GroupID = groupAccess
-	return onScreen(a, cmd)
+	cmd.Long = "Access that was asked for: your own requests, and those that you may answer.\n" +
+		"At a terminal this alone opens a screen where you see and answer them; all that it does the verbs below do, too."
+	cmd.Example = "  cardea requests\n  cardea requests pending\n  cardea requests approve rqs_… --for 30m"
+	onScreen(a, cmd, func(cmd *cobra.Command, in, out *os.File) error { return a.requestsScreen(cmd.Context(), in, out) })
+	return cmd
 }
 
 func requestListColumns(others bool) []column[api.AccessRequest] {

@@ -17,12 +17,9 @@ import (
 // requestsEvery is how often the screen of requests asks for what is new.
 const requestsEvery = 5 * time.Second
 
-// onScreen gives the verb of requests its screen: at a terminal it shows that, elsewhere
+// onScreen gives a verb that groups others a screen: at a terminal it shows that, elsewhere
 // its help as before.
-func onScreen(a *app, cmd *cobra.Command) *cobra.Command {
-	cmd.Long = "Access that was asked for: your own requests, and those that you may answer.\n" +
-		"At a terminal this alone opens a screen where you see and answer them; all that it does the verbs below do, too."
-	cmd.Example = "  cardea requests\n  cardea requests pending\n  cardea requests approve rqs_… --for 30m"
+func onScreen(a *app, cmd *cobra.Command, show func(cmd *cobra.Command, in, out *os.File) error) {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return unknownVerb(cmd, args[0])
@@ -31,9 +28,8 @@ func onScreen(a *app, cmd *cobra.Command) *cobra.Command {
 		if !ok {
 			return cmd.Help()
 		}
-		return a.requestsScreen(cmd.Context(), in, out)
+		return show(cmd, in, out)
 	}
-	return cmd
 }
 
 // screen is the whole terminal, if both ends of it are there and it can draw.

@@ -22,10 +22,19 @@ import (
 )
 
 func newSessions(a *app) *cobra.Command {
+	var o recordingsOptions
 	cmd := &cobra.Command{
 		Use: "sessions", GroupID: groupAccess,
 		Short: "List, play, export and verify recorded sessions",
+		Long: "Recorded sessions: your own, and for administrators those of all.\n" +
+			"At a terminal this alone opens a screen where you find and play them; all that it does the verbs below do, too.",
+		Example: "  cardea sessions\n  cardea sessions --server web-1 -i auditor.key\n  cardea sessions ls --mine",
 	}
+	onScreen(a, cmd, func(cmd *cobra.Command, in, out *os.File) error { return a.recordingsScreen(cmd, o, in, out) })
+	cmd.Flags().StringVar(&o.server, "server", "", "have the screen list those on this server, too")
+	cmd.Flags().StringVarP(&o.key, "identity", "i", "", "file with a key that can read recordings, which the screen asks for otherwise")
+	cmd.RegisterFlagCompletionFunc("server", a.completeServers)
+	cmd.MarkFlagFilename("identity")
 	cmd.AddCommand(newSessionsLs(a), newSessionsShow(a), newSessionsPlay(a), newSessionsExport(a), newSessionsVerify(a), newSessionsKeys(a), newSessionsDownload(a))
 	return cmd
 }

@@ -13,12 +13,12 @@ import (
 )
 
 func newSessionsLs(a *app) *cobra.Command {
-	var user string
+	var user, server string
 	var mine bool
 	cmd := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List recorded sessions",
 		Long:    "List recorded sessions, newest first: all to administrators, and their own to others.",
-		Example: "  cardea sessions ls --user alice\n  cardea sessions ls --mine -o json",
+		Example: "  cardea sessions ls --user alice\n  cardea sessions ls --server web-1\n  cardea sessions ls --mine -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := url.Values{}
@@ -28,10 +28,19 @@ func newSessionsLs(a *app) *cobra.Command {
 			if mine {
 				q.Set("mine", "true")
 			}
+			if server != "" {
+				id, _, err := a.recordedServer(cmd.Context(), server)
+				if err != nil {
+					return err
+				}
+				q.Set("server", id)
+			}
 			return listRows(cmd.Context(), a, "/v1/recordings", q, recordingListColumns())
 		},
 	}
 	cmd.Flags().StringVar(&user, "user", "", "those of one user, by id or name")
+	cmd.Flags().StringVar(&server, "server", "", "those on one server")
+	cmd.RegisterFlagCompletionFunc("server", a.completeServers)
 	cmd.Flags().BoolVar(&mine, "mine", false, "your own alone")
 	cmd.MarkFlagsMutuallyExclusive("user", "mine")
 	return cmd

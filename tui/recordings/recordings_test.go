@@ -1,0 +1,351 @@
+package recordings
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cardea-ssh/cardea/tui/draw"
+)
+
+var update = flag.Bool("update", false, "write what the frames are now into testdata")
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// driver drives the screen without a terminal: it runs what the screen begins at once.
+type driver struct {
+	t       *testing.T
+	screen  *Model
+	lists   map[int][]Page // by list; the pages follow each other
+	err     error
+	loads   []string
+	plays   []string
+	said    string
+	playErr error
+	quit    bool
+}
+
+func drive(t *testing.T, change func(*driver, *Wires)) *driver {
+	d := &driver{t: t, lists: map[int][]Page{0: {{Rows: own()}}, 1: {{Rows: append(there(), own()...)}}}}
+	w := Wires{
+		Lists: []string{"Yours", "On web-1"},
+		Load: func(_ context.Context, list int, from string) (Page, error) {
+			d.loads = append(d.loads, fmt.Sprint(list, from))
+			n := 0
+			fmt.Sscan(from, &n)
+			return d.lists[list][n], d.err
+		},
+		Play: func(session, key string, done func(string, error) tea.Msg) tea.Cmd {
+			d.plays = append(d.plays, session+" "+key)
+			return func() tea.Msg { return done(d.said, d.playErr) }
+		},
+		Now: func() time.Time { return noon },
+	}
+	if change != nil {
+		change(d, &w)
+	}
+	d.screen = New(t.Context(), w)
+	d.run(d.screen.Init())
+	return d
+}
+
+func (d *driver) run(cmd tea.Cmd) {
+	if cmd == nil {
+		return
+	}
+	switch msg := cmd().(type) {
+	case tea.QuitMsg:
+		d.quit = true
+	case tea.BatchMsg:
+		for _, c := range msg {
+			d.run(c)
+		}
+	case loadedMsg, playedMsg:
+		d.send(msg)
+	}
+}
+
+func (d *driver) send(msg tea.Msg) {
+	_, cmd := d.screen.Update(msg)
+	d.run(cmd)
+}
+
+// press sends keys: names of special ones stand in angle brackets.
+func (d *driver) press(keys string) {
+	special := map[string]tea.KeyPressMsg{
+		"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "tab": {Code: tea.KeyTab}, "down": {Code: tea.KeyDown}, "up": {Code: tea.KeyUp},
+		"ctrl+u": {Code: 'u', Mod: tea.ModCtrl}, "ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "space": {Code: tea.KeySpace, Text: " "},
+	}
+	for keys != "" {
+		if rest, ok := strings.CutPrefix(keys, "<"); ok {
+			name, after, _ := strings.Cut(rest, ">")
+			d.send(special[name])
+			keys = after
+			continue
+		}
+		r := []rune(keys)[0]
+		d.send(tea.KeyPressMsg{Code: r, Text: string(r)})
+		keys = keys[len(string(r)):]
+	}
+}
+
+// frame is what is seen, without colours and blanks at the ends of lines.
+func (d *driver) frame() string {
+	lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func own() []Recording {
+	return []Recording{
+		{Session: "gse_aaaaaaaaaaaaaaaaaaaa", At: noon.Add(-4 * time.Minute), Started: "2026-11-22 11:56", User: "alice", Login: "alice", Server: "web-1", Project: "shop", State: "recording",
+			Facts: []string{"from 192.0.2.7; is being made, 0 bytes", "gateway: gw-1"}},
+		{Session: "gse_bbbbbbbbbbbbbbbbbbbb", At: noon.Add(-26 * time.Hour), Started: "2026-11-21 10:00", Length: "12m30s", User: "alice", Login: "deploy", Server: "db-1", Project: "shop", State: "stored",
+			Facts: []string{"from 192.0.2.7; stored and read back, 48211 bytes", "gateway: gw-2", "ended by: client"}},
+	}
+}
+
+func there() []Recording {
+	return []Recording{{Session: "gse_cccccccccccccccccccc", At: noon.Add(-time.Hour), Started: "2026-11-22 11:00", Length: "45s", User: "jürgen", Login: "jurgen", Server: "web-1", Project: "shop", State: "damaged",
+		Facts: []string{"from 2001:db8::7; some of it was set aside on the gateway; the rest is stored, 1022 bytes", "gateway: gw-1", "ended by: server", "fault: the segment 2 cannot be read back, and was set aside"}}}
+}
+
+func pages(n int) (out []Page) {
+	for p := range n {
+		page := Page{Next: fmt.Sprint(p + 1)}
+		for i := range 50 {
+			k := p*50 + i
+			page.Rows = append(page.Rows, Recording{Session: fmt.Sprintf("gse_%020d", k), At: noon, Started: "2026-11-22 12:00", Length: "1s", User: fmt.Sprintf("user-%d", k), Server: "web-1", Project: "shop", State: "stored"})
+		}
+		out = append(out, page)
+	}
+	out[n-1].Next = ""
+	return out
+}
+
+// scenes are what people see.
+func scenes() map[string]func(*testing.T) *driver {
+	after := func(keys string) func(*testing.T) *driver {
+		return func(t *testing.T) *driver { d := drive(t, nil); d.press(keys); return d }
+	}
+	return map[string]func(*testing.T) *driver{
+		"list": after("j"), "other": after("<tab>"), "filter": after("/db"), "kept": after("/nobody<enter>"), "asking": after("<enter>~/auditor.key"), "help": after("?"),
+		"many": func(t *testing.T) *driver {
+			d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(3) })
+			d.press("G")
+			return d
+		},
+		"none": func(t *testing.T) *driver {
+			return drive(t, func(d *driver, w *Wires) { d.lists[0], w.Lists = []Page{{}}, []string{"Yours"} })
+		},
+		"unreachable": func(t *testing.T) *driver {
+			return drive(t, func(d *driver, _ *Wires) { d.err = errors.New("the control plane does not answer") })
+		},
+		"denied": func(t *testing.T) *driver {
+			d := drive(t, func(d *driver, w *Wires) {
+				w.Key = "auditor.key"
+				d.playErr = &draw.Problem{Text: "administrators alone may fetch recordings", Hint: "ask one; to see what is known of this one type: cardea sessions show gse_aaaaaaaaaaaaaaaaaaaa"}
+			})
+			d.press("<enter>")
+			return d
+		},
+		"said": func(t *testing.T) *driver {
+			d := drive(t, func(d *driver, w *Wires) {
+				w.Key, d.said = "auditor.key", "nothing was shown here; for the files that passed type: cardea sessions export --format files -i KEY gse_aaaaaaaaaaaaaaaaaaaa"
+			})
+			d.press("<enter>")
+			return d
+		},
+		"hostile": func(t *testing.T) *driver {
+			return drive(t, func(d *driver, w *Wires) {
+				r := own()[0]
+				r.User, r.Server, r.Project, r.State = "al\x1b[2Jice\u202e", "服务器服务器服务器服务器-web-1", strings.Repeat("long", 50), "\x9b31m"
+				r.Facts = []string{"a\nb\x1b]0;x\x07", strings.Repeat("long ", 100)}
+				d.lists[0], w.Lists = []Page{{Rows: []Recording{r}}}, []string{"Yours", "On \x1b[31mweb"}
+			})
+		},
+	}
+}
+
+func TestFrames(t *testing.T) {
+	for name, show := range scenes() {
+		for _, width := range []int{40, 80, 160} {
+			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
+				d := show(t)
+				d.send(tea.WindowSizeMsg{Width: width, Height: 24})
+				got := d.frame()
+				if n := strings.Count(got, "\n"); n != 24 {
+					t.Errorf("%d lines", n)
+				}
+				golden(t, fmt.Sprintf("%s-%d.txt", name, width), got)
+			})
+		}
+	}
+}
+
+// Where nobody wants colours the same is said without.
+func TestColours(t *testing.T) {
+	for name, dark := range map[string]string{"light": "#ffffff", "dark": "#000000"} {
+		d := drive(t, nil)
+		d.send(tea.BackgroundColorMsg{Color: lipgloss.Color(dark)})
+		golden(t, "colours-"+name+".txt", strings.ReplaceAll(d.screen.View().Content, "\x1b", "␛")+"\n")
+		var b strings.Builder
+		w := colorprofile.Writer{Forward: &b, Profile: colorprofile.Env([]string{"TERM=xterm-256color", "NO_COLOR=1"})}
+		fmt.Fprint(&w, d.screen.View().Content)
+		if got := b.String(); strings.Contains(got, "\x1b[3") || strings.Contains(got, "\x1b[9") || strings.Contains(got, ";3") || ansi.Strip(got) != ansi.Strip(d.screen.View().Content) {
+			t.Errorf("%s: a colour in %q", name, got)
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		os.MkdirAll("testdata", 0o755)
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("differs from %s (run with -update to accept):\n%s", file, diff)
+	}
+}
+
+// A terminal of any size gets a frame that fits it.
+func TestFramesFitTerminalsOfAnySize(t *testing.T) {
+	for name, show := range scenes() {
+		d := show(t)
+		for _, width := range []int{draw.Narrowest, 27, 59, 60, 99, 100, 300} {
+			for _, height := range []int{1, 2, 4, 5, 7, 24, 100} {
+				d.send(tea.WindowSizeMsg{Width: width, Height: height})
+				lines := strings.Split(d.screen.View().Content, "\n")
+				if len(lines) > height {
+					t.Fatalf("%s: %d lines of %d", name, len(lines), height)
+				}
+				for _, l := range lines {
+					if n := ansi.StringWidth(l); n > width {
+						t.Fatalf("%s: %d cells of %d: %q", name, n, width, ansi.Strip(l))
+					}
+					if s := ansi.Strip(l); strings.ContainsAny(s, "\x1b\x07\u202e") || strings.Contains(s, "\x9b") {
+						t.Fatalf("%s: %q is not harmless", name, s)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestWhatIsPlayed(t *testing.T) {
+	const first, second, other = "gse_aaaaaaaaaaaaaaaaaaaa", "gse_bbbbbbbbbbbbbbbbbbbb", "gse_cccccccccccccccccccc"
+	for _, tc := range []struct {
+		name, keys string
+		want       []string
+	}{
+		{"the newest, with the key that is asked for", "<enter>k1<enter>", []string{first + " k1"}},
+		{"no more is asked once a key has served", "<enter>k1<enter>j<enter>", []string{first + " k1", second + " k1"}},
+		{"nothing without a key", "<enter><enter><esc>", nil},
+		{"nothing, when another key was given", "ik1<enter>", nil},
+		{"with another key", "<enter>k1<enter>i<ctrl+u>k2<enter><enter>", []string{first + " k1", first + " k2"}},
+		{"one of another list", "<tab><enter>k1<enter>", []string{other + " k1"}},
+		{"back on the first list", "<tab><tab>j<enter>k1<enter>", []string{second + " k1"}},
+		{"what was found", "/deploy shop/db<enter><enter>k1<enter>", []string{second + " k1"}},
+		{"letters in a filter are no keys", "/qri<esc><enter>k1<enter>", []string{first + " k1"}},
+		{"nothing fits", "/nobody<enter><enter>k1<enter>", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := drive(t, nil)
+			if d.press(tc.keys); !slices.Equal(d.plays, tc.want) || d.quit {
+				t.Errorf("played %q, left %v", d.plays, d.quit)
+			}
+		})
+	}
+}
+
+// A key that did not serve is asked for anew, with what was typed before.
+func TestAKeyThatDoesNotReadItIsAskedForAnew(t *testing.T) {
+	d := drive(t, func(d *driver, w *Wires) { w.Key, d.playErr = "wrong", errors.New("no identity reads it") })
+	d.press("<enter>")
+	if got := d.frame(); !strings.Contains(got, "no identity reads it") {
+		t.Errorf("frame\n%s", got)
+	}
+	d.playErr = nil
+	if d.press("x<enter>-not<enter>"); !slices.Equal(d.plays, []string{"gse_aaaaaaaaaaaaaaaaaaaa wrong", "gse_aaaaaaaaaaaaaaaaaaaa wrong-not"}) {
+		t.Errorf("played %q", d.plays)
+	}
+	if d.press("<enter>"); len(d.plays) != 3 {
+		t.Errorf("played %q", d.plays)
+	}
+}
+
+func TestOlderOnesAreReadAtTheEnd(t *testing.T) {
+	d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(3) })
+	if d.press("j"); !slices.Equal(d.loads, []string{"0"}) {
+		t.Errorf("read %q", d.loads)
+	}
+	if d.press("GG"); !slices.Equal(d.loads, []string{"0", "01", "02"}) || !strings.Contains(d.frame(), "Yours 150]") {
+		t.Errorf("read %q\n%s", d.loads, d.frame())
+	}
+	d.press("G")
+	if r, _ := d.screen.row(); len(d.loads) != 3 || r.User != "user-149" {
+		t.Errorf("read %q, chosen %s", d.loads, r.User)
+	}
+	// Also where nothing of the newest fits; and anew from the beginning by a key.
+	d = drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(3) })
+	d.press("/user-77")
+	if !strings.Contains(d.frame(), "of the newest 50") {
+		t.Errorf("frame\n%s", d.frame())
+	}
+	d.press("<down><down>")
+	if r, ok := d.screen.row(); !ok || r.User != "user-77" {
+		t.Errorf("chosen %s\n%s", r.User, d.frame())
+	}
+	if d.press("r"); d.loads[len(d.loads)-1] != "0" {
+		t.Errorf("read %q", d.loads)
+	}
+}
+
+// What was asked before a list was loaded anew is not added to that.
+func TestALateAnswerIsNotAdded(t *testing.T) {
+	d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(2) })
+	late := d.screen.more()
+	d.press("r")
+	d.run(late)
+	if n := len(d.screen.lists[0].rows); n != 50 {
+		t.Errorf("%d rows", n)
+	}
+}
+
+func TestLeaving(t *testing.T) {
+	for keys, want := range map[string]bool{"q": true, "<esc>": true, "/x<enter><esc>": false, "/x<enter><esc><esc>": true, "<ctrl+c>": true, "?q": false, "/<ctrl+c>": true, "<enter><esc>": false} {
+		if d := drive(t, nil); true {
+			if d.press(keys); d.quit != want {
+				t.Errorf("%s: left %v", keys, d.quit)
+			}
+		}
+	}
+	d := drive(t, func(d *driver, _ *Wires) { d.err = errors.New("gone") })
+	d.err = nil
+	if d.press("x"); !strings.Contains(d.frame(), "alice") {
+		t.Errorf("after an error\n%s", d.frame())
+	}
+}

@@ -1,0 +1,235 @@
+package recordings
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/cardea-ssh/cardea/tui/draw"
+)
+
+// Widths, in cells, from which on a row has more to say.
+const (
+	wide   = 100
+	middle = 60
+)
+
+// View implements tea.Model.
+func (m *Model) View() tea.View {
+	v := tea.NewView(m.frame())
+	v.AltScreen = true
+	v.MouseMode = tea.MouseModeCellMotion
+	v.WindowTitle = "cardea sessions"
+	return v
+}
+
+// frame is the whole picture: never more lines than the terminal has.
+func (m *Model) frame() string {
+	width := max(m.width, draw.Narrowest)
+	top := []string{m.tabs(width), ""}
+	foot := []string{m.foot(width), m.keys(width)}
+	room := max(m.height-len(top)-len(foot), 1)
+	body := m.body(width, room)
+	for len(body) < room {
+		body = append(body, "")
+	}
+	all := slices.Concat(top, body[:room], foot)
+	if over := len(all) - max(m.height, 1); over > 0 {
+		all = all[over:] // the end has the question
+	}
+	return strings.Join(all, "\n")
+}
+
+// tabs are the names of the lists, with how many there are as far as they were read.
+func (m *Model) tabs(width int) string {
+	var names []string
+	for i, l := range m.lists {
+		name := l.name
+		switch {
+		case l.next != "":
+			name += fmt.Sprintf(" %d+", len(l.rows))
+		case l.loaded:
+			name += fmt.Sprintf(" %d", len(l.rows))
+		}
+		if i == m.shown {
+			names = append(names, "["+m.look.Tab.Render(name)+"]") // not by its look alone
+		} else {
+			names = append(names, m.look.Quiet.Render(name))
+		}
+	}
+	title := ""
+	if width >= middle {
+		title = m.look.Title.Render("Recorded sessions")
+	}
+	return draw.Ends(strings.Join(names, "  "), title, width)
+}
+
+// page is how many rows a page has, about.
+func (m *Model) page() int { return max(m.height-12, 1) }
+
+// body is the list, and below it the chosen recording in full.
+func (m *Model) body(width, room int) []string {
+	switch m.mode {
+	case failed:
+		return m.look.Problem(m.problem, width)
+	case telling:
+		return draw.Wrap(m.said, width, room)
+	case helping:
+		return m.help(width, room)
+	}
+	rows := m.rows()
+	if len(rows) == 0 {
+		return draw.Wrap(m.nothing(), width, room)
+	}
+	details := m.details(width)
+	if room < len(details)+4 {
+		details = nil
+	}
+	length := room - len(details)
+	at := max(m.at(rows), 0)
+	first := max(0, min(at-length/2, len(rows)-length))
+	var out []string
+	for i := first; i < min(len(rows), first+length); i++ {
+		out = append(out, m.line(rows[i], i == at, width))
+	}
+	for len(out) < length {
+		out = append(out, "")
+	}
+	return append(out, details...)
+}
+
+func (m *Model) nothing() string {
+	l := m.lists[m.shown]
+	switch {
+	case !l.loaded:
+		return "Loading …"
+	case m.filter.String() != "" && l.next != "":
+		return fmt.Sprintf("Nothing of the newest %d fits the filter. For older ones press ↓.", len(l.rows))
+	case m.filter.String() != "":
+		return "Nothing fits the filter."
+	}
+	return "There is nothing. Sessions are recorded where a project says so; to see which servers those are type: cardea ls"
+}
+
+// line is a row of the list.
+func (m *Model) line(r Recording, chosen bool, width int) string {
+	mark, left := "  ", width-2
+	if chosen {
+		mark = "› "
+	}
+	length := r.Length
+	if length == "" {
+		length = "…"
+	}
+	var text string
+	switch {
+	case width >= wide:
+		text = draw.Cell(r.Started, 16) + "  " + draw.Cell(length, 8) + "  " + draw.Cell(r.User, 16) + "  " + draw.Cell(r.Server, left-16-8-16-16-12-10) + "  " + draw.Cell(r.Project, 16) + "  " + draw.Cell(r.State, 12)
+	case width >= middle:
+		text = draw.Cell(r.Started, 16) + "  " + draw.Cell(length, 8) + "  " + draw.Cell(r.User, 10) + "  " + draw.Cell(r.Server, left-16-8-10-9-8) + "  " + draw.Cell(r.State, 9)
+	default:
+		text = draw.Ends(r.User+" "+r.Server, " "+draw.Roughly(m.wires.Now().Sub(r.At)), left)
+	}
+	if chosen {
+		return m.look.Chosen.Render(mark + text)
+	}
+	return mark + text
+}
+
+// details are the chosen recording in full.
+func (m *Model) details(width int) []string {
+	r, ok := m.row()
+	if !ok {
+		return nil
+	}
+	title := r.User + " on " + r.Project + "/" + r.Server
+	if r.Login != "" && r.Login != r.User {
+		title += " as " + r.Login
+	}
+	title += ", " + r.Started
+	if r.Length != "" {
+		title += ", " + r.Length
+	}
+	out := []string{"", m.look.Title.Render(draw.Cut(title, width))}
+	for _, f := range r.Facts {
+		for _, l := range draw.Wrap(f, width, 2) {
+			out = append(out, m.look.Quiet.Render(l))
+		}
+	}
+	return append(out, m.look.Quiet.Render(draw.Cut(r.Session, width)), "")
+}
+
+// foot is what is asked or was filtered.
+func (m *Model) foot(width int) string {
+	const question = "File with the key that reads it: "
+	switch {
+	case m.busy:
+		return m.look.Quiet.Render("…")
+	case m.mode == filtering:
+		return "/" + m.filter.Show(width-1)
+	case m.mode == asking && width < middle:
+		return m.look.Title.Render("Key file: ") + m.answer.Show(width-len("Key file: "))
+	case m.mode == asking:
+		return m.look.Title.Render(question) + m.answer.Show(width-len(question))
+	case m.filter.String() != "":
+		return m.look.Quiet.Render(draw.Cut("/"+m.filter.String(), width))
+	case m.lists[m.shown].loading && m.lists[m.shown].loaded:
+		return m.look.Quiet.Render("Loading …")
+	}
+	return ""
+}
+
+// keys is the line at the bottom.
+func (m *Model) keys(width int) string {
+	k := draw.Key
+	switch m.mode {
+	case filtering:
+		return m.look.Help(width, k("enter", "keep"), k("esc", "show all"))
+	case asking:
+		enter := "use it"
+		if m.thenPlay {
+			enter = "play"
+		}
+		return m.look.Help(width, k("enter", enter), k("esc", "back"), k("ctrl+u", "clear"))
+	case helping, telling:
+		return m.look.Help(width, k("any key", "back"))
+	case failed:
+		return m.look.Help(width, k("any key", "back"), k("q", "quit"))
+	}
+	hints := []draw.Hint{}
+	if _, ok := m.row(); ok {
+		hints = append(hints, k("enter", "play"))
+	}
+	if len(m.lists) > 1 {
+		hints = append(hints, k("tab", "lists"))
+	}
+	return m.look.Help(width, append(hints, k("/", "filter"), k("?", "help"), k("q", "quit"), k("↑↓", "move"), k("i", "key"), k("r", "load anew"))...)
+}
+
+// help is the whole list of keys.
+func (m *Model) help(width, room int) []string {
+	var out []string
+	for _, k := range []struct{ key, does string }{
+		{"enter", "play it; while it plays space pauses, + and - change the speed, ← and → go 10 s back and on, Home to its beginning, and q comes back here"},
+		{"tab", "the next list"},
+		{"/", "filter: words of users, servers, projects, dates, states and ids"},
+		{"esc", "take back the filter; then leave"},
+		{"i", "another key; a recording is sealed, and only the keys that its project names read it"},
+		{"↑ ↓  j k", "move; PgUp, PgDn, g and G by pages and to the ends; older ones are read when you come to the end"},
+		{"r", "load anew"},
+		{"q", "leave"},
+	} {
+		for i, l := range draw.Wrap(k.does, width-11, 4) {
+			if i > 0 {
+				k.key = ""
+			}
+			out = append(out, m.look.Key.Render(draw.Cell(k.key, 11))+l)
+		}
+	}
+	if len(out) > room {
+		out = append(out[:room-1:room-1], m.look.Quiet.Render("…"))
+	}
+	return out
+}
