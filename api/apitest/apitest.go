@@ -100,7 +100,8 @@ func start(t testing.TB, hs *httptest.Server, tls bool) *Server {
 	return s
 }
 
-// On sets the answer to a method and an escaped path, in place of an older one.
+// On sets the answer to a method and an escaped path, in place of an older one. What it returns
+// is sent as JSON, but for a []byte, which is sent as it is.
 func (s *Server) On(method, path string, h Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,6 +173,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v, err := h(call)
+	if object, raw := v.([]byte); raw && err == nil {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Write(object)
+		return
+	}
 	switch {
 	case err != nil:
 		s.fail(w, r, err)

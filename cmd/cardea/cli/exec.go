@@ -39,7 +39,7 @@ type execOptions struct {
 	parallel                 int
 	timeout                  time.Duration
 	dir                      string
-	stdin, quiet             bool
+	stdin, quiet, tmux       bool
 	command                  []string
 }
 
@@ -64,16 +64,22 @@ func newExec(a *app) *cobra.Command {
 whose labels fit. Each line of output has the server's name before it; a summary
 comes last. The command goes to each server's shell, as with ssh.
 
+With --tmux each server has a pane of its own in tmux, with a shell or the command.
+
 It ends with 0 if the command ended with 0 everywhere, else with 1; with 4 if there is no
 session and 5 if you may enter none of them.`,
 		Example: `  cardea exec -l env=prod -- uptime
   cardea exec web-1 web-2 -- systemctl is-active nginx
   cardea exec -l role=db --out logs -- journalctl -n 1000
-  cardea exec -l env=prod --stdin -- sh -s < check.sh`,
+  cardea exec -l env=prod --stdin -- sh -s < check.sh
+  cardea exec -l role=db --tmux -- htop`,
 		ValidArgsFunction: a.completeManyServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
-			if dash < 0 || dash == len(args) {
+			if dash < 0 && o.tmux {
+				dash = len(args)
+			}
+			if dash < 0 || dash == len(args) && !o.tmux {
 				return usageErrorf(cmd, "the command goes behind --")
 			}
 			o.hosts, o.command = args[:dash], args[dash:]
@@ -89,6 +95,10 @@ session and 5 if you may enter none of them.`,
 	f.StringVar(&o.dir, "out", "", "new folder for SERVER.out and SERVER.err, in place of lines here")
 	f.BoolVar(&o.stdin, "stdin", false, "read the input here, and give all of it to each")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no summary where all is well")
+	f.BoolVar(&o.tmux, "tmux", false, "a pane of tmux for each; without a command a shell")
+	for _, other := range []string{"parallel", "timeout", "out", "stdin", "quiet"} {
+		cmd.MarkFlagsMutuallyExclusive("tmux", other)
+	}
 	cmd.RegisterFlagCompletionFunc("selector", a.completeSelector)
 	return cmd
 }
@@ -116,6 +126,9 @@ func (a *app) exec(cmd *cobra.Command, o execOptions) error {
 	if err := o.check(cmd); err != nil {
 		return err
 	}
+	if o.tmux && a.env("TMUX") == "" {
+		return &usageError{"panes are opened in tmux, and this is none", "type: tmux, and the same again in there"}
+	}
 	servers, err := a.chosen(ctx, o)
 	if err != nil {
 		return err
@@ -136,6 +149,9 @@ func (a *app) exec(cmd *cobra.Command, o execOptions) error {
 	control.Ahead = !proxycmd.Proxied()
 	if err := a.trusted(ctx, control); err != nil {
 		return err
+	}
+	if o.tmux {
+		return a.execInPanes(servers, givenFlags(cmd), o)
 	}
 	how := fanout.Options{Parallel: o.parallel, Timeout: o.timeout, Dir: o.dir}
 	if o.stdin {

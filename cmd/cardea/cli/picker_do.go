@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +29,7 @@ type visits struct {
 func (v *visits) do(c picker.Choice, done func(said string, err error) tea.Msg) tea.Cmd {
 	program, err := v.program()
 	if err == nil && c.Verb == picker.Panes {
-		return func() tea.Msg { return done(v.panes(program, c.Hosts)) }
+		return func() tea.Msg { return done(v.panes(c.Hosts)) }
 	}
 	var args []string
 	if err == nil {
@@ -182,43 +181,15 @@ func (v *visit) said(err error) (string, error) {
 	return v.ended(err), nil
 }
 
-// tmuxTime bounds a call of tmux, which takes some milliseconds.
-const tmuxTime = 5 * time.Second
-
-// panes opens a window of tmux with a pane for each host.
-func (v *visits) panes(program string, hosts []picker.Host) (string, error) {
-	window := ""
-	for i, h := range hosts {
+// panes opens a connection to each host beside the others.
+func (v *visits) panes(hosts []picker.Host) (string, error) {
+	var panes []pane
+	for _, h := range hosts {
 		args, err := verbOf(picker.Choice{Verb: picker.Connect, Hosts: []picker.Host{h}})
 		if err != nil {
 			return "", err
 		}
-		line := slices.Concat([]string{program}, v.flags, args)
-		if i == 0 {
-			if window, err = tmux(append([]string{"new-window", "-P", "-F", "#{window_id}", "-n", "cardea"}, line...)...); err != nil {
-				return "", err
-			}
-			// What a connection said that did not come to be should stay. Older ones cannot.
-			tmux("set-option", "-w", "-t", window, "remain-on-exit", "failed")
-			continue
-		}
-		if _, err := tmux(append([]string{"split-window", "-t", window}, line...)...); err != nil {
-			return "", err
-		}
-		if _, err := tmux("select-layout", "-t", window, "tiled"); err != nil { // room for the next
-			return "", err
-		}
+		panes = append(panes, pane{name: h.Call, args: slices.Concat(v.flags, args)})
 	}
-	return fmt.Sprintf("opened %d in a window of tmux", len(hosts)), nil
-}
-
-func tmux(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), tmuxTime)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "tmux", args...).CombinedOutput()
-	text := strings.TrimSpace(string(out))
-	if err != nil {
-		return "", &draw.Problem{Text: "tmux: " + text, Hint: "mark fewer servers, or look at: tmux list-windows"}
-	}
-	return text, nil
+	return openPanes(panes)
 }

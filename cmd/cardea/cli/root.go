@@ -102,7 +102,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newLogin(a), newLogout(a), newSignIns(a), newPassword(a), newDevice(a), newStatus(a), newServiceKey(a),
 		newTUI(a), newSSH(a), newExec(a), newSCP(a), newSFTP(a), newLs(a), newListProjects(a), newResolve(a), newWhy(a), newRequest(a), newRequests(a),
-		newSessions(a), newSSHConfig(a), newProxyCommand(a), newAgent(a), newDoctor(a),
+		newSessions(a), newSSHConfig(a), newProxyCommand(a), newPane(a), newAgent(a), newDoctor(a),
 		newVersion(a), newAdmin(a),
 	)
 	a.finish(root)

@@ -88,12 +88,20 @@ func browse(url string) int {
 //	                            wants to connect hear anything
 //	ask-again PROJECT           refuse connections until somebody has shown who he is for it
 //	code N COMMAND ...          run a command that must end with code N
+//	recorded SESSION FILE       have the control plane serve a recording that the key in FILE reads
+//	screen COMMAND ...          run a command in a terminal of tmux, in the place of one before
+//	press KEY...                press keys there, or type a text
+//	see REGEXP...               wait until all of it is seen in one of its panes, whose names stand above
+//	                            them as == NAME; with ! it is not to be seen
+//	windows N                   wait until tmux has N windows
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: func(env *testscript.Env) error { return setup(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"reply": replyCmd, "fail": failCmd, "calls": callsCmd, "control": controlCmd, "code": codeCmd, "ask-again": askAgainCmd,
+			"screen": screenCmd, "press": pressCmd, "see": seeCmd, "windows": windowsCmd,
+			"recorded": func(ts *testscript.TestScript, _ bool, args []string) { recordedCmd(t, ts, args) },
 		},
 	})
 }

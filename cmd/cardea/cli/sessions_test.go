@@ -33,6 +33,12 @@ const bell = "\x07"
 // record makes a session of alice's with a terminal, a command and a transfer.
 func record(t *testing.T) recorded {
 	t.Helper()
+	return recordEach(t, time.Hour)
+}
+
+// recordEach has so much time between two events.
+func recordEach(t *testing.T, step time.Duration) recorded {
+	t.Helper()
 	dir := t.TempDir()
 	r := recorded{dir: filepath.Join(dir, "ses"), identity: filepath.Join(dir, "id"), sshKey: filepath.Join(dir, "ssh"), keys: filepath.Join(dir, "keys")}
 	r.segment = filepath.Join(r.dir, recording.SegmentName(1))
@@ -80,7 +86,7 @@ func record(t *testing.T) recorded {
 		{Channel: 3, Kind: recording.File, Data: []byte(`{"action":"upload","path":"/tmp/\u001b[31mx","size":6,"sha256":"abcd","whole":true}`)},
 		{Channel: 1, Kind: recording.Exit, Data: []byte(`{"code":3}`)},
 	} {
-		e.At = time.Duration(i) * time.Hour
+		e.At = time.Duration(i) * step
 		if err := w.Record(e); err != nil {
 			t.Fatal(err)
 		}
