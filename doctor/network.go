@@ -275,27 +275,42 @@ func LookAtGateways(ctx context.Context, gateways []Gateway, dial Dial, proxies 
 	return gateways
 }
 
-// Gateways judges them: one that is down is no hindrance while another is there. They are
-// those to which connections from here were led; server is one that is looked at as well.
-func Gateways(gateways []Gateway, server string) []Finding {
+// GatewayFacts are about gateways: those to which connections from here were led, or those of
+// one server.
+type GatewayFacts struct {
+	Gateways []Gateway
+	// Server is one that is looked at as well; "" if there is none.
+	Server string
+	// Led says that the control plane leads to Server by Gateways, and by no others.
+	Led bool
+}
+
+// Gateways judges them: one that is down is no hindrance while another is there.
+func Gateways(f GatewayFacts) []Finding {
 	const check = "gateway"
-	if len(gateways) == 0 {
-		if server != "" {
-			return []Finding{Skip(check, "no connection from here was led to one yet; the way to "+server+" is looked at by itself")}
-		}
+	switch {
+	case len(f.Gateways) > 0:
+	case f.Led:
+		return []Finding{ok(check, "the way to %s leads through none", f.Server)}
+	case f.Server != "":
+		return []Finding{Skip(check, "no connection from here was led to one yet; the way to "+f.Server+" is looked at by itself")}
+	default:
 		return []Finding{Skip(check, "no connection from here was led to one yet; to look at a server's type: cardea doctor SERVER")}
 	}
-	reached := 0
-	for _, g := range gateways {
+	reached, where := 0, ""
+	if f.Led {
+		where = " on the way to " + f.Server
+	}
+	for _, g := range f.Gateways {
 		if g.Err == nil {
 			reached++
 		}
 	}
 	var out []Finding
-	for _, g := range gateways {
-		through := ""
+	for _, g := range f.Gateways {
+		through := where
 		if g.Proxy != "" {
-			through = " through " + g.Proxy
+			through += " through " + g.Proxy
 		}
 		switch {
 		case g.Err == nil:

@@ -70,10 +70,14 @@ func TestOneGatewayIsEnough(t *testing.T) {
 		for _, a := range addresses {
 			ways = append(ways, Gateway{Address: a})
 		}
-		return Gateways(LookAtGateways(t.Context(), ways, dial, &httpproxy.Config{HTTPSProxy: "http://user:secret@proxy:3128", NoProxy: "up"}), "")
+		return Gateways(GatewayFacts{Gateways: LookAtGateways(t.Context(), ways, dial, &httpproxy.Config{HTTPSProxy: "http://user:secret@proxy:3128", NoProxy: "up"})})
 	}
 	expect(t, "none is known", look(), "skipped gateway: cardea doctor SERVER")
 	expect(t, "one of two is down", look("up:7234", "down:7234"), "ok gateway: up:7234 took a connection", "warning gateway: down:7234 through proxy:3128: connection refused | another one")
+	expect(t, "none is known, and a server is named", Gateways(GatewayFacts{Server: "web-1"}), "skipped gateway: the way to web-1 is looked at by itself")
+	expect(t, "none is needed", Gateways(GatewayFacts{Server: "web-1", Led: true}), "ok gateway: the way to web-1 leads through none")
+	expect(t, "a server's", Gateways(GatewayFacts{Server: "web-1", Led: true, Gateways: []Gateway{{Address: "a:7234"}, {Address: "b:7234", Proxy: "proxy:3128", Err: errors.New("connection refused")}}}),
+		"ok gateway: a:7234 on the way to web-1 took a connection", "warning gateway: b:7234 on the way to web-1 through proxy:3128: connection refused | another one")
 	expect(t, "all are down", look("down:7234"), "failed gateway: connection refused | TCP")
 }
 

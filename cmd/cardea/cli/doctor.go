@@ -33,7 +33,8 @@ func newDoctor(a *app) *cobra.Command {
 		Use: "doctor [SERVER]", GroupID: groupSetup,
 		Short: "Check the whole way to your servers, and tell what to do",
 		Long: `Check the whole way to your servers, and tell what to do: configuration, ssh, agent,
-session, device key, clock, control plane and gateways. With a server the way there, too:
+session, device key, clock, control plane and the gateways to which connections were led.
+With a server the gateways of that one, and the way there:
 a connection is begun as ssh would begin it, and ended when the server has said its name.
 
 It changes nothing, opens no browser and shows no secret. It ends with code 0 if all is

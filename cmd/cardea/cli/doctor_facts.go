@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,10 +35,38 @@ type patient struct {
 	status agent.Status
 	runs   bool
 	err    error
+
+	// ways is closed when it is known by which ways a connection to the server is led that is
+	// looked at; routes are set before, if it is led at all.
+	ways    chan struct{}
+	leading sync.Once
+	routes  []agent.Route
+}
+
+// lead notes the ways, the first ones that it is told.
+func (p *patient) lead(routes []agent.Route) {
+	p.leading.Do(func() {
+		p.routes = routes
+		close(p.ways)
+	})
+}
+
+// led tells who looks at gateways by which ways the agent leads.
+type led struct {
+	*agent.Control
+	lead func([]agent.Route)
+}
+
+func (l led) Connect(ctx context.Context, host, login string, parent int) (agent.Connected, error) {
+	c, err := l.Control.Connect(ctx, host, login, parent)
+	if err == nil {
+		l.lead(c.Routes)
+	}
+	return c, err
 }
 
 func (a *app) patient(configErr error) *patient {
-	p := &patient{app: a, configErr: configErr}
+	p := &patient{app: a, configErr: configErr, ways: make(chan struct{})}
 	p.saved, p.savedErr = a.home.Peek()
 	return p
 }
@@ -195,8 +224,26 @@ func (p *patient) control(ctx context.Context) []doctor.Finding {
 }
 
 func (p *patient) gateways(ctx context.Context, server string) []doctor.Finding {
-	s, _, _ := p.agentStatus(ctx)
-	return doctor.Gateways(doctor.LookAtGateways(ctx, known(s), proxycmd.Dial, doctor.Environment()), server)
+	f := doctor.GatewayFacts{Server: server}
+	if server != "" {
+		select {
+		case <-p.ways:
+		case <-ctx.Done():
+		}
+		p.lead(nil) // from here on they stay as they are
+		f.Led = len(p.routes) > 0
+		for _, r := range p.routes {
+			if g := (doctor.Gateway{Address: r.Address, TLS: r.TLS}); !r.Direct() && !slices.Contains(f.Gateways, g) {
+				f.Gateways = append(f.Gateways, g)
+			}
+		}
+	}
+	if !f.Led {
+		s, _, _ := p.agentStatus(ctx)
+		f.Gateways = known(s)
+	}
+	f.Gateways = doctor.LookAtGateways(ctx, f.Gateways, proxycmd.Dial, doctor.Environment())
+	return doctor.Gateways(f)
 }
 
 // known are the gateways that the agent has been sent to.
@@ -208,6 +255,7 @@ func known(s agent.Status) (out []doctor.Gateway) {
 }
 
 func (p *patient) server(ctx context.Context, name string) []doctor.Finding {
+	defer p.lead(nil) // it did not come so far
 	f := doctor.ServerFacts{Name: name, Now: p.now()}
 	if p.savedErr != nil {
 		return []doctor.Finding{doctor.Skip("server", errNoSession.Error())}
@@ -237,7 +285,7 @@ func (p *patient) try(ctx context.Context, f *doctor.ServerFacts) {
 		return
 	}
 	began := time.Now()
-	r, err := proxycmd.Probe(ctx, proxycmd.Options{Agent: control, Host: f.Entry.ID, Through: p.bastions(control)})
+	r, err := proxycmd.Probe(ctx, proxycmd.Options{Agent: led{control, p.lead}, Host: f.Entry.ID, Through: p.bastions(control)})
 	f.Tried, f.TryErr, f.Took = true, err, time.Since(began)
 	f.Address, f.Gateway, f.Bastion, f.Banner = r.Address, r.Gateway, r.Bastion, r.Banner
 }

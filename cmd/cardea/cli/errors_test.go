@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -40,6 +41,19 @@ type trouble struct {
 	*testing.T
 	*app
 	control *apitest.Server
+}
+
+// newTrouble is a home in which nothing has gone wrong yet.
+func newTrouble(t *testing.T) (tr trouble, stdout, stderr *bytes.Buffer) {
+	a, stdout, stderr := testApp(t)
+	newRoot(a)                         // binds the options
+	run, err := os.MkdirTemp("", "ce") // a socket's path has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(run) })
+	t.Setenv("XDG_RUNTIME_DIR", run)
+	return trouble{T: t, app: a, control: apitest.New(t)}, stdout, stderr
 }
 
 // signedIn saves a session that is good.
@@ -299,6 +313,16 @@ func (tr trouble) process(environment []string, args ...string) ExitCode {
 // through is `cardea proxycommand web-1 22` by a gateway that does this when it has read what
 // comes first.
 func (tr trouble) through(serve func(net.Conn, *hello.Opened)) ExitCode {
+	route := tr.gateway(serve)
+	w := tr.world()
+	w.OnConnect(func(out *api.Connection, _ ssh.PublicKey) {
+		out.Routes, out.Ticket = []api.Route{route}, []byte("ticket")
+	})
+	return tr.run(tr.Context(), []string{"proxycommand", "web-1", "22"})
+}
+
+// gateway is the way to one that does this when it has read what comes first.
+func (tr trouble) gateway(serve func(net.Conn, *hello.Opened)) api.Route {
 	key, err := hello.NewSealingKey()
 	if err != nil {
 		tr.Fatal(err)
@@ -329,12 +353,7 @@ func (tr trouble) through(serve func(net.Conn, *hello.Opened)) ExitCode {
 		}
 	}()
 	id := key.ID()
-	route := api.Route{Address: l.Addr().String(), Recipients: []api.Recipient{{Gateway: ident.New(ident.Gateway), SealingKey: api.SealingKey{ID: id[:], Public: key.Public()}}}}
-	w := tr.world()
-	w.OnConnect(func(out *api.Connection, _ ssh.PublicKey) {
-		out.Routes, out.Ticket = []api.Route{route}, []byte("ticket")
-	})
-	return tr.run(tr.Context(), []string{"proxycommand", "web-1", "22"})
+	return api.Route{Address: l.Addr().String(), Recipients: []api.Recipient{{Gateway: ident.New(ident.Gateway), SealingKey: api.SealingKey{ID: id[:], Public: key.Public()}}}}
 }
 
 func (tr trouble) write(path, text string, mode fs.FileMode) {
@@ -393,15 +412,8 @@ func TestErrorsAreSaidAsDocumented(t *testing.T) {
 			continue
 		}
 		t.Run(r.said, func(t *testing.T) {
-			a, _, stderr := testApp(t)
-			newRoot(a)                         // binds the options
-			run, err := os.MkdirTemp("", "ce") // a socket's path has to be short
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { os.RemoveAll(run) })
-			t.Setenv("XDG_RUNTIME_DIR", run)
-			code := provoke(trouble{T: t, app: a, control: apitest.New(t)})
+			tr, _, stderr := newTrouble(t)
+			code := provoke(tr)
 			said := strings.ReplaceAll(regexp.QuoteMeta(r.said), "…", ".+")
 			if strconv.Itoa(int(code)) != r.code || !regexp.MustCompile(`(?m)^cardea: (.*: ?)?`+said+`.*; .+$`).MatchString(stderr.String()) {
 				t.Errorf("code %d, said %q; documented is %q with code %s", code, stderr, r.said, r.code)
