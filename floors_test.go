@@ -100,6 +100,7 @@ var floors = map[string]int{
 
 	"entitlement":          0,
 	"internal/atomicfile":  0,
+	"internal/filelock":    0,
 	"internal/browse":      0,
 	"internal/bucket":      0,
 	"internal/buildtest":   0,

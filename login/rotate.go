@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/filelock"
 )
 
 const (
@@ -37,7 +38,7 @@ func (a *Account) Rotate(ctx context.Context) error {
 	if err != nil || !a.due(saved) && !a.again(saved) {
 		return err
 	}
-	lock, ok, err := tryLock(filepath.Join(a.Home.Dir, lockFile))
+	lock, ok, err := filelock.Take(filepath.Join(a.Home.Dir, lockFile), false)
 	if err != nil || !ok {
 		return err
 	}
@@ -132,7 +133,7 @@ func (h *Home) locked(do func() error) error {
 // whileLocked runs do, which is what, while no other process has the lock at path.
 func whileLocked(path, what string, do func() error) error {
 	for end := time.Now().Add(lockTime); ; time.Sleep(lockPoll) {
-		lock, ok, err := tryLock(path)
+		lock, ok, err := filelock.Take(path, false)
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: %w", what, err)
