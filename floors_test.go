@@ -62,6 +62,7 @@ var floors = map[string]int{
 	"gateway/upload":        2,
 	"agent":                 2,
 	"agent/offer":           2,
+	"agent/socket":          1,
 	"agent/service":         1,
 	"login":                 2,
 	"login/enclave":         1,

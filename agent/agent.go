@@ -14,7 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cardea-ssh/cardea/agent/socket"
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/filelock"
 	"github.com/cardea-ssh/cardea/internal/version"
 	"golang.org/x/sync/errgroup"
 )
@@ -144,7 +146,7 @@ const handover = 2 * time.Second
 // are given to us it cannot be asked there.
 func onlyOne(ctx context.Context, p Paths, given bool) (*os.File, error) {
 	for end := time.Now().Add(handover); ; {
-		lock, ok, err := lockFile(filepath.Join(p.Run, agentLock), false)
+		lock, ok, err := filelock.Take(filepath.Join(p.Run, agentLock), false)
 		if err != nil || ok {
 			return lock, err
 		}
@@ -173,7 +175,7 @@ func givenFor(p Paths, listeners []net.Listener) (map[string]net.Listener, error
 
 // Ended reports whether no agent runs, without asking for one.
 func (p Paths) Ended() bool {
-	lock, ok, err := lockFile(filepath.Join(p.Run, agentLock), false)
+	lock, ok, err := filelock.Take(filepath.Join(p.Run, agentLock), false)
 	if ok {
 		lock.Close()
 	}
@@ -221,8 +223,8 @@ func (a *Agent) run(ctx context.Context) error {
 	defer control.Close()
 	a.log.Info("agent started", "version", version.Get().Version, "socket", a.paths.SSHSocket())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.accept(ctx, agent, func(conn net.Conn, p peer) { a.serveSSH(ctx, conn, p) }) })
-	g.Go(func() error { return a.accept(ctx, control, func(conn net.Conn, _ peer) { a.serveControl(ctx, conn) }) })
+	g.Go(func() error { return a.accept(ctx, agent, func(conn net.Conn, pid int) { a.serveSSH(ctx, conn, pid) }) })
+	g.Go(func() error { return a.accept(ctx, control, func(conn net.Conn, _ int) { a.serveControl(ctx, conn) }) })
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { return a.leave(ctx) })
 	g.Go(func() error { return a.keepLoans(ctx) })
@@ -232,34 +234,16 @@ func (a *Agent) run(ctx context.Context) error {
 	return err
 }
 
-// listen replaces the socket of an agent that was killed; the lock says that none lives. One
-// that was given is taken as it is.
+// listen takes a listener that was given as it is.
 func (a *Agent) listen(path string) (net.Listener, error) {
 	if l := a.given[path]; l != nil {
 		return l, nil
 	}
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("%s is in the way and is not a socket; remove it", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	// The folder keeps others out; this is for a folder that somebody opened up later.
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
+	return socket.Listen(path)
 }
 
 // accept serves each connection of the user's own in a goroutine, and waits for all at the end.
-func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(net.Conn, peer)) error {
+func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(conn net.Conn, pid int)) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
@@ -275,7 +259,7 @@ func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(net.Conn,
 		if err != nil {
 			return err
 		}
-		p, err := checkPeer(conn)
+		pid, err := socket.Check(conn)
 		if err != nil {
 			a.log.Warn("refused a connection", "error", err)
 			conn.Close()
@@ -286,15 +270,15 @@ func (a *Agent) accept(ctx context.Context, l net.Listener, serve func(net.Conn,
 			defer func() { <-slots }()
 			defer conn.Close()
 			defer context.AfterFunc(ctx, func() { conn.Close() })()
-			serve(conn, p)
+			serve(conn, pid)
 		})
 	}
 }
 
-func (a *Agent) serveSSH(ctx context.Context, conn net.Conn, p peer) {
+func (a *Agent) serveSSH(ctx context.Context, conn net.Conn, pid int) {
 	a.touch()
-	s := &session{ids: &a.ids, pid: p.pid, guard: a, mayUse: func(id *identity) bool { return a.mayUse(ctx, id, p.pid) }, hostCAs: a.catalog.hostCAs, gatewayCAs: a.catalog.gatewayCAs, now: a.now, report: func(why string) {
-		a.log.Warn("agent request refused", "why", why, "pid", p.pid)
+	s := &session{ids: &a.ids, pid: pid, guard: a, mayUse: func(id *identity) bool { return a.mayUse(ctx, id, pid) }, hostCAs: a.catalog.hostCAs, gatewayCAs: a.catalog.gatewayCAs, now: a.now, report: func(why string) {
+		a.log.Warn("agent request refused", "why", why, "pid", pid)
 	}}
 	if err := s.serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {
 		a.log.Debug("agent connection", "error", err)

@@ -1,5 +1,6 @@
 // Package agent is Cardea's local agent: one process for each user that holds what a
-// connection needs and no file should. It has two sockets in a folder of the user's own.
+// connection needs and no file should. It has two sockets in a folder of the user's own
+// (agent/socket; on Windows two pipes).
 //
 // The control socket is for our own programs: ProxyCommand asks it for a connection, and
 // gets a sealed hello for each route. For each connection the agent makes a fresh Ed25519

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -172,6 +173,9 @@ var lentNames = []string{sshconfig.LentKnownHosts, sshconfig.LentConfig, sshconf
 
 // lentDir makes the folder, or sees that nobody else can look into it.
 func lentDir(dir string) error {
+	if runtime.GOOS == "windows" { // whose modes say nothing of who may read it
+		return api.Errorf(api.Invalid, "keys are not lent in files on Windows yet").WithHint("use a program that asks an agent, as ssh does")
+	}
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return api.Errorf(api.Invalid, "%.200q is not the full path of a folder", dir)
 	}
@@ -187,7 +191,7 @@ func lentDir(dir string) error {
 		return api.Errorf(api.Invalid, "%s is not a folder", dir)
 	case !ownedByUs(info):
 		return api.Errorf(api.Invalid, "%s belongs to somebody else", dir).WithHint("name a folder below your home")
-	case info.Mode().Perm()&0o077 != 0:
+	case othersMay(info, 0o077):
 		return api.Errorf(api.Invalid, "others may look into %s", dir).WithHint("type: chmod 700 %s", dir)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/cardea-ssh/cardea/agent/socket"
 )
 
 // Paths are the folders of one user. Each belongs to him alone (0700).
@@ -42,8 +44,11 @@ func DefaultPaths() (Paths, error) {
 	state := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(state) {
 		state = filepath.Join(home, ".local", "state")
-		if runtime.GOOS == "darwin" {
+		switch local := os.Getenv("LocalAppData"); {
+		case runtime.GOOS == "darwin":
 			state = filepath.Join(home, "Library", "Application Support")
+		case runtime.GOOS == "windows" && filepath.IsAbs(local):
+			state = local
 		}
 	}
 	p := Paths{State: filepath.Join(state, "cardea"), SSH: filepath.Join(home, ".ssh", "cardea")}
@@ -55,10 +60,10 @@ func DefaultPaths() (Paths, error) {
 }
 
 // SSHSocket is where ssh finds the agent (IdentityAgent).
-func (p Paths) SSHSocket() string { return filepath.Join(p.Run, sshSocket) }
+func (p Paths) SSHSocket() string { return socket.Path(p.Run, sshSocket) }
 
 // ControlSocket is where our own programs find it.
-func (p Paths) ControlSocket() string { return filepath.Join(p.Run, controlSocket) }
+func (p Paths) ControlSocket() string { return socket.Path(p.Run, controlSocket) }
 
 // SSHConfig is the file that the user's ssh configuration includes.
 func (p Paths) SSHConfig() string { return filepath.Join(p.SSH, sshConfigFile) }
@@ -95,7 +100,7 @@ func privateDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() || !ownedByUs(info) || info.Mode().Perm()&0o022 != 0 {
+	if !info.IsDir() || !ownedByUs(info) || othersMay(info, 0o022) {
 		return fmt.Errorf("others may write to %s, or it belongs to somebody else; type: chmod 700 %s", dir, dir)
 	}
 	return nil

@@ -8,6 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/cardea-ssh/cardea/agent/socket"
+	"github.com/cardea-ssh/cardea/internal/filelock"
 )
 
 const (
@@ -31,7 +34,7 @@ func (c *Control) dial(ctx context.Context) (net.Conn, error) {
 	if err := c.Paths.prepare(); err != nil {
 		return nil, err
 	}
-	lock, _, err := lockFile(filepath.Join(c.Paths.Run, startLock), true)
+	lock, _, err := filelock.Take(filepath.Join(c.Paths.Run, startLock), true)
 	if err != nil {
 		return nil, fmt.Errorf("start the local agent: %w", err)
 	}
@@ -61,11 +64,11 @@ func (c *Control) dial(ctx context.Context) (net.Conn, error) {
 
 // connect connects, and makes sure that the socket is served by the user himself.
 func (c *Control) connect() (net.Conn, error) {
-	conn, err := net.Dial("unix", c.Paths.ControlSocket())
+	conn, err := socket.Dial(c.Paths.ControlSocket())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := checkPeer(conn); err != nil {
+	if _, err := socket.Check(conn); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -85,7 +88,7 @@ func Background(p Paths, program string, args ...string) (ended <-chan struct{},
 	}
 	defer log.Close()
 	cmd := exec.Command(program, args...)
-	cmd.Dir = "/" // not to hold a file system that the user wants to unmount
+	cmd.Dir = filepath.VolumeName(p.State) + string(filepath.Separator) // not to hold a file system that the user wants to unmount
 	cmd.Stderr = log
 	cmd.SysProcAttr = detached()
 	defer keepDescriptors()()

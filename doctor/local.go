@@ -154,7 +154,7 @@ func View(f ViewFacts) []Finding {
 		return append(out, failed(check, "type: ssh -G "+f.Server, "ssh cannot read its configuration: %v", f.Err))
 	}
 	for _, want := range []struct{ option, value string }{{"hostkeyalias", f.Alias}, {"identityagent", f.Socket}, {"userknownhostsfile", f.KnownHosts}} {
-		if got := f.Options[want.option]; got != want.value {
+		if got := f.Options[want.option]; got != filepath.ToSlash(want.value) { // as the configuration has it on Windows
 			return append(out, failed(check, "type: cardea ssh-config --install; if it stays so type: ssh -v -G "+f.Server,
 				"ssh takes %s for %s of %s, and not %s", cmp.Or(got, "nothing"), want.option, f.Server, want.value))
 		}

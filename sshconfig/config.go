@@ -283,12 +283,13 @@ func unique(hosts []Host) error {
 const quoted = " \t'#="
 
 // argument writes a path as one argument of a configuration line. ssh expands % and ~ and
-// ${…} in these, and takes blanks within double quotes.
+// ${…} in these, and takes blanks within double quotes. On Windows it takes slashes for
+// backslashes, of which it reads two as one since version 8.7: no pipe is called so.
 func argument(path string) (string, error) {
 	if err := checkPath(path); err != nil {
 		return "", err
 	}
-	path = strings.ReplaceAll(path, "%", "%%")
+	path = strings.ReplaceAll(filepath.ToSlash(path), "%", "%%")
 	if strings.ContainsAny(path, quoted) {
 		return `"` + path + `"`, nil
 	}
@@ -298,12 +299,16 @@ func argument(path string) (string, error) {
 // checkPath refuses what ends double quotes, or means something within them, for ssh or for
 // any shell. A backslash is a separator on Windows and nothing good elsewhere.
 func checkPath(path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%.200q is not an absolute path", path)
+	}
+	return checkLetters(path)
+}
+
+func checkLetters(path string) error {
 	bad := "\"$`!"
 	if runtime.GOOS != "windows" {
 		bad += `\`
-	}
-	if !filepath.IsAbs(path) {
-		return fmt.Errorf("%.200q is not an absolute path", path)
 	}
 	for _, r := range path {
 		if r < ' ' || r == 0x7f || strings.ContainsRune(bad, r) {

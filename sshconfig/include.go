@@ -57,7 +57,7 @@ func Exclude(config []byte, path string) (out []byte, changed bool, err error) {
 func includeBlock(path string) ([]byte, error) {
 	arg := path
 	if rest, home := strings.CutPrefix(path, "~/"); home {
-		if err := checkPath("/" + rest); err != nil {
+		if err := checkLetters(rest); err != nil {
 			return nil, err
 		}
 		if strings.ContainsAny(rest, quoted) {

@@ -1,4 +1,4 @@
-package agent
+package socket
 
 import "golang.org/x/sys/unix"
 
