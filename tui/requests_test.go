@@ -5,8 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +12,9 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-ssh/cardea/tui/draw"
+	"github.com/cardea-ssh/cardea/tui/tuitest"
 )
 
 var update = flag.Bool("update", false, "write what the frames are now into testdata")
@@ -69,37 +67,10 @@ func (d *driver) send(msg tea.Msg) {
 }
 
 // press sends keys: names of special ones stand in angle brackets.
-func (d *driver) press(keys string) {
-	special := map[string]tea.KeyPressMsg{
-		"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "tab": {Code: tea.KeyTab}, "down": {Code: tea.KeyDown}, "up": {Code: tea.KeyUp},
-		"left": {Code: tea.KeyLeft}, "right": {Code: tea.KeyRight}, "bs": {Code: tea.KeyBackspace}, "del": {Code: tea.KeyDelete}, "home": {Code: tea.KeyHome},
-		"end": {Code: tea.KeyEnd}, "ctrl+u": {Code: 'u', Mod: tea.ModCtrl}, "ctrl+k": {Code: 'k', Mod: tea.ModCtrl}, "ctrl+c": {Code: 'c', Mod: tea.ModCtrl},
-		"space": {Code: tea.KeySpace, Text: " "}, "pgdown": {Code: tea.KeyPgDown},
-	}
-	for keys != "" {
-		if rest, ok := strings.CutPrefix(keys, "<"); ok {
-			name, after, _ := strings.Cut(rest, ">")
-			if _, known := special[name]; !known {
-				d.t.Fatalf("no key %q", name)
-			}
-			d.send(special[name])
-			keys = after
-			continue
-		}
-		r := []rune(keys)[0]
-		d.send(tea.KeyPressMsg{Code: r, Text: string(r)})
-		keys = keys[len(string(r)):]
-	}
-}
+func (d *driver) press(keys string) { d.t.Helper(); tuitest.Press(d.t, keys, d.send) }
 
 // frame is what is seen, without colours and blanks at the ends of lines.
-func (d *driver) frame() string {
-	lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
-	}
-	return strings.Join(lines, "\n") + "\n"
-}
+func (d *driver) frame() string { return tuitest.Frame(d.screen) }
 
 func waiting(n int) []Request {
 	rows := []Request{
@@ -166,20 +137,7 @@ func TestFrames(t *testing.T) {
 				if n := strings.Count(got, "\n"); n != 24 {
 					t.Errorf("%d lines", n)
 				}
-				golden := filepath.Join("testdata", fmt.Sprintf("%s-%d.txt", name, width))
-				if *update {
-					os.MkdirAll("testdata", 0o755)
-					if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(golden)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), got); diff != "" {
-					t.Errorf("differs from %s (run with -update to accept):\n%s", golden, diff)
-				}
+				tuitest.Golden(t, *update, fmt.Sprintf("%s-%d.txt", name, width), got)
 			})
 		}
 	}
@@ -190,20 +148,7 @@ func TestFramesFitSmallTerminals(t *testing.T) {
 	for _, keys := range []string{"", "<tab>", "a", "d", "/x", "a<enter>"} {
 		d := drive(t, Lists{waiting(5), own()})
 		d.press(keys)
-		for width := draw.Narrowest; width < 50; width += 7 {
-			for height := 1; height < 12; height++ {
-				d.send(tea.WindowSizeMsg{Width: width, Height: height})
-				lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
-				if len(lines) > height {
-					t.Fatalf("after %q: %d lines of %d", keys, len(lines), height)
-				}
-				for _, l := range lines {
-					if ansi.StringWidth(l) > width {
-						t.Fatalf("after %q: %q has more than %d cells", keys, l, width)
-					}
-				}
-			}
-		}
+		tuitest.Fits(t, keys, d.screen, d.send, []int{draw.Narrowest, 27, 34, 41, 48}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11})
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,9 +14,9 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-ssh/cardea/tui/draw"
+	"github.com/cardea-ssh/cardea/tui/tuitest"
 )
 
 var update = flag.Bool("update", false, "write what the frames are now into testdata")
@@ -90,36 +88,10 @@ func (d *driver) send(msg tea.Msg) {
 }
 
 // press sends keys: names of special ones stand in angle brackets.
-func (d *driver) press(keys string) {
-	special := map[string]tea.KeyPressMsg{
-		"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "tab": {Code: tea.KeyTab}, "down": {Code: tea.KeyDown}, "up": {Code: tea.KeyUp},
-		"bs": {Code: tea.KeyBackspace}, "pgdown": {Code: tea.KeyPgDown}, "ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "ctrl+r": {Code: 'r', Mod: tea.ModCtrl},
-		"space": {Code: tea.KeySpace, Text: " "},
-	}
-	for keys != "" {
-		if rest, ok := strings.CutPrefix(keys, "<"); ok {
-			name, after, _ := strings.Cut(rest, ">")
-			if _, known := special[name]; !known {
-				d.t.Fatalf("no key %q", name)
-			}
-			d.send(special[name])
-			keys = after
-			continue
-		}
-		r := []rune(keys)[0]
-		d.send(tea.KeyPressMsg{Code: r, Text: string(r)})
-		keys = keys[len(string(r)):]
-	}
-}
+func (d *driver) press(keys string) { d.t.Helper(); tuitest.Press(d.t, keys, d.send) }
 
 // frame is what is seen, without colours and blanks at the ends of lines.
-func (d *driver) frame() string {
-	lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
-	}
-	return strings.Join(lines, "\n") + "\n"
-}
+func (d *driver) frame() string { return tuitest.Frame(d.screen) }
 
 func (d *driver) name() string {
 	h, _ := d.screen.host()
@@ -220,7 +192,7 @@ func TestFrames(t *testing.T) {
 				if n := strings.Count(got, "\n"); n != 24 {
 					t.Errorf("%d lines", n)
 				}
-				golden(t, fmt.Sprintf("%s-%d.txt", name, width), got)
+				tuitest.Golden(t, *update, fmt.Sprintf("%s-%d.txt", name, width), got)
 			})
 		}
 	}
@@ -250,25 +222,7 @@ func TestColours(t *testing.T) {
 	} {
 		d := drive(t, team())
 		d.press("<space>/web<tab>")
-		golden(t, "colours-"+name+".txt", strings.ReplaceAll(show(d), "\x1b", "␛")+"\n")
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		os.MkdirAll("testdata", 0o755)
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("differs from %s (run with -update to accept):\n%s", file, diff)
+		tuitest.Golden(t, *update, "colours-"+name+".txt", strings.ReplaceAll(show(d), "\x1b", "␛")+"\n")
 	}
 }
 
@@ -276,23 +230,7 @@ func golden(t *testing.T, name, got string) {
 func TestFramesFitTerminalsOfAnySize(t *testing.T) {
 	for name, show := range scenes() {
 		d := show(t)
-		for _, width := range []int{draw.Narrowest, 27, 40, 59, 60, 61, 109, 110, 300} {
-			for _, height := range []int{1, 2, 3, 4, 5, 7, 24, 100} {
-				d.send(tea.WindowSizeMsg{Width: width, Height: height})
-				lines := strings.Split(d.screen.View().Content, "\n")
-				if len(lines) > height {
-					t.Fatalf("%s: %d lines of %d", name, len(lines), height)
-				}
-				for _, l := range lines {
-					if n := ansi.StringWidth(l); n > width {
-						t.Fatalf("%s: %d cells of %d: %q", name, n, width, ansi.Strip(l))
-					}
-					if s := ansi.Strip(l); strings.ContainsAny(s, "\x1b\x07\u202e") || strings.Contains(s, "\x9b") {
-						t.Fatalf("%s: %q is not harmless", name, s)
-					}
-				}
-			}
-		}
+		tuitest.Fits(t, name, d.screen, d.send, []int{draw.Narrowest, 27, 40, 59, 60, 61, 109, 110, 300}, []int{1, 2, 3, 4, 5, 7, 24, 100})
 	}
 }
 

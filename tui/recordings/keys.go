@@ -103,7 +103,7 @@ func (m *Model) play() tea.Cmd {
 	switch {
 	case !ok:
 		return nil
-	case !m.trusted:
+	case !m.trusted && m.wires.Asks:
 		m.ask(true)
 		return nil
 	}

@@ -36,12 +36,15 @@ type Wires struct {
 	// Load reads the page of a list that begins at from, which is empty for the newest. An
 	// error that is no *draw.Problem is shown as it is.
 	Load func(ctx context.Context, list int, from string) (Page, error)
-	// Play makes the command that plays a recording with the key in a file; done takes what
+	// Play makes the command that plays a recording with the key in a file, which may be "" and
+	// is not where Asks is set; done takes what
 	// there is to say afterwards, if anything, or why it was not played. It is called
 	// within Update, so it begins nothing itself.
 	Play func(session, key string, done func(said string, err error) tea.Msg) tea.Cmd
-	// Key is the file with the key that reads recordings, if one is known.
-	Key string
+	// Key is the file with the key that reads recordings, if one is known. Asks has the screen
+	// ask for one before it plays: of no use to who may play nothing.
+	Key  string
+	Asks bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

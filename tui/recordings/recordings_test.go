@@ -5,8 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,9 +14,9 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/cardea-ssh/cardea/tui/draw"
+	"github.com/cardea-ssh/cardea/tui/tuitest"
 )
 
 var update = flag.Bool("update", false, "write what the frames are now into testdata")
@@ -41,7 +39,7 @@ type driver struct {
 func drive(t *testing.T, change func(*driver, *Wires)) *driver {
 	d := &driver{t: t, lists: map[int][]Page{0: {{Rows: own()}}, 1: {{Rows: append(there(), own()...)}}}}
 	w := Wires{
-		Lists: []string{"Yours", "On web-1"},
+		Lists: []string{"Yours", "On web-1"}, Asks: true,
 		Load: func(_ context.Context, list int, from string) (Page, error) {
 			d.loads = append(d.loads, fmt.Sprint(list, from))
 			n := 0
@@ -84,32 +82,10 @@ func (d *driver) send(msg tea.Msg) {
 }
 
 // press sends keys: names of special ones stand in angle brackets.
-func (d *driver) press(keys string) {
-	special := map[string]tea.KeyPressMsg{
-		"enter": {Code: tea.KeyEnter}, "esc": {Code: tea.KeyEscape}, "tab": {Code: tea.KeyTab}, "down": {Code: tea.KeyDown}, "up": {Code: tea.KeyUp},
-		"ctrl+u": {Code: 'u', Mod: tea.ModCtrl}, "ctrl+c": {Code: 'c', Mod: tea.ModCtrl}, "space": {Code: tea.KeySpace, Text: " "},
-	}
-	for keys != "" {
-		if rest, ok := strings.CutPrefix(keys, "<"); ok {
-			name, after, _ := strings.Cut(rest, ">")
-			d.send(special[name])
-			keys = after
-			continue
-		}
-		r := []rune(keys)[0]
-		d.send(tea.KeyPressMsg{Code: r, Text: string(r)})
-		keys = keys[len(string(r)):]
-	}
-}
+func (d *driver) press(keys string) { d.t.Helper(); tuitest.Press(d.t, keys, d.send) }
 
 // frame is what is seen, without colours and blanks at the ends of lines.
-func (d *driver) frame() string {
-	lines := strings.Split(ansi.Strip(d.screen.View().Content), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
-	}
-	return strings.Join(lines, "\n") + "\n"
-}
+func (d *driver) frame() string { return tuitest.Frame(d.screen) }
 
 func own() []Recording {
 	return []Recording{
@@ -149,6 +125,9 @@ func scenes() map[string]func(*testing.T) *driver {
 			d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(3) })
 			d.press("G")
 			return d
+		},
+		"empty": func(t *testing.T) *driver {
+			return drive(t, func(d *driver, _ *Wires) { d.lists[0] = []Page{{}} })
 		},
 		"none": func(t *testing.T) *driver {
 			return drive(t, func(d *driver, w *Wires) { d.lists[0], w.Lists = []Page{{}}, []string{"Yours"} })
@@ -192,7 +171,7 @@ func TestFrames(t *testing.T) {
 				if n := strings.Count(got, "\n"); n != 24 {
 					t.Errorf("%d lines", n)
 				}
-				golden(t, fmt.Sprintf("%s-%d.txt", name, width), got)
+				tuitest.Golden(t, *update, fmt.Sprintf("%s-%d.txt", name, width), got)
 			})
 		}
 	}
@@ -203,7 +182,7 @@ func TestColours(t *testing.T) {
 	for name, dark := range map[string]string{"light": "#ffffff", "dark": "#000000"} {
 		d := drive(t, nil)
 		d.send(tea.BackgroundColorMsg{Color: lipgloss.Color(dark)})
-		golden(t, "colours-"+name+".txt", strings.ReplaceAll(d.screen.View().Content, "\x1b", "␛")+"\n")
+		tuitest.Golden(t, *update, "colours-"+name+".txt", strings.ReplaceAll(d.screen.View().Content, "\x1b", "␛")+"\n")
 		var b strings.Builder
 		w := colorprofile.Writer{Forward: &b, Profile: colorprofile.Env([]string{"TERM=xterm-256color", "NO_COLOR=1"})}
 		fmt.Fprint(&w, d.screen.View().Content)
@@ -213,45 +192,11 @@ func TestColours(t *testing.T) {
 	}
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		os.MkdirAll("testdata", 0o755)
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("differs from %s (run with -update to accept):\n%s", file, diff)
-	}
-}
-
 // A terminal of any size gets a frame that fits it.
 func TestFramesFitTerminalsOfAnySize(t *testing.T) {
 	for name, show := range scenes() {
 		d := show(t)
-		for _, width := range []int{draw.Narrowest, 27, 59, 60, 99, 100, 300} {
-			for _, height := range []int{1, 2, 4, 5, 7, 24, 100} {
-				d.send(tea.WindowSizeMsg{Width: width, Height: height})
-				lines := strings.Split(d.screen.View().Content, "\n")
-				if len(lines) > height {
-					t.Fatalf("%s: %d lines of %d", name, len(lines), height)
-				}
-				for _, l := range lines {
-					if n := ansi.StringWidth(l); n > width {
-						t.Fatalf("%s: %d cells of %d: %q", name, n, width, ansi.Strip(l))
-					}
-					if s := ansi.Strip(l); strings.ContainsAny(s, "\x1b\x07\u202e") || strings.Contains(s, "\x9b") {
-						t.Fatalf("%s: %q is not harmless", name, s)
-					}
-				}
-			}
-		}
+		tuitest.Fits(t, name, d.screen, d.send, []int{draw.Narrowest, 27, 59, 60, 99, 100, 300}, []int{1, 2, 4, 5, 7, 24, 100})
 	}
 }
 
@@ -293,6 +238,17 @@ func TestAKeyThatDoesNotReadItIsAskedForAnew(t *testing.T) {
 		t.Errorf("played %q", d.plays)
 	}
 	if d.press("<enter>"); len(d.plays) != 3 {
+		t.Errorf("played %q", d.plays)
+	}
+}
+
+// Who may play nothing is not asked for a key before he hears so.
+func TestNobodyIsAskedForAKeyInVain(t *testing.T) {
+	d := drive(t, func(d *driver, w *Wires) {
+		w.Asks, d.playErr = false, errors.New("administrators alone may fetch recordings")
+	})
+	d.press("<enter>x<enter>xik1<enter><enter>")
+	if want := []string{"gse_aaaaaaaaaaaaaaaaaaaa ", "gse_aaaaaaaaaaaaaaaaaaaa ", "gse_aaaaaaaaaaaaaaaaaaaa k1"}; !slices.Equal(d.plays, want) {
 		t.Errorf("played %q", d.plays)
 	}
 }

@@ -110,6 +110,9 @@ func (m *Model) nothing() string {
 	case m.filter.String() != "":
 		return "Nothing fits the filter."
 	}
+	if len(m.lists) > 1 {
+		return "There is nothing in this list. Tab shows the next one."
+	}
 	return "There is nothing. Sessions are recorded where a project says so; to see which servers those are type: cardea ls"
 }
 

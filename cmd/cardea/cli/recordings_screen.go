@@ -40,12 +40,16 @@ func (a *app) recordingsScreen(cmd *cobra.Command, o recordingsOptions, in, out 
 	if _, err := a.client(ctx); err != nil {
 		return err
 	}
-	lists, err := a.recordingLists(ctx, o.server)
+	saved, err := a.home.Peek()
+	if err != nil {
+		return err
+	}
+	lists, err := a.recordingLists(ctx, saved.Session.Admin, o.server)
 	if err != nil {
 		return err
 	}
 	w := recordings.Wires{
-		Key: o.key, Now: a.now,
+		Key: o.key, Now: a.now, Asks: saved.Session.Admin, // others may fetch none
 		Load: func(ctx context.Context, list int, from string) (recordings.Page, error) {
 			return a.recordingPage(ctx, lists[list], from)
 		},
@@ -65,12 +69,7 @@ type recordingList struct {
 }
 
 // recordingLists are those that somebody may see: his own, those of a server, and all.
-func (a *app) recordingLists(ctx context.Context, server string) ([]recordingList, error) {
-	saved, err := a.home.Peek()
-	if err != nil {
-		return nil, err
-	}
-	admin := saved.Session.Admin
+func (a *app) recordingLists(ctx context.Context, admin bool, server string) ([]recordingList, error) {
 	lists := []recordingList{{name: "Yours", mine: true}}
 	if server != "" {
 		id, name, err := a.recordedServer(ctx, server)
@@ -173,8 +172,11 @@ func (s *showings) play(session, key string, done func(string, error) tea.Msg) t
 	if err != nil {
 		return func() tea.Msg { return done("", err) }
 	}
-	args := []string{"sessions", "play", "--hold", "--identity=" + homeFile(key), "--", session}
-	one := &showing{cmd: exec.Command(program, slices.Concat(s.flags, args)...)}
+	args := []string{"sessions", "play", "--hold"}
+	if key != "" {
+		args = append(args, "--identity="+homeFile(key))
+	}
+	one := &showing{cmd: exec.Command(program, slices.Concat(s.flags, args, []string{"--", session})...)}
 	return tea.Exec(one, func(err error) tea.Msg { return done(one.ended(err)) })
 }
 

@@ -88,6 +88,7 @@ func browse(url string) int {
 //	                            wants to connect hear anything
 //	ask-again PROJECT           refuse connections until somebody has shown who he is for it
 //	code N COMMAND ...          run a command that must end with code N
+//	administrator               who signs in from here on is one
 //	recorded SESSION FILE       have the control plane serve a recording that the key in FILE reads
 //	screen COMMAND ...          run a command in a terminal of tmux, in the place of one before
 //	press KEY...                press keys there, or type a text
@@ -101,6 +102,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"reply": replyCmd, "fail": failCmd, "calls": callsCmd, "control": controlCmd, "code": codeCmd, "ask-again": askAgainCmd,
 			"screen": screenCmd, "press": pressCmd, "see": seeCmd, "windows": windowsCmd,
+			"administrator": func(ts *testscript.TestScript, _ bool, _ []string) { controlOf(ts).Who.Admin = true },
 			"recorded": func(ts *testscript.TestScript, _ bool, args []string) { recordedCmd(t, ts, args) },
 		},
 	})
