@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,11 @@ func deleteVerb(a *app, collection, what, short string) *cobra.Command {
 }
 
 func listRows[T any](ctx context.Context, a *app, path string, query url.Values, columns []column[T]) error {
+	return listFitting(ctx, a, path, query, columns, func(T) bool { return true })
+}
+
+// listFitting is listRows of those that fit a query which an older control plane may not know.
+func listFitting[T any](ctx context.Context, a *app, path string, query url.Values, columns []column[T], fits func(T) bool) error {
 	client, err := a.client(ctx)
 	if err != nil {
 		return err
@@ -124,6 +130,7 @@ func listRows[T any](ctx context.Context, a *app, path string, query url.Values,
 	if err != nil {
 		return err
 	}
+	rows = slices.DeleteFunc(rows, func(r T) bool { return !fits(r) })
 	if len(rows) == 0 && a.output != asJSON {
 		a.say("%s", nothing(path, query))
 		return nil

@@ -91,11 +91,12 @@ func (a *app) recordingLists(ctx context.Context, admin bool, server string) ([]
 // recordedServer is the id of a server, and what it is called: of one that the person may
 // reach, or that an administrator names.
 func (a *app) recordedServer(ctx context.Context, name string) (id, called string, err error) {
-	if ident.Check(name, ident.Server) == nil {
-		return name, name, nil
-	}
 	s, err := a.server(ctx, name)
-	if saved, _ := a.home.Peek(); api.KindOf(err) == api.NotFound && saved.Session.Admin {
+	saved, _ := a.home.Peek()
+	switch unknown := api.KindOf(err) == api.NotFound; {
+	case unknown && ident.Check(name, ident.Server) == nil: // of one that is gone, too
+		return name, name, nil
+	case unknown && saved.Session.Admin:
 		path, perr := pathOf("servers", name)
 		if perr != nil {
 			return "", "", perr

@@ -103,7 +103,7 @@ func TestScripts(t *testing.T) {
 			"reply": replyCmd, "fail": failCmd, "calls": callsCmd, "control": controlCmd, "code": codeCmd, "ask-again": askAgainCmd,
 			"screen": screenCmd, "press": pressCmd, "see": seeCmd, "windows": windowsCmd,
 			"administrator": func(ts *testscript.TestScript, _ bool, _ []string) { controlOf(ts).Who.Admin = true },
-			"recorded": func(ts *testscript.TestScript, _ bool, args []string) { recordedCmd(t, ts, args) },
+			"recorded":      func(ts *testscript.TestScript, _ bool, args []string) { recordedCmd(t, ts, args) },
 		},
 	})
 }

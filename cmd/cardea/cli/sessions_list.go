@@ -35,7 +35,9 @@ func newSessionsLs(a *app) *cobra.Command {
 				}
 				q.Set("server", id)
 			}
-			return listRows(cmd.Context(), a, "/v1/recordings", q, recordingListColumns())
+			return listFitting(cmd.Context(), a, "/v1/recordings", q, recordingListColumns(), func(r api.Recording) bool {
+				return !q.Has("server") || r.Server == q.Get("server")
+			})
 		},
 	}
 	cmd.Flags().StringVar(&user, "user", "", "those of one user, by id or name")
