@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -254,4 +255,28 @@ func TestWhereItIsRefusedTheGuessIsClosed(t *testing.T) {
 		t.Error(err)
 	}
 	left(t, d.next())
+}
+
+// Where a round trip is long ssh's version is better sent with the hello than a descriptor
+// passed; where a gateway is only busy it is not.
+func TestAGatewayThatIsFarIsKnownAsSuch(t *testing.T) {
+	const ms = time.Millisecond
+	d := newDoor(t)
+	w, _ := ahead(t, d)
+	for i, c := range []struct {
+		took time.Duration
+		far  bool
+	}{{0, false}, {31 * ms, true}, {30 * ms, true}, {29 * ms, false}, {time.Second, false}} {
+		told := []agent.Attempt{{Address: d.Address, Dialled: 1, Answered: c.took}, {Address: fmt.Sprint(i), Dialled: 1}}
+		if err := w.Ask.Went(t.Context(), told); err != nil {
+			t.Fatal(err)
+		}
+		w.Until("the agent has heard of it", func() bool {
+			st, err := w.Ask.Status(t.Context())
+			return err == nil && len(st.Measures) == i+2
+		})
+		if got, err := w.Ask.Prepare(t.Context(), "web-1", ""); err != nil || got.Far != c.far {
+			t.Errorf("answered within %s: far %v, %v", c.took, got.Far, err)
+		}
+	}
 }

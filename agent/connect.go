@@ -81,6 +81,7 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 	a.prepared.put(p)
 	// The hellos stay here: whoever asked only wants to know.
 	told := *p.connected.with(s)
+	told.Far = a.far(told.Routes[0])
 	told.Routes = nil
 	return &told, nil
 }

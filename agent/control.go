@@ -135,6 +135,9 @@ type Connected struct {
 	// nothing was said yet. Whoever asked has to close it. Most connections have none.
 	Dialled string   `json:"dialled,omitempty"`
 	Conn    net.Conn `json:"-"`
+	// Far says that the first route leads to a gateway so far away that a helper which copies,
+	// and can send ssh's version with the hello, is better than one that passes a descriptor.
+	Far bool `json:"far,omitempty"`
 }
 
 // Route is one address to dial.

@@ -25,6 +25,10 @@ const (
 	// ratio and as a difference. The control plane puts its gateways in order by chance, so
 	// that people spread over them; only who would wait noticeably longer changes that.
 	nearerRatio, nearerBy = 1.5, 10 * time.Millisecond
+	// farAway is from which time on, for an answer to a hello, "cardea ssh" has its helper stay
+	// and copy: that spares so much at each start (ADR 13). Where all is near it takes 8 ms; on
+	// a way this long nobody sends as fast as a helper copies.
+	farAway = 30 * time.Millisecond
 )
 
 // Why a gateway is of no use at the moment; a refusal's kind is another reason.
@@ -50,8 +54,10 @@ type Attempt struct {
 // Measure is what is known of the way to a gateway from this network.
 type Measure struct {
 	Attempt
-	At       time.Time `json:"at"` // the last attempt
-	FailedAt time.Time `json:"failed_at,omitzero"`
+	// Quickest is the least that Answered was: a busy gateway is not far.
+	Quickest time.Duration `json:"quickest,omitempty"`
+	At       time.Time     `json:"at"` // the last attempt
+	FailedAt time.Time     `json:"failed_at,omitzero"`
 	workedAt time.Time
 }
 
@@ -102,6 +108,9 @@ func (m *measures) note(all []Attempt, at network, now time.Time) {
 func (m Measure) with(a Attempt, now time.Time) Measure {
 	m.Address, m.TLS, m.At = a.Address, a.TLS, now
 	m.Dialled, m.Answered = smooth(m.Dialled, a.Dialled), smooth(m.Answered, a.Answered)
+	if a.Answered > 0 && (m.Quickest == 0 || a.Answered < m.Quickest) {
+		m.Quickest = a.Answered
+	}
 	switch {
 	case a.Failed != "":
 		m.Failed, m.FailedAt = a.Failed, now
@@ -237,6 +246,11 @@ func inBands(choices []choice) {
 
 func farther(d, nearest time.Duration) bool {
 	return float64(d) > nearerRatio*float64(nearest) && d-nearest > nearerBy
+}
+
+// far reports whether a route leads to a gateway that is far from here, as far as is known.
+func (a *Agent) far(r Route) bool {
+	return !r.Direct() && a.measures.from(here(), a.now())(r).Quickest >= farAway
 }
 
 // inOrder has the routes of a connection in the order in which to try them here.

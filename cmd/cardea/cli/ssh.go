@@ -346,7 +346,7 @@ func (a *app) sshOptionsFor(o sshOptions, c agent.Connected) (name string, optio
 	options, err = sshconfig.Options(sshconfig.Values{
 		Binary: program, AgentSocket: a.paths.SSHSocket(), KnownHosts: a.paths.KnownHosts(),
 		PassLogin:       true, // it is one that the grammar allows
-		Fdpass:          runtime.GOOS != "windows",
+		Fdpass:          runtime.GOOS != "windows" && !c.Far,
 		Via:             o.via,
 		UserAgentSocket: a.ownAgent(),
 	}, sshconfig.Host{Names: []string{name}, HostKeyAlias: sshcert.HostPrincipal(c.ServerID), Login: c.Login})
