@@ -254,11 +254,12 @@ func (who person) public(t *rig) string {
 }
 
 // ssh runs a command on the host as who. The host is known by the team's host
-// CA alone, unless plain says that its key is taken as it is.
+// CA alone, unless plain says that its key is taken as it is. With the key exchange that is
+// left out OpenSSH 8.5 to 9.8 works for a tenth of a second, on either side.
 func (r *rig) ssh(who person, plain bool, command ...string) *exec.Cmd {
 	known := filepath.Join(who.dir, "known_hosts")
 	os.WriteFile(known, []byte("@cert-authority *.cardea "+sshcert.Line(r.p.hostCA.PublicKey())+"\n"), 0o600)
-	args := []string{"-F", "none", "-i", filepath.Join(who.dir, "key"), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "LogLevel=ERROR", "-o", "UserKnownHostsFile=" + known}
+	args := []string{"-F", "none", "-i", filepath.Join(who.dir, "key"), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "LogLevel=ERROR", "-o", "KexAlgorithms=-sntrup761*", "-o", "UserKnownHostsFile=" + known}
 	if plain {
 		args = append(args, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
 	} else {
