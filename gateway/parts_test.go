@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,6 +202,34 @@ func TestTheNextAddressOfANameIsTried(t *testing.T) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.77"), netip.MustParseAddr("127.0.0.1")}, nil
 	}
 	conn, err := tg.dial(t.Context(), "two.example.com:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
+
+// sshd that takes a new configuration listens nowhere for a moment.
+func TestAServerThatRefusesForAMomentIsDialledAgain(t *testing.T) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), "a port that is taken, at which nobody listens")
+	defer file.Close()
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
+	tg := newTarget(loopback, DefaultPeerTimeout)
+	if _, err := tg.dial(t.Context(), address); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody comes to listen: %v", err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { syscall.Listen(fd, 1) })
+	conn, err := tg.dial(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}

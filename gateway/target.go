@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -65,15 +66,32 @@ func (t target) dial(ctx context.Context, address string) (*net.TCPConn, error) 
 	if err != nil {
 		return nil, err
 	}
-	var last error
+	for pause := firstRedial; ; pause *= 2 {
+		conn, err := t.tryAll(ctx, candidates)
+		if pause > lastRedial || !errors.Is(err, syscall.ECONNREFUSED) {
+			return conn, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// sshd listens nowhere for some hundredths of a second when it takes a new configuration
+// (it closes its sockets and starts itself again), which the server agent makes it do: who
+// is refused tries again after these pauses, two thirds of a second in all.
+const firstRedial, lastRedial = 50 * time.Millisecond, 400 * time.Millisecond
+
+// tryAll returns the first connection, or the last error.
+func (t target) tryAll(ctx context.Context, candidates []netip.AddrPort) (conn *net.TCPConn, err error) {
 	for i, a := range candidates {
-		conn, err := t.try(ctx, a, len(candidates)-i)
-		if err == nil {
+		if conn, err = t.try(ctx, a, len(candidates)-i); err == nil {
 			return conn, nil
 		}
-		last = err
 	}
-	return nil, last
+	return nil, err
 }
 
 // try gives each of the addresses that are left an equal part of the time.
