@@ -42,7 +42,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		r.accounts.Before = func(s accounts.Step) { before(s.String()) }
 		r.sshd.Before = func(stage string) { before("sshd: " + stage) }
 	}
-	defer context.AfterFunc(ctx, func() { daemon.Notify("STOPPING=1") })()
+	defer daemon.NotifyStopping(ctx)()
 	if a.queue, err = openQueue(a.path(queueFile)); err != nil {
 		return err
 	}

@@ -191,6 +191,29 @@ func TestHealth(t *testing.T) {
 	expect("with a failed disk", 503, 503)
 }
 
+// A process that ends at once has told that it stops.
+func TestThatItStopsIsToldBeforeTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	for range 50 {
+		ctx, stop := context.WithCancel(t.Context())
+		over := NotifyStopping(ctx)
+		stop()
+		over()
+		conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+		buf := make([]byte, 64)
+		if n, _ := conn.Read(buf); string(buf[:n]) != "STOPPING=1" {
+			t.Fatalf("told %q", buf[:n])
+		}
+	}
+	NotifyStopping(t.Context())() // a process that fails by itself does not wait to be stopped
+}
+
 func TestNotify(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	if err := Notify("READY=1"); err != nil {

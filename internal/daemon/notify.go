@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net"
 	"os"
 	"strings"
@@ -31,6 +32,21 @@ func Notify(state string) error {
 	}
 	_, err = conn.Write([]byte(state))
 	return err
+}
+
+// NotifyStopping tells systemd as soon as ctx has ended that the process stops. Whoever calls
+// it calls what it returns when the work is over, before the process ends: by then it is told.
+func NotifyStopping(ctx context.Context) (over func()) {
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		Notify("STOPPING=1")
+	})
+	return func() {
+		if !stop() {
+			<-told
+		}
+	}
 }
 
 // NotifyStatus gives systemd the sentence that `systemctl status` shows. What is
