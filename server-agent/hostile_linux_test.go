@@ -105,6 +105,7 @@ func TestAHomeThatCannotBeMade(t *testing.T) {
 			r.sh(tc.after)
 			r.start()
 			r.p.confirmed(v)
+			r.p.wait("the problem is gone", func() bool { return len(r.p.reports[len(r.p.reports)-1].Problems) == 0 })
 			r.mayEnter(r.person("alice", true), "test -O . && sudo -n true")
 			if got := r.sh("ls -A /home"); got != "alice\n" {
 				t.Errorf("/home has %q", got)
