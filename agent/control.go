@@ -309,11 +309,6 @@ type Control struct {
 	Paths Paths
 	// Start starts an agent in the background, see Background; nil asks a running one only.
 	Start func() (ended <-chan struct{}, err error)
-	// Typed is what stands behind a Tab, Most how many words are wanted, and Dotted in which
-	// form.
-	Typed  string `json:"typed,omitempty"`
-	Most   int    `json:"most,omitempty"`
-	Dotted bool   `json:"dotted,omitempty"`
 	// Unseen says that nobody reads what this process says: an editor or a job started it. If
 	// a connection needs a sign-in the person gets a notification.
 	Unseen bool
