@@ -54,10 +54,10 @@ TESTFLAGS := '-gcflags=all=-l -dwarf=false' -gcflags=std=-dwarf=false \
 test: export GOFLAGS += $(TESTFLAGS)
 # What tests run as real processes (internal/buildtest); they look at no file below bin/.
 BUILT := $(CURDIR)/bin/tested
-# Those that run for minutes begin first, or the last of them has one processor wait.
-# One more than there are processors, as the longest wait a fifth of their time.
+# Those that run longest begin first, or the last of them has one processor wait; and one
+# more than there are processors, as they wait a fifth of their time.
 BESIDE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-LONGEST := ./e2e ./control ./store/sqlstore ./packaging ./server-agent
+LONGEST := ./e2e ./server-agent ./control ./store/sqlstore ./packaging ./gateway ./cmd/cardea/cli ./bench
 test: ## install what the tests need, then run them all with the race detector
 	RACE=yes packaging/install-test-needs
 	@mkdir -p $(BUILT)
