@@ -115,6 +115,7 @@ var floors = map[string]int{
 	"internal/ident":       0,
 	"internal/postgres":    0,
 	"internal/sample":      0,
+	"internal/redial":      0,
 	"internal/span":        0,
 	"internal/sshtest":     0,
 	"internal/term":        0,

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
+
+	"github.com/cardea-ssh/cardea/internal/redial"
 )
 
 // errForbidden marks an address that a gateway does not dial, so that nobody
@@ -66,23 +67,8 @@ func (t target) dial(ctx context.Context, address string) (*net.TCPConn, error) 
 	if err != nil {
 		return nil, err
 	}
-	for pause := firstRedial; ; pause *= 2 {
-		conn, err := t.tryAll(ctx, candidates)
-		if pause > lastRedial || !errors.Is(err, syscall.ECONNREFUSED) {
-			return conn, err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
+	return redial.Refused(ctx, func() (*net.TCPConn, error) { return t.tryAll(ctx, candidates) })
 }
-
-// sshd listens nowhere for some hundredths of a second when it takes a new configuration
-// (it closes its sockets and starts itself again), which the server agent makes it do: who
-// is refused tries again after these pauses, two thirds of a second in all.
-const firstRedial, lastRedial = 50 * time.Millisecond, 400 * time.Millisecond
 
 // tryAll returns the first connection, or the last error.
 func (t target) tryAll(ctx context.Context, candidates []netip.AddrPort) (conn *net.TCPConn, err error) {

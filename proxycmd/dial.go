@@ -14,6 +14,7 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/redial"
 )
 
 const (
@@ -175,7 +176,7 @@ func (r race) attempt(ctx context.Context, of int, route agent.Route, events cha
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	conn, err := r.dial(ctx, route)
+	conn, err := r.reach(ctx, route)
 	if err != nil {
 		r.note(began, "not connected to %v", plain(route.Address, err))
 		events <- event{of: of, err: plain(route.Address, err)}
@@ -197,6 +198,14 @@ func (r race) attempt(ctx context.Context, of int, route agent.Route, events cha
 	}
 	r.note(began, "hello accepted by %s", route.Address)
 	events <- event{of: of, took: time.Since(began), open: open{conn, route, len(ahead)}}
+}
+
+// reach dials one route. A gateway is there or another one is; a server may be back at once.
+func (r race) reach(ctx context.Context, route agent.Route) (net.Conn, error) {
+	if !route.Direct() {
+		return r.dial(ctx, route)
+	}
+	return redial.Refused(ctx, func() (net.Conn, error) { return r.dial(ctx, route) })
 }
 
 // kindOf is what stands at the end of a route, for who reads a trace.
