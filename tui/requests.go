@@ -209,6 +209,11 @@ func (m *Requests) acted(msg actedMsg) tea.Cmd {
 	}
 	m.mode = listing
 	m.said = map[Verb]string{Approve: "approved", Deny: "denied", Cancel: "taken back", End: "ended"}[msg.choice.Verb] + " " + msg.choice.ID
+	if msg.choice.Verb == Approve || msg.choice.Verb == Deny {
+		// Whoever goes on at once means the next one.
+		m.lists.Waiting = slices.DeleteFunc(m.lists.Waiting, func(r Request) bool { return r.ID == msg.choice.ID })
+		m.keepChosen()
+	}
 	return m.load
 }
 

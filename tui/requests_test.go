@@ -189,6 +189,19 @@ func TestChoices(t *testing.T) {
 	}
 }
 
+// Who says no to the next one at once says it to him, though the list is still read anew.
+func TestWhatWasAnsweredIsGoneAtOnce(t *testing.T) {
+	for _, verb := range []Verb{Approve, Deny} {
+		d := drive(t, Lists{waiting(3), own()})
+		answered, _ := d.screen.row()
+		d.screen.Update(actedMsg{choice: Choice{Verb: verb, ID: answered.ID}}) // and nothing is loaded
+		d.press("dlate<enter>")
+		if len(d.acts) != 1 || d.acts[0].ID == answered.ID || len(d.screen.lists.Waiting) != 3 {
+			t.Errorf("%s: then %+v", verb, d.acts)
+		}
+	}
+}
+
 func TestItEnds(t *testing.T) {
 	for keys, ends := range map[string]bool{"q": true, "<esc>": true, "<ctrl+c>": true, "a<ctrl+c>": true, "aq": false, "/q": false, "/x<enter><esc>": false, "/x<enter><esc><esc>": true} {
 		d := drive(t, Lists{waiting(2), own()})
