@@ -280,3 +280,29 @@ func TestAGatewayThatIsFarIsKnownAsSuch(t *testing.T) {
 		}
 	}
 }
+
+// Alice signs out while the control plane thinks, and bob signs in: what comes then is hers.
+func TestWhatWasBegunBeforeSomebodySignedOutIsOpenedForNobody(t *testing.T) {
+	d := newDoor(t)
+	w, c := ahead(t, d)
+	asked := func() int { return len(w.Control.Calls("POST", "/v1/connect")) }
+	odd := false // guarded by w
+	w.OnConnect(func(out *api.Connection, _ ssh.PublicKey) {
+		if out.Routes, out.Ticket = []api.Route{d.Route}, []byte("ticket"); !odd {
+			w.Ask.SignInChanged(w.Context(), false)
+		}
+		odd = !odd
+	})
+	prepare(w, c)
+	got := w.Connect("web-1", 0)
+	if got.Conn != nil || asked() != 2 || len(d.came) != 0 {
+		t.Errorf("what was prepared was used: handed over %v, asked %d times, dialled %d times", got.Conn != nil, asked(), len(d.came))
+	}
+	w.Connect("web-1", 0)
+	if asked() != 4 {
+		t.Errorf("what was being made was used: asked %d times", asked())
+	}
+	if s, err := w.Ask.Status(t.Context()); err != nil || s.Identities != 1 {
+		t.Errorf("%d identities are there, %v", s.Identities, err)
+	}
+}

@@ -33,17 +33,11 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, ok := a.prepared.take(server, req.Login, a.now())
-	if !ok {
-		if p, err = a.requestFresh(ctx, server, req.Login, s); err != nil {
-			return nil, byName(err, server, req.Host)
-		}
-	} else {
-		s.done("the connection had been prepared")
+	p, err := a.begin(ctx, server, req, s)
+	if err != nil {
+		return nil, byName(err, server, req.Host)
 	}
-	p.identity.parent = req.Parent
 	a.noteUserAgent(req.Parent)
-	a.ids.add(p.identity)
 	a.log.Info("connect", "server", p.connected.ServerID, "login", p.connected.Login, "serial", p.identity.cert.Serial)
 	told := *p.connected
 	if !req.Descriptor {
@@ -55,6 +49,30 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 		told.Routes = a.inOrder(told.Routes, here(), s) // it has failed by now, or is slow
 	}
 	return told.with(s), nil
+}
+
+// begin takes the identity of a connection in: of one that was prepared, or of a new one. What
+// was on its way while somebody signed out, or locked the agent, is left where it is, and asked
+// for once more, by whoever is signed in then.
+func (a *Agent) begin(ctx context.Context, server string, req request, s *steps) (*prepared, error) {
+	for fresh := 0; fresh < 2; {
+		p, waited := a.prepared.take(server, req.Login, a.now())
+		if waited {
+			s.done("the connection had been prepared")
+		} else {
+			var err error
+			if p, err = a.requestFresh(ctx, server, req.Login, s); err != nil {
+				return nil, err
+			}
+			fresh++
+		}
+		p.identity.parent = req.Parent
+		if a.ids.add(p.identity) {
+			return p, nil
+		}
+		p.ahead.drop()
+	}
+	return nil, api.Errorf(api.Conflict, "who is signed in has changed meanwhile").WithHint("type the same again")
 }
 
 // prepare is connect for somebody who has yet to start ssh.
@@ -73,12 +91,16 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 		early.drop()
 		return nil, byName(err, server, req.Host)
 	}
-	if req.Ahead {
-		p.ahead, p.connected.Routes = early.towards(p.connected.Routes, a.dialAhead)
-		p.ahead.expire()
+	if p.identity.era != a.ids.current() {
+		early.drop() // somebody has signed out or locked: begin would leave it where it is
+	} else {
+		if req.Ahead {
+			p.ahead, p.connected.Routes = early.towards(p.connected.Routes, a.dialAhead)
+			p.ahead.expire()
+		}
+		p.asked, p.until = server, a.now().Add(preparedTime)
+		a.prepared.put(p)
 	}
-	p.asked, p.until = server, a.now().Add(preparedTime)
-	a.prepared.put(p)
 	// The hellos stay here: whoever asked only wants to know.
 	told := *p.connected.with(s)
 	told.Far = a.far(told.Routes[0])
@@ -128,6 +150,7 @@ func (a *Agent) requestFresh(ctx context.Context, server, login string, s *steps
 // request asks the control plane and checks that what came is for the key that was sent. s is
 // told how long each part takes.
 func (a *Agent) request(ctx context.Context, server, login string, private ed25519.PrivateKey, s *steps) (*prepared, error) {
+	era := a.ids.current() // before it is known whose session this is
 	if err := a.whileUnlocked(); err != nil {
 		return nil, err
 	}
@@ -179,7 +202,7 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 		identity: &identity{
 			serverID: got.ServerID, serverName: got.ServerName, login: got.Login, cert: cert, blob: cert.Marshal(),
 			sign:    func(data []byte) (*ssh.Signature, error) { return signer.Sign(rand.Reader, data) },
-			expires: time.Unix(int64(cert.ValidBefore), 0), gateways: gatewaysOf(got),
+			expires: time.Unix(int64(cert.ValidBefore), 0), gateways: gatewaysOf(got), era: era,
 		},
 		connected: &Connected{ServerID: got.ServerID, ServerName: got.ServerName, Login: got.Login, Routes: routes, Notice: got.Notice},
 	}, nil

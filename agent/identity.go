@@ -37,6 +37,8 @@ type identity struct {
 	sign     func(data []byte) (*ssh.Signature, error)
 	expires  time.Time
 	used     time.Time // of the first signature; zero before
+	// era is when it was begun to be made, as identities.era has it.
+	era int
 }
 
 // identities are those that are alive, oldest first. It is safe for concurrent use.
@@ -45,21 +47,35 @@ type identities struct {
 
 	mu   sync.Mutex
 	list []*identity // guarded by mu, as below
+	era  int         // how often all were forgotten
 	// owners are the processes that started a helper, in the order in which owned has them.
 	// They stay after their identities, until there are too many.
 	owners map[int]bool
 	owned  []int
 }
 
-func (s *identities) add(id *identity) {
+// current is what an identity has to name that is begun to be made now.
+func (s *identities) current() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.era
+}
+
+// add takes one in, but none that was begun before all were forgotten: it is of a session that
+// is over, or of before a lock.
+func (s *identities) add(id *identity) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id.era != s.era {
+		return false
+	}
 	s.prune()
 	if len(s.list) >= maxLive {
 		s.list = slices.Delete(s.list, 0, len(s.list)-maxLive+1)
 	}
 	s.list = append(s.list, id)
 	s.own(id.parent)
+	return true
 }
 
 // own remembers a process that started a helper.
@@ -84,11 +100,12 @@ func (s *identities) owns(pid int) bool {
 	return pid != 0 && s.owners[pid]
 }
 
-// clear forgets all, for a change of who is signed in.
+// clear forgets all, for a lock or a change of who is signed in.
 func (s *identities) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = nil
+	s.era++
 }
 
 func (s *identities) count() int {
