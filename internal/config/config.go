@@ -147,6 +147,15 @@ func (l *Loader) Source(name string) Source {
 	return ""
 }
 
+// Variables are those that Load reads.
+func (l *Loader) Variables() []string {
+	names := []string{EnvName(FileFlag)}
+	for _, o := range l.options {
+		names = append(names, EnvName(o.name))
+	}
+	return names
+}
+
 // EnvName is the variable of the option called name.
 func EnvName(name string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))

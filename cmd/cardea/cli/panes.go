@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cardea-ssh/cardea/agent/offer"
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/config"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/login"
 )
@@ -65,20 +67,25 @@ func newPane(a *app) *cobra.Command {
 	return cmd
 }
 
-// words is the command line as tmux takes it, to which a word that ends with a semicolon ends a
-// command.
+// words is the command line as tmux takes it.
 func (p pane) words(program string) []string {
 	words := []string{program, "pane"}
 	if p.keep {
 		words = append(words, "--keep")
 	}
 	words = append(append(words, "--"), p.args...)
-	for i, w := range words {
-		if before, ends := strings.CutSuffix(w, ";"); ends {
-			words[i] = before + `\;`
-		}
+	for i := range words {
+		words[i] = word(words[i])
 	}
 	return words
+}
+
+// word is one for tmux, to which one that ends with a semicolon ends a command.
+func word(w string) string {
+	if before, ends := strings.CutSuffix(w, ";"); ends {
+		return before + `\;`
+	}
+	return w
 }
 
 // openPanes opens windows of tmux, with as many panes in each as can be read.
@@ -159,13 +166,14 @@ func (p pane) begin(id string) error {
 }
 
 // paneEnvironment is what this program goes by: tmux gives its panes the environment in which
-// its server was started. What is secret stays out of a command line.
+// its server was started. Everybody on this machine can read a command line, so only what is
+// known to be no secret stands there: a variable of the control plane's may have a password.
 func paneEnvironment() (args []string) {
-	for _, v := range os.Environ() {
-		name, _, _ := strings.Cut(v, "=")
-		ours := strings.HasPrefix(name, "CARDEA_") && name != login.IDTokenVariable
-		if ours || slices.Contains([]string{"HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "PATH"}, name) {
-			args = append(args, "-e", v)
+	known := config.Bind(pflag.NewFlagSet("", pflag.ContinueOnError), new(options), "").Variables()
+	known = append(known, login.BrowserVariable, traceVariable, "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "PATH")
+	for _, name := range known {
+		if value, set := os.LookupEnv(name); set {
+			args = append(args, "-e", word(name+"="+value))
 		}
 	}
 	return args
