@@ -39,11 +39,11 @@ func TestADeadGatewayIsWaitedForOnce(t *testing.T) {
 	through(w, s.Addr, dead.route(), good.route())
 	d := &dialler{hangs: dead.Addr}
 	o := Options{Agent: w.Ask, Host: "web-1", Dial: d.dial}
-	for i, want := range [][]string{{dead.Addr, good.Addr}, {good.Addr}} {
+	for i, first := range []string{dead.Addr, good.Addr} {
 		d.calls = nil
 		r, err := Probe(t.Context(), o)
-		if err != nil || r.Address != good.Addr || !slices.Equal(d.calls, want) {
-			t.Errorf("connection %d came to %s, %v; dialled %v, want %v", i+1, r.Address, err, d.calls, want)
+		if err != nil || r.Address != good.Addr || d.calls[0] != first {
+			t.Errorf("connection %d came to %s, %v; dialled %v, want %s first", i+1, r.Address, err, d.calls, first)
 		}
 		w.Until("the agent has heard of it", func() bool {
 			st, err := w.Ask.Status(t.Context())
