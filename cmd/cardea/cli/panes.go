@@ -181,9 +181,18 @@ func paneEnvironment() (args []string) {
 
 // execInPanes opens a shell on each server, or the command with a terminal of its own.
 func (a *app) execInPanes(servers []api.CatalogEntry, flags []string, o execOptions) error {
+	said, err := openPanes(panesOn(servers, flags, o))
+	if err == nil {
+		a.say("%s; to type into all of a window at once type in tmux: :setw synchronize-panes", said)
+	}
+	return err
+}
+
+// panesOn are what execInPanes opens. What is short for a server among those that were chosen
+// may mean another one as well: that stands above the pane, which goes by project and name.
+func panesOn(servers []api.CatalogEntry, flags []string, o execOptions) (panes []pane) {
 	names := offer.Names(servers)
-	var panes []pane
-	for i := range servers {
+	for i, s := range servers {
 		line := append(slices.Clone(flags), "ssh")
 		if o.login != "" {
 			line = append(line, "--login="+o.login)
@@ -191,17 +200,13 @@ func (a *app) execInPanes(servers []api.CatalogEntry, flags []string, o execOpti
 		if len(o.command) > 0 {
 			line = append(line, "-t")
 		}
-		line = append(line, names[i])
+		line = append(line, fullName(s))
 		if len(o.command) > 0 {
 			line = append(append(line, "--"), o.command...)
 		}
 		panes = append(panes, pane{names[i], line, len(o.command) > 0})
 	}
-	said, err := openPanes(panes)
-	if err == nil {
-		a.say("%s; to type into all of a window at once type in tmux: :setw synchronize-panes", said)
-	}
-	return err
+	return panes
 }
 
 func tmux(args ...string) (string, error) {

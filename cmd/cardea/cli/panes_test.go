@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/login"
 )
 
@@ -25,5 +26,16 @@ func TestAPanesCommandLineHasNoSecretOfTheEnvironment(t *testing.T) {
 		if i := slices.Index(got, want); i < 1 || got[i-1] != "-e" {
 			t.Errorf("%q is not handed on: %q", want, got)
 		}
+	}
+}
+
+// "exec --tmux -l env=prod" chose one of two that are called web-1: its pane may go to no other, nor
+// ask which one is meant.
+func TestAPaneGoesToTheServerThatWasChosen(t *testing.T) {
+	chosen := []api.CatalogEntry{{Name: "web-1", ProjectName: "prod"}}
+	got := panesOn(chosen, []string{"--url=https://x"}, execOptions{login: "alice", command: []string{"reboot", ";"}})
+	want := []string{"--url=https://x", "ssh", "--login=alice", "-t", "prod/web-1", "--", "reboot", ";"}
+	if len(got) != 1 || !slices.Equal(got[0].args, want) || got[0].name != "web-1" || !got[0].keep {
+		t.Errorf("got %+v, want %q", got, want)
 	}
 }
