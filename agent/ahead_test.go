@@ -67,6 +67,14 @@ func (d *door) next() net.Conn {
 	}
 }
 
+// await waits until somebody has come, for next to take. Where the control plane has answered
+// before, a guess is given up that has not even come.
+func (d *door) await() {
+	for end := time.Now().Add(patience); len(d.came) == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // left makes sure that who came has gone without a word.
 func left(t testing.TB, conn net.Conn) {
 	t.Helper()
@@ -163,7 +171,10 @@ func TestWhatWasGuessedWronglyIsClosedAndTheRightOneDialled(t *testing.T) {
 	before, now := newDoor(t), newDoor(t)
 	w, c := ahead(t, before)
 	w.Connect("web-1", 0) // the agent remembers where that led
-	lead(w, now)
+	w.OnConnect(func(out *api.Connection, _ ssh.PublicKey) {
+		before.await()
+		out.Routes, out.Ticket = []api.Route{now.Route}, []byte("ticket")
+	})
 	prepare(w, c)
 	left(t, before.next())
 	now.next()
@@ -250,7 +261,7 @@ func TestWhereItIsRefusedTheGuessIsClosed(t *testing.T) {
 	d := newDoor(t)
 	w, c := ahead(t, d)
 	w.Connect("web-1", 0)
-	w.Control.On("POST", "/v1/connect", func(agenttest.Call) (any, error) { return nil, api.Errorf(api.Denied, "no") })
+	w.Control.On("POST", "/v1/connect", func(agenttest.Call) (any, error) { d.await(); return nil, api.Errorf(api.Denied, "no") })
 	if _, err := c.Prepare(t.Context(), "web-1", ""); api.KindOf(err) != api.Denied {
 		t.Error(err)
 	}

@@ -56,16 +56,23 @@ func (n *nonces) check(nonce string, now time.Time) error {
 // ForgetNonces makes every nonce that was given out stale.
 func (s *Server) ForgetNonces() { s.nonces.forget() }
 
+// SignInAdministrators has whoever signs in from now on be an administrator.
+func (s *Server) SignInAdministrators() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Who.Admin = true
+}
+
 // SignIn makes a session for the key with this thumbprint, as if its device
 // had gone through the browser.
 func (s *Server) SignIn(thumbprint string) (token string, session api.Session) {
 	now := time.Now().UTC().Truncate(time.Second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	session = s.Who
 	session.ID, session.Device = ident.New(ident.Session), ident.New(ident.Device)
 	session.CreatedAt, session.ExpiresAt = now, now.Add(Life)
 	token = "cardea_ses_" + strings.ToLower(rand.Text()+rand.Text())
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.sessions[token] = bound{thumbprint, session}
 	return token, session
 }

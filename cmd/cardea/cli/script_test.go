@@ -102,7 +102,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"reply": replyCmd, "fail": failCmd, "calls": callsCmd, "control": controlCmd, "code": codeCmd, "ask-again": askAgainCmd,
 			"screen": screenCmd, "press": pressCmd, "see": seeCmd, "windows": windowsCmd,
-			"administrator": func(ts *testscript.TestScript, _ bool, _ []string) { controlOf(ts).Who.Admin = true },
+			"administrator": func(ts *testscript.TestScript, _ bool, _ []string) { controlOf(ts).SignInAdministrators() },
 			"recorded":      func(ts *testscript.TestScript, _ bool, args []string) { recordedCmd(t, ts, args) },
 		},
 	})
