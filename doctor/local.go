@@ -249,7 +249,11 @@ func Agent(f AgentFacts) []Finding {
 	}
 	switch age := f.Now.Sub(s.SeenAt); {
 	case s.Problem != "":
-		out = append(out, warning("catalog", "type: cardea agent refresh", "%s", s.Problem))
+		what, hint, told := strings.Cut(s.Problem, "; ")
+		if !told {
+			hint = "type: cardea agent refresh"
+		}
+		out = append(out, warning("catalog", hint, "%s", what))
 	case s.SeenAt.IsZero():
 		out = append(out, warning("catalog", "type: cardea agent refresh", "the agent has no list of servers yet"))
 	case age > staleCatalog:

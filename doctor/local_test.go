@@ -98,17 +98,18 @@ func TestTheAgentIsJudged(t *testing.T) {
 		change func(*AgentFacts)
 		want   []string
 	}{
-		"as it should be":  {func(*AgentFacts) {}, []string{"ok agent-socket: ", "ok agent: process 7", "ok catalog: 3 servers"}},
-		"not running":      {func(f *AgentFacts) { *f = AgentFacts{Socket: f.Socket} }, []string{"ok agent: not running"}},
-		"somebody else's":  {func(f *AgentFacts) { f.Foreign = true }, []string{"failed agent-socket: belongs to somebody else | ls -ld /r /r/control.sock"}},
-		"open to others":   {func(f *AgentFacts) { f.Loose = true }, []string{"failed agent-socket: others may reach | chmod 700 /r", "ok agent: ", "ok catalog: "}},
-		"another HOME":     {func(f *AgentFacts) { f.Status.SSHConfig = "/other/config" }, []string{"ok agent-socket: ", "failed agent: another HOME and writes /other/config | cardea agent stop"}},
-		"an older version": {func(f *AgentFacts) { f.Status.Version = "1.1" }, []string{"ok agent-socket: ", "warning agent: version 1.1, and this program is 1.2 | cardea agent stop"}},
-		"silent":           {func(f *AgentFacts) { f.Running, f.Err = false, errors.New("timeout") }, []string{"failed agent: timeout | cardea agent stop"}},
-		"locked":           {func(f *AgentFacts) { f.Status.Locked = true }, []string{"ok agent-socket: ", "failed agent: locked | cardea agent unlock", "ok catalog: "}},
-		"a problem":        {func(f *AgentFacts) { f.Status.Problem = "disk full" }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: disk full | refresh"}},
-		"an old list":      {func(f *AgentFacts) { f.Status.SeenAt = now.Add(-time.Hour) }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: 1h0m0s old | refresh"}},
-		"no list":          {func(f *AgentFacts) { f.Status.SeenAt = time.Time{} }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: no list | refresh"}},
+		"as it should be":                {func(*AgentFacts) {}, []string{"ok agent-socket: ", "ok agent: process 7", "ok catalog: 3 servers"}},
+		"not running":                    {func(f *AgentFacts) { *f = AgentFacts{Socket: f.Socket} }, []string{"ok agent: not running"}},
+		"somebody else's":                {func(f *AgentFacts) { f.Foreign = true }, []string{"failed agent-socket: belongs to somebody else | ls -ld /r /r/control.sock"}},
+		"open to others":                 {func(f *AgentFacts) { f.Loose = true }, []string{"failed agent-socket: others may reach | chmod 700 /r", "ok agent: ", "ok catalog: "}},
+		"another HOME":                   {func(f *AgentFacts) { f.Status.SSHConfig = "/other/config" }, []string{"ok agent-socket: ", "failed agent: another HOME and writes /other/config | cardea agent stop"}},
+		"an older version":               {func(f *AgentFacts) { f.Status.Version = "1.1" }, []string{"ok agent-socket: ", "warning agent: version 1.1, and this program is 1.2 | cardea agent stop"}},
+		"silent":                         {func(f *AgentFacts) { f.Running, f.Err = false, errors.New("timeout") }, []string{"failed agent: timeout | cardea agent stop"}},
+		"locked":                         {func(f *AgentFacts) { f.Status.Locked = true }, []string{"ok agent-socket: ", "failed agent: locked | cardea agent unlock", "ok catalog: "}},
+		"a problem":                      {func(f *AgentFacts) { f.Status.Problem = "disk full" }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: disk full | refresh"}},
+		"a problem that says what to do": {func(f *AgentFacts) { f.Status.Problem = "the session is over; type: cardea login" }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: the session is over | type: cardea login"}},
+		"an old list":                    {func(f *AgentFacts) { f.Status.SeenAt = now.Add(-time.Hour) }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: 1h0m0s old | refresh"}},
+		"no list":                        {func(f *AgentFacts) { f.Status.SeenAt = time.Time{} }, []string{"ok agent-socket: ", "ok agent: ", "warning catalog: no list | refresh"}},
 	} {
 		f := good
 		tc.change(&f)
