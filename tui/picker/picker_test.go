@@ -198,6 +198,29 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+func TestOneUseIsNotATime(t *testing.T) {
+	list := team()
+	list.Hosts[0].Uses = 1
+	d := drive(t, list)
+	d.press("ji")
+	d.send(tea.WindowSizeMsg{Width: 80, Height: 24})
+	if got := d.frame(); !strings.Contains(got, "were there 3h ago, once in all\n") {
+		t.Errorf("it shows\n%s", got)
+	}
+}
+
+// What was done is told beside the filter that is in force, else most servers are missing
+// without a word.
+func TestAFilterIsSeenBesideWhatWasSaid(t *testing.T) {
+	d := drive(t, team())
+	d.press("/w2<enter>")
+	d.send(tea.WindowSizeMsg{Width: 80, Height: 24})
+	foot := strings.Split(d.frame(), "\n")[22]
+	if !strings.HasPrefix(foot, "connect: over ") || !strings.HasSuffix(foot, " /w2") {
+		t.Errorf("it says %q", foot)
+	}
+}
+
 // What is drawn on a light and a dark background, and where nobody wants colours: then the
 // same is said without.
 func TestColours(t *testing.T) {

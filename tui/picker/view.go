@@ -317,7 +317,11 @@ func (m *Model) details(h Host, width, room int) []string {
 	fact("labels", labels(h))
 	fact("seen", m.seen(h))
 	if h.Uses > 0 {
-		fact("you", fmt.Sprintf("were there %s, %d times in all", draw.Ago(m.wires.Now().Sub(h.Used)), h.Uses))
+		often := fmt.Sprintf("%d times in all", h.Uses)
+		if h.Uses == 1 {
+			often = "once in all"
+		}
+		fact("you", "were there "+draw.Ago(m.wires.Now().Sub(h.Used))+", "+often)
 	}
 	out = append(out, "")
 	for _, l := range m.explained[h.ID].lines {
@@ -350,15 +354,25 @@ func (m *Model) foot(width int) string {
 		text := m.question() + " "
 		return m.look.Title.Render(draw.Cut(text, width*2/3)) + m.answer.Show(width-min(ansi.StringWidth(text), width*2/3))
 	case m.said != "":
-		return m.look.Good.Render(draw.Cut(m.said, width))
+		return m.besideFilter(m.look.Good, m.said, width)
 	case m.paused:
-		return m.look.Quiet.Render(draw.Cut("not loaded anew since nobody is here; press a key", width))
+		return m.besideFilter(m.look.Quiet, "not loaded anew since nobody is here; press a key", width)
 	case m.offline != "":
-		return m.look.Quiet.Render(draw.Cut(m.offline, width))
+		return m.besideFilter(m.look.Quiet, m.offline, width)
 	case m.filter.String() != "":
 		return m.look.Quiet.Render(draw.Cut("/"+m.filter.String(), width))
 	}
 	return ""
+}
+
+// besideFilter is a text with the filter that is in force at the end of the line, where there
+// is room for both.
+func (m *Model) besideFilter(style lipgloss.Style, text string, width int) string {
+	filter := "/" + m.filter.String()
+	if filter == "/" || ansi.StringWidth(text)+2+ansi.StringWidth(filter) > width {
+		return style.Render(draw.Cut(text, width))
+	}
+	return draw.Ends(style.Render(text), m.look.Quiet.Render(filter), width)
 }
 
 // question asks for the text of a choice.
