@@ -60,6 +60,15 @@ type Step struct {
 // ErrNone is that of a system whose service manager starts no agent.
 var ErrNone = errors.New("nothing on this system starts agents by itself; it starts when the first command needs it")
 
+// Reach changes nothing, and fails where there is no service manager to speak to: in a
+// container, or as a user who has only switched to this account. goos is that of runtime.
+func Reach(goos string) []Step {
+	if goos != "linux" {
+		return nil
+	}
+	return []Step{{Run: userctl("show-environment")}}
+}
+
 // Install is what has the system start the agent. goos is that of runtime.
 func (a Agent) Install(goos string) ([]Step, error) {
 	for _, text := range append([]string{a.Program, a.Log}, a.Environment...) {
@@ -92,7 +101,7 @@ func (a Agent) Uninstall(goos string) ([]Step, error) {
 		return []Step{
 			{Run: userctl("disable", "--now", unit+".socket", unit+".service"), Lenient: true},
 			{Remove: a.unit(".socket")}, {Remove: a.unit(".service")},
-			{Run: userctl("daemon-reload")},
+			{Run: userctl("daemon-reload"), Lenient: true}, // one that is not there has nothing to forget
 		}, nil
 	case "darwin":
 		return []Step{{Run: []string{"launchctl", "bootout", a.domain() + "/" + label}, Lenient: true}, {Remove: a.plist()}}, nil

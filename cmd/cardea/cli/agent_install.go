@@ -27,7 +27,8 @@ it, it is under the eyes of what starts your other programs, with its log.
 	}
 }
 
-// agentInstall ends the agent that runs: its sockets are to be the system's.
+// agentInstall ends the agent that runs: its sockets are to be the system's. Where nothing
+// would start another one it goes on.
 func (a *app) agentInstall(ctx context.Context) error {
 	s, err := a.service()
 	if err != nil {
@@ -35,6 +36,9 @@ func (a *app) agentInstall(ctx context.Context) error {
 	}
 	steps, err := s.Install(runtime.GOOS)
 	if err != nil {
+		return err
+	}
+	if err := service.Do(ctx, service.Reach(runtime.GOOS)); err != nil {
 		return err
 	}
 	if err := a.endAgent(ctx); err != nil {
@@ -56,7 +60,11 @@ func (a *app) agentUninstall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return service.Do(ctx, steps)
+	if err := service.Do(ctx, steps); err != nil {
+		return err
+	}
+	a.say("Your system starts the agent no more; the first command that needs it does.")
+	return nil
 }
 
 // service is the agent as a service manager needs it.

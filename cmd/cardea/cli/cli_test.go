@@ -67,6 +67,11 @@ func TestExitCodes(t *testing.T) {
 		if got := exitOf(exec.Command("sh", "-c", "exit 42").Run()); got != 42 {
 			t.Errorf("ssh's own code became %d", got)
 		}
+		a, _, stderr := testApp(t)
+		helper := fmt.Errorf("systemctl: %w: no bus", exec.Command("sh", "-c", "exit 5").Run())
+		if code := a.tell(helper); code != ExitFailed || stderr.String() != "cardea: systemctl: exit status 5: no bus\n" {
+			t.Errorf("a program that worked for us ended: code %d, told %q", code, stderr)
+		}
 	}
 }
 

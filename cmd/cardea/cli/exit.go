@@ -52,7 +52,6 @@ func usageErrorf(cmd *cobra.Command, format string, args ...any) error {
 // exitOf maps an error to its code.
 func exitOf(err error) ExitCode {
 	var usage *usageError
-	var child *exec.ExitError
 	var silent silentError
 	switch {
 	case err == nil:
@@ -63,8 +62,8 @@ func exitOf(err error) ExitCode {
 		return ExitInterrupted
 	case errors.As(err, &usage):
 		return ExitUsage
-	case errors.As(err, &child):
-		return ExitCode(child.ExitCode())
+	case becameOf(err) != nil:
+		return ExitCode(becameOf(err).ExitCode())
 	}
 	switch api.KindOf(err) {
 	case api.SignIn:
@@ -78,6 +77,14 @@ func exitOf(err error) ExitCode {
 	}
 }
 
+// becameOf is the end of the program that this one became, as it came: ssh's, mostly. One
+// that was wrapped is that of a program which worked for us, whose code is none of ours, and
+// which nobody has heard.
+func becameOf(err error) *exec.ExitError {
+	child, _ := err.(*exec.ExitError)
+	return child
+}
+
 // silentError carries a code for a verb whose output has said why.
 type silentError struct{ code ExitCode }
 
@@ -87,8 +94,7 @@ func (e silentError) Error() string { return fmt.Sprintf("ended with code %d", e
 func (a *app) tell(err error) ExitCode {
 	code := exitOf(err)
 	var silent silentError
-	var child *exec.ExitError
-	if err == nil || errors.As(err, &silent) || errors.As(err, &child) {
+	if err == nil || errors.As(err, &silent) || becameOf(err) != nil {
 		return code // ssh has said what there was to say
 	}
 	fmt.Fprintf(a.err, "cardea: %s\n", ident.Text(a.asGiven(sentence(err))))
