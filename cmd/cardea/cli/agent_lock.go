@@ -49,7 +49,11 @@ func (a *app) agentUnlock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return control.Unlock(ctx, passphrase)
+	if err := control.Unlock(ctx, passphrase); err != nil {
+		return err
+	}
+	a.say("The agent is unlocked.")
+	return nil
 }
 
 // terminal is where a passphrase is asked for: never a pipe, which history and logs know.
