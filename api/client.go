@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,6 +49,14 @@ type Client struct {
 // dialTimeout bounds a connection attempt: a person waits behind it. Five
 // seconds is also the promise for "the control plane is down".
 const dialTimeout = 4 * time.Second
+
+// answerTime bounds how long a call that waits for nothing is without the beginning of an
+// answer: a person sits before it. The control plane ends such a call by itself after 20 s, and
+// one of a stranger after 25.
+const answerTime = 30 * time.Second
+
+// errSilent ends a call that nobody answers.
+var errSilent = errors.New("no answer within the time of a call")
 
 // pingAfter is how long a connection may be silent before it is asked whether
 // it lives: a laptop that changed its network must not send the next call, or
@@ -180,12 +189,31 @@ func (c *Client) call(ctx context.Context, o outgoing, out any) (bool, error) {
 	return found, err
 }
 
+// try gives up on an answer that does not begin, but for one that is told to wait, or read by
+// somebody else.
 func (c *Client) try(ctx context.Context, o outgoing, out any) (bool, error) {
+	if _, open := out.(*opened); open || strings.Contains(o.path, "wait=") {
+		return c.exchange(ctx, o, out, func() {})
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(answerTime, func() { cancel(errSilent) })
+	defer silent.Stop()
+	found, err := c.exchange(ctx, o, out, func() { silent.Stop() })
+	if err != nil && context.Cause(ctx) == errSilent {
+		err = unanswered(c.URL, errSilent)
+	}
+	return found, err
+}
+
+// exchange sends a request and reads what is answered; begun is called when that begins.
+func (c *Client) exchange(ctx context.Context, o outgoing, out any, begun func()) (bool, error) {
 	req, err := c.request(ctx, o)
 	if err != nil {
 		return false, err
 	}
 	res, err := c.HTTP.Do(req)
+	begun()
 	if err != nil {
 		return false, unreachable(c.URL, err)
 	}

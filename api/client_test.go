@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
@@ -124,6 +125,44 @@ func TestClientReadsAnswers(t *testing.T) {
 			if tc.found && out.ID != "a" {
 				t.Errorf("value %+v", out)
 			}
+		})
+	}
+}
+
+// deaf takes every request and answers none.
+type deaf struct{}
+
+func (deaf) RoundTrip(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
+// A person waits for as long as the control plane may work on a call, a poll for longer, and
+// nobody for ever.
+func TestACallThatNobodyAnswersEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		path  string
+		bound time.Duration // of the caller
+		waits time.Duration
+	}{
+		"a call": {"/v1/why", time.Hour, 30 * time.Second},
+		"one of which the caller is sooner tired": {"/v1/why", 5 * time.Second, 5 * time.Second},
+		"a poll": {"/v1/catalog?wait=55", 70 * time.Second, 70 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), tc.bound)
+				defer cancel()
+				began := time.Now()
+				client := &api.Client{URL: "https://access.example.com", HTTP: &http.Client{Transport: deaf{}}}
+				_, err := client.Get(ctx, tc.path, nil, nil)
+				if want := "the control plane at https://access.example.com does not answer; check the network, then try again"; err == nil || err.Error() != want || api.KindOf(err) != api.Unavailable {
+					t.Errorf("error %v, want %s", err, want)
+				}
+				if waited := time.Since(began); waited != tc.waits {
+					t.Errorf("it took %v, want %v", waited, tc.waits)
+				}
+			})
 		})
 	}
 }

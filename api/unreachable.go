@@ -24,6 +24,7 @@ func unreachable(base string, err error) error {
 	}
 	var name *net.DNSError
 	var op *net.OpError
+	var late interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &op) && op.Op == "proxyconnect":
 		return why(": the proxy does not answer", "check HTTPS_PROXY, then try again")
@@ -37,8 +38,15 @@ func unreachable(base string, err error) error {
 		return distrusted(base, err)
 	case talksFirst(err):
 		return foreign(base, err)
+	case errors.As(err, &late) && late.Timeout():
+		return unanswered(base, err)
 	}
 	return why("", "check the network, then try again")
+}
+
+// unanswered is for a call that was let wait for too long.
+func unanswered(base string, err error) error {
+	return Errorf(Unavailable, "the control plane at %s does not answer", base).WithHint("check the network, then try again").WithCause(err)
 }
 
 // talksFirst reports whether what came was not HTTP. net/http has no type for it, and another
