@@ -363,8 +363,10 @@ func (c *Control) connected(ctx context.Context, req request) (Connected, error)
 	if err != nil {
 		return Connected{}, err
 	}
+	ended := began
 	for _, s := range out.Connected.Steps {
-		c.Trace(Step{"agent: " + s.What, s.Took})
+		ended = ended.Add(s.Took)
+		c.Trace(Step{"agent: " + s.What, s.Took, ended})
 	}
 	c.note(began, "the agent has answered in all")
 	return *out.Connected, nil
@@ -373,7 +375,7 @@ func (c *Control) connected(ctx context.Context, req request) (Connected, error)
 // note tells what was done since began, if anybody wants to know.
 func (c *Control) note(began time.Time, what string) {
 	if c.Trace != nil {
-		c.Trace(Step{what, time.Since(began)})
+		c.Trace(Step{What: what, Took: time.Since(began)})
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 type Step struct {
 	What string        `json:"what"`
 	Took time.Duration `json:"took"`
+	// Ended is when, as far as another process tells only how long each part took; else zero,
+	// and it is now.
+	Ended time.Time `json:"-"`
 }
 
 // steps collects the parts of one request. A nil one collects nothing, at the cost of a
@@ -38,7 +41,7 @@ func (s *steps) done(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	s.all = append(s.all, Step{fmt.Sprintf(format, args...), now.Sub(s.last)})
+	s.all = append(s.all, Step{What: fmt.Sprintf(format, args...), Took: now.Sub(s.last)})
 	s.last = now
 }
 

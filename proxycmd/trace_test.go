@@ -14,14 +14,18 @@ import (
 
 // heardSteps collects what a trace tells.
 type heardSteps struct {
-	mu  sync.Mutex
-	all []string
+	mu     sync.Mutex
+	all    []string
+	agents []agent.Step // those of the agent
 }
 
 func (h *heardSteps) tell(s agent.Step) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all = append(h.all, s.What)
+	if strings.HasPrefix(s.What, "agent: ") {
+		h.agents = append(h.agents, s)
+	}
 }
 
 // inOrder reports the first of words that no step has after the one before; "" if all are there.
@@ -53,6 +57,11 @@ func TestAProbeTellsEachStepUntilTheServerSpeaks(t *testing.T) {
 	if missing := h.inOrder("agent was found", "agent: the server is known", "agent: the control plane was asked", "agent: the control plane answered",
 		"agent: the certificate is good, and the ways are ready: 2", "agent has answered", "not connected to", "connected to "+g.Addr+", a gateway", "hello accepted by "+g.Addr, "SSH-2.0-Go"); missing != "" {
 		t.Errorf("no step says in its turn %q:\n%s", missing, strings.Join(h.all, "\n"))
+	}
+	for i, s := range h.agents { // all are heard at once, with the answer
+		if s.Ended.IsZero() || i > 0 && s.Ended.Sub(h.agents[i-1].Ended) != s.Took {
+			t.Errorf("%q took %v, and ended at %v", s.What, s.Took, s.Ended)
+		}
 	}
 
 	through(w, s.Addr, newGateway(t, refuse("server", "the server did not answer")).route())

@@ -37,7 +37,11 @@ func (a *app) tracer() func(agent.Step) {
 	return func(s agent.Step) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintf(a.err, "cardea: %8.1f ms  %s (%s)\n", millis(time.Since(began)), ident.Text(s.What), took(s.Took))
+		ended := s.Ended
+		if ended.IsZero() {
+			ended = time.Now()
+		}
+		fmt.Fprintf(a.err, "cardea: %8.1f ms  %s (%s)\n", millis(ended.Sub(began)), ident.Text(s.What), took(s.Took))
 	}
 }
 
