@@ -39,7 +39,7 @@ your administrators. With --wait it ends when there is an answer: with code 0 if
 			}
 			r, err := call[api.AccessRequest](cmd.Context(), a, "POST", "/v1/requests", in)
 			if err != nil {
-				return err
+				return a.unlessIn(cmd.Context(), in, err)
 			}
 			if wait {
 				return a.awaitAnswer(cmd.Context(), r)
@@ -61,6 +61,21 @@ your administrators. With --wait it ends when there is an answer: with code 0 if
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the answer")
 	mustBeGiven(cmd, "reason")
 	return cmd
+}
+
+// unlessIn has who may enter already what he asks for told so. Where no rule leads there he
+// hears from the control plane what everybody hears: that there is nothing to ask for.
+func (a *app) unlessIn(ctx context.Context, in api.NewAccessRequest, err error) error {
+	if api.KindOf(err) != api.NotFound || in.Group != "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	c, _, unknown := a.catalog(ctx)
+	if unknown != nil || len(meant(c.Servers, in.Target)) != 1 {
+		return err
+	}
+	return api.Errorf(api.Conflict, "you may enter server %s already, and no rule gives more", in.Target).WithHint("type: cardea ssh %s", in.Target)
 }
 
 // mustBeGiven marks flags that are a few lines above.
