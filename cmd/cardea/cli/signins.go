@@ -16,7 +16,7 @@ func newSignIns(a *app) *cobra.Command {
 	}
 	cmd.AddCommand(
 		listVerb(a, "/v1/sessions/mine", "List your sign-ins", []column[api.Session]{
-			{"device", func(s api.Session) string { return s.DeviceTag }},
+			{"device", func(s api.Session) string { return s.DeviceTag + a.ifHere(s) }},
 			{"since", func(s api.Session) string { return stamp(s.CreatedAt) }},
 			{"used", func(s api.Session) string { return stamp(s.SeenAt) }},
 			{"until", func(s api.Session) string { return stamp(s.ExpiresAt) }},
@@ -26,6 +26,14 @@ func newSignIns(a *app) *cobra.Command {
 		signInsRevoke(a),
 	)
 	return cmd
+}
+
+// ifHere marks the sign-in with which it is asked: to end the others is what people look for.
+func (a *app) ifHere(s api.Session) string {
+	if saved, err := a.home.Peek(); err == nil && saved.Session.ID == s.ID {
+		return " (this one)"
+	}
+	return ""
 }
 
 func signInsRevoke(a *app) *cobra.Command {
