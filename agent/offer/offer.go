@@ -64,6 +64,17 @@ func Beginning(sorted []string, typed string, most int) []string {
 	return append(slices.Clone(fit[:most-1]), fit[len(fit)-1])
 }
 
+// Projects are the names of the servers' projects that begin with what was typed, in order.
+func Projects(servers []api.CatalogEntry, typed string, most int) []string {
+	names := map[string]bool{}
+	for i := range servers {
+		if ident.ProjectName(servers[i].ProjectName) == nil { // what a shell prints is read by a terminal
+			names[servers[i].ProjectName] = true
+		}
+	}
+	return Beginning(slices.Sorted(maps.Keys(names)), typed, most)
+}
+
 // Selectors go on with a selector of labels: with keys, and once one is typed with its values.
 // What stands before the last comma is kept. Labels that break their grammar are left out:
 // what a shell prints is read by a terminal.

@@ -54,6 +54,15 @@ func TestOnlyWhatBeginsWithWhatWasTypedIsOffered(t *testing.T) {
 	}
 }
 
+func TestEachProjectIsOfferedOnce(t *testing.T) {
+	servers := []api.CatalogEntry{{ProjectName: "web"}, {ProjectName: "data"}, {ProjectName: "web"}, {ProjectName: "w\x1b[2J"}, {ProjectName: "-x"}}
+	for typed, want := range map[string]string{"": "data web", "w": "web", "x": ""} {
+		if got := strings.Join(Projects(servers, typed, 100), " "); got != want {
+			t.Errorf("%q: %q, want %q", typed, got, want)
+		}
+	}
+}
+
 func TestSelectorsGoOnWithWhatIsThere(t *testing.T) {
 	servers := []api.CatalogEntry{
 		{Labels: map[string]string{"env": "prod", "tier": "db", "host/os": "debian"}},

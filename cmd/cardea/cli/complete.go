@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,17 +31,44 @@ func (a *app) completeServers(cmd *cobra.Command, args []string, typed string) (
 	return a.completeManyServers(cmd, args, typed)
 }
 
+// completeTarget is completeServers for a verb that takes a login before the name.
+func (a *app) completeTarget(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	login, name := loginBefore(typed)
+	names, how := a.completeServers(cmd, args, name)
+	for i := range names {
+		names[i] = login + names[i]
+	}
+	return names, how
+}
+
+// loginBefore parts what was typed behind the login that it may begin with.
+func loginBefore(typed string) (login, name string) {
+	at := strings.LastIndexByte(typed, '@') + 1
+	return typed[:at], typed[at:]
+}
+
+// completeProjects offers the projects in which there are servers to reach.
+func (a *app) completeProjects(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	words := a.offered(cmd, nil, func(servers []api.CatalogEntry) []string { return offer.Projects(servers, typed, maxOffered) })
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeManyServers offers the names of servers that were not typed yet.
 func (a *app) completeManyServers(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	names := a.offerNames(cmd, typed, false)
 	return slices.DeleteFunc(names, func(n string) bool { return slices.Contains(args, n) }), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeFiles offers servers to copy from or to. Files here are offered beside them.
+// completeFiles offers servers to copy from or to. Files here are offered beside them, but not
+// behind the colon of a server: its own are not known here.
 func (a *app) completeFiles(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	names := a.offerNames(cmd, typed, true)
+	if server, _, two := strings.Cut(typed, ":"); two && !strings.Contains(server, "/") { // as scp tells them apart
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	login, name := loginBefore(typed)
+	names := a.offerNames(cmd, name, true)
 	for i := range names {
-		names[i] += ":"
+		names[i] = login + names[i] + ":"
 	}
 	return names, cobra.ShellCompDirectiveNoSpace
 }
@@ -67,8 +95,8 @@ func (a *app) offerNames(cmd *cobra.Command, typed string, dotted bool) []string
 		})
 }
 
-// offered are the words that the agent has ready, which takes a tenth of the time in which all
-// servers are read. Where it has none, is older, or could not renew its list for a while, they
+// offered are the words that the agent has ready, if it ever has such ones (nil is for never),
+// which takes a tenth of the time in which all servers are read. Where it has none, is older, or could not renew its list for a while, they
 // are made of what the list verbs would show. Who has signed out is offered nothing.
 func (a *app) offered(cmd *cobra.Command, ready func(context.Context) (agent.Words, error), from func([]api.CatalogEntry) []string) []string {
 	if a.configure() != nil {
@@ -76,7 +104,7 @@ func (a *app) offered(cmd *cobra.Command, ready func(context.Context) (agent.Wor
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completePatience)
 	defer cancel()
-	if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" {
+	if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" && ready != nil {
 		w, err := ready(ctx)
 		if err == nil && w.User == saved.Session.User && w.Device == saved.Session.Device && w.Age <= staleAfter {
 			return w.Words

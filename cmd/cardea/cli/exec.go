@@ -100,6 +100,7 @@ session and 5 if you may enter none of them.`,
 		cmd.MarkFlagsMutuallyExclusive("tmux", other)
 	}
 	cmd.RegisterFlagCompletionFunc("selector", a.completeSelector)
+	cmd.RegisterFlagCompletionFunc("project", a.completeProjects)
 	return cmd
 }
 

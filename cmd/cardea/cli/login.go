@@ -100,6 +100,7 @@ secret is stored.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.project, "project", "", "show once more who you are, to go on in this project")
+	cmd.RegisterFlagCompletionFunc("project", a.completeProjects)
 	cmd.Flags().BoolVar(&o.deviceCode, "device-code", false, "show a code that you type in a browser on another machine")
 	cmd.Flags().StringVar(&o.serviceKey, "service-key", "", "sign in as the service user who has the key in this file")
 	cmd.Flags().BoolVar(&o.rotate, "rotate", false, "put a new key in place of the one in the file of --service-key")

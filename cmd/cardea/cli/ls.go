@@ -36,6 +36,7 @@ func newLs(a *app) *cobra.Command {
 	cmd.Flags().StringVarP(&o.selector, "selector", "l", "", "labels that must fit, for example env=prod,tier!=db")
 	cmd.Flags().StringVar(&o.project, "project", "", "servers of this project alone")
 	cmd.RegisterFlagCompletionFunc("selector", a.completeSelector)
+	cmd.RegisterFlagCompletionFunc("project", a.completeProjects)
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print names alone, as ssh takes them")
 	return cmd
 }

@@ -114,6 +114,10 @@ func newRoot(a *app) *cobra.Command {
 // with a hyphen. Names that are ours never do.
 var hyphened = regexp.MustCompile(`THUMBPRINT|KEY|FILE|FOLDER`)
 
+// fileArguments are the words of a verb's use for what may be a file or folder here. To a Tab
+// behind any other verb a shell must not offer those that happen to lie about.
+var fileArguments = regexp.MustCompile(`FILE|FOLDER|RECORDING`)
+
 // unknownFlag names the nearest one. Without one it may have been meant as an argument.
 func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	var names []string
@@ -163,6 +167,9 @@ func (a *app) finish(cmd *cobra.Command) {
 			line := strings.TrimSuffix(cmd.UseLine(), " [flags]")
 			return &usageError{wrongCount(check, cmd, args), "type: " + line}
 		}
+	}
+	if cmd.ValidArgsFunction == nil && !fileArguments.MatchString(cmd.Use) {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -58,7 +58,7 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
   cardea ssh web-1 uptime
   cardea ssh web-1 -o ServerAliveInterval=30 -L 8080:localhost:80`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completeServers,
+		ValidArgsFunction: a.completeTarget,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.read(p, args); err != nil {
 				return err
