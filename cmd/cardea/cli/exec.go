@@ -318,11 +318,14 @@ func (a *app) execSummary(all int, failed []fanout.Result, o execOptions) {
 	if o.dir != "" {
 		where = "; what they said is in " + filepath.Clean(o.dir)
 	}
-	if len(failed) == 0 {
+	switch len(failed) {
+	case 0:
 		a.say("cardea: %s ended with 0%s", count(all, "server"), where)
-		return
+	case all:
+		a.say("cardea: %s did not end with 0%s:", count(all, "server"), where)
+	default:
+		a.say("cardea: %d of %s ended with 0%s; not so:", all-len(failed), count(all, "server"), where)
 	}
-	a.say("cardea: %d of %s ended with 0%s; not so:", all-len(failed), count(all, "server"), where)
 	for _, r := range failed {
 		a.say("  %s: %s", r.Name, whyNot(r))
 	}
