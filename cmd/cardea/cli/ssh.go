@@ -238,9 +238,12 @@ func (a *app) ssh(ctx context.Context, o sshOptions) error {
 // is told with its reason and code, and a person without a session can sign in.
 func (a *app) prepare(ctx context.Context, control *agent.Control, o sshOptions) (agent.Connected, error) {
 	var c agent.Connected
-	_, err := a.home.Peek() // without a session no agent need be started to hear so
+	saved, err := a.home.Peek() // without a session no agent need be started to hear so
 	if err == nil {
 		c, err = control.Prepare(ctx, o.host, o.login)
+	}
+	if saved.URL == "" && a.opt.URL == "" { // then nobody can be asked to sign in
+		return c, a.whereToSignIn(saved, err)
 	}
 	if api.KindOf(err) == api.SignIn && reauth(err) == "" && a.person && !o.batch() {
 		a.say("%s", withoutHint(err)) // what it says to type is done here
