@@ -75,7 +75,12 @@ func params(dir string, enter func(*testscript.Env) (*world, error)) testscript.
 			env.Defer(w.leave)
 			env.Values[worldKey{}] = w
 			w.setenv(env.Setenv)
+			packaging, err := filepath.Abs("../packaging")
+			if err != nil {
+				return err
+			}
 			env.Setenv("BIN", bin)
+			env.Setenv("PACKAGING", packaging)
 			env.Setenv("CROWD", strconv.Itoa(crowd()))
 			env.Setenv("HALF", strconv.Itoa(crowd()/2))
 			return os.Chmod(env.WorkDir, 0o755)

@@ -68,8 +68,8 @@ var services = []string{"cardea-server-agent", "cardea-gateway", "cardea-control
 
 // prepare makes the packages of the three services in two versions, and of the other side
 // the programs and the beginning of a control plane. What costs seconds is not done again:
-// a program is linked once, and an apk, which is only looked into, has a short text in its
-// place.
+// a program is linked once, and a package which is only looked into, as each apk and the
+// client's, has a short text in its place.
 func prepare(dir string) error {
 	ctx := context.Background()
 	nfpm, err := buildNFPM(ctx, dir, buildtest.Raced())
@@ -85,25 +85,28 @@ func prepare(dir string) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
+	short := func(*maker, build) (string, error) {
+		to := filepath.Join(work, "program")
+		return to, os.WriteFile(to, []byte("#!/bin/sh\n"), 0o755)
+	}
 	for _, made := range []struct {
 		folder, version string
+		packages        []string
 		formats         []string
 		program         func(m *maker, b build) (string, error)
 	}{
-		{"new", newVersion, []string{"deb", "rpm"}, func(m *maker, b build) (string, error) { return m.compile(ctx, bin, b) }},
-		{"old", oldVersion, []string{"deb", "rpm"}, func(_ *maker, b build) (string, error) {
+		{"new", newVersion, services, []string{"deb", "rpm"}, func(m *maker, b build) (string, error) { return m.compile(ctx, bin, b) }},
+		{"old", oldVersion, services, []string{"deb", "rpm"}, func(_ *maker, b build) (string, error) {
 			to := filepath.Join(work, b.Binary)
 			return to, another(filepath.Join(bin, b.Binary), to)
 		}},
-		{"new", newVersion, []string{"apk"}, func(*maker, build) (string, error) {
-			to := filepath.Join(work, "program")
-			return to, os.WriteFile(to, []byte("#!/bin/sh\n"), 0o755)
-		}},
+		{"new", newVersion, services, []string{"apk"}, short},
+		{"client", newVersion, []string{"cardea"}, []string{"deb", "rpm", "apk"}, short}, // "new" would have four that begin so
 	} {
 		m := maker{root: "..", version: made.version, arch: runtime.GOARCH, out: filepath.Join(dir, made.folder), nfpm: nfpm,
 			formats: made.formats, quick: true, race: buildtest.Raced()}
 		m.program = func(b build) (string, error) { return made.program(&m, b) }
-		if _, err := m.make(ctx, services...); err != nil {
+		if _, err := m.make(ctx, made.packages...); err != nil {
 			return err
 		}
 	}
