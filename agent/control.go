@@ -363,7 +363,10 @@ func (c *Control) connected(ctx context.Context, req request) (Connected, error)
 	if err != nil {
 		return Connected{}, err
 	}
-	ended := began
+	ended := time.Now() // of the last one: what went before the first, as starting the agent, has been told
+	for _, s := range out.Connected.Steps {
+		ended = ended.Add(-s.Took)
+	}
 	for _, s := range out.Connected.Steps {
 		ended = ended.Add(s.Took)
 		c.Trace(Step{"agent: " + s.What, s.Took, ended})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
@@ -17,12 +18,16 @@ type heardSteps struct {
 	mu     sync.Mutex
 	all    []string
 	agents []agent.Step // those of the agent
+	found  time.Time    // when it was told that the agent is there
 }
 
 func (h *heardSteps) tell(s agent.Step) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all = append(h.all, s.What)
+	if s.What == "the agent was found" {
+		h.found = time.Now()
+	}
 	if strings.HasPrefix(s.What, "agent: ") {
 		h.agents = append(h.agents, s)
 	}
@@ -61,6 +66,9 @@ func TestAProbeTellsEachStepUntilTheServerSpeaks(t *testing.T) {
 	for i, s := range h.agents { // all are heard at once, with the answer
 		if s.Ended.IsZero() || i > 0 && s.Ended.Sub(h.agents[i-1].Ended) != s.Took {
 			t.Errorf("%q took %v, and ended at %v", s.What, s.Took, s.Ended)
+		}
+		if s.Ended.Add(-s.Took).Before(h.found) {
+			t.Errorf("%q is told to have begun before the agent was found", s.What)
 		}
 	}
 
