@@ -99,6 +99,7 @@ type Requests struct {
 	busy, loaded  bool
 	paused        bool
 	last          time.Time // of the last key
+	enter         bool      // that is what it was
 }
 
 // NewRequests makes the screen. ctx ends what it began.
@@ -159,7 +160,11 @@ func (m *Requests) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.comment.Insert(msg.Content)
 		}
 	case tea.KeyPressMsg:
-		m.last = m.wires.Now()
+		before, was := m.last, m.enter
+		m.last, m.enter = m.wires.Now(), msg.String() == "enter"
+		if was && m.enter && m.last.Sub(before) < repeats {
+			return m, nil
+		}
 		cmd := m.press(msg)
 		if m.paused {
 			m.paused = false
@@ -183,6 +188,10 @@ func (m *Requests) take(msg loadedMsg) {
 	m.lists = Lists{harmless(msg.lists.Waiting), harmless(msg.lists.Mine)}
 	m.keepChosen()
 }
+
+// repeats is how soon another Enter comes from a key that is held down: that one answers no
+// request, as it would answer the next one, and the one after it.
+const repeats = 150 * time.Millisecond
 
 // harmless escapes what others wrote.
 func harmless(rows []Request) []Request {

@@ -162,7 +162,6 @@ func TestChoices(t *testing.T) {
 		{"approve for less, with a comment", "a<down><down>ok<space>then<enter>", []Choice{{Approve, alice, 1800, "ok then"}}},
 		{"no shorter than the shortest, and back", "a<down><down><down><down><up><enter>", []Choice{{Approve, alice, 3600, ""}}},
 		{"the second one", "ja<enter>", []Choice{{Approve, jurgen, 0, ""}}},
-		{"with the enter key", "<enter><enter>", []Choice{{Approve, alice, 0, ""}}},
 		{"nothing without confirmation", "a<esc>", nil},
 		{"letters in a comment are no keys", "aqdr<esc>", nil},
 		{"a no needs a word", "d<enter>", nil},
@@ -199,6 +198,20 @@ func TestWhatWasAnsweredIsGoneAtOnce(t *testing.T) {
 		if len(d.acts) != 1 || d.acts[0].ID == answered.ID || len(d.screen.lists.Waiting) != 3 {
 			t.Errorf("%s: then %+v", verb, d.acts)
 		}
+	}
+}
+
+// Enter opens and confirms, but one that is held down does not go through the list.
+func TestAnEnterThatIsHeldDownAnswersOneAtMost(t *testing.T) {
+	d := drive(t, Lists{waiting(3), own()})
+	d.press("<enter>")
+	d.now = d.now.Add(300 * time.Millisecond) // so long it takes until it repeats itself
+	for range 20 {
+		d.press("<enter>")
+		d.now = d.now.Add(30 * time.Millisecond)
+	}
+	if len(d.acts) != 1 || d.acts[0].Verb != Approve {
+		t.Errorf("chose %+v", d.acts)
 	}
 }
 
