@@ -68,6 +68,8 @@ type Options struct {
 	Idle time.Duration // zero means DefaultIdle
 	Log  *slog.Logger  // nil means no log
 	Now  func() time.Time
+	// Addresses are this machine's; nil asks the system.
+	Addresses func() ([]net.Addr, error)
 }
 
 // Agent is one running agent.
@@ -81,6 +83,7 @@ type Agent struct {
 	idle      time.Duration
 	log       *slog.Logger
 	now       func() time.Time
+	addresses func() ([]net.Addr, error)
 	since     time.Time
 
 	ids      identities
@@ -186,13 +189,16 @@ func newAgent(o Options) *Agent {
 	now := defaultNow(o.Now)
 	a := &Agent{
 		account: o.Account, rotate: o.Rotate, desktop: o.Desktop, confirm: o.Confirm, ends: o.Ends, tick: cmp.Or(o.Tick, time.Minute), asking: make(chan struct{}, 1), paths: o.Paths, binary: o.Binary, ssh: o.SSH,
-		idle: o.Idle, log: o.Log, now: now, since: now(), wake: make(chan chan error), lent: make(chan struct{}, 1), stop: func() {},
+		idle: o.Idle, log: o.Log, now: now, addresses: o.Addresses, since: now(), wake: make(chan chan error), lent: make(chan struct{}, 1), stop: func() {},
 	}
 	a.ids.now, a.catalog.now, a.lock.now = now, now, now
 	a.lock.file = filepath.Join(o.Paths.State, lockFileName)
 	a.userAgent.Store(o.UserAgent)
 	if a.idle == 0 {
 		a.idle = DefaultIdle
+	}
+	if a.addresses == nil {
+		a.addresses = net.InterfaceAddrs
 	}
 	if a.desktop == nil {
 		a.desktop = noDesktop{}
@@ -329,6 +335,6 @@ func (a *Agent) status() Status {
 	return Status{
 		PID: os.Getpid(), Version: version.Get().Version, Since: a.since, SSHSocket: a.paths.SSHSocket(), SSHConfig: a.paths.SSHConfig(), Identities: a.ids.count(),
 		SeenAt: a.catalog.seenAt, Servers: len(a.catalog.current.Servers), Skipped: a.catalog.skipped, Problem: a.catalog.problem,
-		Gateways: a.gateways.list(), Measures: a.measures.list(here(), a.now()), Locked: a.locked(),
+		Gateways: a.gateways.list(), Measures: a.measures.list(a.here(), a.now()), Locked: a.locked(),
 	}
 }

@@ -56,7 +56,7 @@ func (a *Agent) dialAhead(address string) *ahead {
 	if address == "" {
 		return nil
 	}
-	at := here()
+	at := a.here()
 	usual := a.measures.from(at, a.now())(Route{Address: address}).Dialled
 	return dialAhead(address, max(NextAfter, 2*usual), func(one Attempt) { a.measures.note([]Attempt{one}, at, a.now()) })
 }

@@ -46,7 +46,7 @@ func (a *Agent) connect(ctx context.Context, req request) (*Connected, error) {
 		told.Dialled = p.ahead.address
 		s.done("a connection to %s was open already", told.Dialled)
 	} else if p.ahead != nil {
-		told.Routes = a.inOrder(told.Routes, here(), s) // it has failed by now, or is slow
+		told.Routes = a.inOrder(told.Routes, a.here(), s) // it has failed by now, or is slow
 	}
 	return told.with(s), nil
 }
@@ -187,7 +187,7 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a certificate that is not for this connection: %s", err).WithHint("tell your administrator")
 	}
-	at := here()
+	at := a.here()
 	routes, err := seal(got, private, a.now(), func(address string) bool { return a.ways.first(address, at, a.now()) })
 	if err != nil {
 		return nil, api.Errorf(api.Foreign, "the control plane gave a route that cannot be used: %s", err).WithHint("tell your administrator")

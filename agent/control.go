@@ -258,9 +258,9 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 	case verbUnlock:
 		err = a.unlock(req.Passphrase)
 	case verbWorked:
-		a.ways.worked(req.Address, here(), a.now())
+		a.ways.worked(req.Address, a.here(), a.now())
 	case verbWent:
-		a.measures.note(req.Attempts, here(), a.now())
+		a.measures.note(req.Attempts, a.here(), a.now())
 	case verbImpostor, verbHostKey, verbStop:
 	default:
 		err = api.Errorf(api.Foreign, "the agent does not know the verb %q", req.Verb).WithHint("it may be older than this program; type: cardea agent stop")

@@ -77,7 +77,7 @@ func (a *Agent) guess(server string) string {
 	if a.whileUnlocked() != nil {
 		return ""
 	}
-	at := here()
+	at := a.here()
 	var routes []Route
 	for i, address := range a.guesses.guess(a.catalog.projectOf(server), at) {
 		routes = append(routes, Route{Address: address, Hello: []byte{0}, gateway: i + 1})

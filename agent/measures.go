@@ -250,7 +250,7 @@ func farther(d, nearest time.Duration) bool {
 
 // far reports whether a route leads to a gateway that is far from here, as far as is known.
 func (a *Agent) far(r Route) bool {
-	return !r.Direct() && a.measures.from(here(), a.now())(r).Quickest >= farAway
+	return !r.Direct() && a.measures.from(a.here(), a.now())(r).Quickest >= farAway
 }
 
 // inOrder has the routes of a connection in the order in which to try them here.

@@ -34,8 +34,8 @@ type way struct {
 // it. Where they change for another reason something is forgotten, nothing else.
 type network [sha256.Size]byte
 
-func here() network {
-	addresses, err := net.InterfaceAddrs()
+func (a *Agent) here() network {
+	addresses, err := a.addresses()
 	if err != nil {
 		return network{}
 	}

@@ -207,11 +207,17 @@ func (w *World) Connection(e api.CatalogEntry, in api.Connect) (api.Connection, 
 	return api.Connection{Certificate: sshtest.Line(cert), ServerID: e.ID, ServerName: e.Name, Login: e.Login, Routes: []api.Route{{Address: "127.0.0.1:1"}}}, nil
 }
 
+// atHome are the addresses of a machine that stays where it is. Tests that run beside this one
+// make networks, by which this machine would seem to be somewhere else.
+func atHome() ([]net.Addr, error) {
+	return []net.Addr{&net.IPNet{IP: net.IPv4(192, 0, 2, 1), Mask: net.CIDRMask(24, 32)}}, nil
+}
+
 // Start runs an agent until the test ends, and returns its account.
 func (w *World) Start(change ...func(*agent.Options)) *Account {
 	w.Helper()
 	a := &Account{client: w.Control.Client()}
-	o := agent.Options{Account: a, Paths: w.Paths, Binary: "/usr/bin/cardea", Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	o := agent.Options{Account: a, Paths: w.Paths, Binary: "/usr/bin/cardea", Addresses: atHome, Log: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, f := range change {
 		f(&o)
 	}
