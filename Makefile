@@ -58,10 +58,6 @@ BUILT := $(CURDIR)/bin/tested
 # more than there are processors, as they wait a fifth of their time.
 BESIDE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 LONGEST := ./e2e ./server-agent ./control ./store/sqlstore ./packaging ./gateway ./cmd/cardea/cli ./bench
-# Programs of tests are linked, run once and thrown away: in memory, where there is enough
-# and programs may run there.
-MEMORY := $(shell findmnt -rnb -o TARGET,OPTIONS,AVAIL -t tmpfs /dev/shm 2>/dev/null | awk '$$2 !~ /noexec/ && $$3 > 4e9 { print $$1; exit }')
-test: export GOTMPDIR ?= $(MEMORY)
 test: ## install what the tests need, then run them all with the race detector
 	RACE=yes packaging/install-test-needs
 	@mkdir -p $(BUILT)
