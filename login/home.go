@@ -112,6 +112,9 @@ func (h *Home) Load() (Saved, error) {
 	case s.Keyring:
 		s.Token, err = h.ring().get(s.Session.ID)
 		if err != nil {
+			if now, again := h.read(); again == nil && now.SignedIn() && now.Session.ID != s.Session.ID {
+				return h.Load() // another process renewed it in between, and took this token away
+			}
 			return s, needed("the session cannot be read from the keyring").WithCause(err).
 				WithHint("unlock it, or to do without type: cardea login --no-keyring")
 		}
