@@ -29,6 +29,10 @@ type segment struct {
 // Write hands b to the kernel as a whole, or not at all. It returns when no byte of
 // the segment is older than the limit and not on the disk.
 func (g *segment) Write(b []byte) (int, error) {
+	if err := g.session.spool.busy(); err != nil {
+		return 0, err
+	}
+	defer g.session.spool.work.Done()
 	if err := g.session.failure(); err != nil {
 		return 0, err
 	}

@@ -85,8 +85,10 @@ func (x *Session) fail(err error, lost int64) error {
 // closed takes note of a segment that is whole, and hashes it while the session goes
 // on: what is uploaded later must be what was written now.
 func (x *Session) closed(number int, size int64) {
+	if x.spool.busy() != nil {
+		return // whoever comes next finds the file
+	}
 	x.completing.Add(1)
-	x.spool.work.Add(1)
 	go func() {
 		defer x.spool.work.Done()
 		defer x.completing.Done()
@@ -133,8 +135,13 @@ func hashed(dir string, number int) (Segment, error) {
 }
 
 // Finish ends the recording after its Writer was closed. Where that could not write
-// the end, Finish does, with the cause, under key; then what was lost is marked.
+// the end, Finish does, with the cause, under key; then what was lost is marked. After
+// the spool is closed that is left to whoever comes next.
 func (x *Session) Finish(cause string, key ed25519.PrivateKey) error {
+	if err := x.spool.busy(); err != nil {
+		return err
+	}
+	defer x.spool.work.Done()
 	x.mu.Lock()
 	current, err, lost := x.current, x.err, x.lost
 	x.mu.Unlock()

@@ -89,7 +89,7 @@ type Spool struct {
 	// Changed holds one: something may have to be done, as Tasks tells.
 	Changed chan struct{}
 
-	work sync.WaitGroup // completions under way
+	work sync.WaitGroup // what Close waits for; begun by busy
 
 	mu      sync.Mutex
 	entries map[string]*entry // by session; of this process
@@ -217,6 +217,18 @@ func (s *Spool) Close() error {
 	s.work.Wait()
 	s.syncs.wait()
 	return s.owner.close()
+}
+
+// busy holds up Close until work.Done is called. After Close it fails: the folders may
+// be another process's by then, and nothing may be written under its hands.
+func (s *Spool) busy() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errOver
+	}
+	s.work.Add(1)
+	return nil
 }
 
 // Begin makes the folder of a recording.

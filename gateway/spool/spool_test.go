@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -95,6 +96,44 @@ func TestWhatADeadProcessLeftIsFinishedAndStored(t *testing.T) {
 	}
 	if left := folders(t, r.dir); len(left) != 0 {
 		t.Errorf("the spool still has %v", left)
+	}
+}
+
+// Whoever comes next finishes what is there: a writer that outlives its spool writes nothing
+// under its hands.
+func TestNothingIsWrittenAfterTheSpoolIsClosed(t *testing.T) {
+	r := newRig(t)
+	s := r.open(nil)
+	rec := r.begin(s, 0)
+	need(t, rec.say("before"))
+	need(t, s.Close())
+	held := func() (all []byte) {
+		for _, name := range []string{metaFile, "000001.seg"} {
+			b, err := os.ReadFile(filepath.Join(rec.session.entry.dir, name))
+			need(t, err)
+			all = append(all, b...)
+		}
+		return all
+	}
+	before := held()
+	if err := rec.say("after"); !errors.Is(err, errOver) {
+		t.Errorf("a frame is taken: %v", err)
+	}
+	rec.Close(recording.Ended{Cause: "client"})
+	if err := rec.session.Finish("client", r.key); !errors.Is(err, errOver) {
+		t.Errorf("the recording is finished: %v", err)
+	}
+	if after := held(); !bytes.Equal(before, after) {
+		t.Errorf("%d bytes became %d", len(before), len(after))
+	}
+	next := r.open(nil)
+	defer next.Close()
+	if _, err := next.Recover(r.key); err != nil {
+		t.Fatal(err)
+	}
+	r.drain(next)
+	if report := r.verify(rec.origin); !report.Whole() {
+		t.Errorf("%+v", report)
 	}
 }
 

@@ -18,6 +18,7 @@ type syncer struct {
 	mu    sync.Mutex
 	dirty []*segment
 	timer bool
+	over  bool // nothing more begins
 }
 
 func (y *syncer) init(opt Options) {
@@ -28,6 +29,9 @@ func (y *syncer) init(opt Options) {
 func (y *syncer) add(g *segment) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
+	if y.over {
+		return
+	}
 	y.dirty = append(y.dirty, g)
 	if y.timer {
 		return
@@ -63,7 +67,13 @@ func (y *syncer) batch() {
 	}
 }
 
-func (y *syncer) wait() { y.under.Wait() }
+// wait returns when all is synced that add was told of, and ends the syncer.
+func (y *syncer) wait() {
+	y.mu.Lock()
+	y.over = true
+	y.mu.Unlock()
+	y.under.Wait()
+}
 
 // syncFolder makes the folder of a session durable, with all that leads to it: the
 // first sync of a session is not done before that.
