@@ -75,6 +75,7 @@ var floors = map[string]int{
 	"tui/habit":             1,
 	"tui/picker":            2,
 	"tui/recordings":        2,
+	"tui/rows":              1,
 	"tui/tuitest":           0,
 	"ca":                    2,
 	"store/sqlstore":        2,

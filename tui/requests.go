@@ -10,6 +10,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/tui/draw"
+	"github.com/cardea-ssh/cardea/tui/rows"
 )
 
 // Request is somebody's request for access in words.
@@ -232,42 +233,20 @@ func (m *Requests) rows() []Request {
 	if m.mine {
 		from = m.lists.Mine
 	}
-	words := strings.Fields(strings.ToLower(m.filter.String()))
-	var out []Request
-	for _, r := range from {
-		text := strings.ToLower(strings.Join([]string{r.ID, r.State, r.User, r.To, r.Group, r.Reason, r.By}, " "))
-		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
-			out = append(out, r)
-		}
-	}
-	return out
+	return kind.Fitting(from, m.filter.String())
 }
 
-// at is the index of the chosen row; -1 if there is none.
-func (m *Requests) at(rows []Request) int {
-	return slices.IndexFunc(rows, func(r Request) bool { return r.ID == m.chosen })
+// kind is how requests are chosen and found.
+var kind = rows.Kind[Request]{
+	ID:    func(r Request) string { return r.ID },
+	Texts: func(r Request) []string { return []string{r.ID, r.State, r.User, r.To, r.Group, r.Reason, r.By} },
 }
 
 // keepChosen chooses the first row where the chosen one is not there any more.
-func (m *Requests) keepChosen() {
-	rows := m.rows()
-	if m.at(rows) < 0 {
-		m.chosen = ""
-		if len(rows) > 0 {
-			m.chosen = rows[0].ID
-		}
-	}
-}
+func (m *Requests) keepChosen() { m.chosen = kind.Keep(m.rows(), m.chosen) }
 
 // row is the chosen one.
-func (m *Requests) row() (Request, bool) {
-	rows := m.rows()
-	i := m.at(rows)
-	if i < 0 {
-		return Request{}, false
-	}
-	return rows[i], true
-}
+func (m *Requests) row() (Request, bool) { return kind.Chosen(m.rows(), m.chosen) }
 
 // press takes a key.
 func (m *Requests) press(k tea.KeyPressMsg) tea.Cmd {
@@ -331,12 +310,7 @@ func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-func (m *Requests) move(by int) {
-	rows := m.rows()
-	if len(rows) > 0 {
-		m.chosen = rows[max(0, min(m.at(rows)+by, len(rows)-1))].ID
-	}
-}
+func (m *Requests) move(by int) { m.chosen = kind.Move(m.rows(), m.chosen, by) }
 
 // decide asks for the confirmation of a choice.
 func (m *Requests) decide(v Verb) {

@@ -3,17 +3,10 @@ package tui
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/cardea-ssh/cardea/tui/draw"
-)
-
-// Widths, in cells, from which on a row has more to say.
-const (
-	wide   = 100
-	middle = 60
 )
 
 // View implements tea.Model.
@@ -29,33 +22,20 @@ func (m *Requests) frame() string {
 	width := max(m.width, draw.Narrowest)
 	top := m.top(width)
 	foot := append(m.foot(width), m.keys(width))
-	room := max(m.height-len(top)-len(foot), 1)
-	body := m.body(width, room)
-	for len(body) < room {
-		body = append(body, "")
-	}
-	all := slices.Concat(top, body[:room], foot)
-	if over := len(all) - max(m.height, 1); over > 0 {
-		all = all[over:] // the end has the question
-	}
-	return strings.Join(all, "\n")
+	return draw.Screen(top, m.body(width, draw.Room(top, foot, m.height)), foot, m.height)
 }
 
 func (m *Requests) top(width int) []string {
 	tab := func(text string, n int, on bool) string {
-		text = fmt.Sprintf("%s %d", text, n)
-		if on {
-			return "[" + m.look.Tab.Render(text) + "]" // not by its look alone
-		}
-		return m.look.Quiet.Render(text)
+		return m.look.Tabbed(fmt.Sprintf("%s %d", text, n), on)
 	}
 	waiting, own := "Waiting for you", "Your own"
-	if width < middle {
+	if width < draw.Middle {
 		waiting, own = "Waiting", "Own"
 	}
 	tabs := tab(waiting, len(m.lists.Waiting), !m.mine) + "  " + tab(own, len(m.lists.Mine), m.mine)
 	title := ""
-	if width >= middle {
+	if width >= draw.Middle {
 		title = m.look.Title.Render("Requests for access")
 	}
 	return []string{draw.Ends(tabs, title, width), ""}
@@ -75,10 +55,10 @@ func (m *Requests) body(width, room int) []string {
 		details = nil
 	}
 	list := room - len(details)
-	at := max(m.at(rows), 0)
-	first := max(0, min(at-list/2, len(rows)-list))
+	at := max(kind.At(rows, m.chosen), 0)
+	first, end := draw.Seen(at, len(rows), list)
 	var out []string
-	for i := first; i < min(len(rows), first+list); i++ {
+	for i := first; i < end; i++ {
 		out = append(out, m.line(rows[i], i == at, width))
 	}
 	return append(out, details...)
@@ -101,27 +81,21 @@ func (m *Requests) room() int { return max(m.height-12, 1) }
 
 // line is a row of the list.
 func (m *Requests) line(r Request, chosen bool, width int) string {
-	mark, since := "  ", draw.Roughly(m.wires.Now().Sub(r.Asked))
-	if chosen {
-		mark = "› "
-	}
+	since := draw.Roughly(m.wires.Now().Sub(r.Asked))
 	who := r.User
 	if m.mine {
 		who = r.State
 	}
 	var text string
 	switch left := width - 2; {
-	case width >= wide:
+	case width >= draw.Wide:
 		text = draw.Cell(who, 16) + "  " + draw.Cell(r.To, 28) + "  " + draw.Cell(r.For, 6) + "  " + draw.Cell(r.Reason, left-16-28-6-6-6) + "  " + fmt.Sprintf("%4s", since)
-	case width >= middle:
+	case width >= draw.Middle:
 		text = draw.Cell(who, 10) + "  " + draw.Cell(r.To, 20) + "  " + draw.Cell(r.For, 5) + "  " + draw.Cell(r.Reason, left-10-20-5-6-6) + "  " + fmt.Sprintf("%4s", since)
 	default:
 		text = draw.Ends(who+" "+r.To+" "+r.For, " "+since, left)
 	}
-	if chosen {
-		return m.look.Chosen.Render(mark + text)
-	}
-	return mark + text
+	return m.look.Row(text, chosen)
 }
 
 // details are the chosen request in full.

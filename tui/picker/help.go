@@ -62,20 +62,11 @@ func (m *Model) help(width, room int) []string {
 		{"ctrl+r", "load anew", ""},
 		{"mouse", "a click chooses, a second one connects; the wheel moves", ""},
 	}
-	var out []string
+	var can []draw.Hint
 	for _, k := range keys {
-		if k.verb != "" && !m.can(k.verb) {
-			continue
-		}
-		for i, l := range draw.Wrap(k.does, width-11, 3) {
-			if i > 0 {
-				k.key = ""
-			}
-			out = append(out, m.look.Key.Render(draw.Cell(k.key, 11))+l)
+		if k.verb == "" || m.can(k.verb) {
+			can = append(can, draw.Key(k.key, k.does))
 		}
 	}
-	if len(out) > room {
-		out = append(out[:room-1:room-1], m.look.Quiet.Render("…"))
-	}
-	return out
+	return m.look.Keys(width, room, 3, can...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/tui/draw"
+	"github.com/cardea-ssh/cardea/tui/rows"
 )
 
 // press takes a key.
@@ -33,31 +34,11 @@ func (m *Model) press(k tea.KeyPressMsg) tea.Cmd {
 		return m.pressSignedOut(key)
 	}
 	m.said = ""
-	if m.moved(key) {
+	if by, does := rows.Step(key, m.page(), len(m.rows)); does {
+		m.choose(m.cursor + by)
 		return m.settle()
 	}
 	return m.pressList(key)
-}
-
-// moved takes a key that moves the choice.
-func (m *Model) moved(key string) bool {
-	switch key {
-	case "up", "k", "ctrl+p":
-		m.choose(m.cursor - 1)
-	case "down", "j", "ctrl+n":
-		m.choose(m.cursor + 1)
-	case "pgup", "ctrl+u":
-		m.choose(m.cursor - m.page())
-	case "pgdown", "ctrl+d":
-		m.choose(m.cursor + m.page())
-	case "home", "g":
-		m.choose(0)
-	case "end", "G":
-		m.choose(len(m.rows) - 1)
-	default:
-		return false
-	}
-	return true
 }
 
 func (m *Model) pressList(key string) tea.Cmd {
@@ -245,7 +226,8 @@ func (m *Model) pressFilter(k tea.KeyPressMsg) tea.Cmd {
 		m.mode, m.filter = listing, draw.Line{}
 		m.search()
 	case "up", "down", "pgup", "pgdown", "ctrl+p", "ctrl+n":
-		m.moved(key)
+		by, _ := rows.Step(key, m.page(), len(m.rows))
+		m.choose(m.cursor + by)
 	default:
 		if before := m.filter.String(); m.filter.Key(k) && m.filter.String() != before {
 			m.chosen = "" // the best one is what is meant

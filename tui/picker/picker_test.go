@@ -264,6 +264,8 @@ func TestChoices(t *testing.T) {
 		{"what was found is entered at once", "/w2<enter>", "connect web-2"},
 		{"a filter is typed, and stays", "/web-<tab>j<enter>", "connect test/web-1"},
 		{"letters in a filter are no keys", "/qfce", ""},
+		{"nor do they move", "/gGjk<tab>rINC-1<enter>", "request INC-1 to gGjk"},
+		{"arrows do", "/web-<down><enter>", "connect test/web-1"},
 		{"letters are taken back", "/w2x<bs><enter>", "connect web-2"},
 		{"by label", "/env=test<enter>", "connect build-1"},
 		{"by project", "/project:te<enter>", "connect test/web-1"},

@@ -16,10 +16,9 @@ import (
 )
 
 const (
-	// wide is from how many cells on the details stand beside the list, and middle from
-	// where on labels have a column.
-	wide   = 110
-	middle = 60
+	// wide is from how many cells on the details stand beside the list. From draw.Middle on
+	// labels have a column.
+	wide = 110
 	// headLines stand above the list: what there is, and a blank.
 	headLines = 2
 	footLines = 2 // what is said or typed, and the keys
@@ -41,19 +40,11 @@ func (m *Model) View() tea.View {
 // frame is the whole picture: never more lines than the terminal has.
 func (m *Model) frame() string {
 	width := max(m.width, draw.Narrowest)
-	room := m.page()
-	body := m.body(width, room)
-	for len(body) < room {
-		body = append(body, "")
+	top, foot := []string{m.head(width), ""}, []string{m.foot(width), m.keys(width)}
+	if m.height == 1 && m.mode != asking && m.mode != filtering {
+		top, foot = nil, nil // the one line is for what matters
 	}
-	all := slices.Concat([]string{m.head(width), ""}, body[:room], []string{m.foot(width), m.keys(width)})
-	if over := len(all) - max(m.height, 1); over > 0 {
-		all = all[over:]
-		if m.height == 1 && m.mode != asking && m.mode != filtering && len(body) > 0 {
-			all = body[:1] // the one line is for what matters
-		}
-	}
-	return strings.Join(all, "\n")
+	return draw.Screen(top, m.body(width, m.page()), foot, m.height)
 }
 
 // page is how many rows are seen.
@@ -114,7 +105,7 @@ func (m *Model) oldness(width int) string {
 		return m.look.Alarm.Render("offline")
 	case m.paused || age > stale && !m.loading:
 		return m.look.Quiet.Render("as of " + draw.Ago(age))
-	case m.loading && width >= middle:
+	case m.loading && width >= draw.Middle:
 		return m.look.Quiet.Render("…")
 	}
 	return ""
@@ -196,7 +187,7 @@ func (m *Model) row(h Host, chosen bool, width int) string {
 	left := width - 4
 	state := m.state(h)
 	switch {
-	case width >= middle:
+	case width >= draw.Middle:
 		name := max(18, width/3)
 		project := max(10, width/6)
 		rest := left - name - project - 6 - 6

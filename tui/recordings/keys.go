@@ -6,6 +6,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/cardea-ssh/cardea/tui/draw"
+	"github.com/cardea-ssh/cardea/tui/rows"
 )
 
 // press takes a key.
@@ -40,6 +41,9 @@ func (m *Model) press(k tea.KeyPressMsg) tea.Cmd {
 }
 
 func (m *Model) pressList(key string) tea.Cmd {
+	if by, does := rows.Step(key, m.page(), len(m.rows())); does {
+		return m.move(by)
+	}
 	switch key {
 	case "q":
 		return tea.Quit
@@ -51,18 +55,6 @@ func (m *Model) pressList(key string) tea.Cmd {
 		m.keepChosen()
 	case "ctrl+z":
 		return tea.Suspend
-	case "up", "k", "ctrl+p":
-		return m.move(-1)
-	case "down", "j", "ctrl+n":
-		return m.move(1)
-	case "pgup", "ctrl+u":
-		return m.move(-m.page())
-	case "pgdown", "ctrl+d":
-		return m.move(m.page())
-	case "home", "g":
-		return m.move(-len(m.rows()))
-	case "end", "G":
-		return m.move(len(m.rows()))
 	case "tab", "right", "l":
 		return m.turn(1)
 	case "shift+tab", "left", "h":

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/tui/draw"
+	"github.com/cardea-ssh/cardea/tui/rows"
 )
 
 // Recording is a recorded session in words.
@@ -229,55 +230,32 @@ func (m *Model) played(msg playedMsg) {
 
 // rows are those of the list that is shown which fit the filter.
 func (m *Model) rows() []Recording {
-	words := strings.Fields(strings.ToLower(m.filter.String()))
-	if len(words) == 0 {
-		return m.lists[m.shown].rows
-	}
-	var out []Recording
-	for _, r := range m.lists[m.shown].rows {
-		text := strings.ToLower(strings.Join([]string{r.Session, r.Started, r.User, r.Login, r.Project + "/" + r.Server, r.State}, " "))
-		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
-			out = append(out, r)
-		}
-	}
-	return out
+	return kind.Fitting(m.lists[m.shown].rows, m.filter.String())
 }
 
-// at is the index of the chosen row; -1 if there is none.
-func (m *Model) at(rows []Recording) int {
-	return slices.IndexFunc(rows, func(r Recording) bool { return r.Session == m.lists[m.shown].chosen })
+// kind is how recordings are chosen and found.
+var kind = rows.Kind[Recording]{
+	ID: func(r Recording) string { return r.Session },
+	Texts: func(r Recording) []string {
+		return []string{r.Session, r.Started, r.User, r.Login, r.Project + "/" + r.Server, r.State}
+	},
 }
 
 // keepChosen chooses the first row where the chosen one is not there any more.
 func (m *Model) keepChosen() {
-	rows := m.rows()
-	if m.at(rows) >= 0 {
-		return
-	}
-	m.lists[m.shown].chosen = ""
-	if len(rows) > 0 {
-		m.lists[m.shown].chosen = rows[0].Session
-	}
+	l := &m.lists[m.shown]
+	l.chosen = kind.Keep(m.rows(), l.chosen)
 }
 
 // row is the chosen one.
-func (m *Model) row() (Recording, bool) {
-	rows := m.rows()
-	i := m.at(rows)
-	if i < 0 {
-		return Recording{}, false
-	}
-	return rows[i], true
-}
+func (m *Model) row() (Recording, bool) { return kind.Chosen(m.rows(), m.lists[m.shown].chosen) }
 
 // move moves the choice, and has older ones read where it comes to the end.
 func (m *Model) move(by int) tea.Cmd {
-	rows := m.rows()
-	to := m.at(rows) + by
-	if len(rows) > 0 {
-		m.lists[m.shown].chosen = rows[max(0, min(to, len(rows)-1))].Session
-	}
-	if to >= len(rows)-1 && by > 0 {
+	l, seen := &m.lists[m.shown], m.rows()
+	atEnd := kind.At(seen, l.chosen)+by >= len(seen)-1
+	l.chosen = kind.Move(seen, l.chosen, by)
+	if atEnd && by > 0 {
 		return m.more()
 	}
 	return nil

@@ -2,18 +2,11 @@ package recordings
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/cardea-ssh/cardea/tui/draw"
-)
-
-// Widths, in cells, from which on a row has more to say.
-const (
-	wide   = 100
-	middle = 60
 )
 
 // View implements tea.Model.
@@ -30,16 +23,7 @@ func (m *Model) frame() string {
 	width := max(m.width, draw.Narrowest)
 	top := []string{m.tabs(width), ""}
 	foot := []string{m.foot(width), m.keys(width)}
-	room := max(m.height-len(top)-len(foot), 1)
-	body := m.body(width, room)
-	for len(body) < room {
-		body = append(body, "")
-	}
-	all := slices.Concat(top, body[:room], foot)
-	if over := len(all) - max(m.height, 1); over > 0 {
-		all = all[over:] // the end has the question
-	}
-	return strings.Join(all, "\n")
+	return draw.Screen(top, m.body(width, draw.Room(top, foot, m.height)), foot, m.height)
 }
 
 // tabs are the names of the lists, with how many there are as far as they were read.
@@ -53,14 +37,10 @@ func (m *Model) tabs(width int) string {
 		case l.loaded:
 			name += fmt.Sprintf(" %d", len(l.rows))
 		}
-		if i == m.shown {
-			names = append(names, "["+m.look.Tab.Render(name)+"]") // not by its look alone
-		} else {
-			names = append(names, m.look.Quiet.Render(name))
-		}
+		names = append(names, m.look.Tabbed(name, i == m.shown))
 	}
 	title := ""
-	if width >= middle {
+	if width >= draw.Middle {
 		title = m.look.Title.Render("Recorded sessions")
 	}
 	return draw.Ends(strings.Join(names, "  "), title, width)
@@ -88,10 +68,10 @@ func (m *Model) body(width, room int) []string {
 		details = nil
 	}
 	length := room - len(details)
-	at := max(m.at(rows), 0)
-	first := max(0, min(at-length/2, len(rows)-length))
+	at := max(kind.At(rows, m.lists[m.shown].chosen), 0)
+	first, end := draw.Seen(at, len(rows), length)
 	var out []string
-	for i := first; i < min(len(rows), first+length); i++ {
+	for i := first; i < end; i++ {
 		out = append(out, m.line(rows[i], i == at, width))
 	}
 	for len(out) < length {
@@ -118,27 +98,20 @@ func (m *Model) nothing() string {
 
 // line is a row of the list.
 func (m *Model) line(r Recording, chosen bool, width int) string {
-	mark, left := "  ", width-2
-	if chosen {
-		mark = "› "
-	}
-	length := r.Length
+	left, length := width-2, r.Length
 	if length == "" {
 		length = "…"
 	}
 	var text string
 	switch {
-	case width >= wide:
+	case width >= draw.Wide:
 		text = draw.Cell(r.Started, 16) + "  " + draw.Cell(length, 8) + "  " + draw.Cell(r.User, 16) + "  " + draw.Cell(r.Server, left-16-8-16-16-12-10) + "  " + draw.Cell(r.Project, 16) + "  " + draw.Cell(r.State, 12)
-	case width >= middle:
+	case width >= draw.Middle:
 		text = draw.Cell(r.Started, 16) + "  " + draw.Cell(length, 8) + "  " + draw.Cell(r.User, 10) + "  " + draw.Cell(r.Server, left-16-8-10-9-8) + "  " + draw.Cell(r.State, 9)
 	default:
 		text = draw.Ends(r.User+" "+r.Server, " "+draw.Roughly(m.wires.Now().Sub(r.At)), left)
 	}
-	if chosen {
-		return m.look.Chosen.Render(mark + text)
-	}
-	return mark + text
+	return m.look.Row(text, chosen)
 }
 
 // details are the chosen recording in full.
@@ -172,7 +145,7 @@ func (m *Model) foot(width int) string {
 		return m.look.Quiet.Render("…")
 	case m.mode == filtering:
 		return "/" + m.filter.Show(width-1)
-	case m.mode == asking && width < middle:
+	case m.mode == asking && width < draw.Middle:
 		return m.look.Title.Render("Key file: ") + m.answer.Show(width-len("Key file: "))
 	case m.mode == asking:
 		return m.look.Title.Render(question) + m.answer.Show(width-len(question))
@@ -213,26 +186,15 @@ func (m *Model) keys(width int) string {
 
 // help is the whole list of keys.
 func (m *Model) help(width, room int) []string {
-	var out []string
-	for _, k := range []struct{ key, does string }{
-		{"enter", "play it; while it plays space pauses, + and - change the speed, ← and → go 10 s back and on, Home to its beginning, and q comes back here"},
-		{"tab", "the next list"},
-		{"/", "filter: words of users, servers, projects, dates, states and ids"},
-		{"esc", "take back the filter; then leave"},
-		{"i", "another key; a recording is sealed, and only the keys that its project names read it"},
-		{"↑ ↓  j k", "move; PgUp, PgDn, g and G by pages and to the ends; older ones are read when you come to the end"},
-		{"r", "load anew"},
-		{"q", "leave"},
-	} {
-		for i, l := range draw.Wrap(k.does, width-11, 4) {
-			if i > 0 {
-				k.key = ""
-			}
-			out = append(out, m.look.Key.Render(draw.Cell(k.key, 11))+l)
-		}
-	}
-	if len(out) > room {
-		out = append(out[:room-1:room-1], m.look.Quiet.Render("…"))
-	}
-	return out
+	k := draw.Key
+	return m.look.Keys(width, room, 4,
+		k("enter", "play it; while it plays space pauses, + and - change the speed, ← and → go 10 s back and on, Home to its beginning, and q comes back here"),
+		k("tab", "the next list"),
+		k("/", "filter: words of users, servers, projects, dates, states and ids"),
+		k("esc", "take back the filter; then leave"),
+		k("i", "another key; a recording is sealed, and only the keys that its project names read it"),
+		k("↑ ↓  j k", "move; PgUp, PgDn, g and G by pages and to the ends; older ones are read when you come to the end"),
+		k("r", "load anew"),
+		k("q", "leave"),
+	)
 }
