@@ -21,56 +21,27 @@ var update = flag.Bool("update", false, "write what the frames are now into test
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// driver drives a screen without a terminal: it runs what the screen begins at once.
+// driver drives the screen, and is what stands behind it.
 type driver struct {
-	t               *testing.T
+	tuitest.Driver
 	screen          *Requests
 	lists           Lists
 	loads           int
 	acts            []Choice
 	loadErr, actErr error
 	now             time.Time
-	quit            bool
 }
 
 func drive(t *testing.T, lists Lists) *driver {
-	d := &driver{t: t, lists: lists, now: noon}
+	d := &driver{lists: lists, now: noon}
 	d.screen = NewRequests(t.Context(), Wires{
 		Load:    func(context.Context) (Lists, error) { d.loads++; return d.lists, d.loadErr },
 		Act:     func(_ context.Context, c Choice) error { d.acts = append(d.acts, c); return d.actErr },
 		Comment: 40, Now: func() time.Time { return d.now },
 	})
-	d.run(d.screen.Init())
+	d.Driver = tuitest.Drive(t, d.screen)
 	return d
 }
-
-func (d *driver) run(cmd tea.Cmd) {
-	if cmd == nil {
-		return
-	}
-	switch msg := cmd().(type) {
-	case nil:
-	case tea.QuitMsg:
-		d.quit = true
-	case tea.BatchMsg:
-		for _, c := range msg {
-			d.run(c)
-		}
-	default:
-		d.send(msg)
-	}
-}
-
-func (d *driver) send(msg tea.Msg) {
-	_, cmd := d.screen.Update(msg)
-	d.run(cmd)
-}
-
-// press sends keys: names of special ones stand in angle brackets.
-func (d *driver) press(keys string) { d.t.Helper(); tuitest.Press(d.t, keys, d.send) }
-
-// frame is what is seen, without colours and blanks at the ends of lines.
-func (d *driver) frame() string { return tuitest.Frame(d.screen) }
 
 func waiting(n int) []Request {
 	rows := []Request{
@@ -97,25 +68,25 @@ func TestFrames(t *testing.T) {
 	for name, show := range map[string]func(*testing.T) *driver{
 		"nothing": func(t *testing.T) *driver { return drive(t, Lists{}) },
 		"waiting": func(t *testing.T) *driver { return drive(t, Lists{waiting(2), own()}) },
-		"own":     func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), own()}); d.press("<tab>"); return d },
+		"own":     func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), own()}); d.Press("<tab>"); return d },
 		"many": func(t *testing.T) *driver {
 			d := drive(t, Lists{waiting(60), nil})
-			d.press("<pgdown><pgdown>")
+			d.Press("<pgdown><pgdown>")
 			return d
 		},
 		"approve": func(t *testing.T) *driver {
 			d := drive(t, Lists{waiting(2), nil})
-			d.press("a<down>until noon")
+			d.Press("a<down>until noon")
 			return d
 		},
-		"deny":   func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.press("d"); return d },
-		"end":    func(t *testing.T) *driver { d := drive(t, Lists{nil, own()}); d.press("<tab>e"); return d },
-		"filter": func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.press("/pay"); return d },
-		"said":   func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.press("a<enter>"); return d },
+		"deny":   func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.Press("d"); return d },
+		"end":    func(t *testing.T) *driver { d := drive(t, Lists{nil, own()}); d.Press("<tab>e"); return d },
+		"filter": func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.Press("/pay"); return d },
+		"said":   func(t *testing.T) *driver { d := drive(t, Lists{waiting(2), nil}); d.Press("a<enter>"); return d },
 		"failed": func(t *testing.T) *driver {
 			d := drive(t, Lists{waiting(2), nil})
 			d.actErr = &draw.Problem{Text: "project web asks who you are each 10m, also to let others in", Hint: "type: cardea login --project web"}
-			d.press("a<enter>")
+			d.Press("a<enter>")
 			return d
 		},
 		"hostile": func(t *testing.T) *driver {
@@ -127,8 +98,8 @@ func TestFrames(t *testing.T) {
 		for _, width := range []int{40, 80, 160} {
 			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
 				d := show(t)
-				d.send(tea.WindowSizeMsg{Width: width, Height: 24})
-				got := d.frame()
+				d.Send(tea.WindowSizeMsg{Width: width, Height: 24})
+				got := d.Frame()
 				for i, l := range strings.Split(strings.TrimSuffix(got, "\n"), "\n") {
 					if n := ansi.StringWidth(l); n > width {
 						t.Errorf("line %d has %d cells: %q", i+1, n, l)
@@ -147,8 +118,8 @@ func TestFrames(t *testing.T) {
 func TestFramesFitSmallTerminals(t *testing.T) {
 	for _, keys := range []string{"", "<tab>", "a", "d", "/x", "a<enter>"} {
 		d := drive(t, Lists{waiting(5), own()})
-		d.press(keys)
-		tuitest.Fits(t, keys, d.screen, d.send, []int{draw.Narrowest, 27, 34, 41, 48}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11})
+		d.Press(keys)
+		d.Fits(keys, []int{draw.Narrowest, 27, 34, 41, 48}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11})
 	}
 }
 
@@ -180,7 +151,7 @@ func TestChoices(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := drive(t, Lists{waiting(2), own()})
-			d.press(tc.keys)
+			d.Press(tc.keys)
 			if !slices.Equal(d.acts, tc.want) {
 				t.Errorf("chose %+v, want %+v", d.acts, tc.want)
 			}
@@ -194,7 +165,7 @@ func TestWhatWasAnsweredIsGoneAtOnce(t *testing.T) {
 		d := drive(t, Lists{waiting(3), own()})
 		answered, _ := d.screen.row()
 		d.screen.Update(actedMsg{choice: Choice{Verb: verb, ID: answered.ID}}) // and nothing is loaded
-		d.press("dlate<enter>")
+		d.Press("dlate<enter>")
 		if len(d.acts) != 1 || d.acts[0].ID == answered.ID || len(d.screen.lists.Waiting) != 3 {
 			t.Errorf("%s: then %+v", verb, d.acts)
 		}
@@ -204,10 +175,10 @@ func TestWhatWasAnsweredIsGoneAtOnce(t *testing.T) {
 // Enter opens and confirms, but one that is held down does not go through the list.
 func TestAnEnterThatIsHeldDownAnswersOneAtMost(t *testing.T) {
 	d := drive(t, Lists{waiting(3), own()})
-	d.press("<enter>")
+	d.Press("<enter>")
 	d.now = d.now.Add(300 * time.Millisecond) // so long it takes until it repeats itself
 	for range 20 {
-		d.press("<enter>")
+		d.Press("<enter>")
 		d.now = d.now.Add(30 * time.Millisecond)
 	}
 	if len(d.acts) != 1 || d.acts[0].Verb != Approve {
@@ -218,38 +189,38 @@ func TestAnEnterThatIsHeldDownAnswersOneAtMost(t *testing.T) {
 func TestItEnds(t *testing.T) {
 	for keys, ends := range map[string]bool{"q": true, "<esc>": true, "<ctrl+c>": true, "a<ctrl+c>": true, "aq": false, "/q": false, "/x<enter><esc>": false, "/x<enter><esc><esc>": true} {
 		d := drive(t, Lists{waiting(2), own()})
-		if d.press(keys); d.quit != ends {
-			t.Errorf("%s: ended %v", keys, d.quit)
+		if d.Press(keys); d.Quit != ends {
+			t.Errorf("%s: ended %v", keys, d.Quit)
 		}
 	}
 }
 
 func TestListsAreLoadedAnewAndTheChosenRowStays(t *testing.T) {
 	d := drive(t, Lists{waiting(5), nil})
-	d.press("jj")
+	d.Press("jj")
 	chosen := d.screen.chosen
 	d.lists.Waiting = d.lists.Waiting[1:]
-	d.press("r")
+	d.Press("r")
 	if d.screen.chosen != chosen || d.loads != 2 {
 		t.Errorf("chosen %s, was %s; %d loads", d.screen.chosen, chosen, d.loads)
 	}
 	// Somebody else answers while the question stands: nothing else is answered by it.
-	d.press("a")
+	d.Press("a")
 	d.lists.Waiting = d.lists.Waiting[:1]
-	d.send(tickMsg{})
-	d.press("<enter>")
+	d.Send(tickMsg{})
+	d.Press("<enter>")
 	if len(d.acts) != 0 {
 		t.Errorf("chose %+v", d.acts)
 	}
 	// Nobody is here: nothing is loaded until a key is pressed.
-	d.press("<esc>")
+	d.Press("<esc>")
 	loads := d.loads
 	d.now = d.now.Add(draw.Patience)
-	d.send(tickMsg{})
-	if d.loads != loads || !strings.Contains(d.frame(), "press a key") {
-		t.Errorf("%d loads more:\n%s", d.loads-loads, d.frame())
+	d.Send(tickMsg{})
+	if d.loads != loads || !strings.Contains(d.Frame(), "press a key") {
+		t.Errorf("%d loads more:\n%s", d.loads-loads, d.Frame())
 	}
-	if d.press("k"); d.loads != loads+1 {
+	if d.Press("k"); d.loads != loads+1 {
 		t.Errorf("%d loads after a key", d.loads-loads)
 	}
 }
@@ -257,29 +228,29 @@ func TestListsAreLoadedAnewAndTheChosenRowStays(t *testing.T) {
 func TestAnErrorIsAScreen(t *testing.T) {
 	d := drive(t, Lists{waiting(2), nil})
 	d.loadErr = errors.New("the control plane\x1b[2J does not answer")
-	d.press("r")
-	if got := d.frame(); !strings.Contains(got, `the control plane\x1b[2J does not answer`) {
+	d.Press("r")
+	if got := d.Frame(); !strings.Contains(got, `the control plane\x1b[2J does not answer`) {
 		t.Errorf("frame\n%s", got)
 	}
 	d.loadErr = nil
-	d.press("x")
-	if got := d.frame(); !strings.Contains(got, "alice") || d.quit {
+	d.Press("x")
+	if got := d.Frame(); !strings.Contains(got, "alice") || d.Quit {
 		t.Errorf("afterwards\n%s", got)
 	}
 	// While somebody types, a refresh that fails does not take his words.
-	d.press("dno")
+	d.Press("dno")
 	d.loadErr = errors.New("gone")
-	d.send(tickMsg{})
-	if got := d.frame(); !strings.Contains(got, "why not: no") {
+	d.Send(tickMsg{})
+	if got := d.Frame(); !strings.Contains(got, "why not: no") {
 		t.Errorf("while typing\n%s", got)
 	}
 }
 
 func TestPastedLinesAreOneLine(t *testing.T) {
 	d := drive(t, Lists{waiting(1), nil})
-	d.press("d")
-	d.send(tea.PasteMsg{Content: "a\nb\x1b[2Jc"})
-	d.press("<enter>")
+	d.Press("d")
+	d.Send(tea.PasteMsg{Content: "a\nb\x1b[2Jc"})
+	d.Press("<enter>")
 	if want := []Choice{{Deny, "rqs_aaaaaaaaaaaaaaaaaaaa", 0, "a b [2Jc"}}; !slices.Equal(d.acts, want) {
 		t.Errorf("chose %+v", d.acts)
 	}

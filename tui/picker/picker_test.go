@@ -23,9 +23,9 @@ var update = flag.Bool("update", false, "write what the frames are now into test
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// driver drives the screen without a terminal: it runs what the screen begins at once.
+// driver drives the screen, and is what stands behind it.
 type driver struct {
-	t        *testing.T
+	tuitest.Driver
 	screen   *Model
 	list     List
 	err      error
@@ -35,12 +35,10 @@ type driver struct {
 	favoured []string
 	asked    []string // to be explained
 	now      time.Time
-	quit     bool
-	other    []tea.Msg
 }
 
 func drive(t *testing.T, list List, change ...func(*Wires)) *driver {
-	d := &driver{t: t, list: list, now: noon}
+	d := &driver{list: list, now: noon}
 	w := Wires{
 		Load: func(context.Context) (List, error) { d.loads++; return d.list, d.err },
 		Explain: func(_ context.Context, h Host) ([]string, error) {
@@ -59,39 +57,9 @@ func drive(t *testing.T, list List, change ...func(*Wires)) *driver {
 		c(&w)
 	}
 	d.screen = New(t.Context(), w)
-	d.run(d.screen.Init())
+	d.Driver = tuitest.Drive(t, d.screen)
 	return d
 }
-
-func (d *driver) run(cmd tea.Cmd) {
-	if cmd == nil {
-		return
-	}
-	switch msg := cmd().(type) {
-	case nil:
-	case tea.QuitMsg:
-		d.quit = true
-	case tea.BatchMsg:
-		for _, c := range msg {
-			d.run(c)
-		}
-	case loadedMsg, doneMsg, explainedMsg, settledMsg, paintedMsg, tickMsg, keptMsg:
-		d.send(msg)
-	default: // for the terminal
-		d.other = append(d.other, msg)
-	}
-}
-
-func (d *driver) send(msg tea.Msg) {
-	_, cmd := d.screen.Update(msg)
-	d.run(cmd)
-}
-
-// press sends keys: names of special ones stand in angle brackets.
-func (d *driver) press(keys string) { d.t.Helper(); tuitest.Press(d.t, keys, d.send) }
-
-// frame is what is seen, without colours and blanks at the ends of lines.
-func (d *driver) frame() string { return tuitest.Frame(d.screen) }
 
 func (d *driver) name() string {
 	h, _ := d.screen.host()
@@ -129,18 +97,18 @@ func many(n int) List {
 // scenes are what people see.
 func scenes() map[string]func(*testing.T) *driver {
 	after := func(keys string) func(*testing.T) *driver {
-		return func(t *testing.T) *driver { d := drive(t, team()); d.press(keys); return d }
+		return func(t *testing.T) *driver { d := drive(t, team()); d.Press(keys); return d }
 	}
 	return map[string]func(*testing.T) *driver{
 		"list": after("j"), "filter": after("/w1"), "kept": after("/env=prod<tab>"), "marked": after("<space><space>"), "details": after("ji"),
 		"forward": after("f8080:80"), "run": after("<space><space>euptime"), "request": after("/payments<tab>r"), "why": after("/payments<tab>rpayments<enter>INC-42"), "help": after("?"),
 		"over": after("<enter>"),
-		"many": func(t *testing.T) *driver { d := drive(t, many(1000)); d.press("<pgdown><pgdown>"); return d },
+		"many": func(t *testing.T) *driver { d := drive(t, many(1000)); d.Press("<pgdown><pgdown>"); return d },
 		"none": func(t *testing.T) *driver { return drive(t, List{At: noon}) },
 		"failed": func(t *testing.T) *driver {
 			d := drive(t, team())
 			d.doErr = &draw.Problem{Text: "there is no ssh on this machine", Hint: "install OpenSSH's client, and try again"}
-			d.press("<enter>")
+			d.Press("<enter>")
 			return d
 		},
 		"unreachable": func(t *testing.T) *driver {
@@ -153,13 +121,13 @@ func scenes() map[string]func(*testing.T) *driver {
 		"offline": func(t *testing.T) *driver {
 			d := drive(t, team())
 			d.now, d.err = d.now.Add(12*time.Minute), errors.New("the control plane does not answer")
-			d.press("<ctrl+r>")
+			d.Press("<ctrl+r>")
 			return d
 		},
 		"signedout": func(t *testing.T) *driver {
 			d := drive(t, team())
 			d.err = &SignedOut{Text: "your session is over", Hint: "type: cardea login"}
-			d.press("<ctrl+r>")
+			d.Press("<ctrl+r>")
 			return d
 		},
 		"question": func(t *testing.T) *driver {
@@ -173,7 +141,7 @@ func scenes() map[string]func(*testing.T) *driver {
 			list.Hosts[0].Labels = map[string]string{"a\x1b]0;x\x07": "\x9b31m" + strings.Repeat("long", 50), "日本": "東京"}
 			list.Hosts[1].Name, list.Hosts[1].Note = strings.Repeat("long-", 60), "a\nb\x1b[2J"
 			d := drive(t, list)
-			d.press("/服<tab>")
+			d.Press("/服<tab>")
 			return d
 		},
 	}
@@ -184,11 +152,11 @@ func TestFrames(t *testing.T) {
 		for _, width := range []int{40, 80, 160} {
 			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
 				d := show(t)
-				d.send(tea.WindowSizeMsg{Width: width, Height: 24})
+				d.Send(tea.WindowSizeMsg{Width: width, Height: 24})
 				if name == "details" && width == 160 {
-					d.press("i") // they stand there already
+					d.Press("i") // they stand there already
 				}
-				got := d.frame()
+				got := d.Frame()
 				if n := strings.Count(got, "\n"); n != 24 {
 					t.Errorf("%d lines", n)
 				}
@@ -202,9 +170,9 @@ func TestOneUseIsNotATime(t *testing.T) {
 	list := team()
 	list.Hosts[0].Uses = 1
 	d := drive(t, list)
-	d.press("ji")
-	d.send(tea.WindowSizeMsg{Width: 80, Height: 24})
-	if got := d.frame(); !strings.Contains(got, "were there 3h ago, once in all\n") {
+	d.Press("ji")
+	d.Send(tea.WindowSizeMsg{Width: 80, Height: 24})
+	if got := d.Frame(); !strings.Contains(got, "were there 3h ago, once in all\n") {
 		t.Errorf("it shows\n%s", got)
 	}
 }
@@ -213,9 +181,9 @@ func TestOneUseIsNotATime(t *testing.T) {
 // without a word.
 func TestAFilterIsSeenBesideWhatWasSaid(t *testing.T) {
 	d := drive(t, team())
-	d.press("/w2<enter>")
-	d.send(tea.WindowSizeMsg{Width: 80, Height: 24})
-	foot := strings.Split(d.frame(), "\n")[22]
+	d.Press("/w2<enter>")
+	d.Send(tea.WindowSizeMsg{Width: 80, Height: 24})
+	foot := strings.Split(d.Frame(), "\n")[22]
 	if !strings.HasPrefix(foot, "connect: over ") || !strings.HasSuffix(foot, " /w2") {
 		t.Errorf("it says %q", foot)
 	}
@@ -226,11 +194,11 @@ func TestAFilterIsSeenBesideWhatWasSaid(t *testing.T) {
 func TestColours(t *testing.T) {
 	for name, show := range map[string]func(*driver) string{
 		"light": func(d *driver) string {
-			d.send(tea.BackgroundColorMsg{Color: lipgloss.Color("#ffffff")})
+			d.Send(tea.BackgroundColorMsg{Color: lipgloss.Color("#ffffff")})
 			return d.screen.View().Content
 		},
 		"dark": func(d *driver) string {
-			d.send(tea.BackgroundColorMsg{Color: lipgloss.Color("#000000")})
+			d.Send(tea.BackgroundColorMsg{Color: lipgloss.Color("#000000")})
 			return d.screen.View().Content
 		},
 		"none": func(d *driver) string {
@@ -244,7 +212,7 @@ func TestColours(t *testing.T) {
 		},
 	} {
 		d := drive(t, team())
-		d.press("<space>/web<tab>")
+		d.Press("<space>/web<tab>")
 		tuitest.Golden(t, *update, "colours-"+name+".txt", strings.ReplaceAll(show(d), "\x1b", "␛")+"\n")
 	}
 }
@@ -253,7 +221,7 @@ func TestColours(t *testing.T) {
 func TestFramesFitTerminalsOfAnySize(t *testing.T) {
 	for name, show := range scenes() {
 		d := show(t)
-		tuitest.Fits(t, name, d.screen, d.send, []int{draw.Narrowest, 27, 40, 59, 60, 61, 109, 110, 300}, []int{1, 2, 3, 4, 5, 7, 24, 100})
+		d.Fits(name, []int{draw.Narrowest, 27, 40, 59, 60, 61, 109, 110, 300}, []int{1, 2, 3, 4, 5, 7, 24, 100})
 	}
 }
 
@@ -288,7 +256,7 @@ func TestChoices(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := drive(t, team())
-			d.press(tc.keys)
+			d.Press(tc.keys)
 			var got []string
 			for _, c := range d.done {
 				s := string(c.Verb)
@@ -312,14 +280,14 @@ func TestChoices(t *testing.T) {
 
 func TestWhatThisMachineCannotDoHasNoKey(t *testing.T) {
 	d := drive(t, team(), func(w *Wires) { w.Can = nil })
-	d.press("<space>tefx<enter>")
+	d.Press("<space>tefx<enter>")
 	for _, c := range d.done {
 		if c.Verb != Connect {
 			t.Errorf("chose %+v", c)
 		}
 	}
-	d.press("?")
-	if got := d.frame(); strings.Contains(got, "tmux") || strings.Contains(got, "run a command") {
+	d.Press("?")
+	if got := d.Frame(); strings.Contains(got, "tmux") || strings.Contains(got, "run a command") {
 		t.Errorf("help\n%s", got)
 	}
 }
@@ -330,8 +298,8 @@ func TestItEnds(t *testing.T) {
 		"<space><esc>": false, "<space><esc><esc>": true, "i<esc>": false, "i<esc><esc>": true, "f<esc>": false, "?q": false, "fq": false,
 	} {
 		d := drive(t, team())
-		if d.press(keys); d.quit != ends {
-			t.Errorf("%s: ended %v", keys, d.quit)
+		if d.Press(keys); d.Quit != ends {
+			t.Errorf("%s: ended %v", keys, d.Quit)
 		}
 	}
 }
@@ -370,24 +338,24 @@ func TestTheFirstPictureHasAMomentForItself(t *testing.T) {
 
 func TestAListThatIsLoadedAnewMovesNothing(t *testing.T) {
 	d := drive(t, team())
-	d.press("<space>j") // the order is db-1, web-1 of shop, build-1
+	d.Press("<space>j") // the order is db-1, web-1 of shop, build-1
 	if d.name() != "build-1" {
 		t.Fatalf("chosen is %s", d.name())
 	}
 	d.list.Hosts = append(slices.Clone(d.list.Hosts[2:]), Host{ID: "srv_new", Name: "aaa", Call: "aaa", Project: "shop"})
-	d.press("<ctrl+r>")
-	if d.name() != "build-1" || !d.screen.marked["srv_shopdb-1"] || !strings.Contains(d.frame(), "aaa") {
-		t.Errorf("chosen is %s\n%s", d.name(), d.frame())
+	d.Press("<ctrl+r>")
+	if d.name() != "build-1" || !d.screen.marked["srv_shopdb-1"] || !strings.Contains(d.Frame(), "aaa") {
+		t.Errorf("chosen is %s\n%s", d.name(), d.Frame())
 	}
 	d.list.Hosts = d.list.Hosts[2:]
-	d.press("<ctrl+r>")
+	d.Press("<ctrl+r>")
 	if len(d.screen.marked) != 0 || d.name() == "" {
 		t.Errorf("marked %v, chosen %q", d.screen.marked, d.name())
 	}
 	// While somebody types, what he types stays.
-	d.press("/we")
-	d.send(tickMsg{})
-	if got := d.frame(); !strings.Contains(got, "/we") {
+	d.Press("/we")
+	d.Send(tickMsg{})
+	if got := d.Frame(); !strings.Contains(got, "/we") {
 		t.Errorf("while typing\n%s", got)
 	}
 }
@@ -395,13 +363,13 @@ func TestAListThatIsLoadedAnewMovesNothing(t *testing.T) {
 func TestAnErrorTakesNothingAway(t *testing.T) {
 	d := drive(t, team())
 	d.err = errors.New("the control plane\x1b[2J does not answer")
-	d.press("<ctrl+r>")
-	if got := d.frame(); !strings.Contains(got, "build-1") || !strings.Contains(got, "offline") || !strings.Contains(got, `\x1b[2J does`) {
+	d.Press("<ctrl+r>")
+	if got := d.Frame(); !strings.Contains(got, "build-1") || !strings.Contains(got, "offline") || !strings.Contains(got, `\x1b[2J does`) {
 		t.Errorf("offline\n%s", got)
 	}
 	d.err = nil
-	d.press("<ctrl+r>")
-	if got := d.frame(); strings.Contains(got, "offline") {
+	d.Press("<ctrl+r>")
+	if got := d.Frame(); strings.Contains(got, "offline") {
 		t.Errorf("afterwards\n%s", got)
 	}
 }
@@ -409,15 +377,15 @@ func TestAnErrorTakesNothingAway(t *testing.T) {
 func TestWhoIsSignedOutIsOfferedToSignIn(t *testing.T) {
 	d := drive(t, team())
 	d.err = &SignedOut{Text: "your session is over", Hint: "type: cardea login"}
-	d.press("<ctrl+r>")
-	if got := d.frame(); strings.Contains(got, "build-1") || !strings.Contains(got, "your session is over") {
+	d.Press("<ctrl+r>")
+	if got := d.Frame(); strings.Contains(got, "build-1") || !strings.Contains(got, "your session is over") {
 		t.Fatalf("frame\n%s", got)
 	}
-	d.press("c") // there is nothing to copy
+	d.Press("c") // there is nothing to copy
 	d.err = nil
-	d.press("<enter>")
-	if len(d.done) != 1 || d.done[0].Verb != SignIn || !strings.Contains(d.frame(), "build-1") {
-		t.Errorf("did %+v\n%s", d.done, d.frame())
+	d.Press("<enter>")
+	if len(d.done) != 1 || d.done[0].Verb != SignIn || !strings.Contains(d.Frame(), "build-1") {
+		t.Errorf("did %+v\n%s", d.done, d.Frame())
 	}
 }
 
@@ -425,22 +393,22 @@ func TestWhoIsSignedOutIsOfferedToSignIn(t *testing.T) {
 func TestWhoHasNoControlPlaneIsToldWhatToType(t *testing.T) {
 	d := drive(t, team())
 	d.err = &SignedOut{Text: "not signed in", Hint: "type: cardea login https://YOUR-CONTROL-PLANE", Nowhere: true}
-	d.press("<ctrl+r><enter>")
-	if got := d.frame(); len(d.done) != 0 || strings.Contains(got, "enter") || !strings.Contains(got, "cardea login https://YOUR-CONTROL-PLANE") {
+	d.Press("<ctrl+r><enter>")
+	if got := d.Frame(); len(d.done) != 0 || strings.Contains(got, "enter") || !strings.Contains(got, "cardea login https://YOUR-CONTROL-PLANE") {
 		t.Errorf("did %+v\n%s", d.done, got)
 	}
 }
 
 func TestFavouritesAreKeptAndStandFirst(t *testing.T) {
 	d := drive(t, team())
-	d.press("G*gk")
-	if d.press("g"); d.name() != "db-1" {
+	d.Press("G*gk")
+	if d.Press("g"); d.name() != "db-1" {
 		t.Errorf("first is %s", d.name())
 	}
-	if d.press("j"); d.name() != "web-2" {
+	if d.Press("j"); d.name() != "web-2" {
 		t.Errorf("second is %s", d.name())
 	}
-	d.press("b")
+	d.Press("b")
 	if want := []string{"srv_shopweb-2 true", "srv_shopweb-2 false"}; !slices.Equal(d.favoured, want) {
 		t.Errorf("kept %q", d.favoured)
 	}
@@ -448,37 +416,37 @@ func TestFavouritesAreKeptAndStandFirst(t *testing.T) {
 
 func TestTheCommandIsCopied(t *testing.T) {
 	d := drive(t, team())
-	d.press("jc")
-	if got := d.frame(); !strings.Contains(got, "copied: cardea ssh shop/web-1") {
+	d.Press("jc")
+	if got := d.Frame(); !strings.Contains(got, "copied: cardea ssh shop/web-1") {
 		t.Errorf("frame\n%s", got)
 	}
-	if want := fmt.Sprintf("%v", tea.SetClipboard("cardea ssh shop/web-1")()); len(d.other) == 0 || fmt.Sprintf("%v", d.other[len(d.other)-1]) != want {
-		t.Errorf("told the terminal %v", d.other)
+	if want := fmt.Sprintf("%v", tea.SetClipboard("cardea ssh shop/web-1")()); len(d.Told) == 0 || fmt.Sprintf("%v", d.Told[len(d.Told)-1]) != want {
+		t.Errorf("told the terminal %v", d.Told)
 	}
 }
 
 func TestDetailsAreAskedForOnceAndOnlyWhereTheyAreSeen(t *testing.T) {
 	d := drive(t, team())
-	d.press("jjk")
+	d.Press("jjk")
 	if len(d.asked) != 0 {
 		t.Errorf("asked for %q that nobody sees", d.asked)
 	}
-	d.press("i")
-	d.press("<esc>i")
+	d.Press("i")
+	d.Press("<esc>i")
 	if want := []string{"web-1"}; !slices.Equal(d.asked, want) {
 		t.Errorf("asked for %q", d.asked)
 	}
-	d.send(tea.WindowSizeMsg{Width: 160, Height: 24})
-	d.press("<esc>jj")
+	d.Send(tea.WindowSizeMsg{Width: 160, Height: 24})
+	d.Press("<esc>jj")
 	if want := []string{"web-1", "build-1", "web-1"}; !slices.Equal(d.asked, want) {
 		t.Errorf("asked for %q", d.asked)
 	}
 	// Who only passes by asks for nothing.
 	d.screen.wires.Settle = time.Nanosecond
 	_, first := d.screen.Update(tea.KeyPressMsg{Code: 'j', Text: "j"})
-	d.press("g")
+	d.Press("g")
 	n := len(d.asked)
-	d.run(first)
+	d.Run(first)
 	if len(d.asked) != n {
 		t.Errorf("asked for %q", d.asked)
 	}
@@ -486,7 +454,7 @@ func TestDetailsAreAskedForOnceAndOnlyWhereTheyAreSeen(t *testing.T) {
 
 func TestTheMouseChoosesAndConnects(t *testing.T) {
 	d := drive(t, team())
-	click := func(x, y int) { d.send(tea.MouseClickMsg{X: x, Y: y, Button: tea.MouseLeft}) }
+	click := func(x, y int) { d.Send(tea.MouseClickMsg{X: x, Y: y, Button: tea.MouseLeft}) }
 	click(5, headLines+2)
 	if d.name() != "build-1" || len(d.done) != 0 {
 		t.Errorf("chosen %s, did %v", d.name(), d.done)
@@ -498,13 +466,13 @@ func TestTheMouseChoosesAndConnects(t *testing.T) {
 	if len(d.done) != 1 || d.done[0].Hosts[0].Name != "build-1" {
 		t.Errorf("did %+v", d.done)
 	}
-	d.send(tea.MouseWheelMsg{Button: tea.MouseWheelUp})
+	d.Send(tea.MouseWheelMsg{Button: tea.MouseWheelUp})
 	if d.name() != "db-1" {
 		t.Errorf("after the wheel: %s", d.name())
 	}
-	d.press("?")
+	d.Press("?")
 	click(5, headLines+1)
-	if d.press("x"); d.name() != "db-1" {
+	if d.Press("x"); d.name() != "db-1" {
 		t.Errorf("a click on the help chose %s", d.name())
 	}
 }
@@ -513,17 +481,17 @@ func TestAQuestionHasOneAnswer(t *testing.T) {
 	ask := func(keys string) (Host, bool, *driver) {
 		list := List{Hosts: []Host{team().Hosts[0], team().Hosts[4]}, At: noon}
 		d := drive(t, List{}, func(w *Wires) { w.First, w.Load, w.Question = list, nil, "Which web-1?" })
-		d.press(keys)
+		d.Press(keys)
 		h, ok := d.screen.Chosen()
 		return h, ok, d
 	}
-	if h, ok, d := ask("j<enter>"); !ok || h.Call != "test/web-1" || !d.quit {
+	if h, ok, d := ask("j<enter>"); !ok || h.Call != "test/web-1" || !d.Quit {
 		t.Errorf("chose %+v", h)
 	}
-	if _, ok, d := ask("<esc>"); ok || !d.quit {
+	if _, ok, d := ask("<esc>"); ok || !d.Quit {
 		t.Error("esc chose")
 	}
-	if _, ok, d := ask("efrRat*"); ok || d.quit || len(d.done)+len(d.favoured) > 0 {
+	if _, ok, d := ask("efrRat*"); ok || d.Quit || len(d.done)+len(d.favoured) > 0 {
 		t.Errorf("did %+v %v", d.done, d.favoured)
 	}
 }
@@ -532,19 +500,19 @@ func TestNothingIsLoadedWhereNobodyIs(t *testing.T) {
 	d := drive(t, team())
 	loads := d.loads
 	d.now = d.now.Add(draw.Patience)
-	d.send(tickMsg{})
-	if d.loads != loads || !strings.Contains(d.frame(), "press a key") {
-		t.Errorf("%d loads\n%s", d.loads-loads, d.frame())
+	d.Send(tickMsg{})
+	if d.loads != loads || !strings.Contains(d.Frame(), "press a key") {
+		t.Errorf("%d loads\n%s", d.loads-loads, d.Frame())
 	}
-	if d.press("j"); d.loads != loads+1 {
+	if d.Press("j"); d.loads != loads+1 {
 		t.Errorf("%d loads after a key", d.loads-loads)
 	}
 }
 
 func TestPastedTextIsTyped(t *testing.T) {
 	d := drive(t, team())
-	d.press("/")
-	d.send(tea.PasteMsg{Content: "web\n-2\x1b[2J"})
+	d.Press("/")
+	d.Send(tea.PasteMsg{Content: "web\n-2\x1b[2J"})
 	if got := d.screen.filter.String(); got != "web -2 [2J" {
 		t.Errorf("filter %q", got)
 	}

@@ -23,9 +23,9 @@ var update = flag.Bool("update", false, "write what the frames are now into test
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// driver drives the screen without a terminal: it runs what the screen begins at once.
+// driver drives the screen, and is what stands behind it.
 type driver struct {
-	t       *testing.T
+	tuitest.Driver
 	screen  *Model
 	lists   map[int][]Page // by list; the pages follow each other
 	err     error
@@ -33,11 +33,10 @@ type driver struct {
 	plays   []string
 	said    string
 	playErr error
-	quit    bool
 }
 
 func drive(t *testing.T, change func(*driver, *Wires)) *driver {
-	d := &driver{t: t, lists: map[int][]Page{0: {{Rows: own()}}, 1: {{Rows: append(there(), own()...)}}}}
+	d := &driver{lists: map[int][]Page{0: {{Rows: own()}}, 1: {{Rows: append(there(), own()...)}}}}
 	w := Wires{
 		Lists: []string{"Yours", "On web-1"}, Asks: true,
 		Load: func(_ context.Context, list int, from string) (Page, error) {
@@ -56,36 +55,9 @@ func drive(t *testing.T, change func(*driver, *Wires)) *driver {
 		change(d, &w)
 	}
 	d.screen = New(t.Context(), w)
-	d.run(d.screen.Init())
+	d.Driver = tuitest.Drive(t, d.screen)
 	return d
 }
-
-func (d *driver) run(cmd tea.Cmd) {
-	if cmd == nil {
-		return
-	}
-	switch msg := cmd().(type) {
-	case tea.QuitMsg:
-		d.quit = true
-	case tea.BatchMsg:
-		for _, c := range msg {
-			d.run(c)
-		}
-	case loadedMsg, playedMsg:
-		d.send(msg)
-	}
-}
-
-func (d *driver) send(msg tea.Msg) {
-	_, cmd := d.screen.Update(msg)
-	d.run(cmd)
-}
-
-// press sends keys: names of special ones stand in angle brackets.
-func (d *driver) press(keys string) { d.t.Helper(); tuitest.Press(d.t, keys, d.send) }
-
-// frame is what is seen, without colours and blanks at the ends of lines.
-func (d *driver) frame() string { return tuitest.Frame(d.screen) }
 
 func own() []Recording {
 	return []Recording{
@@ -117,13 +89,13 @@ func pages(n int) (out []Page) {
 // scenes are what people see.
 func scenes() map[string]func(*testing.T) *driver {
 	after := func(keys string) func(*testing.T) *driver {
-		return func(t *testing.T) *driver { d := drive(t, nil); d.press(keys); return d }
+		return func(t *testing.T) *driver { d := drive(t, nil); d.Press(keys); return d }
 	}
 	return map[string]func(*testing.T) *driver{
 		"list": after("j"), "other": after("<tab>"), "filter": after("/db"), "kept": after("/nobody<enter>"), "asking": after("<enter>~/auditor.key"), "help": after("?"),
 		"many": func(t *testing.T) *driver {
 			d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(3) })
-			d.press("G")
+			d.Press("G")
 			return d
 		},
 		"empty": func(t *testing.T) *driver {
@@ -140,14 +112,14 @@ func scenes() map[string]func(*testing.T) *driver {
 				w.Key = "auditor.key"
 				d.playErr = &draw.Problem{Text: "administrators alone may fetch recordings", Hint: "ask one; to see what is known of this one type: cardea sessions show gse_aaaaaaaaaaaaaaaaaaaa"}
 			})
-			d.press("<enter>")
+			d.Press("<enter>")
 			return d
 		},
 		"said": func(t *testing.T) *driver {
 			d := drive(t, func(d *driver, w *Wires) {
 				w.Key, d.said = "auditor.key", "nothing was shown here; for the files that passed type: cardea sessions export --format files -i KEY gse_aaaaaaaaaaaaaaaaaaaa"
 			})
-			d.press("<enter>")
+			d.Press("<enter>")
 			return d
 		},
 		"hostile": func(t *testing.T) *driver {
@@ -166,8 +138,8 @@ func TestFrames(t *testing.T) {
 		for _, width := range []int{40, 80, 160} {
 			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
 				d := show(t)
-				d.send(tea.WindowSizeMsg{Width: width, Height: 24})
-				got := d.frame()
+				d.Send(tea.WindowSizeMsg{Width: width, Height: 24})
+				got := d.Frame()
 				if n := strings.Count(got, "\n"); n != 24 {
 					t.Errorf("%d lines", n)
 				}
@@ -181,7 +153,7 @@ func TestFrames(t *testing.T) {
 func TestColours(t *testing.T) {
 	for name, dark := range map[string]string{"light": "#ffffff", "dark": "#000000"} {
 		d := drive(t, nil)
-		d.send(tea.BackgroundColorMsg{Color: lipgloss.Color(dark)})
+		d.Send(tea.BackgroundColorMsg{Color: lipgloss.Color(dark)})
 		tuitest.Golden(t, *update, "colours-"+name+".txt", strings.ReplaceAll(d.screen.View().Content, "\x1b", "␛")+"\n")
 		var b strings.Builder
 		w := colorprofile.Writer{Forward: &b, Profile: colorprofile.Env([]string{"TERM=xterm-256color", "NO_COLOR=1"})}
@@ -196,7 +168,7 @@ func TestColours(t *testing.T) {
 func TestFramesFitTerminalsOfAnySize(t *testing.T) {
 	for name, show := range scenes() {
 		d := show(t)
-		tuitest.Fits(t, name, d.screen, d.send, []int{draw.Narrowest, 27, 59, 60, 99, 100, 300}, []int{1, 2, 4, 5, 7, 24, 100})
+		d.Fits(name, []int{draw.Narrowest, 27, 59, 60, 99, 100, 300}, []int{1, 2, 4, 5, 7, 24, 100})
 	}
 }
 
@@ -219,8 +191,8 @@ func TestWhatIsPlayed(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := drive(t, nil)
-			if d.press(tc.keys); !slices.Equal(d.plays, tc.want) || d.quit {
-				t.Errorf("played %q, left %v", d.plays, d.quit)
+			if d.Press(tc.keys); !slices.Equal(d.plays, tc.want) || d.Quit {
+				t.Errorf("played %q, left %v", d.plays, d.Quit)
 			}
 		})
 	}
@@ -229,15 +201,15 @@ func TestWhatIsPlayed(t *testing.T) {
 // A key that did not serve is asked for anew, with what was typed before.
 func TestAKeyThatDoesNotReadItIsAskedForAnew(t *testing.T) {
 	d := drive(t, func(d *driver, w *Wires) { w.Key, d.playErr = "wrong", errors.New("no identity reads it") })
-	d.press("<enter>")
-	if got := d.frame(); !strings.Contains(got, "no identity reads it") {
+	d.Press("<enter>")
+	if got := d.Frame(); !strings.Contains(got, "no identity reads it") {
 		t.Errorf("frame\n%s", got)
 	}
 	d.playErr = nil
-	if d.press("x<enter>-not<enter>"); !slices.Equal(d.plays, []string{"gse_aaaaaaaaaaaaaaaaaaaa wrong", "gse_aaaaaaaaaaaaaaaaaaaa wrong-not"}) {
+	if d.Press("x<enter>-not<enter>"); !slices.Equal(d.plays, []string{"gse_aaaaaaaaaaaaaaaaaaaa wrong", "gse_aaaaaaaaaaaaaaaaaaaa wrong-not"}) {
 		t.Errorf("played %q", d.plays)
 	}
-	if d.press("<enter>"); len(d.plays) != 3 {
+	if d.Press("<enter>"); len(d.plays) != 3 {
 		t.Errorf("played %q", d.plays)
 	}
 }
@@ -247,7 +219,7 @@ func TestNobodyIsAskedForAKeyInVain(t *testing.T) {
 	d := drive(t, func(d *driver, w *Wires) {
 		w.Asks, d.playErr = false, errors.New("administrators alone may fetch recordings")
 	})
-	d.press("<enter>x<enter>xik1<enter><enter>")
+	d.Press("<enter>x<enter>xik1<enter><enter>")
 	if want := []string{"gse_aaaaaaaaaaaaaaaaaaaa ", "gse_aaaaaaaaaaaaaaaaaaaa ", "gse_aaaaaaaaaaaaaaaaaaaa k1"}; !slices.Equal(d.plays, want) {
 		t.Errorf("played %q", d.plays)
 	}
@@ -255,27 +227,27 @@ func TestNobodyIsAskedForAKeyInVain(t *testing.T) {
 
 func TestOlderOnesAreReadAtTheEnd(t *testing.T) {
 	d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(3) })
-	if d.press("j"); !slices.Equal(d.loads, []string{"0"}) {
+	if d.Press("j"); !slices.Equal(d.loads, []string{"0"}) {
 		t.Errorf("read %q", d.loads)
 	}
-	if d.press("GG"); !slices.Equal(d.loads, []string{"0", "01", "02"}) || !strings.Contains(d.frame(), "Yours 150]") {
-		t.Errorf("read %q\n%s", d.loads, d.frame())
+	if d.Press("GG"); !slices.Equal(d.loads, []string{"0", "01", "02"}) || !strings.Contains(d.Frame(), "Yours 150]") {
+		t.Errorf("read %q\n%s", d.loads, d.Frame())
 	}
-	d.press("G")
+	d.Press("G")
 	if r, _ := d.screen.row(); len(d.loads) != 3 || r.User != "user-149" {
 		t.Errorf("read %q, chosen %s", d.loads, r.User)
 	}
 	// Also where nothing of the newest fits; and anew from the beginning by a key.
 	d = drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(3) })
-	d.press("/user-77")
-	if !strings.Contains(d.frame(), "of the newest 50") {
-		t.Errorf("frame\n%s", d.frame())
+	d.Press("/user-77")
+	if !strings.Contains(d.Frame(), "of the newest 50") {
+		t.Errorf("frame\n%s", d.Frame())
 	}
-	d.press("<down><down>")
+	d.Press("<down><down>")
 	if r, ok := d.screen.row(); !ok || r.User != "user-77" {
-		t.Errorf("chosen %s\n%s", r.User, d.frame())
+		t.Errorf("chosen %s\n%s", r.User, d.Frame())
 	}
-	if d.press("r"); d.loads[len(d.loads)-1] != "0" {
+	if d.Press("r"); d.loads[len(d.loads)-1] != "0" {
 		t.Errorf("read %q", d.loads)
 	}
 }
@@ -284,8 +256,8 @@ func TestOlderOnesAreReadAtTheEnd(t *testing.T) {
 func TestALateAnswerIsNotAdded(t *testing.T) {
 	d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(2) })
 	late := d.screen.more()
-	d.press("r")
-	d.run(late)
+	d.Press("r")
+	d.Run(late)
 	if n := len(d.screen.lists[0].rows); n != 50 {
 		t.Errorf("%d rows", n)
 	}
@@ -294,14 +266,14 @@ func TestALateAnswerIsNotAdded(t *testing.T) {
 func TestLeaving(t *testing.T) {
 	for keys, want := range map[string]bool{"q": true, "<esc>": true, "/x<enter><esc>": false, "/x<enter><esc><esc>": true, "<ctrl+c>": true, "?q": false, "/<ctrl+c>": true, "<enter><esc>": false} {
 		if d := drive(t, nil); true {
-			if d.press(keys); d.quit != want {
-				t.Errorf("%s: left %v", keys, d.quit)
+			if d.Press(keys); d.Quit != want {
+				t.Errorf("%s: left %v", keys, d.Quit)
 			}
 		}
 	}
 	d := drive(t, func(d *driver, _ *Wires) { d.err = errors.New("gone") })
 	d.err = nil
-	if d.press("x"); !strings.Contains(d.frame(), "alice") {
-		t.Errorf("after an error\n%s", d.frame())
+	if d.Press("x"); !strings.Contains(d.Frame(), "alice") {
+		t.Errorf("after an error\n%s", d.Frame())
 	}
 }
