@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -193,22 +192,14 @@ func TestHealth(t *testing.T) {
 
 // A process that ends at once has told that it stops.
 func TestThatItStopsIsToldBeforeTheEnd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	t.Setenv("NOTIFY_SOCKET", path)
+	heard := manager(t)
 	for range 50 {
 		ctx, stop := context.WithCancel(t.Context())
 		over := NotifyStopping(ctx)
 		stop()
 		over()
-		conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-		buf := make([]byte, 64)
-		if n, _ := conn.Read(buf); string(buf[:n]) != "STOPPING=1" {
-			t.Fatalf("told %q", buf[:n])
+		if got := heard(now); got != "STOPPING=1" {
+			t.Fatalf("told %q", got)
 		}
 	}
 	NotifyStopping(t.Context())() // a process that fails by itself does not wait to be stopped
@@ -219,18 +210,11 @@ func TestNotify(t *testing.T) {
 	if err := Notify("READY=1"); err != nil {
 		t.Errorf("without a service manager: %v", err)
 	}
-	path := filepath.Join(t.TempDir(), "s")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	t.Setenv("NOTIFY_SOCKET", path)
+	heard := manager(t)
 	if err := Notify("READY=1"); err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, 64)
-	if n, _ := conn.Read(buf); string(buf[:n]) != "READY=1" {
-		t.Errorf("the manager heard %q", buf[:n])
+	if got := heard(soon); got != "READY=1" {
+		t.Errorf("the manager heard %q", got)
 	}
 }
