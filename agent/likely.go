@@ -91,7 +91,7 @@ func (a *Agent) guess(server string) string {
 // Likely is the address of a gateway to which a connection to host will probably be led;
 // empty if there is none to dial ahead. An older agent knows of none.
 func (c *Control) Likely(ctx context.Context, host string) string {
-	out, err := (&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbLikely, Host: host})
+	out, err := c.runningOnly().ask(ctx, request{Verb: verbLikely, Host: host})
 	if err != nil {
 		return ""
 	}

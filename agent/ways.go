@@ -83,6 +83,6 @@ func (w *ways) first(address string, at network, now time.Time) bool {
 // Worked tells the agent that a connection inside TLS to address was the one that led
 // somewhere. An older agent does not know what to do with it, and takes no harm.
 func (c *Control) Worked(ctx context.Context, address string) error {
-	_, err := (&Control{Paths: c.Paths}).ask(ctx, request{Verb: verbWorked, Address: address})
+	_, err := c.runningOnly().ask(ctx, request{Verb: verbWorked, Address: address})
 	return err
 }
