@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package sshtest runs the real OpenSSH for tests: a throwaway sshd on the
 // loopback, the real ssh, scp and sftp against whatever the test built, and
 // the keys and certificates between them. What a machine lacks is skipped
@@ -12,9 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -24,9 +22,12 @@ import (
 const killAfter = 2 * time.Second
 
 // Path is the absolute path of a program. sshd insists on being called by one
-// and lives where a user's PATH does not look.
+// and lives where a user's PATH does not look. On Windows a test that needs one is skipped.
 func Path(t testing.TB, name string) string {
 	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skipf("SKIPPED: %s is run on Unix only: its OpenSSH has other folders, and no process groups", name)
+	}
 	for _, dir := range []string{"/usr/sbin/", "/usr/bin/", "/usr/local/sbin/", "/usr/local/bin/", "/usr/lib/openssh/", "/sbin/", "/bin/"} {
 		if fi, err := os.Stat(dir + name); err == nil && fi.Mode().IsRegular() {
 			return dir + name
@@ -44,8 +45,8 @@ func Path(t testing.TB, name string) string {
 func Command(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), Path(t, name), args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	lead(cmd)
+	cmd.Cancel = func() error { return kill(-cmd.Process.Pid) }
 	cmd.WaitDelay = killAfter
 	return cmd
 }

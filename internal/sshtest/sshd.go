@@ -1,5 +1,3 @@
-//go:build unix
-
 package sshtest
 
 import (
@@ -130,7 +128,7 @@ func hasKeyword(lines []string, keyword string) bool {
 
 func (s *Server) start(t testing.TB) error {
 	s.cmd = exec.Command(Path(t, "sshd"), "-D", "-e", "-f", s.Config)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	lead(s.cmd)
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -213,9 +211,9 @@ func (s *Server) Reload(t testing.TB) {
 func (s *Server) Stop() {
 	// Sessions left sshd's process group, so each is found as a child first.
 	for _, pid := range descendants(s.cmd.Process.Pid) {
-		syscall.Kill(pid, syscall.SIGKILL)
+		kill(pid)
 	}
-	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	kill(-s.cmd.Process.Pid)
 	<-s.done
 }
 
