@@ -160,13 +160,3 @@ func TestProcessesThatMakeAKeyAtOnceGetOne(t *testing.T) {
 		t.Errorf("%d entries in the keyring, want %d", len(ring.tokens), want)
 	}
 }
-
-func proves(t *testing.T, key *dpop.Key) {
-	t.Helper()
-	const url = "https://access.example.com/v1/session"
-	proof, err := key.Proof("GET", url, "", "token")
-	must(t, err)
-	if _, err := dpop.Check([]string{proof}, dpop.Expect{Method: "GET", URL: url, Token: "token", Thumbprint: key.Thumbprint()}); err != nil {
-		t.Errorf("the control plane refuses the proof: %v", err)
-	}
-}

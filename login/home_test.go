@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/dpop"
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
 
@@ -339,4 +340,15 @@ func must(t *testing.T, err error) {
 func readAll(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	return string(text), err
+}
+
+// proves fails where the control plane would not take the key's proofs.
+func proves(t *testing.T, key *dpop.Key) {
+	t.Helper()
+	const url = "https://access.example.com/v1/session"
+	proof, err := key.Proof("GET", url, "", "token")
+	must(t, err)
+	if _, err := dpop.Check([]string{proof}, dpop.Expect{Method: "GET", URL: url, Token: "token", Thumbprint: key.Thumbprint()}); err != nil {
+		t.Errorf("the control plane refuses the proof: %v", err)
+	}
 }
