@@ -118,6 +118,7 @@ var floors = map[string]int{
 	"internal/sample":      0,
 	"internal/redial":      0,
 	"internal/span":        0,
+	"internal/socketpair":  0,
 	"internal/sshtest":     0,
 	"internal/term":        0,
 	"internal/version":     0,

@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/cardea-ssh/cardea/internal/socketpair"
 )
 
 // carry starts a carrier and returns our end of its connection once the way is open.
@@ -52,15 +52,9 @@ func carry(ctx context.Context, command []string, address string, inside bool) (
 }
 
 func socketPair() (pair [2]*os.File, err error) {
-	syscall.ForkLock.RLock()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	if err == nil {
-		unix.CloseOnExec(fds[0])
-		unix.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
+	ends, err := socketpair.New()
 	if err != nil {
-		return pair, os.NewSyscallError("socketpair", err)
+		return pair, err
 	}
-	return [2]*os.File{os.NewFile(uintptr(fds[0]), "ssh's end"), os.NewFile(uintptr(fds[1]), "the carrier's end")}, nil
+	return [2]*os.File{os.NewFile(uintptr(ends[0]), "ssh's end"), os.NewFile(uintptr(ends[1]), "the carrier's end")}, nil
 }

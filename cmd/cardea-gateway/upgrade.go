@@ -20,6 +20,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/gateway"
 	"github.com/cardea-ssh/cardea/internal/daemon"
+	"github.com/cardea-ssh/cardea/internal/socketpair"
 )
 
 // On SIGUSR2 the process starts the program's file anew, hands it the listeners and
@@ -340,9 +341,9 @@ func (u *upgrader) await(ctx context.Context, conn net.Conn, handover []byte) (p
 
 // talk makes the socket pair: ours, and the descriptor that the next process gets.
 func talk() (net.Conn, uintptr, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	pair, err := socketpair.New()
 	if err != nil {
-		return nil, 0, os.NewSyscallError("socketpair", err)
+		return nil, 0, err
 	}
 	file := os.NewFile(uintptr(pair[0]), "the next process")
 	defer file.Close()

@@ -8,13 +8,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"syscall"
+
+	"github.com/cardea-ssh/cardea/internal/socketpair"
 )
 
 // throughSSH starts ssh with one end of a socket as its wire and gives the other. It may
 // outlive this process, which ssh above waits for, and ends with the connection.
 func throughSSH(program string, args []string, stderr io.Writer, env string) (net.Conn, error) {
-	ends, err := socketPair()
+	ends, err := socketpair.New()
 	if err != nil {
 		return nil, fmt.Errorf("make a socket for ssh: %w", err)
 	}
@@ -32,16 +33,4 @@ func throughSSH(program string, args []string, stderr io.Writer, env string) (ne
 	}
 	go cmd.Wait()
 	return net.FileConn(ours)
-}
-
-// socketPair is not inherited by whatever else starts meanwhile.
-func socketPair() (ends [2]int, err error) {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	ends, err = syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		syscall.CloseOnExec(ends[0])
-		syscall.CloseOnExec(ends[1])
-	}
-	return ends, err
 }
