@@ -120,6 +120,7 @@ var floors = map[string]int{
 	"internal/span":        0,
 	"internal/socketpair":  0,
 	"internal/sshtest":     0,
+	"internal/tcptest":     0,
 	"internal/term":        0,
 	"internal/version":     0,
 	"internal/vhost":       0,

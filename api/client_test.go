@@ -21,6 +21,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/dpop"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 func TestClientProvesEveryCall(t *testing.T) {
@@ -303,23 +304,10 @@ func (b broken) RoundTrip(*http.Request) (*http.Response, error) { return nil, b
 
 // greeter is a server of another kind: it speaks first.
 func greeter(t *testing.T, line string) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			io.WriteString(c, line)
-			io.Copy(io.Discard, io.LimitReader(c, 1)) // until the client spoke
-			c.Close()
-		}
-	}()
-	return "http://" + l.Addr().String()
+	return "http://" + tcptest.Serve(t, func(c net.Conn) {
+		io.WriteString(c, line)
+		io.Copy(io.Discard, io.LimitReader(c, 1)) // until the client spoke
+	})
 }
 
 func TestErrorCrossesTheWireWithoutItsCause(t *testing.T) {

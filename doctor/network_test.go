@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 func TestTheWayToTheControlPlaneIsLookedAtPartByPart(t *testing.T) {
@@ -54,11 +55,7 @@ func TestWhatTheNetworkTellsIsJudged(t *testing.T) {
 }
 
 func TestOneGatewayIsEnough(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := tcptest.Listen(t)
 	dial := func(ctx context.Context, address string) (net.Conn, error) {
 		if address == "down:7234" {
 			return nil, errors.New("connection refused")

@@ -11,33 +11,22 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 // helper is what a client's ProxyCommand does, on a port of loopback: for each
 // connection it calls the gateway, and then it copies.
 func helper(t *testing.T, p *plane, g *running, server string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			local, err := l.Accept()
-			if err != nil {
-				return
-			}
-			remote, a := newCaller(t, p, server, g).call(g)
-			if !a.Accepted {
-				t.Errorf("refused: %+v", a)
-			}
-			remote.SetDeadline(time.Time{})
-			go func() { io.Copy(remote, local); remote.CloseWrite() }()
-			go func() { io.Copy(local, remote); local.Close() }()
+	return tcptest.Serve(t, func(local net.Conn) {
+		remote, a := newCaller(t, p, server, g).call(g)
+		if !a.Accepted {
+			t.Errorf("refused: %+v", a)
 		}
-	}()
-	return l.Addr().String()
+		remote.SetDeadline(time.Time{})
+		go func() { io.Copy(remote, local); remote.CloseWrite() }()
+		io.Copy(local, remote)
+	})
 }
 
 // TestRealSSH runs ssh and scp of this machine to its sshd through a gateway.

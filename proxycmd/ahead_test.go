@@ -7,6 +7,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -38,8 +39,8 @@ func TestTheGatewayIsDialledWhileTheControlPlaneIsAsked(t *testing.T) {
 func TestAWrongGuessIsClosedWithoutAWord(t *testing.T) {
 	w, s := home(t)
 	said := make(chan int, 16)
-	l := listen(t)
-	go acceptAll(l, func(c net.Conn) {
+	l := tcptest.Listen(t)
+	go tcptest.Each(l, func(c net.Conn) {
 		n, _ := c.Read(make([]byte, 1))
 		said <- n
 	})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 // What ssh waits for, from the start of its ProxyCommand to the server's first byte: with a
@@ -15,8 +16,8 @@ import (
 // The difference is what Cardea adds to a connection.
 func BenchmarkHelper(b *testing.B) {
 	w, _ := home(b)
-	l := listen(b)
-	go acceptAll(l, func(c net.Conn) { io.WriteString(c, "SSH-2.0-x\r\n"); io.Copy(io.Discard, c) })
+	l := tcptest.Listen(b)
+	go tcptest.Each(l, func(c net.Conn) { io.WriteString(c, "SSH-2.0-x\r\n"); io.Copy(io.Discard, c) })
 	g := newGateway(b, relayTo(l.Addr().String()))
 	binary, err := os.Executable()
 	if err != nil {

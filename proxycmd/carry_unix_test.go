@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 func TestACarrierPassesEachEndOnAndEndsWithItsConnection(t *testing.T) {
-	far := listen(t)
+	far := tcptest.Listen(t)
 	for name, c := range map[string]func(t *testing.T, ssh, server net.Conn){
 		"ssh ends its half first": func(t *testing.T, ssh, server net.Conn) {
 			io.WriteString(ssh, "ping")

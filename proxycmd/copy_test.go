@@ -19,13 +19,14 @@ import (
 	"github.com/cardea-ssh/cardea/agent/agenttest"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 // raw runs the helper with pipes, as ssh does, against a server of the test's own.
 func raw(t *testing.T, w *agenttest.World, serve func(net.Conn)) *exec.Cmd {
 	t.Helper()
-	l := listen(t)
-	go acceptAll(l, serve)
+	l := tcptest.Listen(t)
+	go tcptest.Each(l, serve)
 	through(w, "127.0.0.1:22", api.Route{Address: l.Addr().String()})
 	binary, err := os.Executable()
 	if err != nil {
@@ -90,9 +91,9 @@ func TestHalfClosePassesInBothDirections(t *testing.T) {
 // Nothing moves on the connection, and ssh is killed: the helper must not stay.
 func TestNoHelperOutlivesSSH(t *testing.T) {
 	w, _ := home(t)
-	l := listen(t)
+	l := tcptest.Listen(t)
 	connected, gone := make(chan bool, 1), make(chan bool, 1)
-	go acceptAll(l, func(c net.Conn) {
+	go tcptest.Each(l, func(c net.Conn) {
 		connected <- true
 		io.Copy(io.Discard, c) // a server that says nothing, not even its version
 		gone <- true
@@ -143,13 +144,13 @@ func TestAReaderThatGoesEndsTheHelperAtOnce(t *testing.T) {
 }
 
 func TestTheProxyOfTheEnvironmentIsUsed(t *testing.T) {
-	target := listen(t)
-	go acceptAll(target, func(c net.Conn) { io.WriteString(c, "SSH-2.0-x\r\n") })
+	target := tcptest.Listen(t)
+	go tcptest.Each(target, func(c net.Conn) { io.WriteString(c, "SSH-2.0-x\r\n") })
 	asked := make(chan *http.Request, 10)
-	proxy := listen(t)
+	proxy := tcptest.Listen(t)
 	var answer atomic.Value
 	answer.Store("HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n")
-	go acceptAll(proxy, func(c net.Conn) {
+	go tcptest.Each(proxy, func(c net.Conn) {
 		r, err := http.ReadRequest(bufio.NewReader(c))
 		if err != nil {
 			return

@@ -27,14 +27,15 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 // inside opens the gateway's listener for TLS and returns its address, the route with both
 // ways, and how many came inside.
 func (g *gateway) inside(t testing.TB) (string, api.Route, *atomic.Int32) {
 	t.Helper()
-	l, hits := listen(t), new(atomic.Int32)
-	go acceptAll(tls.NewListener(l, hello.ServerTLS()), func(c net.Conn) { hits.Add(1); g.meet(c) })
+	l, hits := tcptest.Listen(t), new(atomic.Int32)
+	go tcptest.Each(tls.NewListener(l, hello.ServerTLS()), func(c net.Conn) { hits.Add(1); g.meet(c) })
 	r := g.route()
 	r.TLS = &api.TLSRoute{Address: l.Addr().String(), Recipients: r.Recipients}
 	return l.Addr().String(), r, hits
@@ -126,12 +127,12 @@ type proxy struct {
 }
 
 func newProxy(t *testing.T, secure *tls.Config, gateway string) *proxy {
-	l := listen(t)
+	l := tcptest.Listen(t)
 	p := &proxy{url: "http://" + l.Addr().String()}
 	if secure != nil {
 		l, p.url = tls.NewListener(l, secure), "https://localhost:"+strings.TrimPrefix(l.Addr().String(), "127.0.0.1:")
 	}
-	go acceptAll(l, func(conn net.Conn) {
+	go tcptest.Each(l, func(conn net.Conn) {
 		r, err := http.ReadRequest(bufio.NewReader(conn))
 		if err != nil {
 			return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 func TestNothingButTheVersionOfSSHGoesAhead(t *testing.T) {
@@ -80,9 +81,9 @@ func TestTheVersionOfSSHIsAtTheGatewayBeforeItAnswers(t *testing.T) {
 // Mallory listens at a gateway's address and answers as well as he can.
 func TestAnImpostorHearsNothingButASealedHelloAndTheVersionOfSSH(t *testing.T) {
 	w, s := home(t)
-	l := listen(t)
+	l := tcptest.Listen(t)
 	heard := make(chan []byte, 1)
-	go acceptAll(l, func(c net.Conn) {
+	go tcptest.Each(l, func(c net.Conn) {
 		if _, err := hello.ReadMessage(c); err != nil {
 			return
 		}

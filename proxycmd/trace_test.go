@@ -11,6 +11,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 // heardSteps collects what a trace tells.
@@ -76,8 +77,8 @@ func TestAProbeTellsEachStepUntilTheServerSpeaks(t *testing.T) {
 	if _, err := Probe(t.Context(), Options{Agent: &agent.Control{Paths: w.Paths}, Host: "web-1"}); api.KindOf(err) != api.NoGateway {
 		t.Errorf("a gateway that refused: %v", err)
 	}
-	mute := listen(t)
-	go acceptAll(mute, func(c net.Conn) { c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) })
+	mute := tcptest.Listen(t)
+	go tcptest.Each(mute, func(c net.Conn) { c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) })
 	through(w, s.Addr, api.Route{Address: mute.Addr().String()})
 	if _, err := Probe(t.Context(), Options{Agent: &agent.Control{Paths: w.Paths}, Host: "web-1"}); err == nil || !strings.Contains(err.Error(), "does not speak SSH") {
 		t.Errorf("a web server in the place of sshd: %v", err)

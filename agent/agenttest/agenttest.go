@@ -20,6 +20,7 @@ import (
 	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/sshcert"
 	"golang.org/x/crypto/ssh"
 )
@@ -307,26 +308,11 @@ func (w *World) SSHD(serverID string, host ssh.Signer) *SSHD {
 		return &ssh.Permissions{Extensions: map[string]string{"id": cert.KeyId}}, nil
 	}}
 	config.AddHostKey(host)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() { l.Close() })
-	s.Addr = l.Addr().String()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go s.serve(conn, config)
-		}
-	}()
+	s.Addr = tcptest.Serve(w, func(conn net.Conn) { s.serve(conn, config) })
 	return s
 }
 
 func (s *SSHD) serve(conn net.Conn, config *ssh.ServerConfig) {
-	defer conn.Close()
 	sc, chans, reqs, err := ssh.NewServerConn(conn, config)
 	if err != nil {
 		return

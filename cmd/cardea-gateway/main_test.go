@@ -27,6 +27,7 @@ import (
 	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/gateway"
 	"github.com/cardea-ssh/cardea/hello"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 )
 
 // The test binary is the gateway if this variable says so; its value is the
@@ -309,21 +310,7 @@ func (p *process) callWith(c *control, fresh ed25519.PrivateKey, ticket hello.Ti
 
 // echo is a server that sends back what it hears.
 func echo(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { io.Copy(c, c); c.Close() }()
-		}
-	}()
-	return l.Addr().String()
+	return tcptest.Serve(t, func(c net.Conn) { io.Copy(c, c) })
 }
 
 func ping(t *testing.T, conn net.Conn) {

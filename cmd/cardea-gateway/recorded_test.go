@@ -17,6 +17,7 @@ import (
 	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/sshcert"
 )
 
@@ -107,26 +108,11 @@ func (r *recorded) serve() {
 		return nil, checker.CheckCert(sshcert.UserPrincipal(m.User(), r.server), cert)
 	}}
 	config.AddHostKey(signer)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { l.Close() })
-	r.address = l.Addr().String()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go repeat(conn, config)
-		}
-	}()
+	r.address = tcptest.Serve(r.t, func(conn net.Conn) { repeat(conn, config) })
 }
 
 // repeat runs any command as if it were cat.
 func repeat(conn net.Conn, config *ssh.ServerConfig) {
-	defer conn.Close()
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
 		return

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/recording"
 )
 
@@ -139,27 +141,17 @@ func newDirect(b testing.TB, s *real) []string {
 	identity := s.fresh.Write(b, filepath.Join(b.TempDir(), "id"))
 	sshtest.WriteFile(b, filepath.Dir(identity), "id-cert.pub", sshtest.Line(s.user(s.userCA, s.fresh.PublicKey(), nil))+"\n")
 	known := sshtest.WriteFile(b, b.TempDir(), "known_hosts", "@cert-authority * "+sshtest.Line(s.hostCA.PublicKey())+"\n")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			far, err := s.dial()
-			if err != nil {
-				near.Close()
-				continue
-			}
-			go func() { io.Copy(far, near); far.(*net.TCPConn).CloseWrite() }()
-			go func() { io.Copy(near, far); near.(*net.TCPConn).CloseWrite() }()
+	_, port, _ := net.SplitHostPort(tcptest.Serve(b, func(near net.Conn) {
+		far, err := s.dial()
+		if err != nil {
+			return
 		}
-	}()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+		defer far.Close()
+		var both sync.WaitGroup
+		both.Go(func() { io.Copy(far, near); far.(*net.TCPConn).CloseWrite() })
+		both.Go(func() { io.Copy(near, far); near.(*net.TCPConn).CloseWrite() })
+		both.Wait()
+	}))
 	return append(sshtest.Alone(), "-o", "UserKnownHostsFile="+known, "-o", "HostKeyAlias="+s.server+".cardea",
 		"-o", "IdentityFile="+identity, "-o", "User="+s.login, "-o", "HostName=127.0.0.1", "-o", "Port="+port)
 }

@@ -15,24 +15,18 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/recording"
 )
 
 // echo serves l: it sends back what comes, and the end when the end comes.
 func echo(l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
+	tcptest.Each(l, func(conn net.Conn) {
+		io.Copy(conn, conn)
+		if half, ok := conn.(interface{ CloseWrite() error }); ok {
+			half.CloseWrite()
 		}
-		go func() {
-			defer conn.Close()
-			io.Copy(conn, conn)
-			if half, ok := conn.(interface{ CloseWrite() error }); ok {
-				half.CloseWrite()
-			}
-		}()
-	}
+	})
 }
 
 func freePort(t *testing.T) string {
@@ -108,11 +102,7 @@ func TestForwardsOfEveryKindPassToTheLastByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	go echo(inside)
-	outside, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer outside.Close()
+	outside := tcptest.Listen(t)
 	go echo(outside)
 	dir := t.TempDir()
 	text := strings.Repeat("0123456789abcdef", 1<<15) // half a megabyte

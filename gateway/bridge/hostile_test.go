@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/recording"
 	"github.com/cardea-ssh/cardea/sshcert"
 )
@@ -45,26 +46,12 @@ func newFakeWith(t testing.TB, m *team, hostKey ssh.Signer, change func(*Options
 	}
 	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
 	config.AddHostKey(hostKey)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				if c, chans, reqs, err := ssh.NewServerConn(conn, config); err == nil {
-					serve(&peer{c, chans, reqs})
-				}
-			}()
+	at := tcptest.Serve(t, func(conn net.Conn) {
+		if c, chans, reqs, err := ssh.NewServerConn(conn, config); err == nil {
+			serve(&peer{c, chans, reqs})
 		}
-	}()
-	return serveStage(t, m, func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, change)
+	})
+	return serveStage(t, m, func() (net.Conn, error) { return net.Dial("tcp", at) }, change)
 }
 
 func grantAll(p *peer) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -145,24 +146,15 @@ func TestExchangesOfOtherServers(t *testing.T) {
 	}
 	supported, insecure := ssh.SupportedAlgorithms().KeyExchanges, ssh.InsecureAlgorithms().KeyExchanges
 	kex := append(append([]string{}, supported...), insecure...)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			config := &ssh.ServerConfig{NoClientAuth: true, Config: ssh.Config{KeyExchanges: kex}}
-			config.AddHostKey(signer)
-			go ssh.NewServerConn(conn, config)
+	server := tcptest.Serve(t, func(conn net.Conn) {
+		config := &ssh.ServerConfig{NoClientAuth: true, Config: ssh.Config{KeyExchanges: kex}}
+		config.AddHostKey(signer)
+		if c, _, _, err := ssh.NewServerConn(conn, config); err == nil {
+			c.Wait()
 		}
-	}()
+	})
 	found := make(chan *Reader, 1)
-	at := listen(t, l.Addr().String(), func(_ []byte, r *Reader) { found <- r })
+	at := listen(t, server, func(_ []byte, r *Reader) { found <- r })
 	refused := errors.New("refused")
 	if len(kex) < 4 || !strings.Contains(strings.Join(kex, " "), "mlkem768x25519") {
 		t.Errorf("too few exchanges: %q", kex)

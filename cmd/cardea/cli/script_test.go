@@ -25,6 +25,7 @@ import (
 	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/sshcert"
 )
 
@@ -141,7 +142,7 @@ func setup(t *testing.T, env *testscript.Env) error {
 		known.Session = s.SessionOf(c.Token)
 		return known, nil
 	})
-	connect := connector(t, env)
+	connect := connector(t)
 	env.Values["connect"] = connect
 	s.On("POST", "/v1/connect", connect)
 	// An agent that a script started must not outlive it.
@@ -177,22 +178,9 @@ func catalogOf(s *apitest.Server) api.Catalog {
 
 // connector answers /v1/connect: with a certificate and an echo for web-1, and
 // a refusal for db-1.
-func connector(t *testing.T, env *testscript.Env) apitest.Handler {
+func connector(t *testing.T) apitest.Handler {
 	ca := sshtest.Key(t)
-	echo, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	env.Defer(func() { echo.Close() })
-	go func() {
-		for {
-			c, err := echo.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer c.Close(); io.Copy(c, c) }()
-		}
-	}()
+	echo := tcptest.Serve(t, func(c net.Conn) { io.Copy(c, c) })
 	return func(c apitest.Call) (any, error) {
 		var in api.Connect
 		c.Into(t, &in)
@@ -220,7 +208,7 @@ func connector(t *testing.T, env *testscript.Env) apitest.Handler {
 		}
 		return api.Connection{
 			Certificate: sshtest.Line(cert), Serial: fmt.Sprint(cert.Serial), ExpiresAt: time.Now().Add(3 * time.Minute),
-			ServerID: web, ServerName: "web-1", Login: "alice", Routes: []api.Route{{Address: echo.Addr().String()}},
+			ServerID: web, ServerName: "web-1", Login: "alice", Routes: []api.Route{{Address: echo}},
 		}, nil
 	}
 }
