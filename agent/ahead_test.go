@@ -11,8 +11,7 @@ import (
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/agent/agenttest"
 	"github.com/cardea-ssh/cardea/api"
-	"github.com/cardea-ssh/cardea/hello"
-	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -28,19 +27,8 @@ type door struct {
 
 func newDoor(t testing.TB) *door {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := hello.NewSealingKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := key.ID()
-	d := &door{TB: t, came: make(chan net.Conn, 16), Route: api.Route{
-		Address: l.Addr().String(), Recipients: []api.Recipient{{Gateway: ident.New(ident.Gateway), SealingKey: api.SealingKey{ID: id[:], Public: key.Public()}}},
-	}}
-	t.Cleanup(func() { l.Close() })
+	l := tcptest.Listen(t)
+	d := &door{TB: t, came: make(chan net.Conn, 16), Route: agenttest.NewGateway(t).Route(l.Addr().String())}
 	go func() {
 		for {
 			conn, err := l.Accept()

@@ -19,15 +19,15 @@ import (
 	"github.com/cardea-ssh/cardea/hello"
 	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"golang.org/x/crypto/ssh"
 )
 
 // gateway opens hellos and does with the connection what the test wants.
 type gateway struct {
-	ID   string
+	*agenttest.Gateway
 	Addr string
 	Hits atomic.Int32
-	key  *hello.SealingKey
 	// hangsUp is how many of the first connections are closed before a hello.
 	hangsUp atomic.Int32
 	serve   func(conn net.Conn, o *hello.Opened)
@@ -37,36 +37,10 @@ type gateway struct {
 // listener may get the number.
 const nobody = "127.0.0.1:1"
 
-func listen(t testing.TB) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-// acceptAll serves each connection of l in a goroutine.
-func acceptAll(l net.Listener, serve func(net.Conn)) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() { defer conn.Close(); serve(conn) }()
-	}
-}
-
 func newGateway(t testing.TB, serve func(conn net.Conn, o *hello.Opened)) *gateway {
 	t.Helper()
-	key, err := hello.NewSealingKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := listen(t)
-	g := &gateway{ID: ident.New(ident.Gateway), Addr: l.Addr().String(), key: key, serve: serve}
-	go acceptAll(l, g.meet)
+	g := &gateway{Gateway: agenttest.NewGateway(t), serve: serve}
+	g.Addr = tcptest.Serve(t, g.meet)
 	return g
 }
 
@@ -74,17 +48,9 @@ func (g *gateway) meet(conn net.Conn) {
 	if g.Hits.Add(1) <= g.hangsUp.Load() {
 		return
 	}
-	message, err := hello.ReadMessage(conn)
-	if err != nil {
-		return
+	if opened, err := g.Open(conn); err == nil {
+		g.serve(conn, opened)
 	}
-	var opener hello.Opener
-	opener.SetKeys(g.key)
-	opened, err := opener.Open(message)
-	if err != nil {
-		return
-	}
-	g.serve(conn, opened)
 }
 
 // relayTo accepts the hello and joins the connection to addr.
@@ -109,10 +75,7 @@ func refuse(kind, sentence string) func(net.Conn, *hello.Opened) {
 	return func(conn net.Conn, o *hello.Opened) { conn.Write(o.Refuse(kind, sentence)) }
 }
 
-func (g *gateway) route() api.Route {
-	id := g.key.ID()
-	return api.Route{Address: g.Addr, Recipients: []api.Recipient{{Gateway: g.ID, SealingKey: api.SealingKey{ID: id[:], Public: g.key.Public()}}}}
-}
+func (g *gateway) route() api.Route { return g.Route(g.Addr) }
 
 // through has the control plane name these routes, with a ticket for their gateways.
 func through(w *agenttest.World, address string, routes ...api.Route) {
@@ -205,9 +168,9 @@ func TestTheNextGatewayIsTriedInTime(t *testing.T) {
 	dead := newGateway(t, nil).route()
 	dead.Address = nobody
 	impostor := newGateway(t, nil).route()
-	babble := listen(t)
+	babble := tcptest.Listen(t)
 	impostor.Address = babble.Addr().String()
-	go acceptAll(babble, func(c net.Conn) {
+	go tcptest.Each(babble, func(c net.Conn) {
 		c.Write([]byte(strings.Repeat("SSH-2.0-OpenSSH_9.2p1\r\n", 100)))
 		io.Copy(io.Discard, c)
 	})

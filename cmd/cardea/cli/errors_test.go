@@ -32,7 +32,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/hello"
-	"github.com/cardea-ssh/cardea/internal/ident"
+	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/login"
 )
 
@@ -323,37 +323,12 @@ func (tr trouble) through(serve func(net.Conn, *hello.Opened)) ExitCode {
 
 // gateway is the way to one that does this when it has read what comes first.
 func (tr trouble) gateway(serve func(net.Conn, *hello.Opened)) api.Route {
-	key, err := hello.NewSealingKey()
-	if err != nil {
-		tr.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tr.Fatal(err)
-	}
-	tr.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				message, err := hello.ReadMessage(conn)
-				if err != nil {
-					return
-				}
-				var opener hello.Opener
-				opener.SetKeys(key)
-				if opened, err := opener.Open(message); err == nil {
-					serve(conn, opened)
-				}
-			}()
+	g := agenttest.NewGateway(tr)
+	return g.Route(tcptest.Serve(tr, func(conn net.Conn) {
+		if opened, err := g.Open(conn); err == nil {
+			serve(conn, opened)
 		}
-	}()
-	id := key.ID()
-	return api.Route{Address: l.Addr().String(), Recipients: []api.Recipient{{Gateway: ident.New(ident.Gateway), SealingKey: api.SealingKey{ID: id[:], Public: key.Public()}}}}
+	}))
 }
 
 func (tr trouble) write(path, text string, mode fs.FileMode) {
