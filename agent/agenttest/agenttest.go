@@ -82,8 +82,9 @@ func (a *Account) Set(c *api.Client) {
 	a.client = c
 }
 
-// shortDir is a folder whose path leaves room for a socket's name.
-func shortDir(t testing.TB) string {
+// ShortDir is a folder whose path leaves room for a socket's name, which t.TempDir's with a long
+// test's name does not: unix(7) takes 107 bytes.
+func ShortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ca")
 	if err != nil {
@@ -104,7 +105,7 @@ func Entry(name, project string) api.CatalogEntry {
 // New starts everything but the agent.
 func New(t testing.TB, servers ...api.CatalogEntry) *World {
 	t.Helper()
-	dir := shortDir(t)
+	dir := ShortDir(t)
 	w := &World{
 		TB: t, Control: apitest.New(t), UserCA: sshtest.Key(t), HostCA: sshtest.Key(t), Project: ident.New(ident.Project), logs: &lockedBuffer{},
 		Paths:   agent.Paths{Run: filepath.Join(dir, "run"), State: filepath.Join(dir, "state"), SSH: filepath.Join(dir, ".ssh", "cardea")},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -89,12 +90,15 @@ func describe(n *notification) (call, path string, ok bool) {
 	if !filepath.IsAbs(path) {
 		return "", "", false // pipe:[1234]
 	}
-	for _, dir := range []string{"/proc/", "/sys/", "/dev/", "/memfd:"} {
-		if strings.HasPrefix(path, dir) {
-			return "", "", false
-		}
+	return call, path, stays(path)
+}
+
+// stays reports whether a path is one of a file system that keeps what is written there.
+func stays(path string) bool {
+	if strings.HasPrefix(path, "/dev/shm/") {
+		return true // where tests may have their files
 	}
-	return call, path, true
+	return !slices.ContainsFunc([]string{"/proc/", "/sys/", "/dev/", "/memfd:"}, func(dir string) bool { return strings.HasPrefix(path, dir) })
 }
 
 // readString reads a string of the stopped process's.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/agent"
+	"github.com/cardea-ssh/cardea/agent/agenttest"
 )
 
 // managed is a service manager with the agent's sockets, as systemd.
@@ -22,12 +23,7 @@ type managed struct {
 }
 
 func newManaged(t *testing.T) managed {
-	run, err := os.MkdirTemp("", "cm") // a socket's path has to be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(run) })
-	t.Setenv("XDG_RUNTIME_DIR", run)
+	t.Setenv("XDG_RUNTIME_DIR", agenttest.ShortDir(t))
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardea-ssh/cardea/agent/agenttest"
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -24,9 +25,10 @@ import (
 func testApp(t *testing.T) (a *app, stdout, stderr *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, below := range map[string]string{"XDG_CONFIG_HOME": "config", "XDG_STATE_HOME": "state", "XDG_RUNTIME_DIR": "run", "HOME": "home"} {
+	for name, below := range map[string]string{"XDG_CONFIG_HOME": "config", "XDG_STATE_HOME": "state", "HOME": "home"} {
 		t.Setenv(name, filepath.Join(dir, below))
 	}
+	t.Setenv("XDG_RUNTIME_DIR", agenttest.ShortDir(t))
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
 	env := map[string]string{"CARDEA_NO_KEYRING": "1"}
 	return &app{

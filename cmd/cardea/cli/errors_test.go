@@ -46,13 +46,7 @@ type trouble struct {
 // newTrouble is a home in which nothing has gone wrong yet.
 func newTrouble(t *testing.T) (tr trouble, stdout, stderr *bytes.Buffer) {
 	a, stdout, stderr := testApp(t)
-	newRoot(a)                         // binds the options
-	run, err := os.MkdirTemp("", "ce") // a socket's path has to be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(run) })
-	t.Setenv("XDG_RUNTIME_DIR", run)
+	newRoot(a) // binds the options
 	return trouble{T: t, app: a, control: apitest.New(t)}, stdout, stderr
 }
 
