@@ -13,10 +13,12 @@ PLATFORMS_cardea := $(PLATFORMS) darwin/amd64 darwin/arm64 windows/amd64 windows
 # Built with the Go toolchain at hand, at exactly this version.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
+
 # How long `make fuzz` spends on each fuzz test.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo packages test soak test-matrix test-packages check cross windows enclave bench fuzz clean
+.PHONY: help build demo packages test soak test-matrix test-packages check static house cross windows enclave bench fuzz clean
 .DEFAULT_GOAL := build
 
 help: ## list these targets
@@ -56,7 +58,7 @@ test: export GOFLAGS += $(TESTFLAGS)
 BUILT := $(CURDIR)/bin/tested
 # Those that run longest begin first, or the last of them has one processor wait; and one
 # more than there are processors, as they wait a fifth of their time.
-BESIDE := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+BESIDE := $(shell expr $(PROCESSORS) + 1)
 LONGEST := ./e2e ./server-agent ./control ./store/sqlstore ./packaging ./gateway ./cmd/cardea/cli ./bench
 test: ## install what the tests need, then run them all with the race detector
 	RACE=yes packaging/install-test-needs
@@ -80,33 +82,44 @@ test-packages: ## install, upgrade, remove and purge packages on Debian 11 to un
 packages: ## deb, rpm and apk of VERSION=1.2.3 into dist/, without goreleaser
 	$(GO) run ./packaging $(if $(VERSION),-version $(VERSION:v%=%))
 
+# All that looks at the code shares what is compiled for it with the programs as they are
+# released here: none of them is C. For other platforms what counts is that they build.
+check: export CGO_ENABLED := 0
+check: export GOFLAGS += -trimpath
 check: ## format, vet, static analysis, module sums, floors, and every platform's build
 	@bad=$$(gofmt -l $$(find . -name '*.go' -not -path './.*' -not -path '*/testdata/*')); [ -z "$$bad" ] || { echo "not formatted, run gofmt -w on: $$bad"; exit 1; }
 	$(GO) mod verify
 	$(GO) vet ./...
+	$(MAKE) --no-print-directory -j $(PROCESSORS) cross static house windows enclave
+
+static:
 	$(GO) run $(STATICCHECK) ./...
+
+house:
 	$(GO) test .
-	$(MAKE) --no-print-directory cross windows enclave
 
-# The binaries are thrown away: what counts is that they build.
-cross: $(foreach b,$(BINARIES),$(foreach p,$(or $(PLATFORMS_$(b)),$(PLATFORMS)),cross/$(b)/$(p)))
+cross: $(addprefix cross/,$(PLATFORMS_cardea)) ## build every program for each of its platforms
 
+HOST = $(shell $(GO) env GOHOSTOS)/$(shell $(GO) env GOHOSTARCH)
+SHORT := '-gcflags=all=-l -dwarf=false'
+ABROAD = $(if $(filter-out $(HOST),$*),$(SHORT))
+ON = CGO_ENABLED=0 GOOS=$(firstword $(subst /, ,$*)) GOARCH=$(lastword $(subst /, ,$*))
 cross/%:
-	CGO_ENABLED=0 GOOS=$(word 2,$(subst /, ,$*)) GOARCH=$(word 3,$(subst /, ,$*)) \
-		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/$(word 1,$(subst /, ,$*))
+	@bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && set -x && \
+		$(ON) $(GO) build $(ABROAD) -trimpath -ldflags '$(LDFLAGS)' -o "$$bin/" $(foreach b,$(BINARIES),$(if $(filter $*,$(or $(PLATFORMS_$(b)),$(PLATFORMS))),./cmd/$(b)))
 
 # What counts is that the tests compile, too: one analyzer does for that. The others have read
 # nearly all of it for Linux, and take twice as long; macOS would take as long again.
-windows: cross/cardea/windows/amd64 ## have what cardea consists of compile for Windows with its tests
-	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 $(GO) vet -stdmethods -trimpath \
+windows: cross/windows/amd64 ## have what cardea consists of compile for Windows with its tests
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 $(GO) vet $(SHORT) -stdmethods -trimpath \
 		$$(GOOS=windows $(GO) list -deps -f '{{with .Module}}{{if .Main}}{{$$.ImportPath}}{{end}}{{end}}' ./cmd/cardea)
 
 # Released ones are built without: nobody has tried it on a Mac.
-enclave: enclave/amd64 enclave/arm64 ## build cardea for Macs with what uses the Secure Enclave, and vet that
-	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet -tags enclave -trimpath ./login/enclave
+enclave: enclave/darwin/amd64 enclave/darwin/arm64 ## build cardea for Macs with what uses the Secure Enclave, and vet that
 
-enclave/%:
-	CGO_ENABLED=0 GOOS=darwin GOARCH=$* $(GO) build -tags enclave -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/cardea
+enclave/%: cross/%
+	$(ON) $(GO) build $(ABROAD) -tags enclave -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/cardea
+	$(ON) $(GO) vet $(ABROAD) -tags enclave -trimpath ./login/enclave
 
 bench: build ## measure against plain ssh and ssh -J, side by side
 	packaging/install-test-needs
