@@ -54,6 +54,10 @@ VALUES := crypto/internal/fips140/... crypto/x509 encoding/asn1 encoding/base32 
 TESTFLAGS := '-gcflags=all=-l -dwarf=false' -gcflags=std=-dwarf=false \
 	$(foreach p,$(C_IN_GO) $(VALUES),'-gcflags=$(p)=-race=false -dwarf=false')
 test: export GOFLAGS += $(TESTFLAGS)
+# Their programs are linked, run once and thrown away, and so are their files: in memory,
+# where there is enough and programs may run there.
+MEMORY := $(shell findmnt -rnb -o TARGET,OPTIONS,AVAIL -t tmpfs /dev/shm 2>/dev/null | awk '$$2 !~ /noexec/ && $$3 > 4e9 { print $$1; exit }')
+test: export GOTMPDIR ?= $(MEMORY)
 # What tests run as real processes (internal/buildtest); they look at no file below bin/.
 BUILT := $(CURDIR)/bin/tested
 # Those that run longest begin first, or the last of them has one processor wait; and one
