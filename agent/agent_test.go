@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -183,6 +184,52 @@ func TestASilentControlPlaneIsReportedWithinFiveSeconds(t *testing.T) {
 	}
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// It stops for an upgrade, or has all hands full for a moment: whoever typed ssh is not bothered.
+func TestABusyControlPlaneIsAskedOnceMore(t *testing.T) {
+	t.Parallel()
+	busy := api.Errorf(api.Unavailable, "the control plane has all hands full")
+	soon := func() error { e := *busy; return e.WithRetry(time.Second) }
+	for name, tc := range map[string]struct {
+		says  []error // in turn; nil is a connection
+		calls int
+		want  api.Kind
+	}{
+		"for a moment":                   {[]error{soon(), nil}, 2, ""},
+		"for longer":                     {[]error{soon(), soon(), nil}, 2, api.Unavailable},
+		"and says that it takes long":    {[]error{func() error { e := *busy; return e.WithRetry(time.Minute) }(), nil}, 1, api.Unavailable},
+		"and does not know for how long": {[]error{busy, nil}, 1, api.Unavailable},
+		"and then refuses":               {[]error{soon(), api.Errorf(api.Denied, "no")}, 2, api.Denied},
+		"or it has had enough of you":    {[]error{api.Errorf(api.Limited, "no").WithRetry(time.Second), nil}, 1, api.Limited},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			web := agenttest.Entry("web-1", "web")
+			w := agenttest.New(t, web)
+			w.Start()
+			says := tc.says
+			w.Control.On("POST", "/v1/connect", func(c agenttest.Call) (any, error) {
+				said := says[0]
+				says = says[1:]
+				if said != nil {
+					return nil, said
+				}
+				var in api.Connect
+				if err := json.Unmarshal(c.Body, &in); err != nil {
+					return nil, err
+				}
+				return w.Connection(web, in)
+			})
+			_, err := w.Ask.Connect(t.Context(), "web-1", "", 0)
+			if got := api.KindOf(err); err != nil && got != tc.want || err == nil && tc.want != "" {
+				t.Errorf("got %v", err)
+			}
+			if n := len(w.Control.Calls("POST", "/v1/connect")); n != tc.calls {
+				t.Errorf("%d calls", n)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -108,6 +109,36 @@ func (a *Agent) prepare(ctx context.Context, req request) (*Connected, error) {
 	return &told, nil
 }
 
+// soon is the longest time after which a control plane that is busy is asked once more.
+const soon = 3 * time.Second
+
+// ask asks the control plane for a certificate. Where that says by itself that it had no time
+// for an answer, or that it stops, and is to be asked again at once (RFC 9110 section 10.2.3),
+// it or another instance is, once: whoever typed ssh would do nothing else.
+func (a *Agent) ask(ctx context.Context, client *api.Client, in api.Connect, s *steps) (got api.Connection, err error) {
+	once := func() error {
+		return a.pulse.call(s.calls(ctx), client.URL, func(ctx context.Context) error {
+			return client.Send(ctx, http.MethodPost, "/v1/connect", in, &got)
+		})
+	}
+	err = once()
+	var told *api.Error
+	if !errors.As(err, &told) || told.Kind != api.Unavailable || told.RetryAfter == 0 {
+		return got, err
+	}
+	after := time.Duration(told.RetryAfter) * time.Second
+	if after > soon {
+		return got, err
+	}
+	s.done("the control plane is busy, and asks to be asked again")
+	select {
+	case <-ctx.Done():
+		return got, err
+	case <-time.After(after + mathrand.N(after/2)): // not all at once
+	}
+	return got, once()
+}
+
 // serverOf translates a name of the catalog to the server's id; the control plane resolves
 // what the catalog does not know, which may be older than it.
 func (a *Agent) serverOf(req request) (string, error) {
@@ -163,11 +194,7 @@ func (a *Agent) request(ctx context.Context, server, login string, private ed255
 		return nil, err
 	}
 	s.done("the server is known as %s, and a key was made", server)
-	in := api.Connect{Server: server, Login: login, PublicKey: sshcert.Line(signer.PublicKey())}
-	var got api.Connection
-	err = a.pulse.call(s.calls(ctx), client.URL, func(ctx context.Context) error {
-		return client.Send(ctx, http.MethodPost, "/v1/connect", in, &got)
-	})
+	got, err := a.ask(ctx, client, api.Connect{Server: server, Login: login, PublicKey: sshcert.Line(signer.PublicKey())}, s)
 	if err != nil {
 		return nil, err
 	}
