@@ -478,8 +478,13 @@ func (r *rig) again(sc scene, v api.StateVersion) {
 		r.p.mu.Unlock()
 		r.write("/var/lib/cardea-server-agent/enrollment.token", r.p.secret+"\n", 0o600)
 	}
+	// The one before may have said that the state is in force, but for what went wrong.
+	reports := r.reportCount()
 	r.start(sc.env...)
-	r.p.confirmed(v)
+	r.eventually("the next run has mended it", func() bool {
+		last, said := r.lastReport(reports)
+		return said && last.Confirmed == v && len(last.Problems) == 0
+	})
 	r.settle(sc)
 }
 
