@@ -270,6 +270,10 @@ func (m *Requests) press(k tea.KeyPressMsg) tea.Cmd {
 
 func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
 	m.said = ""
+	if by, does := rows.Step(k.String(), m.room(), len(m.rows())); does {
+		m.chosen = kind.Move(m.rows(), m.chosen, by)
+		return nil
+	}
 	switch k.String() {
 	case "q":
 		return tea.Quit
@@ -279,18 +283,6 @@ func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
 		}
 		m.filter = draw.Line{}
 		m.keepChosen()
-	case "up", "k":
-		m.move(-1)
-	case "down", "j":
-		m.move(1)
-	case "pgup":
-		m.move(-m.room())
-	case "pgdown":
-		m.move(m.room())
-	case "home", "g":
-		m.move(-len(m.rows()))
-	case "end", "G":
-		m.move(len(m.rows()))
 	case "tab", "left", "right", "h", "l":
 		m.mine = !m.mine
 		m.keepChosen()
@@ -309,8 +301,6 @@ func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
 	}
 	return nil
 }
-
-func (m *Requests) move(by int) { m.chosen = kind.Move(m.rows(), m.chosen, by) }
 
 // decide asks for the confirmation of a choice.
 func (m *Requests) decide(v Verb) {

@@ -133,6 +133,8 @@ func TestChoices(t *testing.T) {
 		{"approve for less, with a comment", "a<down><down>ok<space>then<enter>", []Choice{{Approve, alice, 1800, "ok then"}}},
 		{"no shorter than the shortest, and back", "a<down><down><down><down><up><enter>", []Choice{{Approve, alice, 3600, ""}}},
 		{"the second one", "ja<enter>", []Choice{{Approve, jurgen, 0, ""}}},
+		{"by the keys of a shell, too", "<ctrl+n><ctrl+n><ctrl+p>a<enter>", []Choice{{Approve, alice, 0, ""}}},
+		{"a page on", "<pgdown>a<enter>", []Choice{{Approve, jurgen, 0, ""}}},
 		{"nothing without confirmation", "a<esc>", nil},
 		{"letters in a comment are no keys", "aqdr<esc>", nil},
 		{"a no needs a word", "d<enter>", nil},
