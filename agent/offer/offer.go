@@ -76,11 +76,12 @@ func Projects(servers []api.CatalogEntry, typed string, most int) []string {
 }
 
 // Selectors go on with a selector of labels: with keys, and once one is typed with its values.
-// What stands before the last comma is kept. Labels that break their grammar are left out:
-// what a shell prints is read by a terminal.
+// What stands before the last comma is kept, and a key that has its value there is not offered
+// again. Labels that break their grammar are left out: what a shell prints is read by a terminal.
 func Selectors(servers []api.CatalogEntry, typed string, most int) []string {
 	before, last := typed[:strings.LastIndexByte(typed, ',')+1], typed[strings.LastIndexByte(typed, ',')+1:]
 	key, _, values := strings.Cut(last, "=")
+	has := valued(before)
 	offered := map[string]bool{}
 	for i := range servers {
 		for k, v := range servers[i].Labels {
@@ -88,7 +89,7 @@ func Selectors(servers []api.CatalogEntry, typed string, most int) []string {
 			if values {
 				word = key + "=" + v
 			}
-			if values && k != strings.TrimSuffix(key, "!") || offered[word] || !strings.HasPrefix(word, last) || !plain(k, v) {
+			if values && k != strings.TrimSuffix(key, "!") || !values && has[k] || offered[word] || !strings.HasPrefix(word, last) || !plain(k, v) {
 				continue
 			}
 			offered[word] = true
@@ -99,6 +100,18 @@ func Selectors(servers []api.CatalogEntry, typed string, most int) []string {
 		words[i] = before + words[i]
 	}
 	return words
+}
+
+// valued are the keys of which a selector names the one value that fits. Of those with != it
+// may name more.
+func valued(selector string) map[string]bool {
+	keys := map[string]bool{}
+	for term := range strings.SplitSeq(selector, ",") {
+		if key, _, is := strings.Cut(term, "="); is && !strings.HasSuffix(key, "!") {
+			keys[key] = true
+		}
+	}
+	return keys
 }
 
 // plain reports whether key and value are as they have to be.

@@ -80,7 +80,9 @@ func TestSelectorsGoOnWithWhatIsThere(t *testing.T) {
 		"host/os=":           "host/os=debian",
 		"env=prod,t":         "env=prod,tier=",
 		"env=prod,tier!=d":   "env=prod,tier!=db",
-		"env=prod,tier!=d,":  "env=prod,tier!=d,env= env=prod,tier!=d,host/os= env=prod,tier!=d,tier=",
+		"env=prod,tier!=d,":  "env=prod,tier!=d,host/os= env=prod,tier!=d,tier=", // nothing has two values, but may lack two
+		"env=prod,env":       "",
+		"env=prod,env=":      "env=prod,env=dev env=prod,env=prod", // typed on purpose
 		"esc=":               "",
 		"no=":                "",
 		"=":                  "",
