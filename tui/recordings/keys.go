@@ -133,3 +133,25 @@ func (m *Model) pressAnswer(k tea.KeyPressMsg) tea.Cmd {
 	}
 	return nil
 }
+
+// mouse takes the wheel, and clicks on rows: the first one chooses, the second plays.
+func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
+	if m.busy || m.mode != listing && m.mode != filtering {
+		return nil
+	}
+	switch e := msg.(type) {
+	case tea.MouseWheelMsg:
+		return m.move(map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[e.Button])
+	case tea.MouseClickMsg:
+		r, ok := m.pointed(e.Y)
+		switch l := &m.lists[m.shown]; {
+		case !ok || e.Button != tea.MouseLeft:
+		case r.Session == l.chosen:
+			m.mode = listing
+			return m.play()
+		default:
+			l.chosen = r.Session
+		}
+	}
+	return nil
+}

@@ -170,10 +170,8 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		case asking:
 			m.answer.Insert(strings.TrimRight(msg.Content, "\r\n"))
 		}
-	case tea.MouseWheelMsg:
-		if m.mode == listing || m.mode == filtering {
-			return m, m.move(map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[msg.Button])
-		}
+	case tea.MouseMsg:
+		return m, m.mouse(msg)
 	case tea.KeyPressMsg:
 		return m, m.press(msg)
 	}

@@ -252,6 +252,54 @@ func TestOlderOnesAreReadAtTheEnd(t *testing.T) {
 	}
 }
 
+// A click means the row that is seen there, also far down in a long list; elsewhere it means nothing.
+func TestAClickChoosesAndAnotherPlays(t *testing.T) {
+	click := func(d *driver, y int) { d.Send(tea.MouseClickMsg{X: 5, Y: y, Button: tea.MouseLeft}) }
+	for keys, height := range map[string]int{"": 24, "G": 24, "G<up><up><up><up><up><up><up><up><up><up>": 24, "gj": 9} { // 9 lines have no room for details
+		d := drive(t, func(d *driver, w *Wires) { d.lists[0], w.Key = pages(3), "k" })
+		d.Send(tea.WindowSizeMsg{Width: 120, Height: height})
+		d.Press(keys)
+		for y := range height + 3 {
+			before, _ := d.screen.row()
+			lines := strings.Split(d.Frame(), "\n")
+			seen := ""
+			if i := min(y, len(lines)-1); strings.Contains(lines[i], " user-") {
+				seen = strings.Fields(lines[i][strings.Index(lines[i], " user-"):])[0]
+			}
+			played := len(d.plays)
+			click(d, y)
+			r, _ := d.screen.row()
+			switch {
+			case seen == "" || strings.HasPrefix(lines[min(y, len(lines)-1)], "user-"):
+				if r.User != before.User || len(d.plays) != played {
+					t.Fatalf("%q: a click on line %d chose %s, played %q\n%s", keys, y, r.User, d.plays, d.Frame())
+				}
+			case seen == before.User:
+				if len(d.plays) != played+1 {
+					t.Fatalf("%q: a click on the chosen one of line %d played %q", keys, y, d.plays)
+				}
+			case r.User != seen || len(d.plays) != played:
+				t.Fatalf("%q: a click on %s in line %d chose %s, played %q", keys, seen, y, r.User, d.plays)
+			}
+		}
+		played := len(d.plays)
+		r, _ := d.screen.row()
+		click(d, slices.IndexFunc(strings.Split(d.Frame(), "\n"), func(l string) bool { return strings.Contains(l, " "+r.User+" ") }))
+		if len(d.plays) != played+1 {
+			t.Errorf("%q: a click on the chosen one played %q", keys, d.plays)
+		}
+	}
+	d := drive(t, nil)
+	d.Press("?")
+	if click(d, headLines+1); !strings.Contains(d.Frame(), "any key") {
+		t.Errorf("a click on the help\n%s", d.Frame())
+	}
+	d.Send(tea.MouseClickMsg{X: 5, Y: headLines, Button: tea.MouseRight})
+	if d.Press("x"); len(d.plays) != 0 {
+		t.Errorf("played %q", d.plays)
+	}
+}
+
 // What was asked before a list was loaded anew is not added to that.
 func TestALateAnswerIsNotAdded(t *testing.T) {
 	d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(2) })

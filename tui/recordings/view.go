@@ -23,8 +23,13 @@ func (m *Model) frame() string {
 	width := max(m.width, draw.Narrowest)
 	top := []string{m.tabs(width), ""}
 	foot := []string{m.foot(width), m.keys(width)}
-	return draw.Screen(top, m.body(width, draw.Room(top, foot, m.height)), foot, m.height)
+	return draw.Screen(top, m.body(width, m.room()), foot, m.height)
 }
+
+// headLines stand above the body, and footLines below it.
+const headLines, footLines = 2, 2
+
+func (m *Model) room() int { return max(m.height-headLines-footLines, 1) }
 
 // tabs are the names of the lists, with how many there are as far as they were read.
 func (m *Model) tabs(width int) string {
@@ -63,10 +68,7 @@ func (m *Model) body(width, room int) []string {
 	if len(rows) == 0 {
 		return draw.Wrap(m.nothing(), width, room)
 	}
-	details := m.details(width)
-	if room < len(details)+4 {
-		details = nil
-	}
+	details := m.details(width, room)
 	length := room - len(details)
 	at := max(kind.At(rows, m.lists[m.shown].chosen), 0)
 	first, end := draw.Seen(at, len(rows), length)
@@ -114,8 +116,19 @@ func (m *Model) line(r Recording, chosen bool, width int) string {
 	return m.look.Row(text, chosen)
 }
 
-// details are the chosen recording in full.
-func (m *Model) details(width int) []string {
+// pointed is the row of the list that is in a line of the screen; false if none is.
+func (m *Model) pointed(line int) (Recording, bool) {
+	all, room := m.rows(), m.room()
+	length := room - len(m.details(max(m.width, draw.Narrowest), room))
+	first, end := draw.Seen(max(kind.At(all, m.lists[m.shown].chosen), 0), len(all), length)
+	if i := first + line - headLines; line >= headLines && i < end {
+		return all[i], true
+	}
+	return Recording{}, false
+}
+
+// details are the chosen recording in full, where there is room for them.
+func (m *Model) details(width, room int) []string {
 	r, ok := m.row()
 	if !ok {
 		return nil
@@ -134,7 +147,10 @@ func (m *Model) details(width int) []string {
 			out = append(out, m.look.Quiet.Render(l))
 		}
 	}
-	return append(out, m.look.Quiet.Render(draw.Cut(r.Session, width)), "")
+	if out = append(out, m.look.Quiet.Render(draw.Cut(r.Session, width)), ""); room < len(out)+4 {
+		return nil
+	}
+	return out
 }
 
 // foot is what is asked or was filtered.
@@ -196,5 +212,6 @@ func (m *Model) help(width, room int) []string {
 		k("↑ ↓  j k", "move; PgUp, PgDn, g and G by pages and to the ends; older ones are read when you come to the end"),
 		k("r", "load anew"),
 		k("q", "leave"),
+		k("mouse", "a click chooses, a second one plays; the wheel moves"),
 	)
 }
