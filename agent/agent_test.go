@@ -118,6 +118,41 @@ func TestTheCatalogFollowsTheControlPlaneAndSurvivesAStart(t *testing.T) {
 	}
 }
 
+// What a session showed is shown no more as soon as the control plane says that it is over, also
+// when that cannot be reached afterwards; and again once somebody has signed in.
+func TestNobodyIsShownTheListOfASessionThatIsOver(t *testing.T) {
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	acct := w.Start()
+	w.Until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(t.Context()); return err == nil })
+	shows := func() map[string]error {
+		_, _, list := w.Ask.Catalog(t.Context())
+		_, tab := w.Ask.Names(t.Context(), "", false, 10)
+		return map[string]error{"the list": list, "a Tab": tab}
+	}
+	w.Control.RevokeAll()
+	if err := w.Ask.Refresh(t.Context()); api.KindOf(err) != api.SignIn {
+		t.Fatalf("after its end: %v", err)
+	}
+	w.SetCatalog("2", agenttest.Entry("web-2", "web"))
+	acct.Set(nil)
+	w.Ask.Refresh(t.Context()) // which says nothing of that session
+	for what, err := range shows() {
+		if api.KindOf(err) != api.SignIn {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	acct.Set(w.Control.Client())
+	w.Ask.SignInChanged(t.Context(), false)
+	if err := w.Ask.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range shows() {
+		if err != nil {
+			t.Errorf("%s after a sign-in: %v", what, err)
+		}
+	}
+}
+
 func TestConnectSaysWhyNot(t *testing.T) {
 	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
 	acct := w.Start()

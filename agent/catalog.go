@@ -56,6 +56,7 @@ type catalog struct {
 	known   sshconfig.Trust // what ssh's file says
 	skipped []string
 	problem string
+	refused error // what the control plane last said of the session that current was given to
 }
 
 func (c *catalog) get() (*api.Catalog, time.Duration, error) {
@@ -68,9 +69,21 @@ func (c *catalog) get() (*api.Catalog, time.Duration, error) {
 	return &current, c.now().Sub(c.seenAt), nil
 }
 
-// encodedForm is get with the catalog encoded.
+// shown is get for who looks at the list: it is shown to nobody whose session the control plane
+// says is over, though it may be new.
+func (c *catalog) shown() (*api.Catalog, time.Duration, error) {
+	c.mu.Lock()
+	refused := c.refused
+	c.mu.Unlock()
+	if refused != nil {
+		return nil, 0, refused
+	}
+	return c.get()
+}
+
+// encodedForm is shown with the catalog encoded.
 func (c *catalog) encodedForm() ([]byte, time.Duration, error) {
-	if _, _, err := c.get(); err != nil {
+	if _, _, err := c.shown(); err != nil {
 		return nil, 0, err
 	}
 	c.mu.Lock()
@@ -166,7 +179,17 @@ func keysOf(lines []string) (keys []ssh.PublicKey) {
 func (c *catalog) seen(at time.Time, problem string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seenAt, c.problem = at, problem
+	c.seenAt, c.problem, c.refused = at, problem, nil
+}
+
+// refuse takes note that the control plane gives no list, and why.
+func (c *catalog) refuse(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.problem = err.Error()
+	if api.KindOf(err) == api.SignIn {
+		c.refused = err
+	}
 }
 
 func (c *catalog) note(problem string) {
@@ -335,7 +358,7 @@ func (a *Agent) fetch(ctx context.Context, wait time.Duration) error {
 	found, err := client.Get(ctx, "/v1/catalog", query, &got)
 	if err != nil {
 		if ctx.Err() == nil {
-			a.catalog.note(err.Error())
+			a.catalog.refuse(err)
 		}
 		return err
 	}

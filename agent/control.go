@@ -240,7 +240,7 @@ func (a *Agent) handle(ctx context.Context, req request) (out answer) {
 		if req.Columns {
 			out.encodedCatalog, out.Age, err = a.catalog.encodedForm()
 		} else { // an older program asks
-			out.Catalog, out.Age, err = a.catalog.get()
+			out.Catalog, out.Age, err = a.catalog.shown()
 		}
 	case verbNames, verbLabels:
 		out.Words, err = a.words(req)

@@ -43,7 +43,7 @@ func namesOf(servers []api.CatalogEntry) sortedNames {
 
 // words answers a Tab. It is no use of a key: a locked agent answers as it gives its list.
 func (a *Agent) words(req request) (*Words, error) {
-	c, age, err := a.catalog.get()
+	c, age, err := a.catalog.shown()
 	if err != nil {
 		return nil, err
 	}
