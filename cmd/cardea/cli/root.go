@@ -114,10 +114,6 @@ func newRoot(a *app) *cobra.Command {
 // with a hyphen. Names that are ours never do.
 var hyphened = regexp.MustCompile(`THUMBPRINT|KEY|FILE|FOLDER`)
 
-// fileArguments are the words of a verb's use for what may be a file or folder here. To a Tab
-// behind any other verb a shell must not offer those that happen to lie about.
-var fileArguments = regexp.MustCompile(`FILE|FOLDER|RECORDING`)
-
 // unknownFlag names the nearest one. Without one it may have been meant as an argument.
 func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	var names []string
@@ -168,9 +164,6 @@ func (a *app) finish(cmd *cobra.Command) {
 			return &usageError{wrongCount(check, cmd, args), "type: " + line}
 		}
 	}
-	if cmd.ValidArgsFunction == nil && !fileArguments.MatchString(cmd.Use) {
-		cmd.ValidArgsFunction = cobra.NoFileCompletions
-	}
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			a.working = true
@@ -211,6 +204,7 @@ func (a *app) run(ctx context.Context, args []string) ExitCode {
 	// nil would make cobra read the process's own arguments.
 	root.SetArgs(slices.Clip(append([]string{}, args...)))
 	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		a.offerLists(root)
 		out := bufio.NewWriterSize(a.out, 16<<10) // cobra writes each of a thousand words by itself
 		root.SetOut(out)
 		defer out.Flush()
