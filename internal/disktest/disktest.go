@@ -2,15 +2,28 @@
 // commit, though what they prove is not that it got there.
 package disktest
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 // Forgetful returns a folder for the length of the test: in memory where there is much of
 // it, and else on the disk. A database in it commits as it does anywhere, but waits for
 // nothing.
 func Forgetful(t testing.TB) string {
 	t.Helper()
-	if dir, ok := memory(t); ok {
-		return dir
+	parent := Memory()
+	if parent == "" {
+		return t.TempDir()
 	}
-	return t.TempDir()
+	dir, err := os.MkdirTemp(parent, "cardea-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/cardea-ssh/cardea/internal/disktest"
 	"github.com/cardea-ssh/cardea/internal/postgres"
 )
 
@@ -26,11 +27,13 @@ var settings = [...]string{"max_connections = 200", "shared_buffers = 64MB"}
 // which makes tests several times faster.
 func Start(t testing.TB, durable bool) *Server {
 	t.Helper()
-	lines := settings[:]
+	lines, parent := settings[:], ""
 	if !durable {
+		// Each database is a thousand files that are soon gone again.
+		parent = disktest.Memory()
 		lines = append(lines[:len(lines):len(lines)], "fsync = off", "full_page_writes = off")
 	}
-	s, err := postgres.Start(context.WithoutCancel(t.Context()), lines...)
+	s, err := postgres.StartBelow(context.WithoutCancel(t.Context()), parent, lines...)
 	if errors.Is(err, postgres.ErrNone) || errors.Is(err, postgres.ErrNobody) {
 		t.Skipf("SKIPPED: %v", err)
 	}

@@ -46,11 +46,17 @@ type Server struct {
 // Start makes a cluster and starts it, with lines for its postgresql.conf. With
 // none it is as durable as it is installed.
 func Start(ctx context.Context, settings ...string) (*Server, error) {
+	return StartBelow(ctx, "", settings...)
+}
+
+// StartBelow is Start in a folder of its own below parent, which all may enter; empty
+// for that of temporary files.
+func StartBelow(ctx context.Context, parent string, settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "cardea-pg") // at the top: its user enters no private folder
+	dir, err := os.MkdirTemp(parent, "cardea-pg") // at the top: its user enters no private folder
 	if err != nil {
 		return nil, err
 	}
