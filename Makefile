@@ -39,8 +39,10 @@ demo: build ## walk the whole path, from sign-in to a shell, on this machine
 QUICK := '-toolexec=env GOGC=off GOMEMLIMIT=1GiB'
 test check: export GOFLAGS += $(QUICK)
 # The race detector has an ended program wait for a second for other goroutines' races; it
-# is told of those when they happen, and there are sixty programs of tests.
-test: export GORACE ?= atexit_sleep_ms=0
+# is told of those when they happen, and there are sixty programs of tests. What it knows of
+# the memory, several times as much as that, is zeroed by a tenth of the page faults where
+# the pages may be large (internal/buildtest).
+test: export GORACE ?= atexit_sleep_ms=0 no_huge_pages_for_shadow=0
 
 # What is compiled for the tests runs for minutes and then lies about: nothing is inlined
 # but in the standard library, and no debugger gets its tables, which both cost more than

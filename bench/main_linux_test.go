@@ -68,7 +68,7 @@ func TestTheBenchmarksRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "bench"), "-quick", "-only", strings.Join(drawn, ","), "-bin", bin, "-out", file, "-json")
-	cmd.Env = append(os.Environ(), "TMPDIR="+temp, buildtest.EndAtOnce)
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp, buildtest.RaceOptions)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -46,7 +46,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, skip)
 		return m.Run()
 	}
-	name, value, _ := strings.Cut(buildtest.EndAtOnce, "=")
+	name, value, _ := strings.Cut(buildtest.RaceOptions, "=")
 	os.Setenv(name, value)
 	dir, err := os.MkdirTemp("", "cardea-bin")
 	if err == nil {

@@ -62,7 +62,7 @@ func newHost(t *testing.T, systemd bool, forwards ...vhost.Forward) *host {
 	// pages at each installation, and a key exchange that is slow in OpenSSH 8.5 to 9.8.
 	r.sh("rm -f /var/lib/man-db/auto-update")
 	if systemd {
-		r.sh("systemctl set-environment " + buildtest.EndAtOnce) // for the services
+		r.sh("systemctl set-environment '" + buildtest.RaceOptions + "'") // for the services
 	}
 	if err := h.WriteFile("/etc/ssh/sshd_config.d/10-fast.conf", []byte("KexAlgorithms -sntrup761*\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func newHost(t *testing.T, systemd bool, forwards ...vhost.Forward) *host {
 // try runs a shell script on the host and returns what it said.
 func (h *host) try(script string) (string, error) {
 	cmd := h.Command(h.Context(), "/bin/sh", "-c", script)
-	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive", buildtest.EndAtOnce)
+	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive", buildtest.RaceOptions)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

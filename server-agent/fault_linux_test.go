@@ -18,6 +18,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/entitlement"
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/internal/faulttest"
 	"github.com/cardea-ssh/cardea/internal/sample"
 	"github.com/cardea-ssh/cardea/sshcert"
@@ -286,7 +287,7 @@ func (r *rig) change(sc scene) (v api.StateVersion) {
 func (r *rig) startUnder(sc scene, plan faulttest.Plan) {
 	r.Helper()
 	plan.Log = faultLog
-	args := append([]string{"CARDEA_TEST_AGENT=1", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, plan.Env()...)
+	args := append([]string{"CARDEA_TEST_AGENT=1", buildtest.RaceOptions + " halt_on_error=1"}, plan.Env()...)
 	args = append(append(args, sc.env...), agentPath, agentPath)
 	if sc.verb == nil {
 		args = append(args, "run")

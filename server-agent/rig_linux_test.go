@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/internal/daemon"
 	"github.com/cardea-ssh/cardea/internal/faulttest"
 	"github.com/cardea-ssh/cardea/internal/ident"
@@ -165,7 +166,7 @@ func (r *rig) sshd() {
 
 func (r *rig) start(env ...string) {
 	r.Helper()
-	args := append(append([]string{"CARDEA_TEST_AGENT=1", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, env...), agentPath, "run")
+	args := append(append([]string{"CARDEA_TEST_AGENT=1", buildtest.RaceOptions + " halt_on_error=1"}, env...), agentPath, "run")
 	p, err := r.h.Start(context.Background(), "/usr/bin/env", args...)
 	if err != nil {
 		r.Fatal(err)

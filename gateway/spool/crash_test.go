@@ -21,6 +21,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/recording"
 )
 
@@ -59,7 +60,7 @@ func must(err error) {
 }
 
 func (r *rig) childEnv(mode string) []string {
-	return append(os.Environ(), envMode+"="+mode, envDir+"="+r.dir, envKey+"="+hex.EncodeToString(r.key.Seed()), envTo+"="+r.identity.String(), "GORACE=atexit_sleep_ms=0")
+	return append(os.Environ(), envMode+"="+mode, envDir+"="+r.dir, envKey+"="+hex.EncodeToString(r.key.Seed()), envTo+"="+r.identity.String(), buildtest.RaceOptions)
 }
 
 // recordUntilKilled tells on stdout what each user has seen, after Record has returned.

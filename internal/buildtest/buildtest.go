@@ -12,9 +12,11 @@ import (
 	"strings"
 )
 
-// EndAtOnce, in the environment of a program, makes one with the race detector end when it
-// ends. Else it waits for a second, in which other goroutines may still be caught.
-const EndAtOnce = "GORACE=atexit_sleep_ms=0"
+// RaceOptions, in the environment of a program, have one with the race detector end when it
+// ends, where it would wait for a second, in which other goroutines may still be caught; and
+// have what that knows of the memory in large pages, of which many fewer have to be made. More
+// options may be added behind a blank.
+const RaceOptions = "GORACE=atexit_sleep_ms=0 no_huge_pages_for_shadow=0"
 
 // Raced reports whether this process runs with the race detector.
 func Raced() bool {

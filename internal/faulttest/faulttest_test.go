@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cardea-ssh/cardea/internal/buildtest"
 	"github.com/cardea-ssh/cardea/internal/faulttest"
 )
 
@@ -35,8 +36,7 @@ func under(t *testing.T, p faulttest.Plan, script string) (dir, out string, code
 	p.Log = filepath.Join(t.TempDir(), "log")
 	cmd := exec.Command(os.Args[0], "/bin/bash", "-c", script)
 	cmd.Dir = dir
-	// The race detector would wait a second at each end for races still to be told.
-	cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), p.Env()...)
+	cmd.Env = append(append(os.Environ(), buildtest.RaceOptions), p.Env()...)
 	raw, _ := cmd.CombinedOutput()
 	if strings.Contains(string(raw), "has no seccomp_unotify") {
 		t.Skip("SKIPPED: this kernel has no seccomp_unotify")

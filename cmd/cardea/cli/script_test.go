@@ -124,7 +124,7 @@ func setup(t *testing.T, env *testscript.Env) error {
 	env.Setenv("CARDEA_NO_KEYRING", "1")
 	env.Setenv("CARDEA_BROWSER", "browser")
 	env.Setenv("TZ", "UTC")
-	env.Vars = append(env.Vars, buildtest.EndAtOnce)
+	env.Vars = append(env.Vars, buildtest.RaceOptions)
 	env.Setenv("SSH_AUTH_SOCK", "")
 	program, err := exec.LookPath("cardea")
 	if err != nil {
