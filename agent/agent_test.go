@@ -3,6 +3,7 @@ package agent_test
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -226,7 +227,8 @@ func TestASilentControlPlaneIsReportedWithinFiveSeconds(t *testing.T) {
 func TestABusyControlPlaneIsAskedOnceMore(t *testing.T) {
 	t.Parallel()
 	busy := api.Errorf(api.Unavailable, "the control plane has all hands full")
-	soon := func() error { e := *busy; return e.WithRetry(time.Second) }
+	after := func(seconds int) error { e := *busy; e.RetryAfter = seconds; return &e }
+	soon := func() error { return after(1) }
 	for name, tc := range map[string]struct {
 		says  []error // in turn; nil is a connection
 		calls int
@@ -234,8 +236,10 @@ func TestABusyControlPlaneIsAskedOnceMore(t *testing.T) {
 	}{
 		"for a moment":                   {[]error{soon(), nil}, 2, ""},
 		"for longer":                     {[]error{soon(), soon(), nil}, 2, api.Unavailable},
-		"and says that it takes long":    {[]error{func() error { e := *busy; return e.WithRetry(time.Minute) }(), nil}, 1, api.Unavailable},
+		"and says that it takes long":    {[]error{after(60), nil}, 1, api.Unavailable},
 		"and does not know for how long": {[]error{busy, nil}, 1, api.Unavailable},
+		"and says that it was before":    {[]error{after(-1), nil}, 1, api.Unavailable},
+		"and says more than can be told": {[]error{after(math.MaxInt), nil}, 1, api.Unavailable},
 		"and then refuses":               {[]error{soon(), api.Errorf(api.Denied, "no")}, 2, api.Denied},
 		"or it has had enough of you":    {[]error{api.Errorf(api.Limited, "no").WithRetry(time.Second), nil}, 1, api.Limited},
 	} {

@@ -123,13 +123,10 @@ func (a *Agent) ask(ctx context.Context, client *api.Client, in api.Connect, s *
 	}
 	err = once()
 	var told *api.Error
-	if !errors.As(err, &told) || told.Kind != api.Unavailable || told.RetryAfter == 0 {
+	if !errors.As(err, &told) || told.Kind != api.Unavailable || told.RetryAfter < 1 || told.RetryAfter > int(soon/time.Second) {
 		return got, err
 	}
 	after := time.Duration(told.RetryAfter) * time.Second
-	if after > soon {
-		return got, err
-	}
 	s.done("the control plane is busy, and asks to be asked again")
 	select {
 	case <-ctx.Done():
