@@ -62,6 +62,11 @@ type catalog struct {
 func (c *catalog) get() (*api.Catalog, time.Duration, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.held()
+}
+
+// held is get for who holds c.mu.
+func (c *catalog) held() (*api.Catalog, time.Duration, error) {
 	if !c.have {
 		return nil, 0, api.Errorf(api.Unavailable, "the agent has no list of servers yet").WithHint("type: cardea status")
 	}
@@ -72,30 +77,31 @@ func (c *catalog) get() (*api.Catalog, time.Duration, error) {
 // shown is get for who looks at the list: it is shown to nobody whose session the control plane
 // says is over, though it may be new.
 func (c *catalog) shown() (*api.Catalog, time.Duration, error) {
+	list, _, age, err := c.named()
+	return list, age, err
+}
+
+// named is shown with the names of that list's servers: it may be another person's a moment
+// later.
+func (c *catalog) named() (*api.Catalog, sortedNames, time.Duration, error) {
 	c.mu.Lock()
-	refused := c.refused
-	c.mu.Unlock()
-	if refused != nil {
-		return nil, 0, refused
+	defer c.mu.Unlock()
+	if c.refused != nil {
+		return nil, sortedNames{}, 0, c.refused
 	}
-	return c.get()
+	list, age, err := c.held()
+	return list, c.names, age, err
 }
 
 // encodedForm is shown with the catalog encoded.
 func (c *catalog) encodedForm() ([]byte, time.Duration, error) {
-	if _, _, err := c.shown(); err != nil {
-		return nil, 0, err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refused != nil {
+		return nil, 0, c.refused
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.encoded, c.now().Sub(c.seenAt), nil
-}
-
-// sorted are the names of the servers.
-func (c *catalog) sorted() sortedNames {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.names
+	_, age, err := c.held()
+	return c.encoded, age, err
 }
 
 // resolve finds the one server that a name means.

@@ -43,7 +43,7 @@ func namesOf(servers []api.CatalogEntry) sortedNames {
 
 // words answers a Tab. It is no use of a key: a locked agent answers as it gives its list.
 func (a *Agent) words(req request) (*Words, error) {
-	c, age, err := a.catalog.shown()
+	c, names, age, err := a.catalog.named()
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +52,9 @@ func (a *Agent) words(req request) (*Words, error) {
 	case req.Verb == verbLabels:
 		out.Words = offer.Selectors(c.Servers, req.Typed, req.Most)
 	case req.Dotted:
-		out.Words = offer.Beginning(a.catalog.sorted().dotted, req.Typed, req.Most)
+		out.Words = offer.Beginning(names.dotted, req.Typed, req.Most)
 	default:
-		out.Words = offer.Beginning(a.catalog.sorted().plain, req.Typed, req.Most)
+		out.Words = offer.Beginning(names.plain, req.Typed, req.Most)
 	}
 	return out, nil
 }
