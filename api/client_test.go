@@ -148,7 +148,9 @@ func TestACallThatNobodyAnswersEnds(t *testing.T) {
 	}{
 		"a call": {"/v1/why", time.Hour, 30 * time.Second},
 		"one of which the caller is sooner tired": {"/v1/why", 5 * time.Second, 5 * time.Second},
-		"a poll": {"/v1/catalog?wait=55", 70 * time.Second, 70 * time.Second},
+		"one of what somebody has called wait=":   {"/v1/servers/wait=1", time.Hour, 30 * time.Second},
+		"a poll":                                  {"/v1/catalog?wait=55", 70 * time.Second, 70 * time.Second},
+		"a poll that nobody bounds":               {"/v1/catalog?wait=55", time.Hour, 85 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,6 +166,41 @@ func TestACallThatNobodyAnswersEnds(t *testing.T) {
 					t.Errorf("it took %v, want %v", waited, tc.waits)
 				}
 			})
+		})
+	}
+}
+
+// trickle answers at once, and then a byte each ten seconds, for ever.
+type trickle struct{ ctx context.Context }
+
+func (trickle) RoundTrip(req *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: trickle{req.Context()}, Request: req}, nil
+}
+
+func (b trickle) Read(p []byte) (int, error) {
+	select {
+	case <-b.ctx.Done():
+		return 0, b.ctx.Err()
+	case <-time.After(10 * time.Second):
+		return copy(p, " "), nil
+	}
+}
+
+func (trickle) Close() error { return nil }
+
+func TestAnAnswerThatNeverEndsIsGivenUp(t *testing.T) {
+	for _, path := range []string{"/v1/why", "/v1/requests/rqs_a?wait=55"} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			began := time.Now()
+			client := &api.Client{URL: "https://access.example.com", HTTP: &http.Client{Transport: trickle{}}}
+			if _, err := client.Get(ctx, path, nil, nil); api.KindOf(err) != api.Unavailable {
+				t.Errorf("%s: %v", path, err)
+			}
+			if waited := time.Since(began); waited != 2*time.Minute {
+				t.Errorf("%s: it took %v", path, waited)
+			}
 		})
 	}
 }
