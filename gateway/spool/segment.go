@@ -124,7 +124,7 @@ func (g *segment) Sync() error {
 		}
 		g.syncing = true
 		g.mu.Unlock()
-		g.sync()
+		g.sync(g.session.spool.syncs.add)
 		g.mu.Lock()
 	}
 	return g.err
@@ -132,8 +132,9 @@ func (g *segment) Sync() error {
 
 // sync is one sync of the file; whoever calls it has set syncing. After an error
 // the kernel may say that all is well the next time, though it is not: so there is no
-// next time, and what was not synced is lost.
-func (g *segment) sync() {
+// next time, and what was not synced is lost. later takes the segment if more was written
+// meanwhile.
+func (g *segment) sync(later func(*segment)) {
 	g.mu.Lock()
 	mark, at := g.written, time.Now()
 	g.mu.Unlock()
@@ -164,7 +165,7 @@ func (g *segment) sync() {
 		g.since = at
 	}
 	if !g.since.IsZero() {
-		g.session.spool.syncs.add(g)
+		later(g)
 	}
 }
 

@@ -33,6 +33,10 @@ type Session struct {
 
 // Create begins a segment.
 func (x *Session) Create(number int) (recording.Segment, error) {
+	if err := x.spool.busy(); err != nil {
+		return nil, err
+	}
+	defer x.spool.work.Done()
 	if err := x.failure(); err != nil {
 		return nil, err
 	}

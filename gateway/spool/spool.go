@@ -239,6 +239,10 @@ func (s *Spool) Begin(o Origin) (*Session, error) {
 	if err := s.Ready(); err != nil {
 		return nil, fmt.Errorf("begin a recording: %w", err)
 	}
+	if err := s.busy(); err != nil {
+		return nil, fmt.Errorf("begin a recording: %w", err)
+	}
+	defer s.work.Done()
 	e := newEntry(s.opt.Dir, Meta{Version: metaVersion, Origin: o, Owner: s.owner.name, State: Recording})
 	x := &Session{spool: s, entry: e}
 	e.live = x
@@ -262,10 +266,7 @@ func (s *Spool) Begin(o Origin) (*Session, error) {
 func (s *Spool) enter(e *entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return errOver
-	case s.entries[e.session] != nil:
+	if s.entries[e.session] != nil {
 		return fmt.Errorf("%s is recorded already", e.session)
 	}
 	s.entries[e.session] = e

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -135,6 +136,82 @@ func TestNothingIsWrittenAfterTheSpoolIsClosed(t *testing.T) {
 	if report := r.verify(rec.origin); !report.Whole() {
 		t.Errorf("%+v", report)
 	}
+}
+
+// A folder that appears after Close would be of a process that has told the next one that it is
+// gone.
+func TestCloseWaitsForARecordingThatBegins(t *testing.T) {
+	r := newRig(t)
+	s := r.open(nil)
+	first, err := s.Begin(origin())
+	need(t, err)
+	var begun sync.WaitGroup
+	for range 20 {
+		begun.Go(func() { s.Begin(origin()) }) // or it is too late
+	}
+	eventually(t, "a beginning", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.entries) > 1
+	})
+	need(t, s.Close())
+	there := folders(t, r.dir)
+	if _, err := first.Create(1); !errors.Is(err, errOver) {
+		t.Errorf("a segment is made: %v", err)
+	}
+	begun.Wait()
+	if later := folders(t, r.dir); !slices.Equal(there, later) {
+		t.Errorf("after Close there was %v, and then %v", there, later)
+	}
+}
+
+// What was written while the last sync was under way was taken, and whoever comes next may come
+// long after a power cut.
+func TestCloseSyncsWhatWasWrittenDuringASync(t *testing.T) {
+	r := newRig(t)
+	begun, resume := make(chan struct{}, 8), make(chan struct{})
+	disk := newForgetful(func() time.Duration { return 0 })
+	s := r.open(func(o *Options) {
+		o.syncDir, o.syncLimit = disk.syncDir, generous
+		o.open = func(path string) (file, error) {
+			f, err := disk.open(path)
+			return slowSync{f, begun, resume}, err
+		}
+	})
+	rec := r.begin(s, 0)
+	need(t, rec.say("before"))
+	<-begun
+	need(t, rec.say("meanwhile"))
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	eventually(t, "nothing more begins", func() bool {
+		s.syncs.mu.Lock()
+		defer s.syncs.mu.Unlock()
+		return s.syncs.over
+	})
+	close(resume)
+	need(t, <-closed)
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	for name, f := range disk.files {
+		if f.synced != f.written {
+			t.Errorf("%s: %d of %d bytes are on the disk", filepath.Base(name), f.synced, f.written)
+		}
+	}
+}
+
+// slowSync is a file whose syncs go on when they are told to.
+type slowSync struct {
+	file
+	begun chan<- struct{}
+	on    <-chan struct{}
+}
+
+func (f slowSync) Sync() error {
+	err := f.file.Sync()
+	f.begun <- struct{}{}
+	<-f.on
+	return err
 }
 
 func TestDamageInTheMiddleOfWhatWasLeftIsToldAndTheRestIsStored(t *testing.T) {

@@ -29,9 +29,20 @@ func (y *syncer) init(opt Options) {
 func (y *syncer) add(g *segment) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if y.over {
-		return
+	if !y.over {
+		y.enlist(g)
 	}
+}
+
+// again is add for a sync of this syncer's, during which more was written: wait waits for that,
+// too.
+func (y *syncer) again(g *segment) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.enlist(g)
+}
+
+func (y *syncer) enlist(g *segment) {
 	y.dirty = append(y.dirty, g)
 	if y.timer {
 		return
@@ -61,7 +72,7 @@ func (y *syncer) batch() {
 			}
 			g.mu.Unlock()
 			if !idle {
-				g.sync()
+				g.sync(y.again)
 			}
 		}()
 	}
