@@ -19,11 +19,12 @@ func Screen(top, body, foot []string, height int) string {
 		body = append(body, "")
 	}
 	all := slices.Concat(top, body[:room], foot)
-	if over := len(all) - max(height, 1); over > 0 {
-		all = all[over:]
-	}
-	return strings.Join(all, "\n")
+	return strings.Join(all[Hidden(len(all), height):], "\n")
 }
+
+// Hidden is how many of so many lines are left out at the top, where all do not fit: who asks
+// what is seen at a line counts them.
+func Hidden(lines, height int) int { return max(lines-max(height, 1), 0) }
 
 // Room is how many lines a body has between top and foot, at least one.
 func Room(top, foot []string, height int) int { return max(height-len(top)-len(foot), 1) }

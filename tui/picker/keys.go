@@ -282,8 +282,9 @@ func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 		by := map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[e.Button]
 		m.choose(m.cursor + by)
 	case tea.MouseClickMsg:
-		row := m.first + e.Y - headLines
-		if e.Button != tea.MouseLeft || e.Y < headLines || e.Y >= headLines+m.page() || row >= len(m.rows) || e.X >= m.listWidth() {
+		line := e.Y + draw.Hidden(headLines+m.page()+footLines, m.height)
+		row := m.first + line - headLines
+		if e.Button != tea.MouseLeft || line < headLines || line >= headLines+m.page() || row >= len(m.rows) || e.X >= m.listWidth() {
 			return nil
 		}
 		if row == m.cursor {

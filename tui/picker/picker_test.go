@@ -477,6 +477,24 @@ func TestTheMouseChoosesAndConnects(t *testing.T) {
 	}
 }
 
+// On a terminal of a few lines the list stands higher: a click on what is below it enters nothing.
+func TestAClickMeansTheLineThatIsSeen(t *testing.T) {
+	for height := 1; height < 6; height++ {
+		for y := range height + 2 {
+			d := drive(t, team())
+			d.Send(tea.WindowSizeMsg{Width: 80, Height: height})
+			lines := strings.Split(d.Frame(), "\n")
+			want := 0
+			if y < len(lines) && strings.HasPrefix(lines[y], "› ") && height > 1 {
+				want = 1
+			}
+			if d.Send(tea.MouseClickMsg{X: 5, Y: y, Button: tea.MouseLeft}); len(d.done) != want {
+				t.Errorf("%d lines, a click on line %d: did %v\n%s", height, y, d.done, d.Frame())
+			}
+		}
+	}
+}
+
 func TestAQuestionHasOneAnswer(t *testing.T) {
 	ask := func(keys string) (Host, bool, *driver) {
 		list := List{Hosts: []Host{team().Hosts[0], team().Hosts[4]}, At: noon}

@@ -255,7 +255,7 @@ func TestOlderOnesAreReadAtTheEnd(t *testing.T) {
 // A click means the row that is seen there, also far down in a long list; elsewhere it means nothing.
 func TestAClickChoosesAndAnotherPlays(t *testing.T) {
 	click := func(d *driver, y int) { d.Send(tea.MouseClickMsg{X: 5, Y: y, Button: tea.MouseLeft}) }
-	for keys, height := range map[string]int{"": 24, "G": 24, "G<up><up><up><up><up><up><up><up><up><up>": 24, "gj": 9} { // 9 lines have no room for details
+	for keys, height := range map[string]int{"": 24, "G": 24, "G<up><up><up><up><up><up><up><up><up><up>": 24, "gj": 9, "gjj": 4, "gjjj": 3} { // 9 lines have no room for details, 4 none for all that is around
 		d := drive(t, func(d *driver, w *Wires) { d.lists[0], w.Key = pages(3), "k" })
 		d.Send(tea.WindowSizeMsg{Width: 120, Height: height})
 		d.Press(keys)

@@ -121,6 +121,7 @@ func (m *Model) pointed(line int) (Recording, bool) {
 	all, room := m.rows(), m.room()
 	length := room - len(m.details(max(m.width, draw.Narrowest), room))
 	first, end := draw.Seen(max(kind.At(all, m.lists[m.shown].chosen), 0), len(all), length)
+	line += draw.Hidden(headLines+room+footLines, m.height)
 	if i := first + line - headLines; line >= headLines && i < end {
 		return all[i], true
 	}
