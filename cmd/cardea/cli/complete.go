@@ -102,17 +102,32 @@ func (a *app) offered(cmd *cobra.Command, ready func(context.Context) (agent.Wor
 	if a.configure() != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completePatience)
-	defer cancel()
-	if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" && ready != nil {
-		w, err := ready(ctx)
-		if err == nil && w.User == saved.Session.User && w.Device == saved.Session.Device && w.Age <= staleAfter {
-			return w.Words
+	return inTime(cmd.Context(), func(ctx context.Context) []string {
+		if saved, err := a.home.Peek(); err == nil && a.opt.URL == "" && ready != nil {
+			w, err := ready(ctx)
+			if err == nil && w.User == saved.Session.User && w.Device == saved.Session.Device && w.Age <= staleAfter {
+				return w.Words
+			}
 		}
-	}
-	c, _, err := a.catalog(ctx)
-	if err != nil {
+		c, _, err := a.catalog(ctx)
+		if err != nil {
+			return nil
+		}
+		return from(c.Servers)
+	})
+}
+
+// inTime are the words that are found while somebody waits for his Tab. A keyring that is locked
+// is not interrupted by that: it is waited for no longer, and the process ends.
+func inTime(ctx context.Context, find func(context.Context) []string) []string {
+	ctx, cancel := context.WithTimeout(ctx, completePatience)
+	defer cancel()
+	found := make(chan []string, 1)
+	go func() { found <- find(ctx) }()
+	select {
+	case words := <-found:
+		return words
+	case <-ctx.Done():
 		return nil
 	}
-	return from(c.Servers)
 }

@@ -200,16 +200,17 @@ func (a *app) offerFrom(ctx context.Context, from offers, but []string, typed st
 	if from == nil || a.configure() != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, completePatience)
-	defer cancel()
-	client, err := a.client(ctx)
-	if err != nil {
-		return nil
-	}
-	all, err := from(ctx, client)
-	if err != nil {
-		return nil
-	}
+	all := inTime(ctx, func(ctx context.Context) []string {
+		client, err := a.client(ctx)
+		if err != nil {
+			return nil
+		}
+		all, err := from(ctx, client)
+		if err != nil {
+			return nil
+		}
+		return all
+	})
 	all = slices.DeleteFunc(all, func(w string) bool {
 		word, _, _ := strings.Cut(w, "\t")
 		return !harmless.MatchString(w) || slices.Contains(but, word)
