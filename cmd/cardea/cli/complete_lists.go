@@ -29,14 +29,20 @@ func namesOf(path string) offers {
 	})
 }
 
-// idsOf are the words that a list of the control plane comes to; an empty one is none. What
-// one is says who typed nothing yet which of them he means.
+// harmless is a word that means itself in every shell, and on every terminal.
+var harmless = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+:/-]*$`)
+
+// idsOf are the words that a list of the control plane comes to, but for those that are not
+// harmless. What one is says who typed nothing yet which of them he means.
 func idsOf[T any](path string, query url.Values, word func(T) (word, what string)) offers {
 	return func(ctx context.Context, c *api.Client) ([]string, error) {
 		rows, err := api.All[T](ctx, c, path, query)
 		var out []string
 		for _, r := range rows {
 			w, what := word(r)
+			if !harmless.MatchString(w) {
+				continue
+			}
 			if what != "" {
 				w += "\t" + ident.Text(what)
 			}
@@ -150,7 +156,7 @@ func (a *app) offerLists(cmd *cobra.Command) {
 			if !forAdmins(cmd) {
 				from = nil
 			}
-			return a.offerFrom(cmd.Context(), from, nil, typed), cobra.ShellCompDirectiveNoFileComp
+			return a.offerFrom(cmd.Context(), list{from, true}, nil, typed), cobra.ShellCompDirectiveNoFileComp
 		})
 	})
 	for _, c := range cmd.Commands() {
@@ -175,7 +181,7 @@ func (a *app) completeListed(cmd *cobra.Command, args []string, typed string) ([
 	if from == nil && forAdmins(cmd) {
 		from = namedBy[word]
 	}
-	return a.offerFrom(cmd.Context(), from, before, typed), cobra.ShellCompDirectiveNoFileComp
+	return a.offerFrom(cmd.Context(), list{from, forAdmins(cmd) || namedBy[word] != nil}, before, typed), cobra.ShellCompDirectiveNoFileComp
 }
 
 // argumentOf is the word for the argument behind args in a verb's use, empty where there is
@@ -192,12 +198,20 @@ func argumentOf(use string, args []string) (word string, before []string) {
 	return "", nil
 }
 
-// harmless is a word that means itself in every shell, and on every terminal.
-var harmless = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+:/-]*(\t|$)`)
+// list is what is offered, and whether the control plane shows it to administrators alone.
+type list struct {
+	words  offers
+	admins bool
+}
 
-// offerFrom are the words that begin with what was typed, but for some. Whoever may not list them is offered nothing.
-func (a *app) offerFrom(ctx context.Context, from offers, but []string, typed string) []string {
-	if from == nil || a.configure() != nil {
+// offerFrom are the words that begin with what was typed, but for some. Whoever may not list them
+// is offered nothing; who is no administrator does not even ask for what administrators see,
+// for a refusal stands in the audit, and he has only pressed Tab.
+func (a *app) offerFrom(ctx context.Context, from list, but []string, typed string) []string {
+	if from.words == nil || a.configure() != nil {
+		return nil
+	}
+	if saved, err := a.home.Peek(); err != nil || from.admins && !saved.Session.Admin {
 		return nil
 	}
 	all := inTime(ctx, func(ctx context.Context) []string {
@@ -205,16 +219,22 @@ func (a *app) offerFrom(ctx context.Context, from offers, but []string, typed st
 		if err != nil {
 			return nil
 		}
-		all, err := from(ctx, client)
+		all, err := from.words(ctx, client)
 		if err != nil {
 			return nil
 		}
 		return all
 	})
-	all = slices.DeleteFunc(all, func(w string) bool {
-		word, _, _ := strings.Cut(w, "\t")
-		return !harmless.MatchString(w) || slices.Contains(but, word)
-	})
+	all = slices.DeleteFunc(all, func(w string) bool { return slices.Contains(but, alone(w)) })
 	slices.Sort(all)
-	return offer.Beginning(slices.Compact(all), typed, maxNames)
+	// A shell writes what all that it was offered have in common: of a word that came twice that
+	// would be what it is as well.
+	all = slices.CompactFunc(all, func(x, y string) bool { return alone(x) == alone(y) })
+	return offer.Beginning(all, typed, maxNames)
+}
+
+// alone is an offer without what it is.
+func alone(offered string) string {
+	word, _, _ := strings.Cut(offered, "\t")
+	return word
 }
