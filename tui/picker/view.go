@@ -89,7 +89,7 @@ func (m *Model) head(width int) string {
 	if m.wires.Question != "" {
 		return m.look.Title.Render(draw.Cut(ident.Text(m.wires.Question), width))
 	}
-	if len(m.hosts) == 0 && (!m.loaded || m.mode == failed || m.mode == signedOut) {
+	if m.mode == signedOut || len(m.hosts) == 0 && (!m.loaded || m.mode == failed) {
 		left = m.look.Title.Render("Cardea")
 	}
 	return draw.Ends(left, m.oldness(width), width)
