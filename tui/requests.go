@@ -160,20 +160,27 @@ func (m *Requests) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		case deciding:
 			m.comment.Insert(msg.Content)
 		}
+	case tea.MouseMsg:
+		m.last, m.enter = m.wires.Now(), false
+		return m, m.woken(m.mouse(msg))
 	case tea.KeyPressMsg:
 		before, was := m.last, m.enter
 		m.last, m.enter = m.wires.Now(), msg.String() == "enter"
 		if was && m.enter && m.last.Sub(before) < repeats {
 			return m, nil
 		}
-		cmd := m.press(msg)
-		if m.paused {
-			m.paused = false
-			cmd = tea.Batch(cmd, m.load)
-		}
-		return m, cmd
+		return m, m.woken(m.press(msg))
 	}
 	return m, nil
+}
+
+// woken has the lists loaded, beside what somebody did who was away.
+func (m *Requests) woken(cmd tea.Cmd) tea.Cmd {
+	if !m.paused {
+		return cmd
+	}
+	m.paused = false
+	return tea.Batch(cmd, m.load)
 }
 
 // take takes what was loaded. While somebody decides or reads an error nothing of that
@@ -284,8 +291,7 @@ func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
 		m.filter = draw.Line{}
 		m.keepChosen()
 	case "tab", "left", "right", "h", "l":
-		m.mine = !m.mine
-		m.keepChosen()
+		m.show(!m.mine)
 	case "/":
 		m.mode = filtering
 	case "r":
@@ -300,6 +306,48 @@ func (m *Requests) pressList(k tea.KeyPressMsg) tea.Cmd {
 		m.decide(End)
 	}
 	return nil
+}
+
+func (m *Requests) show(mine bool) {
+	m.mine = mine
+	m.keepChosen()
+}
+
+// mouse takes the wheel, clicks on rows, of which the first one chooses and the second asks
+// whether to approve, and clicks on the names of lists.
+func (m *Requests) mouse(msg tea.MouseMsg) tea.Cmd {
+	if m.busy || m.mode != listing && m.mode != filtering {
+		return nil
+	}
+	switch e := msg.(type) {
+	case tea.MouseWheelMsg:
+		m.chosen = kind.Move(m.rows(), m.chosen, map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[e.Button])
+	case tea.MouseClickMsg:
+		if e.Button == tea.MouseLeft {
+			m.said = ""
+			m.click(e.X, e.Y)
+		}
+	}
+	return nil
+}
+
+func (m *Requests) click(x, y int) {
+	width := max(m.width, draw.Narrowest)
+	top, foot := m.ends(width)
+	room := draw.Room(top, foot, m.height)
+	line := y + draw.Hidden(len(top)+room+len(foot), m.height)
+	if tab := draw.TabAt(m.tabs(width), x); line == 0 && tab >= 0 {
+		m.show(tab == 1)
+		return
+	}
+	switch r, ok := m.pointed(line-len(top), width, room); {
+	case !ok:
+	case r.ID == m.chosen:
+		m.mode = listing
+		m.decide(Approve)
+	default:
+		m.chosen = r.ID
+	}
 }
 
 // decide asks for the confirmation of a choice.

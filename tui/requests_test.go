@@ -123,6 +123,69 @@ func TestFramesFitSmallTerminals(t *testing.T) {
 	}
 }
 
+// A click means the row that is seen there, also far down in a long list; elsewhere it means
+// nothing, and by itself it answers no request.
+func TestAClickChoosesAndAnotherAsksWhetherToApprove(t *testing.T) {
+	for keys, height := range map[string]int{"": 24, "G": 24, "<pgdown><pgdown>": 24, "gj": 9, "gjj": 4, "gjjj": 3} { // 9 lines have no room for details, 4 none for all that is around
+		d := drive(t, Lists{waiting(60), nil})
+		d.Send(tea.WindowSizeMsg{Width: 120, Height: height})
+		d.Press(keys)
+		for y := range height + 3 {
+			before, _ := d.screen.row()
+			lines := strings.Split(d.Frame(), "\n")
+			seen := ""
+			if l := lines[min(y, len(lines)-1)]; strings.HasPrefix(l, "  ") || strings.HasPrefix(l, "› ") {
+				seen = strings.Fields(strings.TrimPrefix(l, "› "))[0]
+			}
+			d.Send(tea.MouseClickMsg{X: 5, Y: y, Button: tea.MouseLeft})
+			r, _ := d.screen.row()
+			asked := strings.Contains(d.Frame(), "Let "+r.User+" into")
+			switch {
+			case seen == "" && (r.User != before.User || asked):
+				t.Fatalf("%q: a click on line %d chose %s\n%s", keys, y, r.User, d.Frame())
+			case seen == before.User && !asked:
+				t.Fatalf("%q: a click on the chosen one of line %d asked nothing\n%s", keys, y, d.Frame())
+			case seen != "" && (r.User != seen || asked != (seen == before.User)):
+				t.Fatalf("%q: a click on %s in line %d chose %s\n%s", keys, seen, y, r.User, d.Frame())
+			}
+			if asked {
+				d.Send(tea.MouseClickMsg{X: 5, Y: y, Button: tea.MouseLeft})
+				d.Press("<esc>")
+			}
+		}
+		if len(d.acts) != 0 {
+			t.Errorf("clicks did %+v", d.acts)
+		}
+	}
+}
+
+func TestTheMouseMovesAndShowsTheOtherList(t *testing.T) {
+	d := drive(t, Lists{waiting(9), own()})
+	d.Send(tea.MouseWheelMsg{Button: tea.MouseWheelDown})
+	if r, _ := d.screen.row(); r.User != "user-3" {
+		t.Errorf("the wheel chose %s", r.User)
+	}
+	second := strings.Index(strings.SplitN(d.Frame(), "\n", 2)[0], "Your own")
+	d.Send(tea.MouseClickMsg{X: second, Y: 0, Button: tea.MouseRight})
+	if d.screen.mine {
+		t.Error("the right button shows the other list")
+	}
+	d.Send(tea.MouseClickMsg{X: second, Y: 0, Button: tea.MouseLeft})
+	if r, _ := d.screen.row(); !d.screen.mine || r.User != "carol" {
+		t.Errorf("a click on the other list shows %+v", r)
+	}
+	for range 2 { // there is nothing to approve
+		d.Send(tea.MouseClickMsg{X: 5, Y: 3, Button: tea.MouseLeft})
+	}
+	if strings.Contains(d.Frame(), "Let carol") {
+		t.Error(d.Frame())
+	}
+	d.Send(tea.MouseClickMsg{X: 2, Y: 0, Button: tea.MouseLeft})
+	if d.screen.mine {
+		t.Error("a click on the first list does not show it")
+	}
+}
+
 func TestChoices(t *testing.T) {
 	const alice, jurgen = "rqs_aaaaaaaaaaaaaaaaaaaa", "rqs_bbbbbbbbbbbbbbbbbbbb"
 	for _, tc := range []struct {

@@ -13,6 +13,7 @@ import (
 func (m *Requests) View() tea.View {
 	v := tea.NewView(m.frame())
 	v.AltScreen = true
+	v.MouseMode = tea.MouseModeCellMotion
 	v.WindowTitle = "cardea requests"
 	return v
 }
@@ -20,12 +21,21 @@ func (m *Requests) View() tea.View {
 // frame is the whole picture: never more lines than the terminal has.
 func (m *Requests) frame() string {
 	width := max(m.width, draw.Narrowest)
-	top := m.top(width)
-	foot := append(m.foot(width), m.keys(width))
+	top, foot := m.ends(width)
 	return draw.Screen(top, m.body(width, draw.Room(top, foot, m.height)), foot, m.height)
 }
 
-func (m *Requests) top(width int) []string {
+// ends are what stands above the list and below it.
+func (m *Requests) ends(width int) (top, foot []string) {
+	title := ""
+	if width >= draw.Middle {
+		title = m.look.Title.Render("Requests for access")
+	}
+	return []string{draw.Ends(draw.Tabs(m.tabs(width)), title, width), ""}, append(m.foot(width), m.keys(width))
+}
+
+// tabs are the names of the two lists.
+func (m *Requests) tabs(width int) []string {
 	tab := func(text string, n int, on bool) string {
 		return m.look.Tabbed(fmt.Sprintf("%s %d", text, n), on)
 	}
@@ -33,12 +43,7 @@ func (m *Requests) top(width int) []string {
 	if width < draw.Middle {
 		waiting, own = "Waiting", "Own"
 	}
-	tabs := tab(waiting, len(m.lists.Waiting), !m.mine) + "  " + tab(own, len(m.lists.Mine), m.mine)
-	title := ""
-	if width >= draw.Middle {
-		title = m.look.Title.Render("Requests for access")
-	}
-	return []string{draw.Ends(tabs, title, width), ""}
+	return []string{tab(waiting, len(m.lists.Waiting), !m.mine), tab(own, len(m.lists.Mine), m.mine)}
 }
 
 // body is the list, and below it the chosen request in full.
@@ -50,10 +55,7 @@ func (m *Requests) body(width, room int) []string {
 	if len(rows) == 0 {
 		return []string{m.look.Quiet.Render(draw.Cut(m.nothing(), width))}
 	}
-	details := m.details(width)
-	if room < len(details)+4 {
-		details = nil
-	}
+	details := m.details(width, room)
 	list := room - len(details)
 	at := max(kind.At(rows, m.chosen), 0)
 	first, end := draw.Seen(at, len(rows), list)
@@ -98,8 +100,18 @@ func (m *Requests) line(r Request, chosen bool, width int) string {
 	return m.look.Row(text, chosen)
 }
 
-// details are the chosen request in full.
-func (m *Requests) details(width int) []string {
+// pointed is the row of the list that is in a line of the body; false if none is.
+func (m *Requests) pointed(line, width, room int) (Request, bool) {
+	all := m.rows()
+	length := room - len(m.details(width, room))
+	if i := draw.Pointed(max(kind.At(all, m.chosen), 0), len(all), length, line); i >= 0 {
+		return all[i], true
+	}
+	return Request{}, false
+}
+
+// details are the chosen request in full, where there is room for them.
+func (m *Requests) details(width, room int) []string {
 	r, ok := m.row()
 	if !ok {
 		return nil
@@ -120,7 +132,10 @@ func (m *Requests) details(width int) []string {
 		}
 		out = append(out, draw.Wrap(answer, width, 2)...)
 	}
-	return append(out, m.look.Quiet.Render(draw.Cut(r.ID, width)), "")
+	if out = append(out, m.look.Quiet.Render(draw.Cut(r.ID, width)), ""); room < len(out)+4 {
+		return nil
+	}
+	return out
 }
 
 // foot is what is asked, or was done.

@@ -3,6 +3,8 @@ package draw
 import (
 	"slices"
 	"strings"
+
+	"github.com/charmbracelet/x/ansi"
 )
 
 // Widths, in cells, from which on a row of a list has more to say.
@@ -34,6 +36,34 @@ func Room(top, foot []string, height int) int { return max(height-len(top)-len(f
 func Seen(chosen, n, lines int) (first, end int) {
 	first = max(0, min(chosen-lines/2, n-lines))
 	return first, min(n, first+lines)
+}
+
+// Pointed is the index of the row that Seen puts into a line, the first of them being 0; -1 if
+// there is none.
+func Pointed(chosen, n, lines, line int) int {
+	first, end := Seen(chosen, n, lines)
+	if i := first + line; line >= 0 && i < end {
+		return i
+	}
+	return -1
+}
+
+// tabGap stands between the names of lists.
+const tabGap = "  "
+
+// Tabs are the names of lists above them, each as Tabbed made it.
+func Tabs(names []string) string { return strings.Join(names, tabGap) }
+
+// TabAt is the index of the name that Tabs puts into a column; -1 if there is none.
+func TabAt(names []string, column int) int {
+	for i, name := range names {
+		n := ansi.StringWidth(name)
+		if column >= 0 && column < n {
+			return i
+		}
+		column -= n + len(tabGap)
+	}
+	return -1
 }
 
 // Tabbed is the name of a list above it: the one that is shown is marked, and not by its look alone.

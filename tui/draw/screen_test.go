@@ -74,6 +74,39 @@ func TestTheChosenRowIsSeenInTheMiddle(t *testing.T) {
 	}
 }
 
+// What is drawn and what a click means are the same.
+func TestARowIsPointedAtInTheLineThatShowsIt(t *testing.T) {
+	for n := range 20 {
+		for chosen := range max(n, 1) {
+			for lines := 1; lines < 9; lines++ {
+				first, end := Seen(chosen, n, lines)
+				for line := -2; line < lines+3; line++ {
+					want := -1
+					if line >= 0 && first+line < end {
+						want = first + line
+					}
+					if got := Pointed(chosen, n, lines, line); got != want {
+						t.Fatalf("line %d of %d is row %d of %d around %d, want %d", line, lines, got, n, chosen, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestTheNameOfAListIsPointedAtWhereItStands(t *testing.T) {
+	l := NewLook(true)
+	names := []string{l.Tabbed("Waiting 1", true), l.Tabbed("jürgen's 2", false)}
+	if got := ansi.Strip(Tabs(names)); got != "[Waiting 1]  jürgen's 2" {
+		t.Fatalf("they are %q", got)
+	}
+	for column, want := range map[int]int{-1: -1, 0: 0, 10: 0, 11: -1, 12: -1, 13: 1, 22: 1, 23: -1, 90: -1} {
+		if got := TabAt(names, column); got != want {
+			t.Errorf("in column %d is %d, want %d", column, got, want)
+		}
+	}
+}
+
 // A terminal without colours, and people who see few of them.
 func TestWhatIsChosenIsMarkedNotByItsLookAlone(t *testing.T) {
 	l := NewLook(false)

@@ -75,7 +75,11 @@ func (m *Model) pressList(key string) tea.Cmd {
 
 // turn shows another list.
 func (m *Model) turn(by int) tea.Cmd {
-	m.shown = (m.shown + by + len(m.lists)) % len(m.lists)
+	return m.show((m.shown + by + len(m.lists)) % len(m.lists))
+}
+
+func (m *Model) show(list int) tea.Cmd {
+	m.shown = list
 	m.keepChosen()
 	if l := m.lists[m.shown]; !l.loaded && !l.loading {
 		return m.load()
@@ -134,7 +138,8 @@ func (m *Model) pressAnswer(k tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-// mouse takes the wheel, and clicks on rows: the first one chooses, the second plays.
+// mouse takes the wheel, clicks on rows, of which the first one chooses and the second plays,
+// and clicks on the names of lists.
 func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 	if m.busy || m.mode != listing && m.mode != filtering {
 		return nil
@@ -143,9 +148,16 @@ func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 	case tea.MouseWheelMsg:
 		return m.move(map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[e.Button])
 	case tea.MouseClickMsg:
-		r, ok := m.pointed(e.Y)
+		if e.Button != tea.MouseLeft {
+			return nil
+		}
+		line := e.Y + draw.Hidden(headLines+m.room()+footLines, m.height)
+		if tab := draw.TabAt(m.tabs(), e.X); line == 0 && tab >= 0 {
+			return m.show(tab)
+		}
+		r, ok := m.pointed(line)
 		switch l := &m.lists[m.shown]; {
-		case !ok || e.Button != tea.MouseLeft:
+		case !ok:
 		case r.Session == l.chosen:
 			m.mode = listing
 			return m.play()

@@ -300,6 +300,26 @@ func TestAClickChoosesAndAnotherPlays(t *testing.T) {
 	}
 }
 
+func TestAClickOnTheNameOfAListShowsIt(t *testing.T) {
+	d := drive(t, nil)
+	click := func(x, y int, b tea.MouseButton) { d.Send(tea.MouseClickMsg{X: x, Y: y, Button: b}) }
+	second := strings.Index(strings.SplitN(d.Frame(), "\n", 2)[0], "On web-1")
+	for _, c := range []struct {
+		x, y int
+		b    tea.MouseButton
+	}{{second, 1, tea.MouseLeft}, {second, 0, tea.MouseRight}, {60, 0, tea.MouseLeft}} {
+		if click(c.x, c.y, c.b); d.screen.shown != 0 || len(d.loads) != 1 {
+			t.Fatalf("a click at %+v shows list %d, loaded %q", c, d.screen.shown, d.loads)
+		}
+	}
+	if click(second, 0, tea.MouseLeft); d.screen.shown != 1 || !slices.Equal(d.loads, []string{"0", "1"}) {
+		t.Errorf("shows list %d, loaded %q", d.screen.shown, d.loads)
+	}
+	if click(2, 0, tea.MouseLeft); d.screen.shown != 0 || len(d.loads) != 2 {
+		t.Errorf("back to list %d, loaded %q", d.screen.shown, d.loads)
+	}
+}
+
 // What was asked before a list was loaded anew is not added to that.
 func TestALateAnswerIsNotAdded(t *testing.T) {
 	d := drive(t, func(d *driver, _ *Wires) { d.lists[0] = pages(2) })

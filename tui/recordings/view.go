@@ -2,7 +2,6 @@ package recordings
 
 import (
 	"fmt"
-	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -21,7 +20,7 @@ func (m *Model) View() tea.View {
 // frame is the whole picture: never more lines than the terminal has.
 func (m *Model) frame() string {
 	width := max(m.width, draw.Narrowest)
-	top := []string{m.tabs(width), ""}
+	top := []string{m.head(width), ""}
 	foot := []string{m.foot(width), m.keys(width)}
 	return draw.Screen(top, m.body(width, m.room()), foot, m.height)
 }
@@ -32,8 +31,7 @@ const headLines, footLines = 2, 2
 func (m *Model) room() int { return max(m.height-headLines-footLines, 1) }
 
 // tabs are the names of the lists, with how many there are as far as they were read.
-func (m *Model) tabs(width int) string {
-	var names []string
+func (m *Model) tabs() (names []string) {
 	for i, l := range m.lists {
 		name := l.name
 		switch {
@@ -44,11 +42,15 @@ func (m *Model) tabs(width int) string {
 		}
 		names = append(names, m.look.Tabbed(name, i == m.shown))
 	}
+	return names
+}
+
+func (m *Model) head(width int) string {
 	title := ""
 	if width >= draw.Middle {
 		title = m.look.Title.Render("Recorded sessions")
 	}
-	return draw.Ends(strings.Join(names, "  "), title, width)
+	return draw.Ends(draw.Tabs(m.tabs()), title, width)
 }
 
 // page is how many rows a page has, about.
@@ -116,13 +118,11 @@ func (m *Model) line(r Recording, chosen bool, width int) string {
 	return m.look.Row(text, chosen)
 }
 
-// pointed is the row of the list that is in a line of the screen; false if none is.
+// pointed is the row of the list that is in a line of the picture; false if none is.
 func (m *Model) pointed(line int) (Recording, bool) {
 	all, room := m.rows(), m.room()
 	length := room - len(m.details(max(m.width, draw.Narrowest), room))
-	first, end := draw.Seen(max(kind.At(all, m.lists[m.shown].chosen), 0), len(all), length)
-	line += draw.Hidden(headLines+room+footLines, m.height)
-	if i := first + line - headLines; line >= headLines && i < end {
+	if i := draw.Pointed(max(kind.At(all, m.lists[m.shown].chosen), 0), len(all), length, line-headLines); i >= 0 {
 		return all[i], true
 	}
 	return Recording{}, false
@@ -213,6 +213,6 @@ func (m *Model) help(width, room int) []string {
 		k("↑ ↓  j k", "move; PgUp, PgDn, g and G by pages and to the ends; older ones are read when you come to the end"),
 		k("r", "load anew"),
 		k("q", "leave"),
-		k("mouse", "a click chooses, a second one plays; the wheel moves"),
+		k("mouse", "a click chooses, a second one plays; one on the name of a list shows that; the wheel moves"),
 	)
 }
