@@ -212,6 +212,10 @@ func (m *Requests) keys(width int) string {
 			}
 		}
 	}
-	hints = append(hints, draw.Key("tab", "lists"), draw.Key("q", "quit"), draw.Key("/", "filter"), draw.Key("↑↓", "move"), draw.Key("r", "load anew"))
+	hints = append(hints, draw.Key("tab", "lists"))
+	if m.filter.String() != "" {
+		hints = append(hints, draw.Key("esc", "show all"))
+	}
+	hints = append(hints, draw.Key("q", "quit"), draw.Key("/", "filter"), draw.Key("↑↓", "move"), draw.Key("r", "load anew"))
 	return m.look.Help(width, hints...)
 }

@@ -23,7 +23,11 @@ func (m *Model) keys(width int) string {
 	if m.wires.Question != "" {
 		return m.look.Help(width, k("enter", "this one"), k("esc", "none"), k("↑↓", "move"), k("/", "filter"))
 	}
-	hints := []draw.Hint{k("enter", "connect"), k("/", "filter"), k("?", "help"), k("q", "quit"), k("space", "mark")}
+	hints := []draw.Hint{k("enter", "connect"), k("/", "filter"), k("?", "help")}
+	if !m.query.Empty() {
+		hints = []draw.Hint{k("enter", "connect"), k("esc", "show all"), k("?", "help"), k("/", "filter")}
+	}
+	hints = append(hints, k("q", "quit"), k("space", "mark"))
 	if !m.beside() {
 		hints = append(hints, k("i", "details"))
 	}

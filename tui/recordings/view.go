@@ -198,7 +198,12 @@ func (m *Model) keys(width int) string {
 	if len(m.lists) > 1 {
 		hints = append(hints, k("tab", "lists"))
 	}
-	return m.look.Help(width, append(hints, k("/", "filter"), k("?", "help"), k("q", "quit"), k("↑↓", "move"), k("i", "key"), k("r", "load anew"))...)
+	if m.filter.String() == "" {
+		hints = append(hints, k("/", "filter"), k("?", "help"))
+	} else {
+		hints = append(hints, k("esc", "show all"), k("?", "help"), k("/", "filter"))
+	}
+	return m.look.Help(width, append(hints, k("q", "quit"), k("↑↓", "move"), k("i", "key"), k("r", "load anew"))...)
 }
 
 // help is the whole list of keys.
