@@ -45,15 +45,15 @@ test check: export GOFLAGS += $(QUICK)
 test: export GORACE ?= atexit_sleep_ms=0 no_huge_pages_for_shadow=0
 
 # What is compiled for the tests runs for minutes and then lies about: nothing is inlined
-# but in the standard library, and no debugger gets its tables, which both cost more than
-# they save. SQLite is C made into Go, which every test runs, a third of all their work
+# but in the standard library, and no debugger gets its tables, nor any table of symbols,
+# which all cost more than they save. SQLite is C made into Go, which every test runs, a third of all their work
 # under the race detector and none of it ours; nor is what works out one value from another
 # and has no goroutine: Go's curves and hashes, parsers, encodings of text. The programs that
 # the tests build are built alike, so that all is compiled once.
 C_IN_GO := modernc.org/sqlite/lib modernc.org/libc modernc.org/memory
 VALUES := crypto/internal/fips140/... crypto/x509 encoding/asn1 encoding/base32 encoding/base64 math/big net/textproto net/url path regexp/... strconv strings text/template/... unicode/... \
 	github.com/go-jose/go-jose/v4/json golang.org/x/crypto/argon2 golang.org/x/crypto/blake2b golang.org/x/net/html
-TESTFLAGS := '-gcflags=all=-l -dwarf=false' -gcflags=std=-dwarf=false \
+TESTFLAGS := '-ldflags=-s -w' '-gcflags=all=-l -dwarf=false' -gcflags=std=-dwarf=false \
 	$(foreach p,$(C_IN_GO) $(VALUES),'-gcflags=$(p)=-race=false -dwarf=false')
 test: export GOFLAGS += $(TESTFLAGS)
 # Their programs are linked, run once and thrown away, and so are their files: in memory,
