@@ -195,6 +195,9 @@ func (s *pickerSource) known(ctx context.Context) (picker.List, error) {
 	}
 	stored := s.app.paths.CatalogStored()
 	c, age, err := s.app.local.Catalog(ctx)
+	if api.KindOf(err) == api.SignIn { // what is stored is of a session that is over
+		return picker.List{}, problem(err)
+	}
 	if err != nil || c.Session.User != user {
 		if c, stored, err = s.app.paths.StoredCatalog(); err != nil {
 			return picker.List{}, err

@@ -153,6 +153,12 @@ func TestThePickerKnowsWhatAnAgentStoredUnlessItIsSomebodyElses(t *testing.T) {
 	if list, err := s.known(t.Context()); err == nil {
 		t.Errorf("somebody else's: %+v", list)
 	}
+	store(saved.Session.User)
+	trouble{t, s.app, nil}.agentThat(map[string]any{"catalog": map[string]any{"error": api.Errorf(api.SignIn, "this session is over")}})
+	var out *picker.SignedOut // which it may be no more: the control plane is asked
+	if list, err := s.known(t.Context()); err == nil || errors.As(err, &out) {
+		t.Errorf("of a session that is over: %+v, %v", list, err)
+	}
 }
 
 func TestWhoMayNotGoOnIsTold(t *testing.T) {
