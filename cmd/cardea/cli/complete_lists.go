@@ -198,6 +198,16 @@ func argumentOf(use string, args []string) (word string, before []string) {
 	return "", nil
 }
 
+// plainInPowerShell has the script for PowerShell ask for words alone. Outside Windows that
+// script gives out each word with what it is for what is to be written: who chose one from the
+// menu would have in his line, in brackets, what others wrote, and an Enter would run it.
+func plainInPowerShell(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion", "powershell"}); err == nil {
+		c.RunE = func(*cobra.Command, []string) error { return root.GenPowerShellCompletion(root.OutOrStdout()) }
+	}
+}
+
 // list is what is offered, and whether the control plane shows it to administrators alone.
 type list struct {
 	words  offers
