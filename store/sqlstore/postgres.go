@@ -48,7 +48,6 @@ func openPostgres(ctx context.Context, o Options) (*engine, error) {
 	e.reads.SetMaxIdleConns(maxReaders)
 	e.writes = stdlib.OpenDB(*cfg)
 	e.writes.SetMaxOpenConns(1)
-	e.writes.SetMaxIdleConns(0) // of no more use once the tables are there
 	if err := e.writes.PingContext(ctx); err != nil {
 		e.close()
 		return nil, err
