@@ -40,6 +40,9 @@ type Client struct {
 	HTTP *http.Client
 	// UserAgent names the program and version.
 	UserAgent string
+	// Slow, if it is set, is called beside each try that waits for nothing, where that is
+	// without an answer for a while: a person may want to know what he waits for.
+	Slow func()
 
 	once  sync.Once
 	mu    sync.Mutex
@@ -58,6 +61,9 @@ const answerTime = 30 * time.Second
 // takeTime bounds how long an answer may take that has begun. 32 MiB pass in it at 2.3
 // Mbit/s; what comes a byte at a time holds nobody for ever.
 const takeTime = 2 * time.Minute
+
+// slowAfter is for how long that is.
+const slowAfter = 3 * time.Second
 
 // errSilent ends a call that nobody answers, or not to the end.
 var errSilent = errors.New("no answer within the time of a call")
@@ -179,11 +185,16 @@ type outgoing struct {
 // patience is how long the beginning of the answer may take. A path may have words of others in
 // it: what the server is told to wait stands in the query alone.
 func (o outgoing) patience() time.Duration {
-	_, query, _ := strings.Cut(o.path, "?")
-	if q, err := url.ParseQuery(query); err == nil && q.Has("wait") {
+	if o.polls() {
 		return LongPoll + answerTime
 	}
 	return answerTime
+}
+
+func (o outgoing) polls() bool {
+	_, query, _ := strings.Cut(o.path, "?")
+	q, err := url.ParseQuery(query)
+	return err == nil && q.Has("wait")
 }
 
 // call tries once, and once more where the server asks for its newer nonce.
@@ -213,7 +224,13 @@ func (c *Client) try(ctx context.Context, o outgoing, out any) (bool, error) {
 	defer cancel(nil)
 	silent := time.AfterFunc(o.patience(), func() { cancel(errSilent) })
 	defer silent.Stop()
-	found, err := c.exchange(ctx, o, out, func() { silent.Reset(takeTime) })
+	begun := func() { silent.Reset(takeTime) }
+	if c.Slow != nil && !o.polls() {
+		slow := time.AfterFunc(slowAfter, c.Slow)
+		defer slow.Stop()
+		begun = func() { slow.Stop(); silent.Reset(takeTime) }
+	}
+	found, err := c.exchange(ctx, o, out, begun)
 	if err != nil && context.Cause(ctx) == errSilent {
 		err = unanswered(c.URL, errSilent)
 	}

@@ -170,6 +170,44 @@ func TestACallThatNobodyAnswersEnds(t *testing.T) {
 	}
 }
 
+// late answers after a while.
+type late time.Duration
+
+func (d late) RoundTrip(req *http.Request) (*http.Response, error) {
+	time.Sleep(time.Duration(d))
+	return &http.Response{StatusCode: http.StatusNoContent, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+}
+
+func TestAPersonIsToldOfACallThatIsSlow(t *testing.T) {
+	for name, tc := range map[string]struct {
+		path  string
+		takes time.Duration
+		told  int
+	}{
+		"a quick one":     {"/v1/why", 2 * time.Second, 0},
+		"a slow one":      {"/v1/why", 4 * time.Second, 1},
+		"one that fails":  {"/v1/\x7f", 0, 0},
+		"a poll may wait": {"/v1/catalog?wait=55", 50 * time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var told []time.Duration
+				began := time.Now()
+				client := &api.Client{URL: "https://access.example.com", HTTP: &http.Client{Transport: late(tc.takes)},
+					Slow: func() { told = append(told, time.Since(began)) }}
+				_, err := client.Get(t.Context(), tc.path, nil, nil)
+				time.Sleep(time.Minute)
+				if synctest.Wait(); (err != nil) != (tc.takes == 0) {
+					t.Error(err)
+				}
+				if len(told) != tc.told || tc.told == 1 && told[0] != 3*time.Second {
+					t.Errorf("told after %v", told)
+				}
+			})
+		})
+	}
+}
+
 // trickle answers at once, and then a byte each ten seconds, for ever.
 type trickle struct{ ctx context.Context }
 

@@ -23,6 +23,9 @@ type Account struct {
 	// Report is what a device says of itself; nil means Device.Report.
 	Report func(context.Context, Device) api.DeviceReport
 
+	// Slow becomes that of its clients.
+	Slow func()
+
 	mu     sync.Mutex // guards what follows
 	stamp  stamp
 	saved  Saved
@@ -83,7 +86,7 @@ func (a *Account) get(ctx context.Context) (Saved, *api.Client, error) {
 		return saved, nil, err
 	}
 	a.client = &api.Client{
-		URL: saved.URL, Prover: key, Token: saved.Token, HTTP: hc, UserAgent: a.UserAgent,
+		URL: saved.URL, Prover: key, Token: saved.Token, HTTP: hc, UserAgent: a.UserAgent, Slow: a.Slow,
 		Fresh: func() string { return a.token(saved) },
 	}
 	return saved, a.client, nil

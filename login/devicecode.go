@@ -25,7 +25,7 @@ const (
 // RunByCode signs in by a code that the person types in a browser on another machine
 // (RFC 8628). show is told the code and where. The session is not yet saved.
 func (f Flow) RunByCode(ctx context.Context, show func(api.DeviceCode)) (Saved, error) {
-	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent}
+	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent, Slow: f.Slow}
 	team, err := f.team(ctx, client)
 	if err != nil {
 		return Saved{}, err

@@ -46,6 +46,8 @@ type Flow struct {
 	HTTP *http.Client
 	// UserAgent names the program and version.
 	UserAgent string
+	// Slow becomes that of its clients.
+	Slow func()
 	// Tell shows where to go and the code that the page must show.
 	Tell func(url, code string)
 	// Open shows the URL in a browser; OpenBrowser as a rule. It runs beside
@@ -105,7 +107,7 @@ func CleanURL(raw string) (string, error) {
 
 // Run signs in and returns the session with its token, not yet saved.
 func (f Flow) Run(ctx context.Context) (Saved, error) {
-	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent}
+	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent, Slow: f.Slow}
 	team, b, err := f.browse(ctx, client)
 	if err != nil {
 		return Saved{}, err
@@ -147,7 +149,7 @@ func (f Flow) replacing(form url.Values) url.Values {
 // Program signs in a program, which has no browser: form says by what. The session is not
 // yet saved.
 func (f Flow) Program(ctx context.Context, form url.Values) (Saved, error) {
-	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent}
+	client := &api.Client{URL: f.URL, Prover: f.Key, HTTP: f.HTTP, UserAgent: f.UserAgent, Slow: f.Slow}
 	team, err := f.team(ctx, client)
 	if err != nil {
 		return Saved{}, err

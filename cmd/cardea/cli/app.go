@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	tea "charm.land/bubbletea/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/cardea-ssh/cardea/agent"
@@ -20,6 +23,7 @@ import (
 	"github.com/cardea-ssh/cardea/internal/term"
 	"github.com/cardea-ssh/cardea/internal/version"
 	"github.com/cardea-ssh/cardea/login"
+	"github.com/cardea-ssh/cardea/tui"
 )
 
 // options are what a flag, a CARDEA_… variable or a line of config.yaml may
@@ -53,8 +57,10 @@ type app struct {
 	lookup func(string) (string, bool)
 	now    func() time.Time
 
-	working bool     // the verb has begun: errors are no longer about the arguments
-	given   []string // the flags that every verb has, as they were typed
+	drawn   atomic.Bool // a screen has the terminal
+	slow    sync.Once   // it was said that the control plane is slow
+	working bool        // the verb has begun: errors are no longer about the arguments
+	given   []string    // the flags that every verb has, as they were typed
 	opt     options
 	loader  *config.Loader
 	output  outputFormat
@@ -120,7 +126,7 @@ func (a *app) place() error {
 		return err
 	}
 	a.home = &login.Home{Dir: dir, NoKeyring: a.opt.NoKeyring, KeyKind: a.opt.DeviceKey, TPM: a.opt.TPM, Warn: func(s string) { a.say("note: %s", s) }}
-	a.acct = &login.Account{Home: a.home, UserAgent: version.UserAgent("cardea")}
+	a.acct = &login.Account{Home: a.home, UserAgent: version.UserAgent("cardea"), Slow: a.saySlow}
 	if a.paths, err = agent.DefaultPaths(); err != nil {
 		return err
 	}
@@ -159,6 +165,20 @@ func (a *app) whereToSignIn(saved login.Saved, err error) error {
 		return e.WithHint("type: cardea login https://YOUR-CONTROL-PLANE")
 	}
 	return err
+}
+
+// saySlow tells a person once what he waits for, where no screen does.
+func (a *app) saySlow() {
+	if a.person && !a.drawn.Load() {
+		a.slow.Do(func() { a.say("the control plane has not answered yet; to wait no longer press Ctrl-C") })
+	}
+}
+
+// show shows a screen until the person has enough, or ctx is done.
+func (a *app) show(ctx context.Context, screen tea.Model, in, out *os.File) error {
+	a.drawn.Store(true)
+	defer a.drawn.Store(false)
+	return tui.Run(ctx, screen, in, out, os.Environ())
 }
 
 // say tells the person something that is not the product.

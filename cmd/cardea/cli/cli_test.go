@@ -77,6 +77,28 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// Not in what a program reads, nor across a screen, which says it in its own way.
+func TestAPersonIsToldOnceThatTheControlPlaneIsSlow(t *testing.T) {
+	a, stdout, stderr := testApp(t)
+	if err := a.place(); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []struct{ person, drawn bool }{{false, false}, {true, true}} {
+		a.person = who.person
+		a.drawn.Store(who.drawn)
+		if a.acct.Slow(); stderr.Len() > 0 {
+			t.Errorf("%+v is told %q", who, stderr)
+		}
+	}
+	a.drawn.Store(false)
+	for range 2 {
+		a.acct.Slow()
+	}
+	if got := stderr.String(); got != "the control plane has not answered yet; to wait no longer press Ctrl-C\n" || stdout.Len() > 0 {
+		t.Errorf("told %q and %q", got, stdout)
+	}
+}
+
 // Every kind of error gets a next step on the same line, whoever wrote it.
 func TestEveryErrorSaysWhatToDoNext(t *testing.T) {
 	a, _, stderr := testApp(t)

@@ -223,7 +223,7 @@ func (a *app) anyFlow(ctx context.Context, url, caFile string, o loginOptions) (
 	if err := a.home.Check(); err != nil {
 		return login.Flow{}, err
 	}
-	flow := login.Flow{URL: url, DeviceName: o.deviceName, Project: o.project, Before: o.before, UserAgent: version.UserAgent("cardea")}
+	flow := login.Flow{URL: url, DeviceName: o.deviceName, Project: o.project, Before: o.before, UserAgent: version.UserAgent("cardea"), Slow: a.saySlow}
 	device, err := o.replace.prepare(&flow, a.home.Device)
 	if err != nil {
 		return login.Flow{}, err

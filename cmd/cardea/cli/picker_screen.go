@@ -20,7 +20,6 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/atomicfile"
-	"github.com/cardea-ssh/cardea/tui"
 	"github.com/cardea-ssh/cardea/tui/habit"
 	"github.com/cardea-ssh/cardea/tui/picker"
 )
@@ -90,7 +89,7 @@ func (a *app) pickerScreen(cmd *cobra.Command, in, out *os.File) error {
 	if w.First.Total > crowd {
 		w.Every = crowdEvery
 	}
-	return tui.Run(ctx, picker.New(ctx, w), in, out, os.Environ())
+	return a.show(ctx, picker.New(ctx, w), in, out)
 }
 
 // pickerCan are the verbs that there are here.
@@ -344,7 +343,7 @@ func (a *app) choose(ctx context.Context, servers []api.CatalogEntry, name strin
 	list := picker.List{Hosts: pickerHosts(found), At: a.now()}
 	accustom(list.Hosts, habit.Load((&pickerSource{app: a}).habits()), a.now())
 	m := picker.New(ctx, picker.Wires{First: list, Question: "Which " + name + "?", Now: a.now})
-	if err := tui.Run(ctx, m, in, out, os.Environ()); err != nil {
+	if err := a.show(ctx, m, in, out); err != nil {
 		return api.CatalogEntry{}, err
 	}
 	h, ok := m.Chosen()

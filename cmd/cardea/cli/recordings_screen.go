@@ -21,7 +21,6 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/internal/ident"
-	"github.com/cardea-ssh/cardea/tui"
 	"github.com/cardea-ssh/cardea/tui/draw"
 	"github.com/cardea-ssh/cardea/tui/recordings"
 )
@@ -58,7 +57,7 @@ func (a *app) recordingsScreen(cmd *cobra.Command, o recordingsOptions, in, out 
 	for _, l := range lists {
 		w.Lists = append(w.Lists, l.name)
 	}
-	return tui.Run(ctx, recordings.New(ctx, w), in, out, os.Environ())
+	return a.show(ctx, recordings.New(ctx, w), in, out)
 }
 
 // recordingList is a list of the screen.

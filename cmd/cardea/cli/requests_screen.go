@@ -53,7 +53,7 @@ func (a *app) requestsScreen(ctx context.Context, in, out *os.File) error {
 	screen := tui.NewRequests(ctx, tui.Wires{
 		Load: a.requestLists, Act: a.actOnRequest, Every: requestsEvery, Comment: api.MaxRequestReason, Now: a.now,
 	})
-	return tui.Run(ctx, screen, in, out, os.Environ())
+	return a.show(ctx, screen, in, out)
 }
 
 func (a *app) requestLists(ctx context.Context) (tui.Lists, error) {
