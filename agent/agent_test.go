@@ -272,6 +272,24 @@ func TestABusyControlPlaneIsAskedOnceMore(t *testing.T) {
 	}
 }
 
+// A lock is for what is asked from then on, also for whoever waited meanwhile.
+func TestNobodyAsksABusyControlPlaneOnceMoreBehindALock(t *testing.T) {
+	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
+	w.Start()
+	w.Control.On("POST", "/v1/connect", func(agenttest.Call) (any, error) {
+		if err := w.Ask.Lock(t.Context(), "x"); err != nil {
+			t.Error(err)
+		}
+		return nil, api.Errorf(api.Unavailable, "the control plane has all hands full").WithRetry(time.Second)
+	})
+	if _, err := w.Ask.Connect(t.Context(), "web-1", "", 0); api.KindOf(err) != api.Denied {
+		t.Errorf("got %v", err)
+	}
+	if n := len(w.Control.Calls("POST", "/v1/connect")); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+}
+
 // The control plane is trusted, but what it is mistaken about must not reach ssh.
 func TestConnectRefusesACertificateThatIsNotForIt(t *testing.T) {
 	web := agenttest.Entry("web-1", "web")

@@ -133,7 +133,11 @@ func (a *Agent) ask(ctx context.Context, client *api.Client, in api.Connect, s *
 		return got, err
 	case <-time.After(after + mathrand.N(after/2)): // not all at once
 	}
-	return got, once()
+	if err := a.whileUnlocked(); err != nil {
+		return got, err
+	}
+	err = once()
+	return got, err
 }
 
 // serverOf translates a name of the catalog to the server's id; the control plane resolves
