@@ -147,7 +147,10 @@ type player struct {
 var errQuit = errors.New("quit")
 
 // seek ends the play at one time, to go on at another.
-type seek struct{ to time.Duration }
+type seek struct {
+	to   time.Duration
+	soon bool // without the wait that is before the next event
+}
 
 func (seek) Error() string { return "seek" }
 
@@ -244,6 +247,9 @@ func (p *player) play(ctx context.Context, at time.Duration) error {
 		if err := p.jump(to.to); err != nil {
 			return err
 		}
+		if to.soon && len(p.queue) > 0 {
+			p.pace.From(p.queue[0].At)
+		}
 	}
 }
 
@@ -285,11 +291,11 @@ func (p *player) turn(key byte, at time.Duration) error {
 	case 'q', 3: // Ctrl-C, of which a raw terminal makes no signal
 		return errQuit
 	case keyBack:
-		return seek{at - stride}
+		return seek{to: at - stride}
 	case keyOn:
-		return seek{at + stride}
+		return seek{to: at + stride}
 	case keyBegin:
-		return seek{0}
+		return seek{}
 	}
 	return nil
 }
@@ -366,10 +372,11 @@ func (p *player) wait(ctx context.Context, e recording.Event) error {
 			}
 			switch key {
 			case ' ':
-				paused = !paused
-				if !paused {
-					return nil // the pause is over, and so is the wait
+				if paused {
+					return p.unpause() // the pause is over, and so is the wait
 				}
+				paused = true
+				p.sayPaused()
 			case '+':
 				p.pace.Speed = min(p.pace.Speed*2, maxSpeed)
 				timer.Reset(0)
@@ -378,6 +385,22 @@ func (p *player) wait(ctx context.Context, e recording.Event) error {
 			}
 		}
 	}
+}
+
+// sayPaused says so in the last line of a screen that is ours: a picture that stands still looks
+// like one of somebody who thinks. It leaves the recorded program's colours and screen as they are.
+func (p *player) sayPaused() {
+	if p.hold {
+		fmt.Fprint(p.out.out, "\x1b7\x1b(B\x0f\x1b[999;1H\x1b[0;7m Paused: space goes on, q goes back, ← → 10 s \x1b[0m\x1b8")
+	}
+}
+
+// unpause draws anew what sayPaused wrote over.
+func (p *player) unpause() error {
+	if p.hold {
+		return seek{to: p.at + 1, soon: true} // behind all that was shown
+	}
+	return nil
 }
 
 // atTerminal plays with the terminal raw: keys are ours, and what the terminal may

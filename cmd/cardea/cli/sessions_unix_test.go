@@ -74,6 +74,7 @@ func TestPlayAtATerminalTakesItsTimeAndObeysKeys(t *testing.T) {
 		{"until q", []string{"q"}, []string{"--at", "1h"}, []string{"hello", undo}},
 		{"until Ctrl-C", []string{"\x03"}, []string{"--at", "1h"}, []string{"hello", undo}},
 		{"a pause that ends goes on at once", []string{" ", " ", "q"}, []string{"--at", "1h"}, []string{"hello", "", "?6n", undo}},
+		{"a pause on a screen of its own is seen, and what it was written over comes back", []string{" ", " ", "x", "q"}, []string{"--hold", "--at", "1h"}, []string{"hello", "Paused", wiped + "\x1b[1mhello", "?6n", undo}},
 		{"lines of a program without a terminal", []string{"q"}, []string{"--channel", "2", "--idle-limit", "1ms"}, []string{"of another channel\r\n", undo}},
 		{"faster", []string{"+", "+", "-", "q"}, []string{"--at", "1h"}, []string{"hello", "?6n", "bär", "", undo}},
 		{"back to before something was shown, and on again", []string{right, left, home, "q"}, []string{"--at", "1h"}, []string{"hello", wiped + "\x1b[1mhello", wiped + "\x1b[1mhello", wiped, undo}},
