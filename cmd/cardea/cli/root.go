@@ -204,6 +204,7 @@ func (a *app) run(ctx context.Context, args []string) ExitCode {
 	// nil would make cobra read the process's own arguments.
 	root.SetArgs(slices.Clip(append([]string{}, args...)))
 	plainInPowerShell(root)
+	howToComplete(root)
 	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
 		a.offerLists(root)
 		out := bufio.NewWriterSize(a.out, 16<<10) // cobra writes each of a thousand words by itself
