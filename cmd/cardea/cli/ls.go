@@ -65,6 +65,9 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	}
 	switch {
 	case len(rows) > 0 || a.output == asJSON:
+	case o.project != "" && !slices.ContainsFunc(c.Servers, func(s api.CatalogEntry) bool { return o.project == s.ProjectName || o.project == s.Project }):
+		a.say("you may reach no server of a project %s; to see your projects type: cardea list-projects", o.project)
+		return nil
 	case len(c.Servers) > 0:
 		a.say("none of the %d servers that you may reach fits; to see all of them type: cardea ls", len(c.Servers))
 		return nil
