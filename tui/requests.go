@@ -321,7 +321,7 @@ func (m *Requests) mouse(msg tea.MouseMsg) tea.Cmd {
 	}
 	switch e := msg.(type) {
 	case tea.MouseWheelMsg:
-		m.chosen = kind.Move(m.rows(), m.chosen, map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[e.Button])
+		m.chosen = kind.Move(m.rows(), m.chosen, draw.Wheel(e))
 	case tea.MouseClickMsg:
 		if e.Button == tea.MouseLeft {
 			m.said = ""

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 )
 
@@ -46,6 +47,17 @@ func Pointed(chosen, n, lines, line int) int {
 		return i
 	}
 	return -1
+}
+
+// Wheel tells by how many rows a turn of the wheel moves the choice.
+func Wheel(e tea.MouseWheelMsg) int {
+	switch e.Button {
+	case tea.MouseWheelUp:
+		return -3
+	case tea.MouseWheelDown:
+		return 3
+	}
+	return 0
 }
 
 // tabGap stands between the names of lists.

@@ -279,7 +279,7 @@ func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 	}
 	switch e := msg.(type) {
 	case tea.MouseWheelMsg:
-		by := map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[e.Button]
+		by := draw.Wheel(e)
 		m.choose(m.cursor + by)
 	case tea.MouseClickMsg:
 		line := e.Y + draw.Hidden(headLines+m.page()+footLines, m.height)

@@ -146,7 +146,7 @@ func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 	}
 	switch e := msg.(type) {
 	case tea.MouseWheelMsg:
-		return m.move(map[tea.MouseButton]int{tea.MouseWheelUp: -3, tea.MouseWheelDown: 3}[e.Button])
+		return m.move(draw.Wheel(e))
 	case tea.MouseClickMsg:
 		if e.Button != tea.MouseLeft {
 			return nil
