@@ -182,15 +182,8 @@ type outgoing struct {
 	key          string // of idempotency
 }
 
-// patience is how long the beginning of the answer may take. A path may have words of others in
-// it: what the server is told to wait stands in the query alone.
-func (o outgoing) patience() time.Duration {
-	if o.polls() {
-		return LongPoll + answerTime
-	}
-	return answerTime
-}
-
+// polls reports whether the server is told to wait. A path may have words of others in it: that
+// stands in the query alone.
 func (o outgoing) polls() bool {
 	_, query, _ := strings.Cut(o.path, "?")
 	q, err := url.ParseQuery(query)
@@ -220,12 +213,16 @@ func (c *Client) try(ctx context.Context, o outgoing, out any) (bool, error) {
 	if _, open := out.(*opened); open {
 		return c.exchange(ctx, o, out, func() {})
 	}
+	polls, patience := o.polls(), answerTime
+	if polls {
+		patience += LongPoll
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silent := time.AfterFunc(o.patience(), func() { cancel(errSilent) })
+	silent := time.AfterFunc(patience, func() { cancel(errSilent) })
 	defer silent.Stop()
 	begun := func() { silent.Reset(takeTime) }
-	if c.Slow != nil && !o.polls() {
+	if c.Slow != nil && !polls {
 		slow := time.AfterFunc(slowAfter, c.Slow)
 		defer slow.Stop()
 		begun = func() { slow.Stop(); silent.Reset(takeTime) }
