@@ -90,14 +90,12 @@ func (s *Store) start(ctx context.Context, o Options) error {
 	if err := migrate(ctx, s.eng, o.Logger); err != nil {
 		return err
 	}
-	if s.eng.postgres != nil {
-		s.eng.writes.SetMaxIdleConns(0) // the writer has its own
-	}
 	w, err := newWriter(ctx, s.eng, s.hub, o)
 	if err != nil {
 		return err
 	}
 	if s.eng.postgres != nil {
+		s.eng.writes.SetMaxIdleConns(0) // the writer has its own
 		if s.listen, err = listen(ctx, s.eng.postgres, s.hub, w.sender, o.Logger); err != nil {
 			w.conn.close()
 			return err

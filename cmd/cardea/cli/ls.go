@@ -65,7 +65,7 @@ func (a *app) ls(ctx context.Context, o lsOptions) error {
 	}
 	switch {
 	case len(rows) > 0 || a.output == asJSON:
-	case o.project != "" && !slices.ContainsFunc(c.Servers, func(s api.CatalogEntry) bool { return o.project == s.ProjectName || o.project == s.Project }):
+	case o.project != "" && !slices.ContainsFunc(c.Servers, o.inProject):
 		a.say("you may reach no server of a project %s; to see your projects type: cardea list-projects", o.project)
 		return nil
 	case len(c.Servers) > 0:
@@ -101,13 +101,18 @@ func (o lsOptions) filter(servers []api.CatalogEntry) ([]api.CatalogEntry, error
 		return nil, &usageError{err.Error(), "for example: cardea ls -l env=prod"}
 	}
 	rows := slices.DeleteFunc(slices.Clone(servers), func(s api.CatalogEntry) bool {
-		return o.project != "" && o.project != s.ProjectName && o.project != s.Project ||
+		return o.project != "" && !o.inProject(s) ||
 			!selector.Matches(s.Labels) || !mentions(s, o.word)
 	})
 	slices.SortFunc(rows, func(x, y api.CatalogEntry) int {
 		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ProjectName, y.ProjectName))
 	})
 	return rows, nil
+}
+
+// inProject reports whether a server is of the project that was named, by its name or id.
+func (o lsOptions) inProject(s api.CatalogEntry) bool {
+	return o.project == s.ProjectName || o.project == s.Project
 }
 
 // mentions reports whether a word that a person typed is in what names a server.
