@@ -53,7 +53,8 @@ func startChromium(t *testing.T) *chromium {
 	cmd := exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
 		"--ignore-certificate-errors", "--no-first-run", "--disable-background-networking", "--disable-component-update",
 		"--disable-dev-shm-usage", "--proxy-server=direct://",
-		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE ::1", // it speaks to us alone
+		// It speaks to us alone, and at localhost not to whoever has the same port at ::1.
+		"--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE ::1",
 		"--user-data-dir="+t.TempDir(), "about:blank")
 	cmd.ExtraFiles = []*os.File{theirs, theirs2}
 	if err := cmd.Start(); err != nil {
@@ -97,6 +98,14 @@ func startChromium(t *testing.T) *chromium {
 
 func (c *chromium) call(method string, params, out any) {
 	c.t.Helper()
+	if err := c.ask(method, params, out); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// ask is call for a question that the browser may decline.
+func (c *chromium) ask(method string, params, out any) error {
+	c.t.Helper()
 	c.id++
 	raw, err := json.Marshal(message{ID: c.id, Method: method, SessionID: c.session, Params: params})
 	if err != nil {
@@ -115,13 +124,13 @@ func (c *chromium) call(method string, params, out any) {
 			case m.ID != c.id:
 				continue
 			case m.Error != nil:
-				c.t.Fatalf("%s: %s", method, m.Error)
+				return fmt.Errorf("%s: %s", method, m.Error)
 			case out != nil:
 				if err := json.Unmarshal(m.Result, out); err != nil {
 					c.t.Fatal(err)
 				}
 			}
-			return
+			return nil
 		case <-late:
 			c.t.Fatalf("%s: no answer", method)
 		}
@@ -131,24 +140,43 @@ func (c *chromium) call(method string, params, out any) {
 // js evaluates an expression in the page.
 func (c *chromium) js(expression string) any {
 	c.t.Helper()
+	value, err := c.evaluate(expression)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return value
+}
+
+// evaluate is js with an error where there is no page to ask just now.
+func (c *chromium) evaluate(expression string) (any, error) {
+	c.t.Helper()
 	var out struct {
 		Result           struct{ Value any }
 		ExceptionDetails json.RawMessage
 	}
-	c.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &out)
+	if err := c.ask("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &out); err != nil {
+		return nil, err
+	}
 	if out.ExceptionDetails != nil {
 		c.t.Fatalf("%s: %s", expression, out.ExceptionDetails)
 	}
-	return out.Result.Value
+	return out.Result.Value, nil
 }
 
-// until waits for an expression to be true.
+// until waits for an expression to be true of a page that is there whole. A question
+// that meets the change from one page to the next ("Inspected target navigated or
+// closed") is asked again.
 func (c *chromium) until(expression string) {
 	c.t.Helper()
+	var value any
+	var err error
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if c.js(expression) == true {
+		if value, err = c.evaluate(`document.readyState === "complete" && (` + expression + `)`); value == true {
 			return
 		}
+	}
+	if err != nil {
+		c.t.Fatalf("never: %s; %v", expression, err)
 	}
 	c.t.Fatalf("never: %s; the page is %v: %v", expression, c.js("location.href"), c.js("document.documentElement.outerHTML"))
 }
@@ -177,12 +205,12 @@ func TestARealBrowserSignsIn(t *testing.T) {
 				d := s.device(`laptop <img src=x onerror="document.title='owned'">`)
 				d.query.Set("redirect_uri", "http://"+listener.Addr().String()+"/callback")
 				c.call("Page.navigate", map[string]any{"url": s.options.PublicURL + d.link()}, nil)
-				c.until(`document.readyState === "complete" && !!document.querySelector("#password")`)
+				c.until(`!!document.querySelector("#password")`)
 				if got := c.js(`getComputedStyle(document.querySelector(".card")).maxWidth`); got == "none" {
 					t.Error("the style sheet is not in force")
 				}
 				c.js(`document.querySelector("#name").value = "alice"; document.querySelector("#password").value = "` + secret + `"; document.querySelector("form button").click()`)
-				c.until(`document.readyState === "complete" && !!document.querySelector("button[value=approve]")`)
+				c.until(`!!document.querySelector("button[value=approve]")`)
 				code := api.ConfirmationCode(d.query.Get("code_challenge"), d.query.Get("dpop_jkt"))
 				if got := c.js(`document.querySelector(".code").textContent`); got != code {
 					t.Errorf("the page shows the code %v, the terminal %s", got, code)
@@ -266,7 +294,7 @@ func TestARealBrowserGivesNothingWithoutAClick(t *testing.T) {
 		}
 	}
 	c.js(`document.querySelector("form").submit()`)
-	c.until(`document.readyState === "complete" && location.pathname === "/confirm"`)
+	c.until(`location.pathname === "/confirm"`)
 	if got := fmt.Sprint(c.js(`document.body.textContent`)); !strings.Contains(got, "another site") {
 		t.Errorf("the form of another site: %s", got)
 	}

@@ -308,17 +308,17 @@ func TestARealBrowserSignsInAtAProvider(t *testing.T) {
 	on := newSignOn(t)
 	v := on.visitor("laptop")
 	c.call("Page.navigate", map[string]any{"url": on.url + v.link()}, nil)
-	c.until(`document.readyState === "complete" && !!document.querySelector("a.button")`)
+	c.until(`!!document.querySelector("a.button")`)
 	if got := c.js(`getComputedStyle(document.querySelector("a.button")).textAlign`); got != "center" {
 		t.Error("the style sheet is not in force")
 	}
 	c.js(`document.querySelector("a.button").click()`)
-	c.until(`document.readyState === "complete" && !!document.querySelector("input[name=login]")`)
+	c.until(`!!document.querySelector("input[name=login]")`)
 	if at := fmt.Sprint(c.js(`location.origin`)); at != on.provider.issuer {
 		t.Fatalf("the browser is at %s", at)
 	}
 	c.js(`document.querySelector("input[name=login]").value = "carol"; document.querySelector("input[name=password]").value = "x"; document.querySelector("form").submit()`)
-	c.until(`document.readyState === "complete" && !!document.querySelector("button[value=approve]")`)
+	c.until(`!!document.querySelector("button[value=approve]")`)
 	if got := fmt.Sprint(c.js(`document.body.textContent`)); !strings.Contains(got, "carol") {
 		t.Errorf("the page says %s", got)
 	}
