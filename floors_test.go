@@ -100,6 +100,7 @@ var floors = map[string]int{
 	"server-agent/metadata/metadatatest": 1,
 	"internal/config":                    1,
 	"internal/pgtest":                    1,
+	"internal/sshtest":                   1,
 
 	"entitlement":          0,
 	"internal/atomicfile":  0,
@@ -112,6 +113,7 @@ var floors = map[string]int{
 	"internal/disktest":    0,
 	"internal/desktop":     0,
 	"internal/faulttest":   0,
+	"internal/freeport":    0,
 	"internal/hostkey":     0,
 	"internal/ident":       0,
 	"internal/postgres":    0,
@@ -119,7 +121,6 @@ var floors = map[string]int{
 	"internal/redial":      0,
 	"internal/span":        0,
 	"internal/socketpair":  0,
-	"internal/sshtest":     0,
 	"internal/tcptest":     0,
 	"internal/term":        0,
 	"internal/version":     0,

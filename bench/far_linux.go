@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
+	"github.com/cardea-ssh/cardea/internal/freeport"
 )
 
 // roundTrip is how far away everything is in part far, if nothing else is said: another
@@ -22,7 +23,7 @@ const roundTrip = 50 * time.Millisecond
 // far measures one command where server, gateway and control plane are a long way from the
 // person, and near each other: what counts there is how often somebody waits for an answer.
 func (b *bench) far(ctx context.Context) (err error) {
-	port, err := freePort()
+	port, err := freeport.At("127.0.0.1")
 	if err != nil {
 		return err
 	}

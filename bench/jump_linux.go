@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/cardea-ssh/cardea/internal/freeport"
 )
 
 // jump is an sshd for `ssh -J`, where a gateway would be: on a loopback port of
@@ -30,7 +32,7 @@ type jump struct {
 // startJump starts one that lets this user in with the key whose public line
 // is given.
 func startJump(ctx context.Context, dir, authorized string) (*jump, error) {
-	port, err := freePort()
+	port, err := freeport.At("127.0.0.1")
 	if err != nil {
 		return nil, err
 	}
@@ -118,13 +120,4 @@ func makeKey(path string) (public string, err error) {
 		return "", err
 	}
 	return public, os.WriteFile(path, pem.EncodeToMemory(block), 0o600)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

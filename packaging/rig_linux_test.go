@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/cardea-ssh/cardea/api"
 	"github.com/cardea-ssh/cardea/demo/stage"
 	"github.com/cardea-ssh/cardea/internal/buildtest"
+	"github.com/cardea-ssh/cardea/internal/freeport"
 	"github.com/cardea-ssh/cardea/internal/vhost"
 )
 
@@ -349,12 +349,11 @@ func (s *session) lives(when string) {
 // freePort is one of this machine's loopback.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.At("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // forward leads from the host to a port of this machine.

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/freeport"
 )
 
 // Gateway is one gateway of the stage.
@@ -29,11 +30,11 @@ func (s *Stage) addGateway(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	port, err := freePort()
+	port, err := freeport.At("127.0.0.1")
 	if err != nil {
 		return err
 	}
-	health, err := freePort()
+	health, err := freeport.At("127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -45,7 +46,7 @@ func (s *Stage) addGateway(ctx context.Context, name string) error {
 	token := api.NewEnrolmentToken{Kind: "gateway", Name: name, Address: g.Listen, Egress: []string{egress}}
 	var balanced []string
 	if s.opt.Access != "" {
-		inside, err := freePort()
+		inside, err := freeport.At("127.0.0.1")
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/freeport"
 )
 
 // patience bounds the wait for anything that usually takes a second: a machine
@@ -83,7 +83,7 @@ func New(ctx context.Context, opt Options) (*Stage, error) {
 
 func (s *Stage) raise(ctx context.Context) (err error) {
 	if s.opt.Port == 0 {
-		if s.opt.Port, err = freePort(); err != nil {
+		if s.opt.Port, err = freeport.At("127.0.0.1"); err != nil {
 			return err
 		}
 	}
@@ -140,15 +140,6 @@ func (s *Stage) bin(name string) string { return filepath.Join(s.opt.Bin, name) 
 func (s *Stage) dir(name ...string) (string, error) {
 	d := filepath.Join(append([]string{s.opt.Dir}, name...)...)
 	return d, os.MkdirAll(d, 0o700)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // The pauses between two questions whether something is ready.

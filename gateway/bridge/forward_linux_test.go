@@ -8,12 +8,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
 
+	"github.com/cardea-ssh/cardea/internal/freeport"
 	"github.com/cardea-ssh/cardea/internal/sshtest"
 	"github.com/cardea-ssh/cardea/internal/tcptest"
 	"github.com/cardea-ssh/cardea/recording"
@@ -30,13 +32,11 @@ func echo(l net.Listener) {
 }
 
 func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.At("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	return strconv.Itoa(port)
 }
 
 // roundTrip sends text to an echo, ends, and wants it back to the last byte.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/cardea-ssh/cardea/internal/freeport"
 )
 
 // startTimeout is how long sshd may take to listen; on a machine that also
@@ -62,7 +63,11 @@ func StartAt(t testing.TB, host string, port uint16, lines ...string) *Server {
 	for attempt := 0; ; attempt++ {
 		at := port
 		if at == 0 {
-			at = freePort(t, host)
+			free, err := freeport.At(host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at = uint16(free)
 		}
 		s.Addr = netip.AddrPortFrom(netip.MustParseAddr(host), at)
 		config := append(append([]string{}, lines...), s.defaults(t, keyFile, lines)...)
@@ -227,14 +232,4 @@ func descendants(pid int) []int {
 		all = append(append(all, child), descendants(child)...)
 	}
 	return all
-}
-
-func freePort(t testing.TB, host string) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
 }
