@@ -90,11 +90,7 @@ time is over. Each connection says so in the audit log.`,
 	span.Var(cmd.Flags(), &life, "for", 0, "how long, 1m to 72h")
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, on one line; everybody concerned reads it")
 	oneOf(cmd, cmd.Flags(), &in.Role, "role", "", []string{string(policy.RoleUser), string(policy.RoleAdmin)}, "user, or admin, who may run everything by sudo")
-	for _, f := range []string{"group", "for", "reason"} {
-		if err := cmd.MarkFlagRequired(f); err != nil {
-			panic(err) // the flag is a few lines above
-		}
-	}
+	mustBeGiven(cmd, "group", "for", "reason")
 	return cmd
 }
 

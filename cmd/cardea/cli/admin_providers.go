@@ -134,11 +134,7 @@ func providerAdd(a *app) *cobra.Command {
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&in.Issuer, "issuer", "", "its issuer, exactly as it writes it")
-	for _, name := range []string{"issuer", "client-id"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag is a few lines above
-		}
-	}
+	mustBeGiven(cmd, "issuer", "client-id")
 	return cmd
 }
 

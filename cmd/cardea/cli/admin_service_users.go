@@ -194,9 +194,7 @@ program use it, and remove the old one.`,
 	}
 	cmd.Flags().StringVar(&name, "name", "", "where the key lies, as people say it")
 	cmd.Flags().Var(&until, "until", "when it ends: 720h, a date or a time (default never)")
-	if err := cmd.MarkFlagRequired("name"); err != nil {
-		panic(err) // the flag is a few lines above
-	}
+	mustBeGiven(cmd, "name")
 	return cmd
 }
 

@@ -97,9 +97,7 @@ which jobs are which service user.`,
 	cmd.Flags().StringVar(&in.Issuer, "issuer", "", "its issuer, exactly as it writes it into tokens")
 	cmd.Flags().StringVar(&in.Audience, "audience", "", "for whom alone the tokens have to be made (default this control plane's URL)")
 	cmd.Flags().StringVar(&keys, "keys", "", "its public keys, a JWK set in this file (- for stdin), where it cannot be asked for them")
-	if err := cmd.MarkFlagRequired("issuer"); err != nil {
-		panic(err) // the flag is a few lines above
-	}
+	mustBeGiven(cmd, "issuer")
 	return cmd
 }
 
@@ -205,11 +203,7 @@ first star: repo:acme/web:** and never repo:**.`,
 	cmd.Flags().StringVar(&in.User, "user", "", "the service user that they are")
 	pairsVar(cmd.Flags(), &in.Claims, "claim", "a claim with its pattern, as claim=pattern; once for each")
 	span.Var(cmd.Flags(), &life, "session", time.Hour, "how long their sessions last: 1m to 1h")
-	for _, name := range []string{"user", "claim"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flags are a few lines above
-		}
-	}
+	mustBeGiven(cmd, "user", "claim")
 	return cmd
 }
 

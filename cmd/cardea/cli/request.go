@@ -78,15 +78,6 @@ func (a *app) unlessIn(ctx context.Context, in api.NewAccessRequest, err error) 
 	return api.Errorf(api.Conflict, "you may enter server %s already, and no rule gives more", in.Target).WithHint("type: cardea ssh %s", in.Target)
 }
 
-// mustBeGiven marks flags that are a few lines above.
-func mustBeGiven(cmd *cobra.Command, flags ...string) {
-	for _, f := range flags {
-		if err := cmd.MarkFlagRequired(f); err != nil {
-			panic(err)
-		}
-	}
-}
-
 // wholeSeconds is what the wire carries.
 func requestSeconds(d time.Duration) (int, error) {
 	if d%time.Second != 0 || d < api.MinRequest || d > api.MaxRequest {

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/internal/commandline"
 	"github.com/cardea-ssh/cardea/internal/version"
 )
 
@@ -217,22 +218,65 @@ func (a *app) run(ctx context.Context, args []string) ExitCode {
 	case err != nil && ctx.Err() != nil:
 		err = errInterrupted
 	case err != nil && !a.working && api.KindOf(err) == api.Internal && !errors.As(err, &usage):
-		err = usageErrorf(cmd, "%s", flagSentence(err.Error())) // cobra has no type for its own
+		err = flagError(cmd, err.Error()) // cobra has no type for its own
 	}
 	return a.tell(err)
 }
 
-// flagSentence says in words for those who type what cobra says of flags together.
-func flagSentence(text string) string {
+// mustBeGiven has the verb refuse a line without these flags, which it has.
+func mustBeGiven(cmd *cobra.Command, flags ...string) {
+	for _, f := range flags {
+		if err := cmd.MarkFlagRequired(f); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// flagError says in words for those who type what cobra says of flags together.
+func flagError(cmd *cobra.Command, text string) error {
 	if names, ok := strings.CutPrefix(text, "required flag(s) "); ok {
 		names = strings.NewReplacer(`"`, "", ",", "").Replace(strings.TrimSuffix(names, " not set"))
-		return dashed(names) + " must be given"
+		return &usageError{dashed(names) + " must be given", "type: " + completed(cmd, strings.Fields(names))}
 	}
 	_, names, ok := strings.Cut(text, "none of the others can be; [")
 	if names, all := strings.CutSuffix(names, "] were all set"); ok && all {
-		return dashed(names) + " exclude each other"
+		text = dashed(names) + " exclude each other"
 	}
-	return text
+	return usageErrorf(cmd, "%s", text)
+}
+
+// completed is the line that was typed with the flags that it lacks.
+func completed(cmd *cobra.Command, lacking []string) string {
+	line := []string{cmd.CommandPath()}
+	for _, arg := range cmd.Flags().Args() {
+		line = append(line, commandline.Word(arg))
+	}
+	give := func(f *pflag.Flag, value string) {
+		if line = append(line, "--"+f.Name); value != f.NoOptDefVal {
+			line = append(line, value)
+		}
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if cmd.InheritedFlags().Lookup(f.Name) != nil { // tell adds what every verb has
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			for _, value := range list.GetSlice() {
+				give(f, commandline.Word(value))
+			}
+			return
+		}
+		give(f, commandline.Word(f.Value.String()))
+	})
+	for _, name := range lacking {
+		f := cmd.Flags().Lookup(name)
+		kind, _ := pflag.UnquoteUsage(f)
+		if kind == "string" || kind == "strings" { // which says nothing
+			kind = name
+		}
+		give(f, strings.ToUpper(kind))
+	}
+	return strings.Join(line, " ")
 }
 
 // dashed are the names of flags as they are typed, with "and" before the last.
