@@ -307,6 +307,8 @@ func Session(f SessionFacts) []Finding {
 		return []Finding{failed(check, cmp.Or(cure, "type: cardea login"), "%s", text)}
 	case s.ExpiresAt.Sub(f.Now) < soonOver:
 		out = append(out, warning(check, "to begin a new one type: cardea login", "%s as %s, and over at %s%s", s.ID, s.UserName, until, used))
+	case f.Asked && f.Err != nil:
+		out = append(out, ok(check, "%s as %s until %s, if nobody ended it: the control plane could not be asked", s.ID, s.UserName, until))
 	default:
 		out = append(out, ok(check, "%s as %s until %s%s", s.ID, s.UserName, until, used))
 	}

@@ -132,7 +132,7 @@ func TestSessionAndDeviceAreJudged(t *testing.T) {
 		"idle for too long": {func(f *SessionFacts) {
 			f.Err = api.Errorf(api.SignIn, "this session has not been used for 1h").WithHint("type: cardea login")
 		}, []string{"failed session: not been used for 1h | cardea login"}},
-		"nobody could be asked": {func(f *SessionFacts) { f.Err = api.Errorf(api.Unavailable, "down") }, []string{"ok session: ", "skipped device: could not be asked"}},
+		"nobody could be asked": {func(f *SessionFacts) { f.Err = api.Errorf(api.Unavailable, "down") }, []string{"ok session: if nobody ended it", "skipped device: could not be asked"}},
 		"a device that waits":   {func(f *SessionFacts) { f.Live.DeviceState = "pending" }, []string{"ok session: ", "failed device: waits for approval | cardea admin devices approve dev_a"}},
 		"a device that is out":  {func(f *SessionFacts) { f.Live.DeviceState = "revoked" }, []string{"ok session: ", "failed device: revoked | cardea device replace"}},
 		"denied, as when locked": {func(f *SessionFacts) {
