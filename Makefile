@@ -70,7 +70,7 @@ test: ## install what the tests need, then run them all with the race detector
 	RACE=yes packaging/install-test-needs
 	@mkdir -p $(BUILT)
 	$(GO) build -race -o $(BUILT)/ ./cmd/... ./bench ./bench/nodelay
-	CARDEA_TEST_BUILT=$(BUILT) $(GO) test -race -vet=off -p $(BESIDE) -timeout 10m $(LONGEST) ./...
+	CARDEA_TEST_BUILT=$(BUILT) $(GO) test -race -vet=off -p $(BESIDE) -timeout 15m $(LONGEST) ./...
 
 # All of them take hours: SOAK=500 tries as many, of those that SEED says;
 # SOAK=writes kills, fills and breaks at each write and rename, in half an hour.

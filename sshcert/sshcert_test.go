@@ -399,12 +399,16 @@ func TestNestedCertificatesAreRefusedInNoTime(t *testing.T) {
 		"certificate": func(b []byte) error { _, err := ParseCertificate(b); return err },
 	} {
 		for _, wire := range [][]byte{deep, nested(2), nested(40)} {
-			start := time.Now()
-			if err := parse(wire); err == nil {
-				t.Errorf("%s of %d bytes was accepted", name, len(wire))
+			fastest := time.Hour // of several: others use the processor, too
+			for range 10 {
+				start := time.Now()
+				if err := parse(wire); err == nil {
+					t.Errorf("%s of %d bytes was accepted", name, len(wire))
+				}
+				fastest = min(fastest, time.Since(start))
 			}
-			if took := time.Since(start); took > 10*time.Millisecond {
-				t.Errorf("%s of %d bytes took %s, want below 10ms", name, len(wire), took)
+			if fastest > 10*time.Millisecond {
+				t.Errorf("%s of %d bytes took %s, want below 10ms", name, len(wire), fastest)
 			}
 		}
 	}
