@@ -76,6 +76,7 @@ func ahead(t testing.TB, doors ...*door) (*agenttest.World, *agent.Control) {
 	t.Helper()
 	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
 	w.Start()
+	w.UntilListed() // gateways are guessed by the project of a server
 	lead(w, doors...)
 	return w, &agent.Control{Paths: w.Paths, Ahead: true}
 }

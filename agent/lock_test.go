@@ -32,7 +32,7 @@ func TestALockedAgentSignsNothingLendsNothingAndOpensNoConnection(t *testing.T) 
 	}
 	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
 	w.Start()
-	w.Until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(t.Context()); return err == nil })
+	w.UntilListed()
 	w.Connect("web-1", 0)
 	files := filepath.Join(w.TempDir(), "files")
 	if _, err := w.Ask.Lend(t.Context(), "web-1", "", files, time.Now().Add(time.Minute)); err != nil {
@@ -183,7 +183,7 @@ func TestAnAgentIsNotLockedByNothing(t *testing.T) {
 func TestTheSameUserWhoSignsInAgainKeepsKeysAndFiles(t *testing.T) {
 	w := agenttest.New(t, agenttest.Entry("web-1", "web"))
 	w.Start()
-	w.Until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(t.Context()); return err == nil })
+	w.UntilListed()
 	w.Connect("web-1", 0)
 	files := filepath.Join(w.TempDir(), "files")
 	if _, err := w.Ask.Lend(t.Context(), "web-1", "", files, time.Now().Add(time.Minute)); err != nil {

@@ -250,6 +250,12 @@ func (w *World) Until(what string, ok func() bool) {
 	w.Fatalf("in vain waited until %s", what)
 }
 
+// UntilListed waits until the agent has the catalog.
+func (w *World) UntilListed() {
+	w.Helper()
+	w.Until("the catalog is there", func() bool { _, _, err := w.Ask.Catalog(w.Context()); return err == nil })
+}
+
 // Connect asks the agent, for an ssh of process id parent.
 func (w *World) Connect(host string, parent int) agent.Connected {
 	w.Helper()
