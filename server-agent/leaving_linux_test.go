@@ -150,9 +150,10 @@ func TestACrowdIsEndedAtOnce(t *testing.T) {
 	if n := running(); n != "600" {
 		t.Fatalf("%s programs run", n)
 	}
+	began := time.Now()
 	r.p.confirmed(r.p.set(func(d *api.DesiredState) { d.Accounts[0] = alice("locked", false) }))
-	if n := running(); n != "0" {
-		t.Errorf("%s run", n)
+	if n, d := running(), time.Since(began); n != "0" || d > 2*time.Second {
+		t.Errorf("after %s %s run", d, n)
 	}
 	if asked := r.sh("ls /home/alice"); strings.Contains(asked, "asked") {
 		t.Error("they were asked first")
