@@ -181,6 +181,25 @@ func (c *chromium) until(expression string) {
 	c.t.Fatalf("never: %s; the page is %v: %v", expression, c.js("location.href"), c.js("document.documentElement.outerHTML"))
 }
 
+// at waits until a page with this element is there.
+func (c *chromium) at(selector string) {
+	c.t.Helper()
+	text, _ := json.Marshal(selector)
+	c.until(`!!document.querySelector(` + string(text) + `)`)
+}
+
+func (c *chromium) visit(u string) {
+	c.t.Helper()
+	c.call("Page.navigate", map[string]any{"url": u}, nil)
+}
+
+// signIn signs name in on the page that asks for it.
+func (c *chromium) signIn(name string) {
+	c.t.Helper()
+	c.at("#password")
+	c.js(`document.querySelector("#name").value = "` + name + `"; document.querySelector("#password").value = "` + secret + `"; document.querySelector("form button").click()`)
+}
+
 // A real browser must follow the form's redirect to the device although the
 // policy forbids nearly everything, keep our cookies, and load our style.
 func TestARealBrowserSignsIn(t *testing.T) {
@@ -204,13 +223,13 @@ func TestARealBrowserSignsIn(t *testing.T) {
 				s := localStack(t)
 				d := s.device(`laptop <img src=x onerror="document.title='owned'">`)
 				d.query.Set("redirect_uri", "http://"+listener.Addr().String()+"/callback")
-				c.call("Page.navigate", map[string]any{"url": s.options.PublicURL + d.link()}, nil)
-				c.until(`!!document.querySelector("#password")`)
+				c.visit(s.options.PublicURL + d.link())
+				c.at("#password")
 				if got := c.js(`getComputedStyle(document.querySelector(".card")).maxWidth`); got == "none" {
 					t.Error("the style sheet is not in force")
 				}
-				c.js(`document.querySelector("#name").value = "alice"; document.querySelector("#password").value = "` + secret + `"; document.querySelector("form button").click()`)
-				c.until(`!!document.querySelector("button[value=approve]")`)
+				c.signIn("alice")
+				c.at("button[value=approve]")
 				code := api.ConfirmationCode(d.query.Get("code_challenge"), d.query.Get("dpop_jkt"))
 				if got := c.js(`document.querySelector(".code").textContent`); got != code {
 					t.Errorf("the page shows the code %v, the terminal %s", got, code)
@@ -279,7 +298,7 @@ func TestARealBrowserGivesNothingWithoutAClick(t *testing.T) {
 	d.query.Set("redirect_uri", at+"/callback")
 
 	c.visit(s.options.PublicURL + d.link())
-	c.password("alice")
+	c.signIn("alice")
 	c.at("button[value=approve]")
 	id := fmt.Sprint(c.js(`document.querySelector("input[name=request]").value`))
 	if got := fmt.Sprint(c.js(`document.body.textContent`)); !strings.Contains(got, "mallory's") || !strings.Contains(got, "127.0.0.1") {
@@ -287,7 +306,6 @@ func TestARealBrowserGivesNothingWithoutAClick(t *testing.T) {
 	}
 	c.visit(at + "/page?request=" + id)
 	c.at("iframe")
-	c.until(`document.readyState === "complete"`)
 	for _, shown := range c.framed() {
 		if strings.Contains(shown, "/static/") { // any of ours
 			t.Errorf("a frame of another site shows the page: %s", shown)

@@ -61,13 +61,6 @@ func (s *stack) atHome() (url string) {
 	return o.PublicURL
 }
 
-// signIn signs name in on the page that asks for it.
-func (c *chromium) signIn(name string) {
-	c.t.Helper()
-	c.until(`!!document.querySelector("#password")`)
-	c.js(`document.querySelector("#name").value = "` + name + `"; document.querySelector("#password").value = "` + secret + `"; document.querySelector("form button").click()`)
-}
-
 // Bob asks in his terminal, carol approves in a real browser, and bob's connection works.
 func TestARealBrowserAnswersARequest(t *testing.T) {
 	c := startChromium(t)
@@ -77,14 +70,14 @@ func TestARealBrowserAnswersARequest(t *testing.T) {
 	f := newFresh(t)
 	denied(t, s.bob, api.Denied, "POST", "/v1/connect", f.connect("prod-1", ""))
 
-	c.call("Page.navigate", map[string]any{"url": home + "/requests/" + r.ID}, nil)
+	c.visit(home + "/requests/" + r.ID)
 	c.signIn("carol")
 	c.until(`location.pathname === "/requests/` + r.ID + `" && !!document.querySelector("#seconds")`)
 	c.picture("request")
 	if got := fmt.Sprint(c.js(`document.title + document.cookie + document.scripts.length`)); strings.Contains(got, "owned") || strings.Contains(got, "cardea") || !strings.HasSuffix(got, "0") {
 		t.Errorf("a script ran, or may read our cookies: %s", got)
 	}
-	c.call("Page.navigate", map[string]any{"url": home + "/"}, nil)
+	c.visit(home + "/")
 	c.until(`location.pathname === "/requests" && document.title.startsWith("(1)")`)
 	c.picture("waiting")
 	if got := c.js(`getComputedStyle(document.querySelector(".list a")).display`); got != "grid" {
@@ -93,7 +86,7 @@ func TestARealBrowserAnswersARequest(t *testing.T) {
 	c.js(`document.querySelector(".list a").click()`)
 	c.until(`location.pathname === "/requests/` + r.ID + `" && !!document.querySelector("#seconds")`)
 	c.js(`document.querySelector("#seconds").value = "3600"; document.querySelector("#yes").value = "until noon"; document.querySelector("form[action$=approve] button").click()`)
-	c.until(`!!document.querySelector(".state.approved")`)
+	c.at(".state.approved")
 	c.picture("approved")
 
 	got := must[api.AccessRequest](t, s.bob, "GET", "/v1/requests/"+r.ID, nil)
@@ -113,8 +106,8 @@ func TestARealBrowserAnswersARequest(t *testing.T) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, `<form method="post" action="%s/requests/%s/end"><button>win</button></form><iframe src="%s/requests"></iframe>`, home, r.ID, home)
 	}))
-	c.call("Page.navigate", map[string]any{"url": "http://" + evil.Addr().String() + "/"}, nil)
-	c.until(`!!document.querySelector("button")`)
+	c.visit("http://" + evil.Addr().String() + "/")
+	c.at("button")
 	c.js(`document.querySelector("button").click()`)
 	c.until(`location.pathname === "/requests/` + r.ID + `/end"`)
 	if got := must[api.AccessRequest](t, s.bob, "GET", "/v1/requests/"+r.ID, nil); got.State != "approved" || len(s.events(audit.RequestEnd)) != 0 {
@@ -122,11 +115,11 @@ func TestARealBrowserAnswersARequest(t *testing.T) {
 	}
 
 	// Who is signed out sees nothing by going back.
-	c.call("Page.navigate", map[string]any{"url": home + "/requests"}, nil)
-	c.until(`!!document.querySelector(".bar button")`)
+	c.visit(home + "/requests")
+	c.at(".bar button")
 	c.picture("answered")
 	c.js(`document.querySelector(".bar button").click()`)
 	c.until(`location.pathname === "/"`)
 	c.js(`history.back()`)
-	c.until(`!!document.querySelector("#password")`)
+	c.at("#password")
 }

@@ -307,18 +307,18 @@ func TestARealBrowserSignsInAtAProvider(t *testing.T) {
 	c := startChromium(t)
 	on := newSignOn(t)
 	v := on.visitor("laptop")
-	c.call("Page.navigate", map[string]any{"url": on.url + v.link()}, nil)
-	c.until(`!!document.querySelector("a.button")`)
+	c.visit(on.url + v.link())
+	c.at("a.button")
 	if got := c.js(`getComputedStyle(document.querySelector("a.button")).textAlign`); got != "center" {
 		t.Error("the style sheet is not in force")
 	}
 	c.js(`document.querySelector("a.button").click()`)
-	c.until(`!!document.querySelector("input[name=login]")`)
+	c.at("input[name=login]")
 	if at := fmt.Sprint(c.js(`location.origin`)); at != on.provider.issuer {
 		t.Fatalf("the browser is at %s", at)
 	}
 	c.js(`document.querySelector("input[name=login]").value = "carol"; document.querySelector("input[name=password]").value = "x"; document.querySelector("form").submit()`)
-	c.until(`!!document.querySelector("button[value=approve]")`)
+	c.at("button[value=approve]")
 	if got := fmt.Sprint(c.js(`document.body.textContent`)); !strings.Contains(got, "carol") {
 		t.Errorf("the page says %s", got)
 	}

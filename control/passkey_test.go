@@ -47,24 +47,6 @@ func (a *authenticator) verified(yes bool) {
 	a.c.call("WebAuthn.setUserVerified", map[string]any{"authenticatorId": a.id, "isUserVerified": yes}, nil)
 }
 
-// at waits until a page with this element is there.
-func (c *chromium) at(selector string) {
-	c.t.Helper()
-	text, _ := json.Marshal(selector)
-	c.until(`!!document.querySelector(` + string(text) + `)`)
-}
-
-func (c *chromium) visit(u string) {
-	c.t.Helper()
-	c.call("Page.navigate", map[string]any{"url": u}, nil)
-}
-
-func (c *chromium) password(name string) {
-	c.t.Helper()
-	c.at("#password")
-	c.js(`document.querySelector("#name").value = "` + name + `"; document.querySelector("#password").value = "` + secret + `"; document.querySelector("form button").click()`)
-}
-
 // A real browser and its authenticator make a passkey, sign in with it, and nothing that
 // is not quite that is taken.
 func TestARealBrowserUsesAPasskey(t *testing.T) {
@@ -73,7 +55,7 @@ func TestARealBrowserUsesAPasskey(t *testing.T) {
 	s := localStack(t)
 	home := s.options.PublicURL
 	c.visit(home + "/account")
-	c.password("alice")
+	c.signIn("alice")
 	c.at(`form[action="/account/passkey"]`)
 	c.js(`document.querySelector('form[action="/account/passkey"] button').click()`)
 	c.at(`form[data-passkey=create]`)
@@ -107,7 +89,7 @@ func TestARealBrowserUsesAPasskey(t *testing.T) {
 		if c.js(`!!document.querySelector('form[action="/signout"]')`) == true {
 			c.js(`document.querySelector('form[action="/signout"] button').click()`)
 		}
-		c.password("alice")
+		c.signIn("alice")
 		c.at(`form[data-passkey=get]`)
 	}
 	press := func() { c.js(`document.querySelector("form[data-passkey=get] button").click()`) }
@@ -132,7 +114,7 @@ func TestARealBrowserUsesAPasskey(t *testing.T) {
 		body, _ := json.Marshal(form.Encode())
 		c.js(`window.status_ = 0; fetch`) // fetch is there, and the policy forbids it: so a form is sent
 		c.js(`{ const f = document.querySelector("form[data-passkey=get]"); f.elements.passkey.value = new URLSearchParams(` + string(body) + `).get("passkey"); HTMLFormElement.prototype.submit.call(f); }`)
-		c.until(`!!document.querySelector("main > .problem")`)
+		c.at("main > .problem")
 	})
 	t.Run("a key that did not see who holds it is refused", func(t *testing.T) {
 		key.verified(false)

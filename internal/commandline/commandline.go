@@ -106,7 +106,8 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	return code
 }
 
-// Word quotes what a shell would take for more than one word, or for none, for a command that is to be typed.
+// Word quotes what a shell would take for more than one word, or for none, for a command that
+// is to be typed.
 func Word(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+") == "" {
 		return s

@@ -78,7 +78,7 @@ func (a *app) unlessIn(ctx context.Context, in api.NewAccessRequest, err error) 
 	return api.Errorf(api.Conflict, "you may enter server %s already, and no rule gives more", in.Target).WithHint("type: cardea ssh %s", in.Target)
 }
 
-// wholeSeconds is what the wire carries.
+// requestSeconds is what the wire carries: whole ones.
 func requestSeconds(d time.Duration) (int, error) {
 	if d%time.Second != 0 || d < api.MinRequest || d > api.MaxRequest {
 		return 0, &usageError{"--for is 1m to 720h, in whole seconds", "for example: --for 2h"}

@@ -256,8 +256,9 @@ func completed(cmd *cobra.Command, lacking []string) string {
 			line = append(line, value)
 		}
 	}
+	everyVerbs := cmd.InheritedFlags()
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if cmd.InheritedFlags().Lookup(f.Name) != nil { // tell adds what every verb has
+		if everyVerbs.Lookup(f.Name) != nil { // tell adds these
 			return
 		}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
