@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -43,15 +44,26 @@ func (c *choice) Set(s string) error {
 }
 
 // pairs is a flag for labels: pflag's own, that says in the help what to give.
-type pairs struct{ pflag.Value }
+type pairs struct {
+	pflag.Value
+	of *map[string]string
+}
 
 func pairsVar(flags *pflag.FlagSet, value *map[string]string, flag, help string) {
 	var inner pflag.FlagSet
 	inner.StringToStringVar(value, flag, nil, help)
-	flags.Var(&pairs{inner.Lookup(flag).Value}, flag, help)
+	flags.Var(&pairs{inner.Lookup(flag).Value, value}, flag, help)
 }
 
 func (p *pairs) Type() string { return "key=value" }
+
+// GetSlice is what was given, as it is typed: once for each.
+func (p *pairs) GetSlice() (all []string) {
+	for _, key := range slices.Sorted(maps.Keys(*p.of)) {
+		all = append(all, key+"="+(*p.of)[key])
+	}
+	return all
+}
 
 // String is empty for no labels, so that the help shows no default.
 func (p *pairs) String() string {

@@ -261,7 +261,7 @@ func completed(cmd *cobra.Command, lacking []string) string {
 		if everyVerbs.Lookup(f.Name) != nil { // tell adds these
 			return
 		}
-		if list, ok := f.Value.(pflag.SliceValue); ok {
+		if list, ok := f.Value.(interface{ GetSlice() []string }); ok {
 			for _, value := range list.GetSlice() {
 				give(f, commandline.Word(value))
 			}
