@@ -117,6 +117,7 @@ type Gateway struct {
 	heir     atomic.Pointer[heirloom]
 	before   before
 	report   chan struct{} // wakes the reporter; holds one
+	telling  sync.Mutex    // held for a report
 	handlers sync.WaitGroup
 }
 

@@ -15,10 +15,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/hello"
 )
 
@@ -492,6 +494,36 @@ func TestDraining(t *testing.T) {
 	p.end("gse_1")
 	if r := p.lastReport(); !r.Draining || r.Sessions != 0 {
 		t.Errorf("what it told last stands in the list of gateways: %+v", r)
+	}
+}
+
+// TestTheReportOfADrainIsTheLast: another one is still under way when the gateway is told to stop.
+func TestTheReportOfADrainIsTheLast(t *testing.T) {
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, nil)
+	newCaller(t, p, server.addr, g).mustCall(g)
+	server.next(t)
+	slow, released, told := make(chan struct{}, 1), make(chan struct{}), atomic.Int32{}
+	release := sync.OnceFunc(func() { close(released) })
+	defer release()
+	p.On("POST", "/v1/gateway/report", func(c apitest.Call) (any, error) {
+		defer told.Add(1)
+		var in api.GatewayReport
+		if c.Into(t, &in); !in.Draining {
+			wakeUp(slow)
+			<-released
+		}
+		return p.report(c)
+	})
+	g.wakeReport()
+	<-slow
+	g.stop()
+	eventually(t, "the drain", g.draining.Load)
+	time.Sleep(100 * time.Millisecond) // in which one report could overtake the other
+	release()
+	eventually(t, "both reports", func() bool { return told.Load() >= 2 })
+	if r := p.lastReport(); !r.Draining {
+		t.Errorf("the control plane believes that the gateway takes sessions: %+v", r)
 	}
 }
 
