@@ -22,23 +22,23 @@ func TestATabDoesNotWaitForTheKeyring(t *testing.T) {
 	}
 	defer l.Close()
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+bus)
-	a, stdout, _ := testApp(t)
-	newRoot(a) // binds the options
-	trouble{t, a, apitest.New(t)}.signedIn()
-	saved, err := a.home.Peek()
-	if err != nil {
-		t.Fatal(err)
-	}
-	saved.Keyring = true
-	text, err := json.Marshal(saved)
-	if err == nil {
-		err = os.WriteFile(a.home.Path(), text, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, words := range [][]string{{"requests", "show"}, {"ssh"}} {
-		stdout.Reset()
+		// Each Tab is a program of its own: the one before still waits.
+		a, stdout, _ := testApp(t)
+		newRoot(a) // binds the options
+		trouble{t, a, apitest.New(t)}.signedIn()
+		saved, err := a.home.Peek()
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved.Keyring = true
+		text, err := json.Marshal(saved)
+		if err == nil {
+			err = os.WriteFile(a.home.Path(), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		began := time.Now()
 		if code := a.run(ctx, append(append([]string{"__complete"}, words...), "")); code != ExitOK || stdout.String() != ":4\n" {
