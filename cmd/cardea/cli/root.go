@@ -248,12 +248,25 @@ func flagError(cmd *cobra.Command, text string) error {
 // completed is the line that was typed with the flags that it lacks.
 func completed(cmd *cobra.Command, lacking []string) string {
 	line := []string{cmd.CommandPath()}
+	var behind []string // what would be taken for flags, and all after it
 	for _, arg := range cmd.Flags().Args() {
+		if behind == nil && strings.HasPrefix(arg, "-") {
+			behind = []string{"--"}
+		}
+		if behind != nil {
+			behind = append(behind, commandline.Word(arg))
+			continue
+		}
 		line = append(line, commandline.Word(arg))
 	}
 	give := func(f *pflag.Flag, value string) {
-		if line = append(line, "--"+f.Name); value != f.NoOptDefVal {
-			line = append(line, value)
+		switch {
+		case value == f.NoOptDefVal:
+			line = append(line, "--"+f.Name)
+		case f.NoOptDefVal != "": // it never takes the next word: --create false is true
+			line = append(line, "--"+f.Name+"="+value)
+		default:
+			line = append(line, "--"+f.Name, value)
 		}
 	}
 	everyVerbs := cmd.InheritedFlags()
@@ -277,7 +290,7 @@ func completed(cmd *cobra.Command, lacking []string) string {
 		}
 		give(f, strings.ToUpper(kind))
 	}
-	return strings.Join(line, " ")
+	return strings.Join(append(line, behind...), " ")
 }
 
 // dashed are the names of flags as they are typed, with "and" before the last.
