@@ -83,8 +83,12 @@ func (g *Gateway) reportLoop(ctx context.Context) error {
 // reportOnce tells how the gateway is. One report waits for the one before it: overtaken by
 // that, it would be forgotten, and a gateway that drains be chosen until the next one.
 func (g *Gateway) reportOnce(ctx context.Context) error {
-	g.telling.Lock()
-	defer g.telling.Unlock()
+	select {
+	case g.telling <- struct{}{}:
+		defer func() { <-g.telling }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if g.left() {
 		return nil // the next process speaks for the gateway now
 	}

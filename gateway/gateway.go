@@ -107,6 +107,7 @@ type Gateway struct {
 	hostKey   ssh.Signer
 	// beginTime and closeTime, but for tests.
 	beginTime, closeTime time.Duration
+	lastTime             time.Duration // flushTime, but for tests
 
 	draining atomic.Bool
 	refusing atomic.Bool   // by an administrator's word
@@ -117,7 +118,7 @@ type Gateway struct {
 	heir     atomic.Pointer[heirloom]
 	before   before
 	report   chan struct{} // wakes the reporter; holds one
-	telling  sync.Mutex    // held for a report
+	telling  chan struct{} // holds one while a report is under way
 	handlers sync.WaitGroup
 }
 
@@ -153,10 +154,11 @@ func New(opt Options) (*Gateway, error) {
 		tls:      hello.ServerTLS(),
 		report:   make(chan struct{}, 1),
 		leaving:  make(chan struct{}),
+		telling:  make(chan struct{}, 1),
 
 		complaints: rate.NewLimiter(complaintsPerSecond, complaintsBurst),
 		gate:       newGate(opt.limits),
-		beginTime:  beginTime, closeTime: closeTime,
+		beginTime:  beginTime, closeTime: closeTime, lastTime: flushTime,
 	}
 	g.began = g.clock.local()
 	if opt.From != nil {
@@ -255,13 +257,14 @@ func (g *Gateway) drain() {
 		sleep(context.Background(), min(g.opt.DrainNotice, g.opt.DrainTime))
 	}
 	g.draining.Store(true)
-	// Here and not by the loop: without a session to wait for, the loop might
-	// end before it has said so.
-	if err := g.reportOnce(context.Background()); err != nil {
-		g.log.Warn("cannot tell the control plane that this gateway drains", "error", err)
-	}
 	limit := time.NewTimer(g.opt.DrainTime)
 	defer limit.Stop()
+	// Here and not by the loop: without a session to wait for, the loop might
+	// end before it has said so. Where there is one the loop tries again.
+	if err := g.lastReport(); err != nil {
+		g.log.Warn("cannot tell the control plane that this gateway drains", "error", err)
+		g.wakeReport()
+	}
 	look := time.NewTicker(drainLook)
 	defer look.Stop()
 	for g.gate.starting() > 0 || g.sessions.count() > 0 {
@@ -280,9 +283,16 @@ func (g *Gateway) goodbye(ctx context.Context) {
 	if ctx.Err() == nil || g.left() {
 		return
 	}
-	if err := g.reportOnce(context.Background()); err != nil {
+	if err := g.lastReport(); err != nil {
 		g.log.Warn("cannot tell the control plane that this gateway has stopped", "error", err)
 	}
+}
+
+// lastReport is one of a gateway that stops, which a control plane that hangs shall not hold.
+func (g *Gateway) lastReport() error {
+	ctx, cancel := context.WithTimeout(context.Background(), g.lastTime)
+	defer cancel()
+	return g.reportOnce(ctx)
 }
 
 // drainLook is how soon a drained gateway notices that it may go.

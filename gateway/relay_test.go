@@ -527,6 +527,36 @@ func TestTheReportOfADrainIsTheLast(t *testing.T) {
 	}
 }
 
+// TestAHangingControlPlaneDoesNotHoldAStop: neither the report that was under way nor those that
+// the stop brings are ever answered.
+func TestAHangingControlPlaneDoesNotHoldAStop(t *testing.T) {
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, func(o *Options) { o.DrainTime = time.Millisecond })
+	g.lastTime = 50 * time.Millisecond
+	newCaller(t, p, server.addr, g).mustCall(g)
+	server.next(t)
+	asked, over := make(chan struct{}, 1), make(chan struct{})
+	defer close(over)
+	p.On("POST", "/v1/gateway/report", func(apitest.Call) (any, error) {
+		wakeUp(asked)
+		<-over
+		return nil, api.Errorf(api.Unavailable, "too late")
+	})
+	g.wakeReport()
+	<-asked
+	began := time.Now()
+	g.stop()
+	select {
+	case err := <-g.done:
+		if took := time.Since(began); err != nil || took > callTimeout/2 {
+			t.Errorf("it stopped after %s: %v", took, err)
+		}
+		g.done <- nil // for the cleanup
+	case <-time.After(patience):
+		t.Fatal("the gateway does not stop")
+	}
+}
+
 func TestDrainingEndsAtItsLimit(t *testing.T) {
 	p, server := newPlane(t), newSSHD(t)
 	g := runGateway(t, p, func(o *Options) { o.DrainTime = 200 * time.Millisecond })
