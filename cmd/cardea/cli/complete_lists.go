@@ -208,13 +208,15 @@ func plainInPowerShell(root *cobra.Command) {
 	}
 }
 
-// howToComplete has the verb that others stand below say what to type for the common shells.
-func howToComplete(root *cobra.Command) {
+// howToComplete has the verb that others stand below say what to type for the common shells,
+// and refuse others as every verb does: cobra adds it later than ours are finished.
+func (a *app) howToComplete(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {
 		c.Short = "Have a shell offer servers, names and flags at a Tab"
 		c.Long = c.Short + ". The package does so by itself. Without it\ntype the line of your shell; --help of each verb below says how to keep it."
 		c.Example = "  source <(cardea completion bash)\n  source <(cardea completion zsh)\n  cardea completion fish | source"
+		a.finish(c)
 	}
 }
 

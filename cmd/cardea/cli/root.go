@@ -176,10 +176,10 @@ func (a *app) finish(cmd *cobra.Command) {
 	}
 }
 
-// wrongCount tells a word too many from one that is missing: without its last word
-// the former would do.
+// wrongCount tells a word too many from one that is missing: without its last words
+// the former would do. Named is the first that has no place.
 func wrongCount(check cobra.PositionalArgs, cmd *cobra.Command, args []string) string {
-	for n := range args {
+	for n := len(args) - 1; n >= 0; n-- {
 		if check(cmd, args[:n]) == nil {
 			return fmt.Sprintf("%q is one word too many", args[n])
 		}
@@ -205,7 +205,7 @@ func (a *app) run(ctx context.Context, args []string) ExitCode {
 	// nil would make cobra read the process's own arguments.
 	root.SetArgs(slices.Clip(append([]string{}, args...)))
 	plainInPowerShell(root)
-	howToComplete(root)
+	a.howToComplete(root)
 	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
 		a.offerLists(root)
 		out := bufio.NewWriterSize(a.out, 16<<10) // cobra writes each of a thousand words by itself

@@ -45,10 +45,11 @@ is no session and 5 if you may not.`,
 
 // newCopier makes the verb. Its options are not ours to parse: only servers are looked for.
 func newCopier(a *app, c copier, cmd *cobra.Command) *cobra.Command {
-	cmd.GroupID, cmd.DisableFlagParsing = groupAccess, true
+	cmd.GroupID, cmd.DisableFlagParsing, cmd.DisableFlagsInUseLine = groupAccess, true, true
+	cmd.Args = cobra.MinimumNArgs(1)
 	cmd.ValidArgsFunction = a.completeFiles
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 || args[0] == "--help" || args[0] == "-h" {
+		if args[0] == "--help" || args[0] == "-h" {
 			return cmd.Help()
 		}
 		return a.copy(cmd.Context(), c, args)
