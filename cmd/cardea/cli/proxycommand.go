@@ -69,8 +69,8 @@ func (r ride) check() error {
 		return &usageError{text: strconv.QuoteToASCII(r.port) + " is no port"}
 	}
 	if r.login != "" {
-		if err := ident.Login(r.login); err != nil {
-			return &usageError{text: err.Error()}
+		if err := checkLogin(r.login, "to enter it as yourself type: cardea ssh "+r.host); err != nil {
+			return err
 		}
 	}
 	if r.via != "" {

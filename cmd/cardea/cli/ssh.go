@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cardea-ssh/cardea/agent"
 	"github.com/cardea-ssh/cardea/api"
@@ -76,6 +77,12 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 			return a.ssh(cmd.Context(), o)
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if option := ofSSH(err); option != "" {
+			return &usageError{option + " is an option of ssh, and goes behind the server", "type: cardea ssh SERVER " + option + " …"}
+		}
+		return cmd.Root().FlagErrorFunc()(cmd, err)
+	})
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.StringVarP(&o.login, "login", "l", "", "the Unix account (default your own)")
@@ -92,6 +99,23 @@ It ends with ssh's code; with 4 if there is no session and 5 if you may not.`,
 		f.VarPF(p.switches[letter], name, letter, "as of ssh").NoOptDefVal = "true"
 	}
 	return cmd
+}
+
+// sshOthers are the options of ssh that neither take a value nor are known here (ssh(1), 10.0).
+const sshOthers = "46aGgKkMsVXxYy"
+
+// ofSSH is the option of ssh that stands before the server, where fingers put it that know ssh,
+// if err is about one. -o is ours there, too, for another thing.
+func ofSSH(err error) string {
+	var unknown *pflag.NotExistError
+	var value *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" && strings.Contains(sshValued+sshOthers, unknown.GetSpecifiedName()):
+		return "-" + unknown.GetSpecifiedName()
+	case errors.As(err, &value) && value.GetFlag().Shorthand == "o" && strings.ContainsAny(value.GetValue(), "= "):
+		return "-o"
+	}
+	return ""
 }
 
 // read takes the command line apart.
