@@ -51,6 +51,12 @@ func tokenCreate(a *app) *cobra.Command {
 			if in.Seconds, err = wholeSeconds(life); err != nil {
 				return err
 			}
+			switch {
+			case in.Kind == "server" && in.Project == "":
+				return lacks(cmd, "project")
+			case in.Kind == "gateway" && in.Address == "":
+				return lacks(cmd, "address")
+			}
 			t, err := call[api.EnrolmentToken](cmd.Context(), a, "POST", "/v1/enrolment-tokens", in)
 			if err != nil {
 				return err
@@ -69,7 +75,7 @@ func tokenCreate(a *app) *cobra.Command {
 	f.StringVar(&in.Name, "name", "", "name of what enrols (default a server's own host name)")
 	f.StringSliceVar(&in.AltNames, "alt-name", nil, "further names of a server")
 	f.BoolVar(&in.HostNames, "host-names", false, "let the names count that a server's agent proposes: without a dot, or with a suffix of the project")
-	f.StringVar(&in.Address, "address", "", "host:port to dial (default what a server proposes)")
+	f.StringVar(&in.Address, "address", "", "`host:port` to dial (default what a server proposes)")
 	f.StringVar(&in.TLSAddress, "tls-address", "", "host:port at which clients reach a gateway inside TLS")
 	pairsVar(f, &in.Labels, "label", "labels of what enrols; once for each")
 	f.StringSliceVar(&in.Egress, "egress", nil, "addresses from which a gateway reaches servers")

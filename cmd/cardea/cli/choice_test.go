@@ -12,6 +12,8 @@ func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 		{"admin tokens create --kind router", "give server, gateway or device; type: cardea admin tokens create --help"},
 		{"admin tokens create --life 1w", `--life is "1w"; give a duration such as 90s, 8h or 30d; type: `},
 		{"admin tokens create --life 1.5s", "no number of whole seconds; give a duration such as 90s or 24h"},
+		{"admin tokens create", "--project must be given; type: cardea admin tokens create --project PROJECT\n"},
+		{"admin tokens create -q --kind gateway --name gw-1", "--address must be given; type: cardea admin tokens create --kind gateway --name gw-1 --quiet --address HOST:PORT\n"},
 		{"admin tokens create --kind server --label env", "env must be formatted as key=value"},
 		{"admin tokens create --uses many", `--uses is "many"; give a whole number; type: `},
 		{"admin grants create web ops --role boss", "give user or admin; type: cardea admin grants create --help"},

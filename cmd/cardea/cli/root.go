@@ -236,13 +236,18 @@ func mustBeGiven(cmd *cobra.Command, flags ...string) {
 func flagError(cmd *cobra.Command, text string) error {
 	if names, ok := strings.CutPrefix(text, "required flag(s) "); ok {
 		names = strings.NewReplacer(`"`, "", ",", "").Replace(strings.TrimSuffix(names, " not set"))
-		return &usageError{dashed(names) + " must be given", "type: " + completed(cmd, strings.Fields(names))}
+		return lacks(cmd, strings.Fields(names)...)
 	}
 	_, names, ok := strings.Cut(text, "none of the others can be; [")
 	if names, all := strings.CutSuffix(names, "] were all set"); ok && all {
-		text = dashed(names) + " exclude each other"
+		text = dashed(strings.Fields(names)) + " exclude each other"
 	}
 	return usageErrorf(cmd, "%s", text)
+}
+
+// lacks refuses a line without flags that it needs.
+func lacks(cmd *cobra.Command, flags ...string) error {
+	return &usageError{dashed(flags) + " must be given", "type: " + completed(cmd, flags)}
 }
 
 // completed is the line that was typed with the flags that it lacks.
@@ -294,10 +299,10 @@ func completed(cmd *cobra.Command, lacking []string) string {
 }
 
 // dashed are the names of flags as they are typed, with "and" before the last.
-func dashed(names string) string {
-	flags := strings.Fields(names)
-	for i := range flags {
-		flags[i] = "--" + flags[i]
+func dashed(names []string) string {
+	flags := make([]string, len(names))
+	for i := range names {
+		flags[i] = "--" + names[i]
 	}
 	last := len(flags) - 1
 	if last < 1 {

@@ -89,6 +89,17 @@ func (f oneFile) ReadDir(string) ([]fs.DirEntry, error) {
 	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
 }
 
+// errNoIdentity is for a recording that is there and nobody gave a key to read.
+var errNoIdentity = errors.New("recordings are encrypted")
+
+// lacksIdentity has errNoIdentity tell the line that was typed with what it lacks.
+func lacksIdentity(cmd *cobra.Command, err error) error {
+	if !errors.Is(err, errNoIdentity) {
+		return err
+	}
+	return &usageError{err.Error(), "with a key of age or an ssh-ed25519 key that can read it type: " + completed(cmd, []string{"identity"})}
+}
+
 // readRecording opens a recording to be read with the identities in some files.
 func (a *app) readRecording(ctx context.Context, ref string, identityFiles []string) (*recording.Reader, error) {
 	folder, err := a.openRecording(ctx, ref)
@@ -96,7 +107,7 @@ func (a *app) readRecording(ctx context.Context, ref string, identityFiles []str
 		return nil, err
 	}
 	if len(identityFiles) == 0 {
-		return nil, &usageError{"recordings are encrypted", "give --identity FILE with a key of age or an ssh-ed25519 key that can read them"}
+		return nil, errNoIdentity
 	}
 	var identities []age.Identity
 	for _, name := range identityFiles {
@@ -196,6 +207,6 @@ func passphrase(ctx context.Context, name string) ([]byte, error) {
 
 // identityFlag adds --identity.
 func identityFlag(cmd *cobra.Command, files *[]string) {
-	cmd.Flags().StringArrayVarP(files, "identity", "i", nil, "file with a key that can read the recording: of age, or ssh-ed25519")
+	cmd.Flags().StringArrayVarP(files, "identity", "i", nil, "`FILE` with a key that can read the recording: of age, or ssh-ed25519")
 	cmd.MarkFlagFilename("identity")
 }

@@ -43,7 +43,7 @@ func newSessionsExport(a *app) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref = args[0]
-			return a.sessionsExport(cmd.Context(), o)
+			return lacksIdentity(cmd, a.sessionsExport(cmd.Context(), o))
 		},
 	}
 	identityFlag(cmd, &o.identities)

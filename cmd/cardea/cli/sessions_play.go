@@ -43,7 +43,7 @@ func newSessionsPlay(a *app) *cobra.Command {
 			if o.speed <= 0 || o.speed > maxSpeed {
 				return usageErrorf(cmd, "--speed is %v; give a number above 0, at most %d", o.speed, maxSpeed)
 			}
-			return a.sessionsPlay(cmd.Context(), o)
+			return lacksIdentity(cmd, a.sessionsPlay(cmd.Context(), o))
 		},
 	}
 	identityFlag(cmd, &o.identities)
