@@ -100,18 +100,22 @@ func CheckURL(raw string) error {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
 	}
-	ip := net.ParseIP(u.Hostname())
-	if ip == nil && !hostName(u.Hostname()) {
+	if net.ParseIP(u.Hostname()) == nil && !hostName(u.Hostname()) {
 		return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
 	}
-	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	switch {
-	case u.Scheme == "https", u.Scheme == "http" && loopback:
+	case u.Scheme == "https", u.Scheme == "http" && loopback(u):
 		return nil
 	case u.Scheme == "http":
 		return fmt.Errorf("%q has no TLS; give it as https://%s", raw, u.Host)
 	}
 	return fmt.Errorf("%q is not the URL of a control plane; give it as https://access.example.com", raw)
+}
+
+// loopback reports whether u is of this machine, which needs no TLS.
+func loopback(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // hostName accepts what DNS does, without a first hyphen: a URL that somebody

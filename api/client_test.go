@@ -261,7 +261,10 @@ func TestClientSaysWhyThereIsNoAnswer(t *testing.T) {
 		{"a certificate of an unknown root", secure.URL, nil, api.Unavailable, "is not one to trust; check the URL; a private root belongs to the roots of this system, or for cardea into --ca-file"},
 		{"a certificate for another name", "https://access.example.com", &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "access.example.com"}}, api.Unavailable, "is for another name; check the URL"},
 		{"a certificate that is over", "https://access.example.com", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}, api.Unavailable, "clock of this machine"},
-		{"https to a port without TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, api.Unavailable, "does not speak TLS"},
+		{"https to a port without TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, api.Unavailable, "does not speak TLS; check the URL and its port; without TLS it answers at " + plain.URL},
+		{"who listens hangs up", greeter(t, ""), nil, api.Unavailable, "what listens there ended the connection; check the URL and its port"},
+		{"who listens hangs up before TLS", strings.Replace(greeter(t, ""), "http:", "https:", 1), nil, api.Unavailable, "what listens there ended the connection; check the URL and its port"},
+		{"a reset", "https://access.example.com", syscall.ECONNRESET, api.Unavailable, "what listens there ended the connection; check the URL and its port"},
 		{"https to an sshd", strings.Replace(ssh, "http:", "https:", 1), nil, api.Unavailable, "does not speak TLS"},
 		{"http to an sshd", ssh, nil, api.Foreign, "did not answer as a control plane of Cardea does; check the URL; a browser at " + ssh},
 	} {

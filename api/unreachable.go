@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,6 +35,8 @@ func unreachable(base string, err error) error {
 		return why(": the name "+name.Name+" cannot be looked up now", "check the network, then try again")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return why(": nothing listens there", "check the URL and its port; on that machine type: cardea-control serve")
+	case hungUp(err):
+		return why(": what listens there ended the connection", "check the URL and its port, then try again")
 	case isTLS(err):
 		return distrusted(base, err)
 	case talksFirst(err):
@@ -55,6 +58,12 @@ func talksFirst(err error) bool {
 	return strings.Contains(err.Error(), "malformed HTTP") || strings.Contains(err.Error(), "readLoopPeekFail")
 }
 
+// hungUp reports whether somebody took the connection and ended it without an answer, as a
+// gateway does to whoever speaks HTTP.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // isTLS reports whether two met, and did not agree on TLS.
 func isTLS(err error) bool {
 	var untrusted *tls.CertificateVerificationError
@@ -69,7 +78,11 @@ func distrusted(base string, err error) error {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case !errors.As(err, &untrusted):
-		return Errorf(Unavailable, "%s does not speak TLS", base).WithHint("check the URL and its port").WithCause(err)
+		hint := "check the URL and its port"
+		if u, _ := url.Parse(base); u != nil && errors.Is(err, http.ErrSchemeMismatch) && loopback(u) {
+			hint += "; without TLS it answers at http://" + u.Host
+		}
+		return Errorf(Unavailable, "%s does not speak TLS", base).WithHint("%s", hint).WithCause(err)
 	case errors.As(err, &other):
 		return Errorf(Unavailable, "the TLS certificate of %s is for another name", base).WithHint("check the URL").WithCause(err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

@@ -193,6 +193,11 @@ var provoked = map[string]func(trouble) ExitCode{
 		tr.control.Stop()
 		return tr.run(tr.Context(), []string{"ls"})
 	},
+	"the control plane at … cannot be reached: what listens there ended the connection": func(tr trouble) ExitCode {
+		s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+		defer s.Close()
+		return tr.signIn(s.URL)
+	},
 	"the TLS certificate of … is not one to trust": func(tr trouble) ExitCode {
 		return tr.signIn(apitest.NewTLS(tr).URL)
 	},
