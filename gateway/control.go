@@ -47,9 +47,14 @@ func (g *Gateway) claim(ctx context.Context, claim api.Claim) (api.Claimed, erro
 }
 
 // tell has the control plane record what was refused here, at the rate of the
-// complaints: whoever holds the ticket should find it in the audit.
+// complaints: whoever holds the ticket should find it in the audit. Tickets of ours have a
+// rate of their own, as junk would else hide that one was stolen.
 func (g *Gateway) tell(opened *hello.Opened, from netip.AddrPort, no *refusal) {
-	if !g.complaints.Allow() {
+	rate := g.complaints
+	if no.ours() {
+		rate = g.thefts
+	}
+	if !rate.Allow() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), claimTimeout)

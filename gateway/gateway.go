@@ -99,6 +99,7 @@ type Gateway struct {
 	tls       *tls.Config
 
 	complaints *rate.Limiter
+	thefts     *rate.Limiter // of tickets
 	unsaid     atomic.Int64
 
 	began time.Time // when this process did, by its own clock
@@ -157,6 +158,7 @@ func New(opt Options) (*Gateway, error) {
 		telling:  make(chan struct{}, 1),
 
 		complaints: rate.NewLimiter(complaintsPerSecond, complaintsBurst),
+		thefts:     rate.NewLimiter(complaintsPerSecond, complaintsBurst),
 		gate:       newGate(opt.limits),
 		beginTime:  beginTime, closeTime: closeTime, lastTime: flushTime,
 	}

@@ -322,6 +322,30 @@ func TestAHelloThatIsReplayedOftenCostsTheControlPlaneNothing(t *testing.T) {
 	}
 }
 
+// TestJunkDoesNotHideThatATicketWasStolen: mallory has sent so much that no gateway can open that
+// nothing more of it is logged, and then sends alice's ticket with a key of her own.
+func TestJunkDoesNotHideThatATicketWasStolen(t *testing.T) {
+	p, server := newPlane(t), newSSHD(t)
+	g := runGateway(t, p, nil)
+	g.complaints.SetLimit(0) // as if she went on
+	for g.unsaid.Load() == 0 {
+		g.complain("cannot open a hello")
+	}
+	stolen, other := newCaller(t, p, server.addr, g), newCaller(t, p, server.addr, g)
+	_, stolen.fresh, _ = ed25519.GenerateKey(rand.Reader)
+	other.ticket.Gateways = []string{"gw_b"} // or the gateway that she has taken over sends one on
+	for n, c := range []*caller{stolen, other} {
+		if _, a := c.call(g); a.Kind != kindTicket {
+			t.Fatalf("answer %+v", a)
+		}
+		eventually(t, "word of the stolen ticket", func() bool { return len(p.Calls("POST", "/v1/gateway/sessions")) > n })
+		var in api.Claim
+		if p.Calls("POST", "/v1/gateway/sessions")[n].Into(t, &in); in.Refused == "" {
+			t.Errorf("it is told as a claim: %+v", in)
+		}
+	}
+}
+
 // TestAStrangerHearsNothing: whatever is sent, no byte comes back.
 func TestAStrangerHearsNothing(t *testing.T) {
 	p, server := newPlane(t), newSSHD(t)

@@ -300,6 +300,9 @@ func (r *refusal) misuse() bool {
 	return r.kind == kindTicket && !errors.Is(r.cause, hello.ErrExpired)
 }
 
+// ours reports whether the ticket of a misuse is one that the control plane signed.
+func (r *refusal) ours() bool { return r.cause == nil || errors.Is(r.cause, hello.ErrOtherKey) }
+
 // complain logs what a stranger can cause as often as he likes, and so no more
 // than complaintsPerSecond of it; the next line says how many are missing.
 func (g *Gateway) complain(message string, args ...any) {
