@@ -110,12 +110,25 @@ func (h *Home) Look() (Device, error) {
 	return d, err
 }
 
-// KeyOf is the key that a session is bound to.
+// KeyOf is the key that a session is bound to. One that is gone is not made anew: to the control
+// plane that would be a copy of the session in the hands of somebody who lacks its key.
 func (h *Home) KeyOf(s Saved) (*dpop.Key, error) {
-	if s.KeyFile == "" {
-		return h.DeviceKey()
+	if s.KeyFile != "" {
+		return dpop.Load(s.KeyFile)
 	}
-	return dpop.Load(s.KeyFile)
+	d, err := h.Look()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = unusable(h.KeyPath(), errors.New("it is gone"), newKey)
+	}
+	return d.Key, err
+}
+
+// newKey is what to type where a key cannot be had back.
+const newKey = "to sign in with a new key type: cardea device replace"
+
+// unusable says of the key in a place why it does not sign.
+func unusable(place string, err error, cure string) error {
+	return api.Errorf(api.SignIn, "the device key (%s) cannot be used: %s", place, err).WithHint("%s", cure).WithCause(err)
 }
 
 // openKey reads the key file, and the key from where that says it is.
@@ -132,11 +145,11 @@ func (h *Home) openKey(path string) (Device, error) {
 	if err == nil {
 		return Device{key, kind, path}, nil
 	}
-	cure := "to sign in with a new key type: cardea device replace"
+	cure := newKey
 	if kind == KeyInKeyring {
 		cure = "unlock the keyring; if it is gone, " + cure
 	}
-	return Device{}, api.Errorf(api.SignIn, "the device key (%s) cannot be used: %s", kind, err).WithHint("%s", cure).WithCause(err)
+	return Device{}, unusable(kind, err, cure)
 }
 
 // makeKey makes a key in the place that was asked for, or in the best one that this

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cardea-ssh/cardea/api"
+	"github.com/cardea-ssh/cardea/api/apitest"
 	"github.com/cardea-ssh/cardea/dpop"
 	"github.com/cardea-ssh/cardea/internal/ident"
 )
@@ -278,6 +280,31 @@ func TestManyProcessesSaveAtOnce(t *testing.T) {
 	}
 }
 
+// hasKey makes the device key, as a sign-in does.
+func hasKey(t *testing.T, h *Home) {
+	t.Helper()
+	_, err := h.DeviceKey()
+	must(t, err)
+}
+
+// A folder that came back from a backup without its key must not look like a thief's.
+func TestAKeyThatIsGoneIsNotMadeAnewForItsSession(t *testing.T) {
+	s := apitest.New(t)
+	h, _, _ := home(t)
+	h.NoKeyring = true
+	hasSession(t, s, h, "", time.Hour)
+	must(t, os.Rename(h.KeyPath(), h.KeyPath()+".away"))
+	const says = "cannot be used: it is gone; to sign in with a new key type: cardea device replace"
+	if _, err := (&Account{Home: h}).Client(t.Context()); api.KindOf(err) != api.SignIn || !strings.HasSuffix(err.Error(), says) {
+		t.Errorf("without its key: %v", err)
+	}
+	if _, err := os.Lstat(h.KeyPath()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another key: %v", err)
+	}
+	must(t, os.Rename(h.KeyPath()+".away", h.KeyPath()))
+	uses(t, &Account{Home: h})
+}
+
 func TestAccountFollowsTheFile(t *testing.T) {
 	h, _, _ := home(t)
 	h.NoKeyring = true
@@ -285,6 +312,7 @@ func TestAccountFollowsTheFile(t *testing.T) {
 	if _, err := a.Client(t.Context()); api.KindOf(err) != api.SignIn {
 		t.Errorf("before signing in: %v", err)
 	}
+	hasKey(t, h)
 	must(t, h.Save(session("one")))
 	c1, err := a.Client(t.Context())
 	if err != nil || c1.Token != "one" || c1.Prover == nil {

@@ -83,6 +83,7 @@ func TestWithoutABusTheFileIsTaken(t *testing.T) {
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %s to see that there is no keyring", took)
 	}
+	hasKey(t, h)
 	if _, err := (&Account{Home: h}).Client(t.Context()); api.KindOf(err) != "" {
 		t.Error(err)
 	}

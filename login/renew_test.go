@@ -16,6 +16,9 @@ import (
 // hasSession saves one at s with the key in file, that is over after left.
 func hasSession(t *testing.T, s *apitest.Server, h *Home, file string, left time.Duration) Saved {
 	t.Helper()
+	if file == "" {
+		hasKey(t, h)
+	}
 	v := Saved{URL: s.URL, Team: "demo", KeyFile: file}
 	key, err := h.KeyOf(v)
 	must(t, err)

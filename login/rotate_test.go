@@ -106,6 +106,7 @@ func (s *tokens) on(when string, do func()) {
 // rotating is the account of a session at s that began an hour ago.
 func rotating(t *testing.T, s *tokens, h *Home) *Account {
 	t.Helper()
+	hasKey(t, h)
 	must(t, h.Save(Saved{URL: s.URL, Team: "demo", Token: "token-0", Session: api.Session{
 		ID: ident.New(ident.Session), CreatedAt: time.Now().Add(-time.Hour), ExpiresAt: time.Now().Add(12 * time.Hour),
 	}}))

@@ -163,6 +163,7 @@ func TestASessionIsProvedByTheKeyThatItIsBoundTo(t *testing.T) {
 	form := url.Values{"grant_type": {api.GrantWorkload}, "client_id": {api.ClientID}, "assertion": {jobToken}}
 	saved, err := Flow{URL: s.URL, Key: key, HTTP: s.HTTP()}.Program(t.Context(), form)
 	must(t, err)
+	hasKey(t, h)
 	for keyFile, want := range map[string]api.Kind{path: "", "": api.SignIn} {
 		saved.KeyFile = keyFile
 		must(t, h.Save(saved))

@@ -197,7 +197,7 @@ func (p *patient) session(ctx context.Context) []doctor.Finding {
 
 func (p *patient) key(context.Context) []doctor.Finding {
 	f := doctor.KeyFacts{There: p.keyThere(), Path: p.home.KeyPath(), Kind: login.KeyInFile}
-	if f.There {
+	if f.There || p.saved.SignedIn() { // which had one
 		key, err := p.home.KeyOf(p.saved)
 		if err == nil {
 			_, err = key.Proof("GET", cmp.Or(p.url(), "https://access.example.com"), "", "")
@@ -205,7 +205,7 @@ func (p *patient) key(context.Context) []doctor.Finding {
 		f.Err = err
 		if p.saved.KeyFile != "" {
 			f.Path = p.saved.KeyFile
-		} else if d, derr := p.home.Device(); derr == nil {
+		} else if d, derr := p.home.Look(); derr == nil {
 			f.Kind = d.Kind
 		}
 	}

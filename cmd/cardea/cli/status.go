@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -229,8 +230,8 @@ func (a *app) statusLines() []column[status] {
 			return a.home.Path()
 		})},
 		{"Device", func(s status) string {
-			if s.Session.DeviceTag == "" {
-				return s.Device
+			if s.Session.DeviceTag == "" || s.Device == "" {
+				return cmp.Or(s.Session.DeviceTag, s.Device)
 			}
 			return s.Session.DeviceTag + " (" + s.Device + ")"
 		}},
