@@ -15,6 +15,7 @@ import (
 	"github.com/cardea-ssh/cardea/audit"
 	"github.com/cardea-ssh/cardea/control/signin"
 	"github.com/cardea-ssh/cardea/internal/browse"
+	"github.com/cardea-ssh/cardea/internal/ident"
 	"github.com/cardea-ssh/cardea/store"
 )
 
@@ -535,6 +536,32 @@ func redeemCodes(t *testing.T, s *stack) {
 			t.Errorf("%d got it", won)
 		}
 	})
+}
+
+// TestJunkDoesNotHideWhatIsTriedOfAPerson: mallory makes codes up until no more rows are made of
+// them, and then tries one that she has stolen.
+func TestJunkDoesNotHideWhatIsTriedOfAPerson(t *testing.T) {
+	s := newStack(t)
+	alice := s.user("alice")
+	d := s.device("laptop")
+	form := d.form(d.approve(s.browser(0), "alice").Get("code"))
+	stolen := form.Get("code")
+	_, rest, _ := strings.Cut(stolen, ".")
+	form.Set("code", ident.New(ident.AuthRequest)+"."+rest)
+	for range auditBurst + 1 {
+		if got := s.redeem(d, form); got.StatusCode != 400 {
+			t.Fatalf("got %d %s", got.StatusCode, got.body)
+		}
+	}
+	if n := len(s.events(audit.SignInReuse)); n != auditBurst {
+		t.Errorf("%d rows of made-up codes, want %d", n, auditBurst)
+	}
+	form.Set("code", stolen)
+	d.key = newKey(t)
+	s.redeem(d, form)
+	if e := s.events(audit.SignInFailed); len(e) != 1 || e[0].User != alice.ID {
+		t.Errorf("of the stolen one: %+v", e)
+	}
 }
 
 // redeem posts the form with a fresh proof.

@@ -60,8 +60,8 @@ const (
 	maxName, maxDevice = 128, 128
 )
 
-// Rows that failed sign-ins may add to the audit: two a second is far more
-// than people cause, and 70 MB a day at most.
+// Rows that failed sign-ins may add to the audit, those of known people and those of
+// strangers each: two a second is far more than people cause, and 70 MB a day at most.
 const (
 	auditBurst = 120
 	auditEvery = 500 * time.Millisecond
@@ -87,7 +87,8 @@ type Options struct {
 // Service signs people in. Make it with New.
 type Service struct {
 	Options
-	ration   *caller.Ration
+	ration   *caller.Ration     // of people who are known
+	junk     *caller.Ration     // of all else
 	passkeys *webauthn.WebAuthn // nil where there can be none
 }
 
@@ -105,7 +106,10 @@ func New(o Options) *Service {
 	if o.Issuers == nil {
 		o.Issuers = sso.New(sso.Options{Now: o.Now})
 	}
-	return &Service{Options: o, ration: caller.NewRation(auditBurst, auditEvery), passkeys: relyingParty(o.PublicURL)}
+	return &Service{
+		Options: o, ration: caller.NewRation(auditBurst, auditEvery), junk: caller.NewRation(auditBurst, auditEvery),
+		passkeys: relyingParty(o.PublicURL),
+	}
 }
 
 func (s *Service) now() time.Time { return s.Now().UTC() }
@@ -140,10 +144,15 @@ func hashOf(secret string) []byte {
 	return sum[:]
 }
 
-// record stores an event of a refusal, within the ration. A log that cannot be
+// record stores an event of a refusal, within the rations: what is tried of somebody known
+// must not be hidden by what any stranger can make up. A log that cannot be
 // written is told of and does not change the answer, which is no already.
 func (s *Service) record(ctx context.Context, e audit.Event) {
-	held, ok := s.ration.Take(e.Time)
+	ration := s.ration
+	if e.User == "" {
+		ration = s.junk
+	}
+	held, ok := ration.Take(e.Time)
 	if !ok {
 		return
 	}
