@@ -34,6 +34,8 @@ func TestWrongValuesAreToldWithTheRightOnes(t *testing.T) {
 		{"ssh -tX web-1", "-X is an option of ssh, and goes behind the server; type: cardea ssh SERVER -X …\n"},
 		{"ssh -oBatchMode=yes web-1", "-o is an option of ssh, and goes behind the server; type: cardea ssh SERVER -o …\n"},
 		{"ssh -o xml web-1", "give table or json; type: cardea ssh --help\n"},
+		{"ssh web-1 -v -o", "-o of ssh lacks its value; type: cardea ssh SERVER -o …\n"},
+		{"ssh web-1 -tl", "-l of ssh lacks its value; type: cardea ssh SERVER -l …\n"},
 		{"ssh -z web-1", "unknown shorthand flag: 'z' in -z; type: cardea ssh --help\n"},
 		{"ls web db", "\"db\" is one word too many; type: cardea ls [WORD]\n"},
 		{"why web-1 a b", "\"a\" is one word too many; type: cardea why SERVER\n"},

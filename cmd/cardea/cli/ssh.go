@@ -140,7 +140,10 @@ func (o *sshOptions) read(p passed, args []string) error {
 		return &usageError{text: fmt.Sprintf("%q has no login before the @", args[0])}
 	}
 	o.host = host
-	behind, command, named := splitSSH(args[1:])
+	behind, command, named, err := splitSSH(args[1:])
+	if err != nil {
+		return err
+	}
 	o.options, o.command = append(o.options, behind...), command
 	for _, l := range []string{login, named} {
 		if l != "" && o.login != "" && o.login != l {
@@ -187,36 +190,40 @@ const sshValued = "BbcDEeFIiJLlmOoPpQRSWw"
 
 // splitSSH tells ssh's options, as they stand behind the host, from the command,
 // and takes the login out of them: ssh would ignore it, since ours comes first.
-func splitSSH(args []string) (options, command []string, login string) {
+func splitSSH(args []string) (options, command []string, login string, err error) {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			return options, args[i+1:], login
+			return options, args[i+1:], login, nil
 		}
 		if len(arg) < 2 || arg[0] != '-' {
-			return options, args[i:], login
+			return options, args[i:], login, nil
 		}
 		at := strings.IndexAny(arg[1:], sshValued) + 1
 		last := at == len(arg)-1 // the value is the next word
+		if at > 0 && last && i+1 == len(args) {
+			option := "-" + arg[at:]
+			return nil, nil, "", &usageError{option + " of ssh lacks its value", "type: cardea ssh SERVER " + option + " …"}
+		}
 		if at > 0 && arg[at] == 'l' {
 			if at > 1 {
 				options = append(options, arg[:at])
 			}
 			if !last {
 				login = arg[at+1:]
-			} else if i+1 < len(args) {
+			} else {
 				i++
 				login = args[i]
 			}
 			continue
 		}
 		options = append(options, arg)
-		if at > 0 && last && i+1 < len(args) {
+		if at > 0 && last {
 			i++
 			options = append(options, args[i])
 		}
 	}
-	return options, nil, login
+	return options, nil, login, nil
 }
 
 // openSSH finds one of the programs of OpenSSH's client.
