@@ -127,7 +127,8 @@ func register(t *table) {
 // domainRoutes makes the domains that own what remains.
 func domainRoutes(t *table) {
 	o := t.server.options
-	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Strangers: caller.NewRation(auditBurst, auditEvery), Now: o.Now,
+	machines := &fleet.Service{Store: o.Store, Keys: o.Keys, Now: o.Now,
+		Strangers: caller.NewRation(auditBurst, auditEvery), Spent: caller.NewRation(auditBurst, auditEvery),
 		Instances: fleet.Instances{Clouds: o.Clouds, Challenges: o.Nonces, Audience: o.PublicURL}}
 	people := &directory.Service{Store: o.Store, Keeper: o.Keeper, Passwords: o.Passwords, Now: o.Now}
 	directoryRoutes(t, people)

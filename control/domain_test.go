@@ -96,6 +96,15 @@ func TestWhoTriesTokensCannotFillTheLog(t *testing.T) {
 	if len(events)-before != auditBurst+1 {
 		t.Fatalf("%d rows, want one more", len(events)-before)
 	}
+	token := s.token(api.NewEnrolmentToken{Kind: store.KindServer, Project: "web", Name: "web-8", Address: "10.0.0.8:22"})
+	s.wait(25 * time.Hour)
+	for range auditBurst + 1 {
+		try()
+	}
+	denied(t, stranger, api.Gone, "POST", "/v1/servers/enrol", api.ServerEnrolment{Secret: token.Secret})
+	if last := s.events(audit.ServerEnrol); last[len(last)-1].Detail["token"] != token.ID {
+		t.Errorf("the last row is not of the token that is over: %+v", last[len(last)-1])
+	}
 	if e := events[len(events)-1]; e.Detail["not_recorded"] != "7" {
 		t.Errorf("the row does not tell of those that are missing: %+v", e)
 	}

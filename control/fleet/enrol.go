@@ -24,7 +24,7 @@ func (s *Service) EnrolServer(ctx context.Context, by caller.Caller, in api.Serv
 		if again, lost := s.enrolAgain(ctx, by, t.ID, e); lost == nil {
 			return again, nil
 		}
-		return nil, s.refuseStranger(ctx, e, spent(store.KindServer).WithCause(err))
+		return nil, s.refuseSpent(ctx, t, e, spent(store.KindServer).WithCause(err))
 	}
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (s *Service) EnrolGateway(ctx context.Context, by caller.Caller, in api.Gat
 	e := by.Event(s.now(), audit.GatewayEnrol)
 	t, err := s.useToken(ctx, by, in.Secret, store.KindGateway, e)
 	if errors.Is(err, store.ErrUsed) {
-		err = s.refuseStranger(ctx, e, spent(store.KindGateway).WithCause(err))
+		err = s.refuseSpent(ctx, t, e, spent(store.KindGateway).WithCause(err))
 	}
 	if err != nil {
 		return nil, err

@@ -35,6 +35,8 @@ type Service struct {
 	// Strangers bounds the audit rows of those who try to enrol without a good
 	// token: nobody is known by whom to count. Nil holds none back.
 	Strangers *caller.Ration
+	// Spent is the same for tokens that were good once, which junk must not hide.
+	Spent *caller.Ration
 	// Instances is for enrolment without tokens.
 	Instances Instances
 	// Now is the clock; nil means time.Now.
@@ -61,8 +63,18 @@ func (s *Service) refuse(ctx context.Context, e audit.Event, why *api.Error) err
 
 // refuseStranger is refuse within the ration of strangers.
 func (s *Service) refuseStranger(ctx context.Context, e audit.Event, why *api.Error) error {
-	if s.Strangers != nil {
-		held, ok := s.Strangers.Take(e.Time)
+	return s.refuseWithin(ctx, s.Strangers, e, why)
+}
+
+// refuseSpent audits who came with a token that was used, or that is over.
+func (s *Service) refuseSpent(ctx context.Context, t store.EnrolmentToken, e audit.Event, why *api.Error) error {
+	e.Project, e.Detail = t.Project, map[string]string{"token": t.ID}
+	return s.refuseWithin(ctx, s.Spent, e, why)
+}
+
+func (s *Service) refuseWithin(ctx context.Context, ration *caller.Ration, e audit.Event, why *api.Error) error {
+	if ration != nil {
+		held, ok := ration.Take(e.Time)
 		if !ok {
 			return why
 		}
