@@ -255,14 +255,14 @@ func completed(cmd *cobra.Command, lacking []string) string {
 	line := []string{cmd.CommandPath()}
 	var behind []string // what would be taken for flags, and all after it
 	for _, arg := range cmd.Flags().Args() {
-		if behind == nil && strings.HasPrefix(arg, "-") {
-			behind = []string{"--"}
+		switch word := commandline.Word(arg); {
+		case behind != nil:
+			behind = append(behind, word)
+		case strings.HasPrefix(arg, "-"):
+			behind = []string{"--", word}
+		default:
+			line = append(line, word)
 		}
-		if behind != nil {
-			behind = append(behind, commandline.Word(arg))
-			continue
-		}
-		line = append(line, commandline.Word(arg))
 	}
 	give := func(f *pflag.Flag, value string) {
 		switch {
